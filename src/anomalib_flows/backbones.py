@@ -1,0 +1,222 @@
+"""Frozen timm encoders: an image becomes a few feature maps."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import timm
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from anomalib_flows.registry import unknown
+from anomalib_flows.types import ImageSize, InputError
+
+_weights_follow: ContextVar[bool] = ContextVar("weights_follow", default=False)
+
+Triple = tuple[float, float, float]
+
+
+@contextlib.contextmanager
+def weights_follow() -> Iterator[None]:
+    """Build encoders without reading weights, because a checkpoint that holds them is loaded next."""
+    token = _weights_follow.set(True)
+    try:
+        yield
+    finally:
+        _weights_follow.reset(token)
+
+
+class Encoder(nn.Module):
+    """Extract feature maps with a frozen network of timm.
+
+    Transformers give the tokens of a block after the network's final norm, as a map, as FastFlow's paper does.
+
+    Args:
+        image_size: Height H and width W of the images.
+        backbone: Name of a model of timm, see ``anomalib-flows list backbones``.
+        weights: ``pretrained`` (timm's cache or hub), ``random``, or a file with a state dict of that model.
+        layers: Indices of timm's feature maps, or of blocks for transformers. By default the maps of stride 4, 8
+            and 16, or the block at two thirds of the depth.
+        timm_args: Further arguments of ``timm.create_model``, such as ``pad_type``.
+        mean: Mean of each channel for the normalisation, in [0, 1]; by default what timm states.
+        std: Standard deviation of each channel, likewise.
+
+    Raises:
+        InputError: If the model is unknown, the weights cannot be had or do not fit, or a layer does not exist.
+
+    Example:
+        >>> encoder = Encoder((64, 96), "resnet18", weights="random")
+        >>> [tuple(feature.shape) for feature in encoder(torch.zeros(1, 3, 64, 96))]
+        [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6)]
+    """
+
+    def __init__(
+        self,
+        image_size: ImageSize,
+        backbone: str = "resnet18",
+        weights: str = "pretrained",
+        layers: Sequence[int] | None = None,
+        timm_args: dict[str, Any] | None = None,
+        mean: Triple | None = None,
+        std: Triple | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.network = _create(backbone, weights, layers, image_size, timm_args or {}).eval().requires_grad_(False)
+        self.channels_last = getattr(self.network, "output_fmt", "NCHW") == "NHWC"
+        self.mean: Triple = mean or self.network.default_cfg["mean"]
+        self.std: Triple = std or self.network.default_cfg["std"]
+        self.shapes = self._shapes(image_size)
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Stay in evaluation mode: a frozen encoder's batch statistics never change."""
+        del mode
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return the feature maps of normalised images (B, 3, H, W), each of shape (B, C, h, w)."""
+        features = self.network(images)
+        return [rearrange(f, "b h w c -> b c h w") for f in features] if self.channels_last else list(features)
+
+    def _shapes(self, image_size: ImageSize) -> list[tuple[int, int, int]]:
+        """Channels, height and width of each feature map, found by encoding one black image."""
+        try:
+            shapes = [(f.shape[1], f.shape[2], f.shape[3]) for f in self(torch.zeros(1, 3, *image_size))]
+        except (AssertionError, RuntimeError) as error:
+            raise InputError(self._misfit(image_size, str(error))) from error
+        if isinstance(self.network, _TokenMaps) and any(side % n for side, n in zip(image_size, shapes[0][1:])):
+            raise InputError(self._misfit(image_size, "height and width must be multiples of the patch size"))
+        return shapes
+
+    def _misfit(self, image_size: ImageSize, reason: str) -> str:
+        return f"--data.image_size {image_size[0]},{image_size[1]} does not suit the backbone {self.backbone}: {reason}."
+
+
+class _TokenMaps(nn.Module):
+    """The tokens of some blocks of a transformer, after its final norm, as maps; later blocks are dropped."""
+
+    def __init__(self, model: nn.Module, indices: list[int]) -> None:
+        super().__init__()
+        self.default_cfg = model.default_cfg
+        self.indices = model.prune_intermediate_layers(indices, prune_norm=False, prune_head=True)
+        self.model = model
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        features: list[Tensor] = self.model.forward_intermediates(
+            images, indices=self.indices, norm=True, output_fmt="NCHW", intermediates_only=True
+        )
+        return features
+
+
+def names() -> list[str]:
+    """Names of timm's models that give feature maps."""
+    return timm.list_models()
+
+
+def _create(name: str, weights: str, layers: Sequence[int] | None, size: ImageSize, args: dict[str, Any]) -> nn.Module:
+    """Build a feature extractor and give it its weights."""
+    if not timm.is_model(name):
+        raise InputError(unknown("backbone", name, timm.list_models()))
+    source = {} if _weights_follow.get() else _source(name, weights)
+    network = _network(name, size, args)
+    indices = _layers(name, network, layers)
+    if "pretrained_cfg_overlay" in source:
+        _check_complete(network, Path(weights), name)
+    if _is_transformer(network):
+        network = _TokenMaps(_load(name, size, args | source), indices)
+    else:
+        network = _load(name, size, args | source | {"features_only": True, "out_indices": indices})
+    return network
+
+
+def _network(name: str, size: ImageSize, args: dict[str, Any]) -> nn.Module:
+    """Build the network with random weights and all its feature maps, to learn what it offers."""
+    return _load(name, size, args | {"features_only": True})
+
+
+def _is_transformer(network: nn.Module) -> bool:
+    """Whether timm gives the features of a network block by block, all of one size."""
+    return hasattr(getattr(network, "model", None), "forward_intermediates")
+
+
+def _load(name: str, size: ImageSize, args: dict[str, Any]) -> nn.Module:
+    """Create a model; transformers are told the image size, other models do not take it."""
+    try:
+        with contextlib.suppress(TypeError):
+            return timm.create_model(name, **{"img_size": size} | args)
+        return timm.create_model(name, **args)
+    except TypeError as error:
+        raise InputError(f"--model.timm_args {args} does not suit {name}: {error}.") from error
+    except OSError as error:
+        raise InputError(_unreachable(name, error)) from error
+    except RuntimeError as error:
+        raise InputError(f"--model.backbone {name} cannot be made with these weights and options: {error}") from error
+
+
+def _layers(name: str, network: nn.Module, layers: Sequence[int] | None) -> list[int]:
+    """Check the indices of the layers, or choose them."""
+    if _is_transformer(network):
+        depth = len(network.feature_info.info)
+        default = [round(2 / 3 * depth) - 1]
+    else:
+        strides = [info["reduction"] for info in network.feature_info.info]
+        depth = len(strides)
+        default = [i for i, stride in enumerate(strides) if stride in (4, 8, 16)] or list(range(depth))
+    chosen = list(layers or default)
+    if missing := [i for i in chosen if i not in range(depth)]:
+        raise InputError(f"--model.layers {missing} do not exist in {name}: it has layers 0 to {depth - 1}.")
+    return chosen
+
+
+def _source(name: str, weights: str) -> dict[str, Any]:
+    """Arguments of ``timm.create_model`` that say where weights come from."""
+    if weights == "random":
+        return {}
+    if weights == "pretrained":
+        return {"pretrained": True}
+    if not Path(weights).is_file():
+        raise InputError(f"--model.weights {weights} is neither 'pretrained' nor 'random' nor an existing file.")
+    _keys(Path(weights))
+    return {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights), "hf_hub_id": None}}
+
+
+def _check_complete(network: nn.Module, file: Path, name: str) -> None:
+    """Refuse a file that lacks weights, which timm would leave random without a word."""
+    wanted = {k.removeprefix("model.") for k in network.state_dict() if not k.endswith("num_batches_tracked")}
+    if missing := sorted(wanted - {k.removeprefix("module.") for k in _keys(file)}):
+        few = ", ".join(missing[:3])
+        raise InputError(
+            f"--model.weights {file} is not a state dict of timm's {name}: it lacks {few} "
+            f"({len(missing)} of {len(wanted)} tensors)."
+        )
+
+
+def _keys(file: Path) -> set[str]:
+    """Names of the tensors in a file, read without running code from it."""
+    try:
+        if file.suffix == ".safetensors":
+            with safetensors.safe_open(file, framework="pt") as tensors:
+                return set(tensors.keys())
+        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        return set(state.get("state_dict", state))
+    except Exception as error:
+        raise InputError(
+            f"--model.weights {file} cannot be read as safetensors or as a plain state dict "
+            f"({type(error).__name__}): save it with safetensors.torch.save_file."
+        ) from error
+
+
+def _unreachable(name: str, error: Exception) -> str:
+    """Say what to do without the hub."""
+    return (
+        f"The pretrained weights of {name} are not in the local cache and the hub cannot be reached "
+        f"({type(error).__name__}). Connect to the network once; or copy the weights from elsewhere and pass "
+        f"--model.weights FILE (safetensors); or pass --model.weights random (a quick trial: it detects little)."
+    )

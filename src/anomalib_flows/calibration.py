@@ -1,0 +1,70 @@
+"""Thresholds from normal images alone, for a stated rate of false alarms."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+from torch import Tensor
+
+from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.types import InputError
+
+
+def conformal_threshold(scores: Tensor, false_alarm_rate: float) -> Tensor:
+    r"""Return the threshold above which a normal image lies with at most the given probability.
+
+    With n exchangeable normal scores this is the k-th largest, :math:`k = \lfloor \alpha (n + 1) \rfloor`: a score
+    lies above it exactly if its conformal p-value is at most :math:`\alpha`. With too few images for the rate
+    (k = 0) it is the largest.
+
+    Args:
+        scores: Scores of normal images that were not trained on, of shape (n,).
+        false_alarm_rate: The rate alpha, between 0 and 1.
+
+    References:
+        Distribution-free predictive inference (Lei et al., 2018), https://arxiv.org/abs/1604.04173, section 2.2.
+
+    Example:
+        >>> import torch
+        >>> conformal_threshold(torch.arange(99.0), 0.05)
+        tensor(94.)
+    """
+    rank = max(1, _rank(len(scores), false_alarm_rate))
+    return scores.sort(descending=True).values[rank - 1]
+
+
+def calibrate(postprocess: Postprocess, maps: Tensor, false_alarm_rate: float) -> None:
+    """Set the constants of a postprocess from the raw maps of normal images, of shape (n, 1, H, W)."""
+    postprocess.calibration_scores = postprocess.scores(maps).sort().values
+    postprocess.typical = maps.median()
+    set_thresholds(postprocess, false_alarm_rate)
+
+
+def set_thresholds(postprocess: Postprocess, false_alarm_rate: float) -> None:
+    """Set thresholds for a rate of false alarms from the calibration scores that the model keeps.
+
+    A pixel's threshold is the image's: a mask is empty exactly if the image is normal, so false alarms of masks
+    have the same rate.
+
+    Raises:
+        InputError: If the rate does not lie between 0 and 1.
+    """
+    if not 0 < false_alarm_rate < 1:
+        raise InputError(f"--false_alarm_rate {false_alarm_rate} must lie between 0 and 1, for example 0.01.")
+    scores = postprocess.calibration_scores
+    if _rank(len(scores), false_alarm_rate) == 0:
+        needed = math.ceil(1 / false_alarm_rate - 1 - 1e-9)
+        warnings.warn(
+            f"{len(scores)} calibration images are too few for a false-alarm rate of {false_alarm_rate:g}, which takes "
+            f"{needed}: the threshold is the largest normal score, whose rate is about {1 / (len(scores) + 1):.2g}.",
+            UserWarning,
+            stacklevel=2,
+        )
+    postprocess.image_threshold = conformal_threshold(scores, false_alarm_rate)
+    postprocess.pixel_threshold = postprocess.image_threshold.clone()
+
+
+def _rank(count: int, rate: float) -> int:
+    """Rank k of the threshold from above; the tiny addend keeps 0.01 * 100 from falling below 1."""
+    return math.floor(rate * (count + 1) + 1e-9)

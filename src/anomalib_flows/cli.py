@@ -1,0 +1,91 @@
+"""The command line: finds the command, and turns what goes wrong into one sentence.
+
+Only what the command needs is imported: ``--help`` and ``--version`` touch no torch.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import warnings
+from collections.abc import Sequence
+
+from anomalib_flows import __version__
+from anomalib_flows.types import InputError
+
+COMMANDS = {
+    "train": "train a detector on normal images, and test it",
+    "test": "test a trained detector anew",
+    "predict": "judge images: scores, heatmaps, masks",
+    "calibrate": "set thresholds for another rate of false alarms",
+    "list": "list models, datasets or backbones",
+}
+
+USAGE = """usage: anomalib-flows COMMAND [options]
+
+Visual anomaly detection with normalizing flows.
+
+commands:
+{commands}
+
+options:
+  -h, --help    show this help; 'anomalib-flows COMMAND --help' shows the options of a command
+  --version     show the version
+
+example:
+  anomalib-flows train --model fastflow --data folder --data.normal photos/good
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code: 0, 2 for a mistake of the user's, 130 for Ctrl-C."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    warnings.showwarning = _show_warning
+    try:
+        return _dispatch(arguments)
+    except InputError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt as interrupt:
+        print(f"\n{interrupt or 'Interrupted.'}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EPERM, errno.ENOTDIR):
+            raise
+        name = f" {error.filename}" if error.filename else ""
+        return _fail(f"Cannot write or read{name}: {error.strerror}. Free space, or name another folder.")
+
+
+def _dispatch(arguments: list[str]) -> int:
+    """Show help or version, or run the command named first."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE.format(commands="\n".join(f"  {name:12}{text}" for name, text in COMMANDS.items())), end="")
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"anomalib-flows {__version__}")
+        return 0
+    if arguments[0] not in COMMANDS:
+        from anomalib_flows.registry import unknown
+
+        raise InputError(unknown("command", arguments[0], list(COMMANDS)))
+    from anomalib_flows.commands.parsing import run_command
+
+    run_command(arguments[0], arguments[1:])
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    """Show our users' warnings as a line, and hide what libraries tell each other."""
+    if issubclass(category, UserWarning) and not issubclass(category, DeprecationWarning):
+        print(f"warning: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

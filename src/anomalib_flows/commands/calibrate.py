@@ -1,0 +1,61 @@
+"""``anomalib-flows calibrate``: thresholds for another rate of false alarms, without retraining."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from anomalib_flows.calibration import set_thresholds
+from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.checking import check
+from anomalib_flows.data.reading import image_files
+from anomalib_flows.data.splits import read_splits
+from anomalib_flows.inference import calibrate_on, choose_device
+from anomalib_flows.models import checkpoint
+from anomalib_flows.run import Run
+from anomalib_flows.types import InputError, Sample
+
+
+def calibrate(
+    run: Path,
+    data: Dataset,
+    false_alarm_rate: float = 0.01,
+    images: Path | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+) -> Run:
+    """Set the thresholds of a trained detector for a rate of false alarms.
+
+    Args:
+        run: Run directory that 'train' wrote.
+        data: The run's dataset; only its options for reading images are used.
+        false_alarm_rate: Share of normal images that may be called anomalous.
+        images: Folder of normal images to calibrate with, none of them trained on, such as new ones from the
+            line. By default the scores of the run's own calibration images, which the model keeps.
+        device: Where to compute.
+
+    Raises:
+        InputError: If the run is none, the rate is no rate, or there are no images.
+    """
+    opened = Run.open(run)
+    pipeline = checkpoint.load(opened.model_file)
+    if images or not pipeline.postprocess.calibrated:
+        samples = check(calibration_samples(opened, images), data.on_error)
+        calibrate_on(pipeline, samples, data, choose_device(device), false_alarm_rate)
+    else:
+        set_thresholds(pipeline.postprocess, false_alarm_rate)
+    checkpoint.save(pipeline, opened.model_file)
+    opened.write_config(opened.config() | {"false_alarm_rate": false_alarm_rate})
+    threshold = float(pipeline.postprocess.image_threshold)
+    count = len(pipeline.postprocess.calibration_scores)
+    print(f"Threshold {threshold:.6g}, for a false-alarm rate of {false_alarm_rate:g}, from {count} normal images.")
+    return opened
+
+
+def calibration_samples(run: Run, images: Path | None) -> list[Sample]:
+    """List the images of a folder, or those that the run held out."""
+    if images is None:
+        return [s for s in read_splits(run.splits_file) if s.split == "calibration"]
+    found = [Sample(path, "calibration") for path in image_files(images, recursive=True)]
+    if not found:
+        raise InputError(f"--images {images} holds no images: name a folder of normal images.")
+    return found

@@ -1,0 +1,130 @@
+"""Options of the commands, read by jsonargparse from the commands' signatures.
+
+What is added to jsonargparse: names of the registry wherever it takes a class, configurations by short name, a
+run's own options as defaults, hyphens for underscores, and errors of one sentence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser, Namespace, set_loader
+
+from anomalib_flows import registry
+from anomalib_flows.commands.configs import find_config
+from anomalib_flows.run import Run
+from anomalib_flows.types import InputError
+
+FUNCTIONS = {
+    "train": "train:train",
+    "test": "test:test",
+    "predict": "predict:predict",
+    "calibrate": "calibrate:calibrate",
+    "list": "list:list_names",
+}
+KINDS: dict[str, registry.Kind] = {"model": "models", "data": "datasets"}
+RUN_DEFAULTS = {"test": ("data",), "predict": ("data",), "calibrate": ("data",)}
+
+
+def run_command(name: str, arguments: list[str]) -> None:
+    """Parse the options of a command and call its function.
+
+    Raises:
+        InputError: If an option is unknown or its value is of no use.
+    """
+    logging.getLogger("timm").setLevel(logging.ERROR)
+    module, _, function_name = FUNCTIONS[name].partition(":")
+    function = getattr(importlib.import_module(f"anomalib_flows.commands.{module}"), function_name)
+    parser = make_parser(name, function)
+    set_run_defaults(name, parser, arguments)
+    try:
+        options = parser.parse_args(normalise(arguments))
+    except argparse.ArgumentError as error:
+        raise InputError(explain(str(error), parser)) from error
+    objects = parser.instantiate(options)
+    function(**{key: value for key, value in vars(objects).items() if key != "config"})
+
+
+def make_parser(name: str, function: Callable[..., Any]) -> ArgumentParser:
+    """Make the parser of a command from its function's signature."""
+    set_loader("registry_yaml", load_yaml)
+    parser = ArgumentParser(prog=f"anomalib-flows {name}", exit_on_error=False, parser_mode="registry_yaml")
+    positional = {"train": None, "list": "kind"}.get(name, "run")
+    if name == "train":
+        parser.add_argument("-c", "--config", action="config", help="YAML file, or name of one that comes with us")
+    parser.add_function_arguments(function, as_positional=positional is not None)
+    return parser
+
+
+def load_yaml(text: str) -> Any:
+    """Read YAML, with registered names of models and datasets turned into their classes' paths."""
+    content = yaml.safe_load(text)
+    if isinstance(content, dict):
+        for key in KINDS.keys() & content.keys():
+            content[key] = resolve(key, content[key])
+    return content
+
+
+def resolve(key: str, value: Any) -> Any:
+    """Turn a registered name into its class's path, in the value of ``model`` or ``data``."""
+    if isinstance(value, str):
+        return registry.path_of(KINDS[key], value)
+    if isinstance(value, dict) and isinstance(value.get("class_path"), str):
+        return value | {"class_path": registry.path_of(KINDS[key], value["class_path"])}
+    return value
+
+
+def normalise(arguments: list[str]) -> list[str]:
+    """Rewrite what a user types into what jsonargparse takes.
+
+    Example:
+        >>> normalise(["--model", "fastflow", "--false-alarm-rate=0.1"])
+        ['--model=anomalib_flows.models.fastflow.FastFlow', '--false_alarm_rate=0.1']
+    """
+    rewritten: list[str] = []
+    waiting = list(arguments)
+    while waiting:
+        option, has_value, value = waiting.pop(0).partition("=")
+        if option.startswith("--"):
+            option = option.replace("-", "_").replace("__", "--", 1)
+        key = option.removeprefix("--").removesuffix(".help")
+        takes_name = option.startswith("--") and key in KINDS or option in ("-c", "--config")
+        if takes_name and not has_value and waiting and not waiting[0].startswith("-"):
+            has_value, value = "=", waiting.pop(0)
+        if takes_name and has_value:
+            value = str(find_config(value)) if key not in KINDS else registry.path_of(KINDS[key], value)
+            option = "--config" if option == "-c" else option
+        rewritten.append(option + has_value + value)
+    return rewritten
+
+
+def set_run_defaults(name: str, parser: ArgumentParser, arguments: list[str]) -> None:
+    """Let a run's own options be the defaults of the commands that work on it."""
+    if name == "train":
+        path = next((b for a, b in zip(arguments, arguments[1:], strict=False) if a == "--resume"), None)
+        path = path or next((a.partition("=")[2] for a in arguments if a.startswith("--resume=")), None)
+        keys: tuple[str, ...] = ("model", "data", "trainer", "false_alarm_rate", "seed", "output")
+    else:
+        path = next((a for a in arguments if not a.startswith("-")), None)
+        keys = RUN_DEFAULTS.get(name, ())
+    if path and keys:
+        config = Run.open(Path(path)).config()
+        parser.set_defaults({key: resolve(key, config[key]) if key in KINDS else config[key] for key in keys})
+
+
+def explain(message: str, parser: ArgumentParser) -> str:
+    """Turn jsonargparse's message into one sentence that says what to type."""
+    if unrecognised := re.search(r"[Uu]nrecognized arguments: (.*)", message):
+        option = unrecognised[1].split()[0].partition("=")[0]
+        known = [o for action in parser._actions for o in action.option_strings]
+        close = difflib.get_close_matches(option, known, n=3)
+        return f"There is no option {option}" + (f": did you mean {' or '.join(close)}?" if close else ".")
+    return " ".join(line.strip() for line in message.splitlines() if line.strip())

@@ -1,0 +1,89 @@
+"""``anomalib-flows predict``: scores, labels and pictures of new images."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.checking import check
+from anomalib_flows.data.reading import image_files
+from anomalib_flows.evaluation import read_picture
+from anomalib_flows.inference import choose_device, compute_maps
+from anomalib_flows.models import checkpoint
+from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.report.files import relative, unique_names, write_csv, write_prediction_images
+from anomalib_flows.run import Run
+from anomalib_flows.types import Batch, InputError, Prediction, Sample
+
+
+def predict(
+    run: Path, input: str, output: Path, data: Dataset, device: Literal["auto", "cpu", "cuda"] = "auto"
+) -> Path:
+    """Judge images: a table of scores, p-values and labels, and a heatmap, overlay and mask of each image.
+
+    Args:
+        run: Run directory that 'train' wrote.
+        input: Image, folder of images (with sub-folders), or pattern such as 'photos/**/*.png'.
+        output: Where predictions.csv and the folders heatmap, overlay and mask go; sub-folders are kept.
+        data: The run's dataset; only its options for reading images are used.
+        device: Where to compute.
+
+    Returns:
+        The table, OUTPUT/predictions.csv.
+
+    Raises:
+        InputError: If the run is none or not calibrated, or there are no images.
+    """
+    pipeline = checkpoint.load(Run.open(run).model_file)
+    if not pipeline.postprocess.calibrated:
+        raise InputError(f"The model of {run} has no thresholds yet: run 'anomalib-flows calibrate {run}'.")
+    root, paths = find_images(input)
+    samples = check([Sample(path, "test") for path in paths], data.on_error)
+    names = unique_names([relative(s.path, root) for s in samples], ".png")
+    rows: list[tuple[Path, float, float, int]] = []
+    for batch, maps in compute_maps(pipeline, samples, data, choose_device(device), "Predicting"):
+        prediction = pipeline.postprocess(maps)
+        write_pictures(output, names[len(rows) :], batch, prediction, pipeline.postprocess)
+        rows += zip((s.path for s in batch.samples), *lists(prediction), strict=True)
+    table = output / "predictions.csv"
+    write_csv(rows, table)
+    anomalous = sum(label for *_, label in rows)
+    print(f"{anomalous} of {len(rows)} images are anomalous. Table and pictures: {output}")
+    return table
+
+
+def find_images(input: str) -> tuple[Path, list[Path]]:
+    """List the images that a file, folder or pattern names, and the folder below which names are kept."""
+    path = Path(input)
+    if path.is_file():
+        return path.parent, [path]
+    fixed = path if path.is_dir() else Path(*path.parts[: next((i for i, p in enumerate(path.parts) if glob.has_magic(p)), 0)])
+    paths = image_files(path, recursive=True) if path.is_dir() else sorted(map(Path, glob.glob(input, recursive=True)))
+    paths = [p for p in paths if p.is_file()]
+    if not paths:
+        raise InputError(f"--input {input} names no images: give an image, a folder or a pattern such as 'photos/*.png'.")
+    return fixed, paths
+
+
+def write_pictures(
+    output: Path, names: list[Path], batch: Batch, prediction: Prediction, postprocess: Postprocess
+) -> None:
+    """Write heatmap, overlay and mask of each image of a batch, without the padding."""
+    shown = postprocess.normalise(prediction.maps)
+    for i, (sample, (height, width)) in enumerate(zip(batch.samples, batch.contents, strict=True)):
+        map01, mask = crop(shown[i], height, width), crop(prediction.masks[i], height, width)
+        write_prediction_images(output, names[i], read_picture(sample.path), map01.numpy(), mask.numpy())
+
+
+def crop(map_: Tensor, height: int, width: int) -> Tensor:
+    """Cut the padding off: (1, H, W) -> (height, width)."""
+    return map_[0, :height, :width]
+
+
+def lists(prediction: Prediction) -> tuple[list[float], list[float], list[int]]:
+    """Scores, p-values and labels as lists."""
+    return prediction.scores.tolist(), prediction.p_values.tolist(), prediction.labels.tolist()

@@ -1,0 +1,54 @@
+"""The small table that ends training and testing, and where everything is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from anomalib_flows.run import Run
+
+COLUMNS = (
+    ("image AUROC", "image", "auroc"),
+    ("image AP", "image", "average_precision"),
+    ("image F1", "image", "f1"),
+    ("max F1", "image", "f1_max"),
+    ("pixel AUROC", "pixel", "auroc"),
+    ("pixel AUPRO", "pixel", "aupro"),
+    ("pixel F1", "pixel", "f1"),
+    ("max F1", "pixel", "f1_max"),
+)
+
+
+def print_summary(run: Run) -> None:
+    """Print a run's figures, overall and for each kind of defect, and its files."""
+    metrics = run.metrics()
+    print("\n" + (table(metrics) if metrics else "There are no test images, so nothing was tested."))
+    print(f"\n{files(run)}")
+
+
+def table(metrics: dict[str, Any]) -> str:
+    """Lay out figures: a column for each, a row for all images and for each kind of defect.
+
+    Image F1 and pixel F1 are those at the calibrated thresholds; max F1 is the best that any threshold gives.
+    """
+    rows = [("", *(title for title, _, _ in COLUMNS)), ("all", *cells(metrics))]
+    rows += [(defect, *cells(figures)) for defect, figures in metrics["defects"].items()]
+    width = max(len(row[0]) for row in rows)
+    return "\n".join("  ".join([row[0].ljust(width), *(cell.rjust(11) for cell in row[1:])]) for row in rows)
+
+
+def cells(figures: dict[str, Any]) -> list[str]:
+    """Write the figures of a row; a dash where one is undefined."""
+    values = [figures[level][key] for _, level, key in COLUMNS]
+    return ["-" if value is None else f"{value:.4f}" for value in values]
+
+
+def files(run: Run) -> str:
+    """Say where things are."""
+    named = {
+        "model": run.model_file,
+        "options": run.config_file,
+        "figures": run.metrics_file,
+        "predictions": run.predictions_file,
+        "pictures": run.images,
+    }
+    return "\n".join(f"{name:12} {path}" for name, path in named.items() if path.exists())

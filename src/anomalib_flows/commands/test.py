@@ -1,0 +1,36 @@
+"""``anomalib-flows test``: figures and pictures of a trained detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from anomalib_flows.commands.summary import print_summary
+from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.checking import check
+from anomalib_flows.evaluation import evaluate_run
+from anomalib_flows.inference import choose_device
+from anomalib_flows.models import checkpoint
+from anomalib_flows.run import Run
+from anomalib_flows.types import InputError
+
+
+def test(run: Path, data: Dataset, device: Literal["auto", "cpu", "cuda"] = "auto") -> Run:
+    """Test a trained detector anew, and replace the run's figures, predictions and pictures.
+
+    Args:
+        run: Run directory that 'train' wrote.
+        data: The run's dataset, unless another one is given.
+        device: Where to compute.
+
+    Raises:
+        InputError: If the run is none, is not calibrated, or the dataset has no test split.
+    """
+    opened = Run.open(run)
+    pipeline = checkpoint.load(opened.model_file)
+    samples = [s for s in data.samples() if s.split == "test"]
+    if not samples:
+        raise InputError(f"The dataset {data.name} {data.subset} has no test images: nothing can be tested.")
+    evaluate_run(opened, pipeline, check(samples, data.on_error), data, choose_device(device))
+    print_summary(opened)
+    return opened

@@ -1,0 +1,95 @@
+"""The dataset contract: a small record that turns a folder into samples."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+from anomalib_flows.types import ImageSize, InputError, Sample
+
+
+@dataclass(kw_only=True)
+class Dataset(ABC):
+    """Options that every dataset has, and the one method that an adapter writes.
+
+    Args:
+        image_size: Height and width that images are resized to: ``256`` or ``"256,320"``.
+        resize: ``stretch`` changes the aspect ratio, as the papers do; ``pad`` keeps it and repeats the
+            border.
+        batch_size: Images per training step.
+        workers: Processes that read images; 0 reads in the main process. By default cores - 2, at most 8.
+        on_error: What to do with files that cannot be read: ``stop``, or ``skip`` and list them.
+        calibration_fraction: Share of the normal training images that is held out to set thresholds.
+    """
+
+    image_size: int | str | tuple[int, int] = 256
+    resize: Literal["stretch", "pad"] = "stretch"
+    batch_size: int = 32
+    workers: int | None = None
+    on_error: Literal["stop", "skip"] = "stop"
+    calibration_fraction: float = 0.15
+
+    def __post_init__(self) -> None:
+        """Refuse bad options when they are given, not after minutes of reading."""
+        parse_size(self.image_size)
+        if self.batch_size < 1:
+            raise InputError(f"--data.batch_size is {self.batch_size}: give at least 1.")
+        if self.workers is not None and self.workers < 0:
+            raise InputError(f"--data.workers is {self.workers}: give 0 or more.")
+        require_fraction("calibration_fraction", self.calibration_fraction)
+
+    @property
+    def name(self) -> str:
+        """Name of the dataset in the path of a run directory."""
+        return type(self).__name__.lower()
+
+    @property
+    @abstractmethod
+    def subset(self) -> str:
+        """Name of the product or category in the path of a run directory."""
+
+    @abstractmethod
+    def samples(self) -> list[Sample]:
+        """List the images of the ``train`` and ``test`` splits, sorted by path.
+
+        Training images are normal. The calibration split is taken from them elsewhere.
+
+        Raises:
+            InputError: If the folder is missing or holds no images.
+        """
+
+    @property
+    def size(self) -> ImageSize:
+        """Height and width of ``image_size``."""
+        return parse_size(self.image_size)
+
+
+def parse_size(value: int | str | tuple[int, int]) -> ImageSize:
+    """Turn ``256``, ``"256"``, ``"256,320"`` or ``(256, 320)`` into height and width.
+
+    Raises:
+        InputError: If it is none of these, or a side is not positive.
+
+    Example:
+        >>> parse_size("256,320")
+        (256, 320)
+    """
+    sides = re.fullmatch(r"[\[(]?\s*(\d+)\s*(?:[,x]\s*(\d+)\s*)?[\])]?", str(value))
+    height, width = (int(side or sides[1]) for side in sides.groups()) if sides else (0, 0)
+    if height < 1 or width < 1:
+        raise InputError(
+            f"--data.image_size {value} is not a size: write 256, or height and width as 256,320."
+        )
+    return height, width
+
+
+def require_fraction(option: str, value: float) -> None:
+    """Refuse a share that takes nothing or everything.
+
+    Raises:
+        InputError: If the value does not lie between 0 and 1.
+    """
+    if not 0 < value < 1:
+        raise InputError(f"--data.{option} is {value}: give a share between 0 and 1, such as 0.2.")

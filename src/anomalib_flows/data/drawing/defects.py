@@ -1,0 +1,180 @@
+"""The defects: each function takes a good canvas and returns a spoilt one; the mask is where the two differ.
+
+Most of them take their grey levels from the product itself, so that it is the structure that is wrong and not the
+brightness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from scipy import ndimage
+
+from anomalib_flows.data.drawing.products import (
+    CANVAS,
+    CHIPS,
+    COLUMNS,
+    PASSIVES,
+    PITCH,
+    ROWS,
+    THREAD,
+    Array,
+    box,
+    disc,
+    hole_offsets,
+    noise,
+    paint,
+    step,
+)
+
+T = TypeVar("T")
+Defect: TypeAlias = Callable[[np.random.Generator, Array], Array]
+
+
+def place(rng: np.random.Generator) -> Array:
+    """Choose a point that stays in the image however the part lies."""
+    return rng.uniform(0.28, 0.72, 2) * CANVAS
+
+
+def pick(rng: np.random.Generator, items: list[T]) -> T:
+    """Choose one of a list."""
+    return items[int(rng.random() * len(items))]
+
+
+def blob(rng: np.random.Generator, small: float, large: float, softness: float = 3.0) -> Array:
+    """Opacity of a spot of irregular shape with a radius between ``small`` and ``large``."""
+    (y, x), radius = place(rng), rng.uniform(small, large)
+    return step(radius * (1 + 0.22 * noise(rng, 8, 8)) - np.hypot(ROWS - y, COLUMNS - x), softness)
+
+
+def stroke(rng: np.random.Generator, length: float, width: float, bend: float, angle: float) -> Array:
+    """Opacity of a wandering line."""
+    angles = angle + np.cumsum(bend * rng.standard_normal(int(2 * length)))
+    path = np.cumsum(0.5 * np.stack([np.sin(angles), np.cos(angles)]), axis=1)
+    path += (place(rng) - path.mean(axis=1))[:, None]
+    far = np.ones((CANVAS, CANVAS))
+    far[tuple(np.clip(path.round().astype(int), 0, CANVAS - 1))] = 0
+    return step(width / 2 - np.asarray(ndimage.distance_transform_edt(far)))
+
+
+def crack(rng: np.random.Generator, canvas: Array) -> Array:
+    """A dark, jagged line."""
+    line = stroke(rng, rng.uniform(40, 90), rng.uniform(1.4, 2.6), 0.22, rng.uniform(0, np.pi))
+    return paint(canvas, 0.9 * line, 0.35 * canvas)
+
+
+def scratch(rng: np.random.Generator, canvas: Array) -> Array:
+    """A bright, nearly straight line with a dark rim."""
+    angle = rng.uniform(0.35, np.pi - 0.35)
+    line = stroke(rng, rng.uniform(40, 100), rng.uniform(1.5, 3), 0.02, angle)
+    return canvas * (1 + 0.3 * line - 0.35 * np.roll(line, 2, axis=1))[..., None]
+
+
+def stain(rng: np.random.Generator, canvas: Array) -> Array:
+    """A dried drop: a little darker inside, with a dark rim."""
+    (y, x), radius = place(rng), rng.uniform(10, 22)
+    depth = radius * (1 + 0.2 * noise(rng, 7, 7)) - np.hypot(ROWS - y, COLUMNS - x)
+    return canvas * (1 - rng.uniform(0.1, 0.25) * step(depth) - 0.5 * np.exp(-((depth / 2) ** 2)))[..., None]
+
+
+def smear(rng: np.random.Generator, canvas: Array) -> Array:
+    """A region where the structure is wiped out along one direction."""
+    wiped = ndimage.gaussian_filter(canvas, (1.5, 9, 0) if rng.random() < 0.5 else (9, 1.5, 0))
+    return paint(canvas, blob(rng, 13, 26), wiped)
+
+
+def turned(rng: np.random.Generator, canvas: Array) -> Array:
+    """A region where the structure runs across."""
+    return paint(canvas, blob(rng, 14, 26), np.flip(canvas.transpose(1, 0, 2), 0))
+
+
+def coarse(rng: np.random.Generator, canvas: Array) -> Array:
+    """A region with a structure twice as large."""
+    large = canvas[CANVAS // 4 : 3 * CANVAS // 4, CANVAS // 4 : 3 * CANVAS // 4]
+    return paint(canvas, blob(rng, 14, 26), ndimage.zoom(large, (2, 2, 1), order=1))
+
+
+def dent(rng: np.random.Generator, canvas: Array) -> Array:
+    """A hollow: the structure is drawn together and light and shade lie opposite each other."""
+    (y, x), radius, depth = place(rng), rng.uniform(12, 20), rng.uniform(0.4, 0.65)
+    dy, dx = ROWS - y, COLUMNS - x
+    bump = np.exp(-(dy**2 + dx**2) / (2 * (radius / 2) ** 2))
+    bent = warp(canvas, ROWS + depth * dy * bump * 1.5, COLUMNS + depth * dx * bump * 1.5)
+    return bent * (1 + depth * bump * (dy + dx) / radius)[..., None]
+
+
+def warp(canvas: Array, rows: Array, columns: Array) -> Array:
+    """Fetch every pixel from another place."""
+    channels = [ndimage.map_coordinates(c, (rows, columns), order=1, mode="wrap") for c in np.moveaxis(canvas, 2, 0)]
+    return np.stack(channels, axis=2)
+
+
+def slipped_thread(rng: np.random.Generator, canvas: Array) -> Array:
+    """Two or three threads that lie over and under the wrong ones for a while."""
+    (y, x), threads = place(rng), 2 + int(rng.random() * 2)
+    band = box(y, x, threads * THREAD / 2, rng.uniform(30, 60))
+    return paint(canvas, band, np.roll(canvas, 2 * THREAD, axis=1))
+
+
+def missing_thread(rng: np.random.Generator, canvas: Array) -> Array:
+    """A gap of the width of a thread."""
+    y, x = place(rng)
+    gap = box(y, x, THREAD * 0.6, rng.uniform(25, 70), 3)
+    return paint(canvas, 0.85 * gap, np.roll(canvas, THREAD // 2, axis=0) * 0.45)
+
+
+def clogged_hole(rng: np.random.Generator, canvas: Array) -> Array:
+    """A hole full of chips."""
+    (y, x), (dy, dx) = PITCH * (np.floor(rng.uniform(0, 3, 2)) + 2 / 3), hole_offsets()
+    here = box(y, x, PITCH / 2, PITCH / 2)
+    chips = 0.38 + 0.17 * noise(rng, 1.2, 1.2)
+    return paint(canvas, here * step(12 - np.hypot(dy, dx), 2), chips[..., None])
+
+
+def missing_part(rng: np.random.Generator, canvas: Array) -> Array:
+    """A small part that was not placed: its bare contacts are left."""
+    y, x = pick(rng, PASSIVES)
+    return paint(canvas, box(y, x, 7, 8), np.roll(canvas, 26, axis=0))
+
+
+def turned_part(rng: np.random.Generator, canvas: Array) -> Array:
+    """A small part that lies askew."""
+    y, x = pick(rng, PASSIVES)
+    angle = rng.uniform(0.5, 1.4)
+    dy, dx = ROWS - y, COLUMNS - x
+    rows, columns = y + np.cos(angle) * dy - np.sin(angle) * dx, x + np.sin(angle) * dy + np.cos(angle) * dx
+    bare = paint(canvas, box(y, x, 13, 8), np.roll(canvas, 26, axis=0))
+    return paint(bare, disc(y, x, 12.5), warp(canvas, rows, columns))
+
+
+def bridge(rng: np.random.Generator, canvas: Array) -> Array:
+    """Solder that joins two or three neighbouring legs of a package."""
+    y, x, height, width = pick(rng, CHIPS[:4])
+    y, x = y + rng.uniform(-0.6, 0.6) * height, x + pick(rng, [-1, 1]) * (width + 4)
+    return paint(canvas, box(y, x, rng.uniform(6, 9), 3.5, 2), 0.66 + 0.06 * noise(rng, 1.5, 1.5)[..., None])
+
+
+def misprint(rng: np.random.Generator, canvas: Array) -> Array:
+    """A package whose print is smudged across."""
+    y, x, height, width = pick(rng, CHIPS[:4])
+    wiped = np.maximum(np.roll(canvas, 4, axis=0), np.roll(canvas, -3, axis=0))
+    return paint(canvas, box(y, x, 8, width - 3, 2), wiped)
+
+
+DEFECTS: dict[str, dict[str, Defect]] = {
+    "board": {
+        "bridge": bridge, "misprint": misprint, "missing_part": missing_part, "scratch": scratch, "stain": stain,
+        "turned_part": turned_part,
+    },
+    "fabric": {
+        "crack": crack, "missing_thread": missing_thread, "slipped_thread": slipped_thread, "smear": smear,
+        "stain": stain, "turned": turned,
+    },
+    "granite": {"coarse": coarse, "crack": crack, "scratch": scratch, "smear": smear, "stain": stain},
+    "plate": {
+        "crack": crack, "dent": dent, "clogged_hole": clogged_hole, "scratch": scratch, "stain": stain,
+        "turned": turned,
+    },
+}

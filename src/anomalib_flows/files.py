@@ -1,0 +1,36 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Write a file under a temporary name in its own folder, and give it its name once it is whole.
+
+    The folder is made if need be. The temporary name keeps the suffix, because many writers choose the format
+    by it. When the block fails, nothing is left behind and a file that was there before stays as it was.
+
+    Raises:
+        OSError: If the folder cannot be written to or the disk is full.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "sub" / "notes.txt"
+        >>> with atomic(file) as temporary:
+        ...     _ = temporary.write_text("whole")
+        >>> file.read_text()
+        'whole'
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not tempfile: it makes files that other users may not read.
+    temporary = path.with_name(f".tmp-{uuid4().hex}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,9 @@
+"""Normalizing flows in pure torch: one bijection a class, ``forward`` and ``inverse`` as two methods."""
+
+from anomalib_flows.flows.bijection import Bijection
+from anomalib_flows.flows.chain import Chain
+from anomalib_flows.flows.coupling import AffineCoupling, Subnet
+from anomalib_flows.flows.permutation import Permutation
+from anomalib_flows.flows.scaling import GlobalAffine
+
+__all__ = ["AffineCoupling", "Bijection", "Chain", "GlobalAffine", "Permutation", "Subnet"]

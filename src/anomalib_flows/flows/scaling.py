@@ -1,0 +1,59 @@
+"""A learned scale and offset for each channel."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anomalib_flows.flows.bijection import Bijection
+from anomalib_flows.flows.numeric import per_channel
+
+
+class GlobalAffine(Bijection):
+    r"""Scale and shift every channel, at every position alike.
+
+    .. math::
+        z = x \odot \sigma + b, \quad \sigma = 0.1\, \mathrm{softplus}_{\beta = 0.5}(g), \quad
+        \log |\det| = H W \sum_c \log \sigma_c
+
+    Args:
+        channels: Number of channels C.
+
+    References:
+        Glow (Kingma and Dhariwal, 2018), https://arxiv.org/abs/1807.03039, section 3.1, without the
+        initialisation from data; softplus as in FrEIA's ``AllInOneBlock``.
+
+    Example:
+        >>> z, log_det = GlobalAffine(3)(torch.ones(1, 3, 2, 2))
+        >>> bool(torch.allclose(z, torch.ones(1, 3, 2, 2))), abs(round(float(log_det.detach()), 5))
+        (True, 0.0)
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        unit_scale = 2.0 * math.log(math.exp(0.5 * 10.0) - 1.0)
+        self.scale_logits = nn.Parameter(torch.full((channels,), unit_scale))
+        self.offset = nn.Parameter(torch.zeros(channels))
+
+    @property
+    def scale(self) -> Tensor:
+        """Scale of each channel, of shape (C,)."""
+        return 0.1 * F.softplus(self.scale_logits, beta=0.5)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return z and the log-determinant."""
+        scale, offset = per_channel(self.scale, x), per_channel(self.offset, x)
+        return torch.addcmul(offset.to(x.dtype), x, scale.to(x.dtype)), self.log_det(x)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x and the log-determinant."""
+        scale, offset = per_channel(self.scale, z), per_channel(self.offset, z)
+        return (z - offset) / scale, -self.log_det(z)
+
+    def log_det(self, x: Tensor) -> Tensor:
+        """Log-determinant of the scaling at every position of x, of shape (B,)."""
+        positions = x[0, 0].numel()
+        return (positions * self.scale.log().sum()).expand(len(x))

@@ -1,0 +1,48 @@
+"""Run a pipeline over samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from anomalib_flows.calibration import calibrate
+from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.loading import loader
+from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.types import Batch, InputError, Sample
+
+
+def choose_device(accelerator: str) -> torch.device:
+    """Turn ``auto``, ``cpu`` or ``cuda`` into a device.
+
+    Raises:
+        InputError: If CUDA is asked for and not there.
+    """
+    available = torch.cuda.is_available()
+    if accelerator == "cuda" and not available:
+        raise InputError("'cuda' was asked for, but torch sees no CUDA device: choose 'cpu' or 'auto'.")
+    return torch.device("cuda" if available and accelerator != "cpu" else "cpu")
+
+
+@torch.inference_mode()
+def compute_maps(
+    pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device, title: str
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Yield batches of samples with their raw anomaly maps, of shape (B, 1, H, W) and on the CPU."""
+    pipeline.eval().to(device)
+    with tqdm(total=len(samples), desc=title, unit="image", delay=1, leave=False) as progress:
+        for batch in loader(samples, data):
+            yield batch, pipeline.maps(batch.images.to(device)).cpu()
+            progress.update(len(batch.samples))
+    pipeline.cpu()
+
+
+def calibrate_on(
+    pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device, false_alarm_rate: float
+) -> None:
+    """Set a pipeline's thresholds on normal images that it was not trained on."""
+    maps = [m for _, m in compute_maps(pipeline, samples, data, device, "Calibrating")]
+    calibrate(pipeline.postprocess, torch.cat(maps), false_alarm_rate)

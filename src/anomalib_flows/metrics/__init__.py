@@ -1,0 +1,1 @@
+"""Figures of detection on raw scores, of images and of pixels."""

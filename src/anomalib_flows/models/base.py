@@ -1,0 +1,72 @@
+"""The detector contract: what the author of a model writes."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from anomalib_flows.types import ImageSize
+
+Features = list[Tensor]
+"""Feature maps of shape (B, C, h, w)."""
+
+Triple = tuple[float, float, float]
+
+
+class Detector(nn.Module, ABC):
+    """Score images, given normalised images of one size.
+
+    A constructor takes the image size first; its further arguments are the options of the command line. They are
+    recorded as ``init_args``, so that a checkpoint can build the detector anew.
+
+    Attributes:
+        mean: Mean of each channel with which images are normalised, in [0, 1].
+        std: Standard deviation of each channel, likewise.
+    """
+
+    IMAGENET_MEAN: ClassVar[Triple] = (0.485, 0.456, 0.406)
+    IMAGENET_STD: ClassVar[Triple] = (0.229, 0.224, 0.225)
+
+    mean: Triple = IMAGENET_MEAN
+    std: Triple = IMAGENET_STD
+    image_size: ImageSize
+    init_args: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Detector:
+        """Record the arguments; copies made by ``copy`` come without any and bring their own record."""
+        self: Detector = super().__new__(cls)
+        if args or kwargs:
+            bound = inspect.signature(cls).bind(*args, **kwargs)
+            bound.apply_defaults()
+            (_, image_size), *options = bound.arguments.items()
+            self.__dict__.update(image_size=image_size, init_args=dict(options))
+        return self
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Features:
+        """Return the features of normalised images (B, 3, H, W), frozen and without gradient."""
+
+    def training_batches(self, features: Features) -> Iterator[Any]:
+        """Yield what :meth:`loss` takes; the optimizer makes one step for each."""
+        yield features
+
+    def training_batch_count(self) -> int:
+        """Count what :meth:`training_batches` yields for a batch of images."""
+        return 1
+
+    @abstractmethod
+    def loss(self, batch: Any) -> Tensor:
+        """Return the loss of one training batch, a scalar."""
+
+    @abstractmethod
+    def anomaly_map(self, features: Features) -> Tensor:
+        """Return raw maps of shape (B, 1, H, W), higher = more anomalous, each image by itself."""
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Return the optimizer of everything that is trained."""
+        return torch.optim.Adam([p for p in self.parameters() if p.requires_grad], lr=1e-3, weight_decay=1e-5)

@@ -1,0 +1,95 @@
+"""A pipeline in one safetensors file that says how to build it; reading it never runs code from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from anomalib_flows import __version__, registry
+from anomalib_flows.backbones import weights_follow
+from anomalib_flows.files import atomic
+from anomalib_flows.models.base import Detector
+from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.types import InputError
+
+FORMAT = 1
+"""Version of the file's layout."""
+
+
+def save(pipeline: Pipeline, file: Path) -> None:
+    """Write all weights and constants of a pipeline, and how to build it, to a file."""
+    description = {"format": FORMAT, "version": __version__, **describe(pipeline)}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in pipeline.state_dict().items()}
+    with atomic(file) as temporary:
+        save_file(tensors, temporary, metadata={"anomalib_flows": json.dumps(description)})
+
+
+def describe(pipeline: Pipeline) -> dict[str, Any]:
+    """Name and arguments of what a pipeline is made of, in plain types."""
+    detector = pipeline.detector
+    return {
+        "model": {"class_path": class_name(type(detector)), "init_args": plain(detector.init_args)},
+        "image_size": list(detector.image_size),
+        "resize": pipeline.preprocess.mode,
+    }
+
+
+def class_name(model: type[Detector]) -> str:
+    """Registered name of a detector's class, or its dotted path."""
+    path = f"{model.__module__}.{model.__qualname__}"
+    return next((n for n in registry.names("models") if registry.path_of("models", n) == path), path)
+
+
+def plain(value: Any) -> Any:
+    """Turn tuples into lists and paths into text, as JSON and YAML have them."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def load(file: Path) -> Pipeline:
+    """Read a pipeline from a file, in evaluation mode.
+
+    Raises:
+        InputError: If the file is missing, damaged, foreign, or does not fit the model that it names.
+    """
+    if not file.is_file():
+        raise InputError(f"There is no model {file}: train one first, or name another run.")
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"The model {file} is damaged ({error}): train again, or restore it from a copy.") from error
+    pipeline = build(json.loads(metadata.get("anomalib_flows", "null")), file)
+    pipeline.postprocess = Postprocess(len(tensors.get("postprocess.calibration_scores", ())))
+    try:
+        pipeline.load_state_dict(tensors)
+    except RuntimeError as error:
+        name = type(pipeline.detector).__name__
+        raise InputError(f"The model {file} does not hold the weights of the {name} that it names: {error}") from error
+    return pipeline.eval()
+
+
+def build(description: dict[str, Any] | None, file: Path) -> Pipeline:
+    """Build the pipeline that a checkpoint describes, without weights."""
+    if description is None:
+        raise InputError(f"{file} is no model of anomalib-flows: it does not say how to build one.")
+    if description["format"] > FORMAT:
+        raise InputError(
+            f"The model {file} was written by anomalib-flows {description['version']}: upgrade from {__version__}."
+        )
+    detector = registry.load("models", description["model"]["class_path"])
+    if not (isinstance(detector, type) and issubclass(detector, Detector)):
+        raise InputError(f"The model {file} names {detector!r}, which is no detector: the file is not to be trusted.")
+    with weights_follow(), torch.random.fork_rng(devices=[]):
+        made = detector(tuple(description["image_size"]), **description["model"]["init_args"])
+    return Pipeline(made, description["resize"])

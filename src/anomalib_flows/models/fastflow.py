@@ -1,0 +1,143 @@
+"""FastFlow: a 2-D normalizing flow on each feature map of a frozen encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import cycle, islice
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anomalib_flows.backbones import Encoder, Triple
+from anomalib_flows.flows import AffineCoupling, Chain, GlobalAffine, Permutation, Subnet
+from anomalib_flows.models.base import Detector, Features
+from anomalib_flows.types import ImageSize
+
+
+class FastFlow(Detector):
+    r"""Learn the density of feature maps with flows made of small convolutions.
+
+    Each feature map x of C x h x w goes through a layer norm and a flow to z. Training maximises the likelihood,
+
+    .. math::
+        L = \sum_{maps} \tfrac{1}{2} \lVert z \rVert^2 - \log |\det \partial z / \partial x|
+
+    and the anomaly map is the mean over the feature maps of :math:`-\exp(-\frac{1}{2C} \sum_c z_c^2)`, upsampled.
+
+    Args:
+        image_size: Height H and width W of the images.
+        backbone: Name of a model of timm, see ``anomalib-flows list backbones``.
+        weights: ``pretrained`` (timm's cache or hub), ``random``, or a file with a state dict of that model.
+        layers: Indices of timm's feature maps, or of blocks for transformers. By default the maps of stride 4, 8
+            and 16, or the block at two thirds of the depth.
+        steps: Flow steps for each feature map.
+        hidden_ratio: Hidden channels of a coupling's network, as a multiple of its input channels.
+        kernel_sizes: Kernel sizes of the steps' convolutions, taken in turn: ``[3]`` or ``[3, 1]``.
+        clamp: Bound of a coupling's log-scale.
+        layer_norm: Norm of each feature map over C, h and w: ``trainable`` as published, ``fixed`` without
+            weights, or ``none`` (transformers have their own).
+        learning_rate: Step size of Adam.
+        weight_decay: L2 penalty of Adam.
+        timm_args: Further arguments of ``timm.create_model``, such as ``pad_type``.
+        mean: Mean of each channel for the normalisation, in [0, 1]; by default what timm states.
+        std: Standard deviation of each channel, likewise.
+
+    Raises:
+        InputError: If the backbone, its weights or layers do not exist or do not fit.
+
+    References:
+        FastFlow: Unsupervised Anomaly Detection and Localization via 2D Normalizing Flows (Yu et al., 2021),
+        https://arxiv.org/abs/2111.07677, section 3 and table 6. Where the paper is silent (layer norm, scaling of
+        the couplings, exponential map) this follows https://github.com/gathierry/FastFlow.
+
+    Example:
+        >>> model = FastFlow((64, 64), weights="random", steps=2)
+        >>> features = model.encode(torch.zeros(2, 3, 64, 64))
+        >>> model.loss(features).shape, model.anomaly_map(features).shape
+        (torch.Size([]), torch.Size([2, 1, 64, 64]))
+    """
+
+    def __init__(
+        self,
+        image_size: ImageSize,
+        backbone: str = "resnet18",
+        weights: str = "pretrained",
+        layers: list[int] | None = None,
+        steps: int = 8,
+        hidden_ratio: float = 1.0,
+        kernel_sizes: Sequence[int] = (3,),
+        clamp: float = 2.0,
+        layer_norm: Literal["trainable", "fixed", "none"] = "trainable",
+        learning_rate: float = 1e-3,
+        weight_decay: float = 1e-5,
+        timm_args: dict[str, Any] | None = None,
+        mean: Triple | None = None,
+        std: Triple | None = None,
+    ) -> None:
+        super().__init__()
+        self.encoder = Encoder(image_size, backbone, weights, layers, timm_args, mean, std)
+        self.mean, self.std = self.encoder.mean, self.encoder.std
+        self.norms = nn.ModuleList(make_norm(shape, layer_norm) for shape in self.encoder.shapes)
+        self.flows = nn.ModuleList(
+            make_flow(shape[0], steps, hidden_ratio, kernel_sizes, clamp) for shape in self.encoder.shapes
+        )
+        self.learning_rate, self.weight_decay = learning_rate, weight_decay
+
+    def encode(self, images: Tensor) -> Features:
+        """Return the encoder's feature maps of normalised images (B, 3, H, W)."""
+        features: Features = self.encoder(images)
+        return features
+
+    def transform(self, features: Features) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield z and the log-determinant of each feature map, of shapes (B, C, h, w) and (B,)."""
+        for norm, flow, feature in zip(self.norms, self.flows, features, strict=True):
+            yield flow(norm(feature))
+
+    def loss(self, batch: Features) -> Tensor:
+        """Return the negative log-likelihood, up to a constant, of feature maps; mean over B, sum over maps."""
+        losses = [(energy(z) - log_det).mean() for z, log_det in self.transform(batch)]
+        return torch.stack(losses).sum()
+
+    def anomaly_map(self, features: Features) -> Tensor:
+        """Return maps of shape (B, 1, H, W) in [-1, 0]; -1 is the likeliest."""
+        maps = [-torch.exp(-0.5 * z.float().square().mean(1, keepdim=True)) for z, _ in self.transform(features)]
+        upsampled = [F.interpolate(m, self.image_size, mode="bilinear", align_corners=False) for m in maps]
+        return torch.stack(upsampled).mean(0)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Return Adam on norms and flows."""
+        trained = [*self.norms.parameters(), *self.flows.parameters()]
+        return torch.optim.Adam(trained, lr=self.learning_rate, weight_decay=self.weight_decay)
+
+
+def energy(z: Tensor) -> Tensor:
+    """Half the squared norm of each image's z, (B, C, h, w) -> (B,), summed in float32 at least."""
+    return 0.5 * z.flatten(1).to(torch.promote_types(z.dtype, torch.float32)).square().sum(1)
+
+
+def make_norm(shape: tuple[int, int, int], kind: str) -> nn.Module:
+    """Make the norm of a feature map of shape (C, h, w)."""
+    return nn.Identity() if kind == "none" else nn.LayerNorm(shape, elementwise_affine=kind == "trainable")
+
+
+def make_flow(channels: int, steps: int, hidden_ratio: float, kernel_sizes: Sequence[int], clamp: float) -> Chain:
+    """Make the flow of a feature map: coupling, scaling and permutation in each step."""
+    kernels = islice(cycle(kernel_sizes), steps)
+    subnets = [conv_subnet(kernel, hidden_ratio) for kernel in kernels]
+    return Chain(*(Chain(AffineCoupling(channels, s, clamp), GlobalAffine(channels), Permutation(channels)) for s in subnets))
+
+
+def conv_subnet(kernel_size: int, hidden_ratio: float) -> Subnet:
+    """Two convolutions with a ReLU between them, which keep height and width."""
+
+    def make(inputs: int, outputs: int) -> nn.Module:
+        hidden = max(1, int(inputs * hidden_ratio))
+        return nn.Sequential(
+            nn.Conv2d(inputs, hidden, kernel_size, padding="same"),
+            nn.ReLU(),
+            nn.Conv2d(hidden, outputs, kernel_size, padding="same"),
+        )
+
+    return make

@@ -1,0 +1,71 @@
+"""From raw anomaly maps to decisions: scores, thresholds, p-values, labels and masks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from anomalib_flows.types import Prediction
+
+
+class Postprocess(nn.Module):
+    r"""Decide with constants that were calibrated on held-out normal images and are part of the model.
+
+    The image score is the maximum of the map. An image is anomalous if its score lies above the image threshold,
+    a pixel if its value lies above the pixel threshold. The p-value of a score s among the n calibration scores is
+
+    .. math::
+        p = \frac{1 + \#\{i : s_i \ge s\}}{n + 1}
+
+    Attributes:
+        image_threshold: Score above which an image is anomalous; NaN before calibration.
+        pixel_threshold: Value above which a pixel is anomalous; NaN before calibration.
+        typical: Median of the maps of normal images, where heatmaps begin.
+        calibration_scores: Sorted scores of the calibration images, of shape (n,).
+
+    References:
+        Distribution-free predictive inference (Lei et al., 2018), https://arxiv.org/abs/1604.04173; p-values as in
+        Testing for outliers with conformal p-values (Bates et al., 2023), https://arxiv.org/abs/2104.08279, eq. 2.
+    """
+
+    image_threshold: Tensor
+    pixel_threshold: Tensor
+    typical: Tensor
+    calibration_scores: Tensor
+
+    def __init__(self, calibration_size: int = 0) -> None:
+        super().__init__()
+        for name in ("image_threshold", "pixel_threshold", "typical"):
+            self.register_buffer(name, torch.tensor(torch.nan))
+        self.register_buffer("calibration_scores", torch.empty(calibration_size))
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether thresholds have been set."""
+        return not bool(self.image_threshold.isnan())
+
+    def forward(self, maps: Tensor) -> Prediction:
+        """Decide on raw maps of shape (B, 1, H, W)."""
+        scores = self.scores(maps)
+        return Prediction(
+            scores=scores,
+            labels=(scores > self.image_threshold).long(),
+            p_values=self.p_values(scores),
+            maps=maps,
+            masks=maps > self.pixel_threshold,
+        )
+
+    def scores(self, maps: Tensor) -> Tensor:
+        """Image scores of maps: (B, 1, H, W) -> (B,)."""
+        return maps.flatten(1).amax(1)
+
+    def p_values(self, scores: Tensor) -> Tensor:
+        """Share of normal images that score at least as high: (B,) -> (B,), from 1 / (n + 1) to 1."""
+        count = len(self.calibration_scores)
+        at_least = count - torch.searchsorted(self.calibration_scores, scores, side="left")
+        return (1 + at_least) / (count + 1)
+
+    def normalise(self, maps: Tensor) -> Tensor:
+        """Scale maps for display: 0 is typical of normal images, 0.5 the pixel threshold, 1 as far beyond it."""
+        span = (self.pixel_threshold - self.typical).clamp_min(torch.finfo(maps.dtype).tiny)
+        return (0.5 * (maps - self.typical) / span).clamp(0, 1)

@@ -1,0 +1,1 @@
+"""Heatmaps, figures and tables of results."""

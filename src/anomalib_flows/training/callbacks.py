@@ -1,0 +1,87 @@
+"""What happens beside training: a progress bar, a checkpoint after each epoch, a graceful end on Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+from tqdm import tqdm
+
+from anomalib_flows.files import atomic
+from anomalib_flows.models import checkpoint
+from anomalib_flows.run import Run
+from anomalib_flows.training.module import TrainingModule
+
+
+class Progress(Callback):
+    """One bar over all epochs, so that the time left is that of the training."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the bar where the training begins or goes on."""
+        total = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
+        slow = 0.1 if sys.stderr.isatty() else 30.0
+        self.bar = tqdm(total=total, initial=trainer.global_step, desc="Training", unit="step", mininterval=slow)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Show the step."""
+        epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
+        self.bar.set_postfix({"epoch": epoch, "loss": f"{outputs['loss'].item():.4g}"}, refresh=False)
+        self.bar.update()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Close the bar."""
+        if hasattr(self, "bar"):
+            self.bar.close()
+
+
+class EpochCheckpoint(Callback):
+    """Keep the state after the last whole epoch: one file to resume from and one to use.
+
+    Args:
+        run: Where the files go.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write a first checkpoint, so that a run can be resumed from its first step on."""
+        if not self.run.resume_file.exists():
+            self.write(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Replace the files by the present state, unless it is broken or the epoch was cut short."""
+        finite = all(bool(p.isfinite().all()) for p in pl_module.parameters() if p.requires_grad)
+        if finite and not trainer.should_stop:
+            self.write(trainer, pl_module)
+
+    def write(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write both files."""
+        assert isinstance(pl_module, TrainingModule)  # noqa: S101 (for the type checker)
+        with atomic(self.run.resume_file) as temporary:
+            trainer.save_checkpoint(temporary)
+        checkpoint.save(pl_module.pipeline, self.run.model_file)
+
+
+@contextmanager
+def stop_on_interrupt(trainer: Trainer) -> Iterator[None]:
+    """On the first Ctrl-C finish the step and stop; on the second stop at once."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        tqdm.write("Stopping after this step; press Ctrl-C again to stop at once.", file=sys.stderr)
+        trainer.should_stop = True
+        signal.signal(signal.SIGINT, before)
+
+    try:
+        signal.signal(signal.SIGINT, stop)
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

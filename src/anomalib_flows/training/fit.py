@@ -1,0 +1,96 @@
+"""Train a pipeline into a run directory."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+from lightning import Trainer
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.loading import loader
+from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run import Run
+from anomalib_flows.training.callbacks import EpochCheckpoint, Progress, stop_on_interrupt
+from anomalib_flows.training.module import TrainingModule
+from anomalib_flows.training.options import TrainerOptions
+from anomalib_flows.types import InputError, Sample
+
+
+def fit(
+    pipeline: Pipeline,
+    samples: list[Sample],
+    data: Dataset,
+    options: TrainerOptions,
+    seed: int,
+    run: Run,
+    *,
+    resume: bool = False,
+) -> bool:
+    """Train the detector of a pipeline; return whether training came to its end.
+
+    Args:
+        pipeline: What is trained, in place.
+        samples: The training images.
+        data: How images are read.
+        options: How long and on what to train.
+        seed: Decides the order of the images.
+        run: Where checkpoints and logs go.
+        resume: Whether to go on from the run's checkpoint.
+
+    Raises:
+        InputError: If the loss is no number, or the run's checkpoint is of another model.
+    """
+    module = TrainingModule(pipeline, loader(samples, data, shuffle_seed=seed), seed)
+    trainer = make_trainer(options, run, resumed=resume)
+    with stop_on_interrupt(trainer), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        if resume:
+            _resume(trainer, module, run.resume_file)
+        else:
+            trainer.fit(module)
+    return trainer.current_epoch >= options.max_epochs
+
+
+def make_trainer(options: TrainerOptions, run: Run, *, resumed: bool) -> Trainer:
+    """Make Lightning's trainer; one device, as one is enough for a frozen encoder and a flow."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    return Trainer(
+        max_epochs=options.max_epochs,
+        accelerator={"cuda": "gpu"}.get(options.accelerator, options.accelerator),
+        devices=1,
+        precision=options.precision,  # type: ignore[arg-type]
+        gradient_clip_val=options.gradient_clip,
+        logger=make_logger(options, run, resumed=resumed),
+        callbacks=[Progress(), EpochCheckpoint(run)],
+        log_every_n_steps=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def make_logger(options: TrainerOptions, run: Run, *, resumed: bool) -> Logger:
+    """Log to ``logs/`` of the run; each resumption to a folder of its own, for Lightning would empty the first."""
+    logs = run.path / "logs"
+    version = f"resumed-{len(list(logs.glob('resumed-*'))) + 1}" if resumed else ""
+    if options.logger == "csv":
+        return CSVLogger(run.path, name="logs", version=version)
+    try:
+        return TensorBoardLogger(run.path, name="logs", version=version)
+    except ModuleNotFoundError as error:
+        raise InputError("--trainer.logger tensorboard needs it: pip install 'anomalib-flows[tensorboard]'.") from error
+
+
+def _resume(trainer: Trainer, module: TrainingModule, file: Path) -> None:
+    """Go on from a checkpoint, which is read without running code from it."""
+    if not file.is_file():
+        raise InputError(f"{file} is missing: this run cannot be resumed.")
+    try:
+        trainer.fit(module, ckpt_path=file, weights_only=True)
+    except (RuntimeError, KeyError) as error:
+        if "state_dict" not in str(error) and "checkpoint" not in str(error):
+            raise
+        raise InputError(f"{file} cannot be resumed with these options: {str(error).splitlines()[0]}") from error

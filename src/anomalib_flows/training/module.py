@@ -1,0 +1,75 @@
+"""The Lightning side of training: what is a step, what is an epoch, and what if the loss is no number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor
+
+from anomalib_flows.data.loading import Loader
+from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.types import InputError
+
+
+class TrainingModule(LightningModule):
+    """Train the detector of a pipeline with Lightning's automatic optimisation.
+
+    Args:
+        pipeline: What is trained; its encoder stays as it is.
+        images: Batches of training images.
+        seed: Decides, with the epoch, everything random in an epoch, so that a resumed run repeats it.
+    """
+
+    def __init__(self, pipeline: Pipeline, images: Loader, seed: int) -> None:
+        super().__init__()
+        self.pipeline, self.images, self.seed = pipeline, images, seed
+
+    def train_dataloader(self) -> TrainingBatches:
+        """Return what Lightning iterates over in each epoch."""
+        return TrainingBatches(self)
+
+    def on_train_epoch_start(self) -> None:
+        """Make an epoch's randomness depend on the seed and its number alone."""
+        torch.manual_seed(self.seed + self.current_epoch)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the loss of a training batch."""
+        loss: Tensor = self.pipeline.detector.loss(batch)
+        if not loss.isfinite():
+            raise InputError(
+                f"The loss is {loss.item()} at step {batch_idx + 1} of epoch {self.current_epoch + 1}. Lower "
+                f"--model.learning_rate, set --trainer.gradient_clip 1, or train in --trainer.precision 32."
+            )
+        self.log("loss", loss.detach(), on_step=True, on_epoch=False)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return the detector's optimizer."""
+        return self.pipeline.detector.optimizer()
+
+
+class TrainingBatches:
+    """Encode images and cut their features into training batches.
+
+    This stands in an iterable rather than in the training step, so that a model with several steps for each batch
+    of images needs no optimisation by hand: mixed precision, clipping and accumulation work for all models alike.
+    """
+
+    def __init__(self, module: TrainingModule) -> None:
+        self.module = module
+
+    def __len__(self) -> int:
+        """Count the steps of an epoch."""
+        return len(self.module.images) * self.module.pipeline.detector.training_batch_count()
+
+    def __iter__(self) -> Iterator[Any]:
+        """Yield the training batches of the current epoch."""
+        module, pipeline = self.module, self.module.pipeline
+        module.images.set_epoch(module.current_epoch)
+        for batch in module.images:
+            with torch.no_grad(), module.trainer.precision_plugin.forward_context():
+                features = pipeline.detector.encode(pipeline.preprocess.normalise(batch.images.to(module.device)))
+            yield from pipeline.detector.training_batches(features)

@@ -1,0 +1,79 @@
+"""Plain records that every part of the package passes around, and the one error a user can mend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Split = Literal["train", "calibration", "test"]
+ImageSize = tuple[int, int]
+"""Height and width in pixels."""
+
+NORMAL, ANOMALOUS = 0, 1
+
+
+class InputError(ValueError):
+    """What the user gave cannot be used.
+
+    The message is one sentence that names the file or option, says what was wrong and what to do. The
+    command line prints it without a traceback and exits with code 2.
+    """
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image of a dataset and what is known about it.
+
+    Args:
+        path: The image file.
+        split: What the image is used for.
+        label: 0 for a normal image, 1 for an anomalous one.
+        defect: The kind of defect, ``"good"`` for normal images.
+        mask: The file of the defect's mask, if there is one.
+    """
+
+    path: Path
+    split: Split
+    label: int = NORMAL
+    defect: str = "good"
+    mask: Path | None = None
+
+
+@dataclass
+class Batch:
+    """Images of one size with their samples and masks.
+
+    Args:
+        images: RGB values from 0 to 255, resized, of shape (B, 3, H, W) and type float32.
+        samples: The B records that the images were read from.
+        masks: For each image a boolean tensor of shape (H, W), or None where only the label is known.
+        contents: For each image the height and width of its own pixels in (H, W); the rest is padding.
+    """
+
+    images: Tensor
+    samples: list[Sample]
+    masks: list[Tensor | None]
+    contents: list[ImageSize]
+
+
+@dataclass
+class Prediction:
+    """What a detector says about B images.
+
+    Args:
+        scores: Raw image scores of shape (B,); higher is more anomalous.
+        labels: 1 where the score lies above the image threshold, of shape (B,).
+        p_values: Share of normal images that score at least as high, of shape (B,).
+        maps: Raw anomaly maps of shape (B, 1, H, W).
+        masks: True where the map lies above the pixel threshold, of shape (B, 1, H, W).
+    """
+
+    scores: Tensor
+    labels: Tensor
+    p_values: Tensor
+    maps: Tensor
+    masks: Tensor
