@@ -1,3 +1,37 @@
-"""Visual anomaly detection with normalizing flows, for factories."""
+"""Visual anomaly detection with normalizing flows, for factories.
+
+Names are imported when they are first used, so that importing the package costs nothing.
+"""
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_NAMES = {
+    "Dataset": "data.base",
+    "Detector": "models.base",
+    "FastFlow": "models.fastflow",
+    "Folder": "data.folder",
+    "InputError": "types",
+    "MVTec": "data.mvtec",
+    "Pipeline": "models.pipeline",
+    "Run": "run",
+    "Sample": "types",
+    "Synthetic": "data.synthetic",
+    "TrainerOptions": "training.options",
+    "calibrate": "commands.calibrate",
+    "load": "models.checkpoint",
+    "predict": "commands.predict",
+    "read_image": "data.reading",
+    "test": "commands.test",
+    "train": "commands.train",
+}
+
+__all__ = ["__version__", *_NAMES]  # noqa: PLE0604 (names of strings)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"anomalib_flows has no {name!r}; it has {', '.join(_NAMES)}")
+    return getattr(importlib.import_module(f"anomalib_flows.{_NAMES[name]}"), name)

@@ -6,9 +6,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import safetensors
 import timm
 import torch
 from einops import rearrange
@@ -19,7 +18,17 @@ from anomalib_flows.types import ImageSize, InputError
 
 _weights_follow: ContextVar[bool] = ContextVar("weights_follow", default=False)
 
+_OURS = {
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "checkpoint_path",
+    "features_only",
+    "out_indices",
+}
+
 Triple = tuple[float, float, float]
+Weights = Literal["pretrained", "random"] | Path
 
 
 @contextlib.contextmanager
@@ -60,7 +69,7 @@ class Encoder(nn.Module):
         self,
         image_size: ImageSize,
         backbone: str = "resnet18",
-        weights: str = "pretrained",
+        weights: Weights = "pretrained",
         layers: Sequence[int] | None = None,
         timm_args: dict[str, Any] | None = None,
         mean: Triple | None = None,
@@ -68,7 +77,9 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.network = _create(backbone, weights, layers, image_size, timm_args or {}).eval().requires_grad_(False)
+        self.network = (
+            _create(backbone, weights, layers, image_size, timm_args or {}).eval().requires_grad_(False)
+        )
         self.channels_last = getattr(self.network, "output_fmt", "NCHW") == "NHWC"
         self.mean: Triple = mean or self.network.default_cfg["mean"]
         self.std: Triple = std or self.network.default_cfg["std"]
@@ -83,7 +94,9 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps of normalised images (B, 3, H, W), each of shape (B, C, h, w)."""
         features = self.network(images)
-        return [rearrange(f, "b h w c -> b c h w") for f in features] if self.channels_last else list(features)
+        return (
+            [rearrange(f, "b h w c -> b c h w") for f in features] if self.channels_last else list(features)
+        )
 
     def _shapes(self, image_size: ImageSize) -> list[tuple[int, int, int]]:
         """Channels, height and width of each feature map, found by encoding one black image."""
@@ -91,7 +104,7 @@ class Encoder(nn.Module):
             shapes = [(f.shape[1], f.shape[2], f.shape[3]) for f in self(torch.zeros(1, 3, *image_size))]
         except (AssertionError, RuntimeError) as error:
             raise InputError(self._misfit(image_size, str(error))) from error
-        if isinstance(self.network, _TokenMaps) and any(side % n for side, n in zip(image_size, shapes[0][1:])):
+        if isinstance(self.network, _TokenMaps) and any(side % self.network.stride for side in image_size):
             raise InputError(self._misfit(image_size, "height and width must be multiples of the patch size"))
         return shapes
 
@@ -105,6 +118,7 @@ class _TokenMaps(nn.Module):
     def __init__(self, model: nn.Module, indices: list[int]) -> None:
         super().__init__()
         self.default_cfg = model.default_cfg
+        self.stride = max(model.feature_info[i]["reduction"] for i in indices)
         self.indices = model.prune_intermediate_layers(indices, prune_norm=False, prune_head=True)
         self.model = model
 
@@ -120,15 +134,20 @@ def names() -> list[str]:
     return timm.list_models()
 
 
-def _create(name: str, weights: str, layers: Sequence[int] | None, size: ImageSize, args: dict[str, Any]) -> nn.Module:
+def _create(
+    name: str, weights: Weights, layers: Sequence[int] | None, size: ImageSize, args: dict[str, Any]
+) -> nn.Module:
     """Build a feature extractor and give it its weights."""
     if not timm.is_model(name):
         raise InputError(unknown("backbone", name, timm.list_models()))
-    source = {} if _weights_follow.get() else _source(name, weights)
-    network = _network(name, size, args)
+    if taken := sorted(_OURS & set(args)):
+        raise InputError(
+            f"--model.timm_args {taken} are set by --model.weights and --model.layers: leave them out."
+        )
+    source = {} if _weights_follow.get() else _source(weights)
+    network = _network(name, size, args | _marked(source))
+    _check_complete(network, source, name)
     indices = _layers(name, network, layers)
-    if "pretrained_cfg_overlay" in source:
-        _check_complete(network, Path(weights), name)
     if _is_transformer(network):
         network = _TokenMaps(_load(name, size, args | source), indices)
     else:
@@ -137,7 +156,7 @@ def _create(name: str, weights: str, layers: Sequence[int] | None, size: ImageSi
 
 
 def _network(name: str, size: ImageSize, args: dict[str, Any]) -> nn.Module:
-    """Build the network with random weights and all its feature maps, to learn what it offers."""
+    """Build the network with all its feature maps, to learn what it offers."""
     return _load(name, size, args | {"features_only": True})
 
 
@@ -152,12 +171,19 @@ def _load(name: str, size: ImageSize, args: dict[str, Any]) -> nn.Module:
         with contextlib.suppress(TypeError):
             return timm.create_model(name, **{"img_size": size} | args)
         return timm.create_model(name, **args)
-    except TypeError as error:
-        raise InputError(f"--model.timm_args {args} does not suit {name}: {error}.") from error
-    except OSError as error:
-        raise InputError(_unreachable(name, error)) from error
-    except RuntimeError as error:
-        raise InputError(f"--model.backbone {name} cannot be made with these weights and options: {error}") from error
+    except (
+        Exception
+    ) as error:  # of timm's filters for weights, of the hub's client, of a constructor: any kind
+        raise InputError(_failure(name, args, error)) from error
+
+
+def _failure(name: str, args: dict[str, Any], error: Exception) -> str:
+    """Say which option makes a model fail."""
+    if overlay := args.get("pretrained_cfg_overlay"):
+        return f"--model.weights {overlay['file']} does not fit timm's {name}: {error}"
+    if args.get("pretrained") and not isinstance(error, RuntimeError | TypeError):
+        return _unreachable(name, error)
+    return f"--model.backbone {name} cannot be made with this image size and --model.timm_args: {error}"
 
 
 def _layers(name: str, network: nn.Module, layers: Sequence[int] | None) -> list[int]:
@@ -175,37 +201,51 @@ def _layers(name: str, network: nn.Module, layers: Sequence[int] | None) -> list
     return chosen
 
 
-def _source(name: str, weights: str) -> dict[str, Any]:
+def _source(weights: Weights) -> dict[str, Any]:
     """Arguments of ``timm.create_model`` that say where weights come from."""
     if weights == "random":
         return {}
     if weights == "pretrained":
         return {"pretrained": True}
     if not Path(weights).is_file():
-        raise InputError(f"--model.weights {weights} is neither 'pretrained' nor 'random' nor an existing file.")
-    _keys(Path(weights))
-    return {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights), "hf_hub_id": None}}
+        raise InputError(
+            f"--model.weights {weights} is neither 'pretrained' nor 'random' nor an existing file."
+        )
+    nowhere_else = {"hf_hub_id": None, "url": None, "custom_load": False}
+    return {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights)} | nowhere_else}
 
 
-def _check_complete(network: nn.Module, file: Path, name: str) -> None:
-    """Refuse a file that lacks weights, which timm would leave random without a word."""
-    wanted = {k.removeprefix("model.") for k in network.state_dict() if not k.endswith("num_batches_tracked")}
-    if missing := sorted(wanted - {k.removeprefix("module.") for k in _keys(file)}):
-        few = ", ".join(missing[:3])
+def _marked(source: dict[str, Any]) -> dict[str, Any]:
+    """Replace all weights of a file by NaN."""
+    if "pretrained_cfg_overlay" not in source:
+        return {}
+    overlay = source["pretrained_cfg_overlay"]
+    marked = {k: torch.full_like(t, torch.nan) for k, t in _state(Path(overlay["file"])).items()}
+    return source | {"pretrained_cfg_overlay": overlay | {"state_dict": marked}}
+
+
+def _check_complete(network: nn.Module, source: dict[str, Any], name: str) -> None:
+    """Refuse a file that lacks weights, which timm would leave random without a word.
+
+    timm renames and reshapes many weights on their way in, so that their names do not tell. Hence the network
+    was made with weights that are all marked: those without a mark are not from the file.
+    """
+    if "pretrained_cfg_overlay" not in source:
+        return
+    wanted = {k: t for k, t in network.state_dict().items() if t.is_floating_point()}
+    if missing := [k for k, t in wanted.items() if not t.isnan().all()]:
+        file, few = source["pretrained_cfg_overlay"]["file"], ", ".join(missing[:3])
         raise InputError(
             f"--model.weights {file} is not a state dict of timm's {name}: it lacks {few} "
             f"({len(missing)} of {len(wanted)} tensors)."
         )
 
 
-def _keys(file: Path) -> set[str]:
-    """Names of the tensors in a file, read without running code from it."""
+def _state(file: Path) -> dict[str, Tensor]:
+    """Floating-point tensors of a file, read without running code from it."""
     try:
-        if file.suffix == ".safetensors":
-            with safetensors.safe_open(file, framework="pt") as tensors:
-                return set(tensors.keys())
-        state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        return set(state.get("state_dict", state))
+        state = timm.models.load_state_dict(str(file), weights_only=True)
+        return {key: tensor for key, tensor in state.items() if tensor.is_floating_point()}
     except Exception as error:
         raise InputError(
             f"--model.weights {file} cannot be read as safetensors or as a plain state dict "

@@ -21,6 +21,9 @@ COMMANDS = {
     "list": "list models, datasets or backbones",
 }
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+
 USAGE = """usage: anomalib-flows COMMAND [options]
 
 Visual anomaly detection with normalizing flows.
@@ -52,10 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EPERM, errno.ENOTDIR):
+        if error.errno not in NO_ROOM + NO_RIGHT:
             raise
         name = f" {error.filename}" if error.filename else ""
-        return _fail(f"Cannot write or read{name}: {error.strerror}. Free space, or name another folder.")
+        advice = "free space" if error.errno in NO_ROOM else "change its rights"
+        return _fail(f"Cannot read or write{name}: {error.strerror}; {advice}, or name another folder.")
 
 
 def _dispatch(arguments: list[str]) -> int:

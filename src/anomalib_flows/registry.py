@@ -54,6 +54,12 @@ def path_of(kind: Kind, name: str) -> str:
     raise InputError(unknown(kind.removesuffix("s"), name, names(kind)))
 
 
+def name_of(kind: Kind, loaded: type[Any]) -> str:
+    """Registered name of a class, or its dotted path if it has none."""
+    path = f"{loaded.__module__}.{loaded.__qualname__}"
+    return next((e.name for e in entries(kind).values() if f"{e.module}.{e.attr}" == path), path)
+
+
 def load(kind: Kind, name: str) -> type[Any]:
     """Import a class by registered name, class name or dotted path.
 

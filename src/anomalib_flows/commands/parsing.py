@@ -7,19 +7,20 @@ run's own options as defaults, hyphens for underscores, and errors of one senten
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
+import inspect
 import logging
-import re
+import typing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace, set_loader
+from jsonargparse import ArgumentParser, set_loader
 
 from anomalib_flows import registry
 from anomalib_flows.commands.configs import find_config
+from anomalib_flows.commands.messages import explain
 from anomalib_flows.run import Run
 from anomalib_flows.types import InputError
 
@@ -31,6 +32,7 @@ FUNCTIONS = {
     "list": "list:list_names",
 }
 KINDS: dict[str, registry.Kind] = {"model": "models", "data": "datasets"}
+POSITIONAL = {"run": "run directory that 'train' wrote", "kind": "what to list"}
 RUN_DEFAULTS = {"test": ("data",), "predict": ("data",), "calibrate": ("data",)}
 
 
@@ -48,19 +50,23 @@ def run_command(name: str, arguments: list[str]) -> None:
     try:
         options = parser.parse_args(normalise(arguments))
     except argparse.ArgumentError as error:
-        raise InputError(explain(str(error), parser)) from error
+        known = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001
+        raise InputError(explain(str(error), known)) from error
     objects = parser.instantiate(options)
     function(**{key: value for key, value in vars(objects).items() if key != "config"})
 
 
 def make_parser(name: str, function: Callable[..., Any]) -> ArgumentParser:
-    """Make the parser of a command from its function's signature."""
+    """Make the parser of a command from its function's signature; the first argument but train's is positional."""
     set_loader("registry_yaml", load_yaml)
     parser = ArgumentParser(prog=f"anomalib-flows {name}", exit_on_error=False, parser_mode="registry_yaml")
-    positional = {"train": None, "list": "kind"}.get(name, "run")
     if name == "train":
         parser.add_argument("-c", "--config", action="config", help="YAML file, or name of one that comes with us")
-    parser.add_function_arguments(function, as_positional=positional is not None)
+        parser.add_function_arguments(function)
+    else:
+        first = next(iter(inspect.signature(function).parameters))
+        parser.add_argument(first, type=typing.get_type_hints(function)[first], help=POSITIONAL[first])
+        parser.add_function_arguments(function, skip={first})
     return parser
 
 
@@ -118,13 +124,3 @@ def set_run_defaults(name: str, parser: ArgumentParser, arguments: list[str]) ->
     if path and keys:
         config = Run.open(Path(path)).config()
         parser.set_defaults({key: resolve(key, config[key]) if key in KINDS else config[key] for key in keys})
-
-
-def explain(message: str, parser: ArgumentParser) -> str:
-    """Turn jsonargparse's message into one sentence that says what to type."""
-    if unrecognised := re.search(r"[Uu]nrecognized arguments: (.*)", message):
-        option = unrecognised[1].split()[0].partition("=")[0]
-        known = [o for action in parser._actions for o in action.option_strings]
-        close = difflib.get_close_matches(option, known, n=3)
-        return f"There is no option {option}" + (f": did you mean {' or '.join(close)}?" if close else ".")
-    return " ".join(line.strip() for line in message.splitlines() if line.strip())

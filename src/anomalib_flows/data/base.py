@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
 
 from anomalib_flows.types import ImageSize, InputError, Sample
 
@@ -60,10 +61,27 @@ class Dataset(ABC):
             InputError: If the folder is missing or holds no images.
         """
 
+    def options(self) -> dict[str, Any]:
+        """Arguments that make the same dataset again.
+
+        Paths are for the caller to make absolute, but not where they are relative to ``root``: these are text.
+        """
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if values.get("root") is None:
+            return values
+        return {name: value if name == "root" else as_text(value) for name, value in values.items()}
+
     @property
     def size(self) -> ImageSize:
         """Height and width of ``image_size``."""
         return parse_size(self.image_size)
+
+
+def as_text(value: Any) -> Any:
+    """Turn a path, or each path in a list, into text."""
+    if isinstance(value, list):
+        return [as_text(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def parse_size(value: int | str | tuple[int, int]) -> ImageSize:

@@ -37,10 +37,12 @@ def check(samples: list[Sample], on_error: Literal["stop", "skip"]) -> list[Samp
         )
     if faults := [fault for fault, _ in found if isinstance(fault, str)]:
         _report_faults(faults, on_error)
-    fit = [(old, new) for old, (new, _) in zip(samples, found, strict=True) if isinstance(new, Sample)]
-    _warn_of_empty_masks([old for old, new in fit if old.mask and not new.mask and old.label == ANOMALOUS])
-    _warn_of_dark_images(max((level for _, level in found), default=MAX_LEVEL))
-    return [new for _, new in fit]
+    fit = [
+        (old, new, level) for old, (new, level) in zip(samples, found, strict=True) if isinstance(new, Sample)
+    ]
+    _warn_of_empty_masks([old for old, new, _ in fit if old.label == ANOMALOUS and old.mask and not new.mask])
+    _warn_of_dark_images(max((level for _, _, level in fit), default=MAX_LEVEL))
+    return [new for _, new, _ in fit]
 
 
 def _inspect(sample: Sample) -> tuple[Sample | str, int]:
@@ -55,10 +57,10 @@ def _inspect(sample: Sample) -> tuple[Sample | str, int]:
 def _report_faults(faults: list[str], on_error: Literal["stop", "skip"]) -> None:
     """Stop at the first fault, or warn of all of them."""
     if on_error == "stop":
-        more = f" ({len(faults) - 1} more files have faults)" if len(faults) > 1 else ""
+        more = f" ({len(faults)} files have faults)" if len(faults) > 1 else ""
         raise InputError(f"{faults[0].removesuffix('.')}, or go on without it by --data.on_error skip{more}.")
     lines = faults[:LISTED] + ([f"and {len(faults) - LISTED} more"] if len(faults) > LISTED else [])
-    warnings.warn("\n  ".join([f"{len(faults)} images are left out:", *lines]), stacklevel=3)
+    warnings.warn("\n  ".join([f"Images that are left out ({len(faults)}):", *lines]), stacklevel=3)
 
 
 def _warn_of_empty_masks(samples: list[Sample]) -> None:

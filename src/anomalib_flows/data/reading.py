@@ -88,7 +88,7 @@ def read_sample(sample: Sample) -> tuple[Tensor, Tensor | None]:
 def read_image(path: Path) -> Tensor:
     """Read an image upright, as 8-bit RGB of shape (3, h, w).
 
-    Grey images of more than 8 bits are scaled by their full range, where Pillow would clip them at 255. An
+    Grey images of more than 8 bits are scaled by their full range; Pillow by itself clips them at 255. An
     alpha channel is ignored: filling in a background would add edges that the camera never saw.
 
     Raises:

@@ -12,7 +12,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.drawing import DEFECTS, draw
+from anomalib_flows.data.drawing import draw
+from anomalib_flows.data.drawing.defects import DEFECTS
 from anomalib_flows.data.mvtec import mvtec_samples
 from anomalib_flows.registry import unknown
 from anomalib_flows.types import InputError, Sample
@@ -55,18 +56,20 @@ class Synthetic(Dataset):
         if self.category not in DEFECTS:
             raise InputError(unknown("category of synthetic", self.category, sorted(DEFECTS)))
         folder = Path(self.root) / self.category
-        if not folder.exists():
+        if not (folder / "train").is_dir():
             try:
                 draw_category(folder)
             except OSError as error:
-                raise InputError(f"{folder} cannot be written ({error}): give another --data.root.") from error
+                raise InputError(
+                    f"{folder} cannot be written ({error}): give another --data.root."
+                ) from error
         return mvtec_samples(folder)
 
 
 def draw_category(folder: Path) -> None:
     """Draw all images of the category that a folder is named after.
 
-    They appear at once and complete: an interrupted drawing leaves nothing, and of two at a time the first counts.
+    They appear at once and complete: an interrupted drawing leaves nothing; of two at once the first counts.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:

@@ -27,7 +27,7 @@ def evaluate(
     """Compare the scores of B test images with the truth.
 
     Each kind of defect is set against all normal images. Figures are None where they are undefined: where
-    nothing is anomalous or nothing is normal. Scores are ranked as they are, in their own precision.
+    nothing is anomalous or nothing is normal. Scores are ranked as they are, without rounding.
 
     Args:
         scores: Raw image scores of shape (B,); higher is more anomalous.
@@ -69,8 +69,8 @@ def evaluate(
 
     def against_normal(kinds: Sequence[str]) -> dict[str, Any]:
         return {
-            "image": image_figures(images[None], [images[kind] for kind in kinds], threshold),
-            "pixel": pixel_figures(pixels[None], [pixels[kind] for kind in kinds], pixel_threshold),
+            "image": image_figures(images[None], [images[kind] for kind in kinds], float(threshold)),
+            "pixel": pixel_figures(pixels[None], [pixels[kind] for kind in kinds], float(pixel_threshold)),
         }
 
     kinds = sorted(kind for kind in images if kind is not None)
@@ -105,7 +105,7 @@ def _figures(ranking: Ranking | None, threshold: float) -> Figures:
         "f1_max": f1_max,
         "f1_max_threshold": f1_max_threshold,
         "f1": None if ranking is None else ranking.f1(threshold),
-        "threshold": float(threshold),
+        "threshold": threshold,
     }
 
 
@@ -117,9 +117,10 @@ def _check_lengths(**inputs: Sized) -> None:
 
 
 def _as_scores(name: str, arrays: Sequence[npt.ArrayLike], dimensions: int) -> list[Scores]:
-    """Turn arrays into float32 where that is exact, else float64, and check them."""
-    scores = [np.asarray(array) for array in arrays]
-    scores = [array.astype(np.result_type(array.dtype, np.float32), copy=False) for array in scores]
+    """Turn arrays into one floating point type that holds all their values, and check them."""
+    given = [np.asarray(array) for array in arrays]
+    exact = np.result_type(np.float32, *(array.dtype for array in given))
+    scores = [array.astype(exact, copy=False) for array in given]
     if wrong := [array.shape for array in scores if array.ndim != dimensions]:
         raise InputError(f"The {name} of shape {wrong[0]} must have {dimensions} dimension(s).")
     if bad := sum(np.count_nonzero(~np.isfinite(array)) for array in scores):

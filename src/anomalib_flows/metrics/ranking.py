@@ -30,9 +30,7 @@ class Ranking:
 
     def __init__(self, anomalous: Scores, normals: Sequence[Scores], weights: Scores | None = None) -> None:
         order = np.argsort(anomalous)
-        self.scores = anomalous[
-            order
-        ]  # neighbours in rank are neighbours in memory: ten times faster to look up
+        self.scores = anomalous[order]  # sorted scores are found ten times faster: neighbours share the cache
         self.weights = None if weights is None else weights[order]
         self.normals = normals
         self.negatives = sum(normal.size for normal in normals)
@@ -57,7 +55,7 @@ class Ranking:
         `regions.region_weights`. Points of the curve are joined by straight lines, also at the limit.
 
         References:
-            Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021, section 5.2 (limit 0.3).
+            Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021 (a limit of 0.3).
 
         Example:
             A region of one pixel counts as much as a region of two:

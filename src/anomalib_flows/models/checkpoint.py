@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,32 +29,30 @@ def save(pipeline: Pipeline, file: Path) -> None:
     description = {"format": FORMAT, "version": __version__, **describe(pipeline)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in pipeline.state_dict().items()}
     with atomic(file) as temporary:
-        save_file(tensors, temporary, metadata={"anomalib_flows": json.dumps(description)})
+        try:
+            save_file(tensors, temporary, metadata={"anomalib_flows": json.dumps(description)})
+        except SafetensorError as error:  # which hides the number of the operating system's error in its text
+            number = re.search(r"os error (\d+)", str(error))
+            raise OSError(int(number[1]) if number else errno.EIO, str(error), str(file)) from error
 
 
 def describe(pipeline: Pipeline) -> dict[str, Any]:
     """Name and arguments of what a pipeline is made of, in plain types."""
     detector = pipeline.detector
     return {
-        "model": {"class_path": class_name(type(detector)), "init_args": plain(detector.init_args)},
+        "model": {"class_path": registry.name_of("models", type(detector)), "init_args": plain(detector.init_args)},
         "image_size": list(detector.image_size),
         "resize": pipeline.preprocess.mode,
     }
 
 
-def class_name(model: type[Detector]) -> str:
-    """Registered name of a detector's class, or its dotted path."""
-    path = f"{model.__module__}.{model.__qualname__}"
-    return next((n for n in registry.names("models") if registry.path_of("models", n) == path), path)
-
-
 def plain(value: Any) -> Any:
-    """Turn tuples into lists and paths into text, as JSON and YAML have them."""
+    """Turn tuples into lists and paths into absolute ones in text, as JSON and YAML have them."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+    return str(value.absolute()) if isinstance(value, Path) else value
 
 
 def load(file: Path) -> Pipeline:
@@ -69,8 +69,14 @@ def load(file: Path) -> Pipeline:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise InputError(f"The model {file} is damaged ({error}): train again, or restore it from a copy.") from error
-    pipeline = build(json.loads(metadata.get("anomalib_flows", "null")), file)
-    pipeline.postprocess = Postprocess(len(tensors.get("postprocess.calibration_scores", ())))
+    try:
+        pipeline = build(json.loads(metadata.get("anomalib_flows", "null")), file)
+    except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise InputError(
+            f"The model {file} does not say rightly how to build it ({type(error).__name__}: {error}): train again, "
+            f"or upgrade what it was made with."
+        ) from error
+    pipeline.postprocess = Postprocess(tensors.get("postprocess.calibration_scores", torch.empty(0)).numel())
     try:
         pipeline.load_state_dict(tensors)
     except RuntimeError as error:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anomalib_flows.backbones import Encoder, Triple
+from anomalib_flows.backbones import Encoder, Triple, Weights
 from anomalib_flows.flows import AffineCoupling, Chain, GlobalAffine, Permutation, Subnet
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.types import ImageSize
@@ -63,7 +63,7 @@ class FastFlow(Detector):
         self,
         image_size: ImageSize,
         backbone: str = "resnet18",
-        weights: str = "pretrained",
+        weights: Weights = "pretrained",
         layers: list[int] | None = None,
         steps: int = 8,
         hidden_ratio: float = 1.0,

@@ -25,12 +25,18 @@ def draw(category: str, defect: str, key: str) -> tuple[NDArray[np.uint8], NDArr
     Returns:
         The image of shape (SIZE, SIZE, 3) and the mask of the defect of shape (SIZE, SIZE).
     """
-    rng = np.random.default_rng(list(f"{category}/{defect}/{key}".encode()))
+    rng = generator(category, defect, key)
     canvas = PRODUCTS[category](rng)
-    spoilt = canvas if defect == "good" else DEFECTS[category][defect](rng, canvas)
-    change = abs(spoilt - canvas).max(axis=2)
-    seen = pose(rng, np.dstack([spoilt, change]))
+    if defect == "good":
+        return photograph(rng, pose(rng, canvas)), np.zeros((SIZE, SIZE), bool)
+    spoilt = DEFECTS[category][defect](generator(category, defect, key, "defect"), canvas)
+    seen = pose(rng, np.dstack([spoilt, abs(spoilt - canvas).max(axis=2)]))
     return photograph(rng, seen[..., :3]), outline(seen[..., 3] > VISIBLE)
+
+
+def generator(*names: str) -> np.random.Generator:
+    """Random numbers that depend on the names only."""
+    return np.random.default_rng(list("/".join(names).encode()))
 
 
 def pose(rng: np.random.Generator, canvas: Array) -> Array:
@@ -55,9 +61,12 @@ def photograph(rng: np.random.Generator, scene: Array) -> NDArray[np.uint8]:
     scene = ndimage.gaussian_filter(scene, (*[rng.uniform(0.2, 0.8)] * 2, 0))
     grain = rng.uniform(0.006, 0.02) * rng.standard_normal((SIZE, SIZE, 3))
     exposed = (scene + dust[..., None]) * light[..., None] + grain
-    return np.clip(255 * exposed, 0, 255).round().astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.clip(255 * exposed, 0, 255).round().astype(np.uint8)
+    return pixels
 
 
 def outline(changed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Close the gaps that a texture leaves between changed pixels."""
-    return np.asarray(ndimage.binary_closing(np.pad(changed, 4), np.ones((3, 3)), iterations=2))[4:-4, 4:-4]
+    return np.asarray(ndimage.binary_closing(np.pad(changed, 4), np.ones((3, 3), bool), iterations=2))[
+        4:-4, 4:-4
+    ]

@@ -1,7 +1,7 @@
 """The defects: each function takes a good canvas and returns a spoilt one; the mask is where the two differ.
 
-Most of them take their grey levels from the product itself, so that it is the structure that is wrong and not the
-brightness.
+Most of them take their grey levels from the product itself, so that the structure is wrong and not
+the brightness.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def stroke(rng: np.random.Generator, length: float, width: float, bend: float, a
 
 def crack(rng: np.random.Generator, canvas: Array) -> Array:
     """A dark, jagged line."""
-    line = stroke(rng, rng.uniform(40, 90), rng.uniform(1.4, 2.6), 0.22, rng.uniform(0, np.pi))
+    line = stroke(rng, rng.uniform(50, 100), rng.uniform(1.6, 2.8), 0.13, rng.uniform(0, np.pi))
     return paint(canvas, 0.9 * line, 0.35 * canvas)
 
 
@@ -69,20 +69,20 @@ def scratch(rng: np.random.Generator, canvas: Array) -> Array:
     """A bright, nearly straight line with a dark rim."""
     angle = rng.uniform(0.35, np.pi - 0.35)
     line = stroke(rng, rng.uniform(40, 100), rng.uniform(1.5, 3), 0.02, angle)
-    return canvas * (1 + 0.3 * line - 0.35 * np.roll(line, 2, axis=1))[..., None]
+    return paint(canvas, 0.3 * line - 0.35 * np.roll(line, 2, axis=1), 2 * canvas)
 
 
 def stain(rng: np.random.Generator, canvas: Array) -> Array:
     """A dried drop: a little darker inside, with a dark rim."""
     (y, x), radius = place(rng), rng.uniform(10, 22)
     depth = radius * (1 + 0.2 * noise(rng, 7, 7)) - np.hypot(ROWS - y, COLUMNS - x)
-    return canvas * (1 - rng.uniform(0.1, 0.25) * step(depth) - 0.5 * np.exp(-((depth / 2) ** 2)))[..., None]
+    return paint(canvas, rng.uniform(0.1, 0.25) * step(depth) + 0.5 * np.exp(-((depth / 2) ** 2)), 0 * canvas)
 
 
 def smear(rng: np.random.Generator, canvas: Array) -> Array:
     """A region where the structure is wiped out along one direction."""
     wiped = ndimage.gaussian_filter(canvas, (1.5, 9, 0) if rng.random() < 0.5 else (9, 1.5, 0))
-    return paint(canvas, blob(rng, 13, 26), wiped)
+    return paint(canvas, blob(rng, 16, 28), wiped)
 
 
 def turned(rng: np.random.Generator, canvas: Array) -> Array:
@@ -102,12 +102,14 @@ def dent(rng: np.random.Generator, canvas: Array) -> Array:
     dy, dx = ROWS - y, COLUMNS - x
     bump = np.exp(-(dy**2 + dx**2) / (2 * (radius / 2) ** 2))
     bent = warp(canvas, ROWS + depth * dy * bump * 1.5, COLUMNS + depth * dx * bump * 1.5)
-    return bent * (1 + depth * bump * (dy + dx) / radius)[..., None]
+    return paint(bent, depth * bump * (dy + dx) / radius, 2 * bent)
 
 
 def warp(canvas: Array, rows: Array, columns: Array) -> Array:
     """Fetch every pixel from another place."""
-    channels = [ndimage.map_coordinates(c, (rows, columns), order=1, mode="wrap") for c in np.moveaxis(canvas, 2, 0)]
+    channels = [
+        ndimage.map_coordinates(c, (rows, columns), order=1, mode="wrap") for c in np.moveaxis(canvas, 2, 0)
+    ]
     return np.stack(channels, axis=2)
 
 
@@ -121,13 +123,13 @@ def slipped_thread(rng: np.random.Generator, canvas: Array) -> Array:
 def missing_thread(rng: np.random.Generator, canvas: Array) -> Array:
     """A gap of the width of a thread."""
     y, x = place(rng)
-    gap = box(y, x, THREAD * 0.6, rng.uniform(25, 70), 3)
+    gap = box(y, x, THREAD * 0.6, rng.uniform(35, 75), 3)
     return paint(canvas, 0.85 * gap, np.roll(canvas, THREAD // 2, axis=0) * 0.45)
 
 
 def clogged_hole(rng: np.random.Generator, canvas: Array) -> Array:
     """A hole full of chips."""
-    (y, x), (dy, dx) = PITCH * (np.floor(rng.uniform(0, 3, 2)) + 2 / 3), hole_offsets()
+    (y, x), (dy, dx) = PITCH * (np.floor(rng.uniform(0, 3, 2)) + 1 / 2), hole_offsets()
     here = box(y, x, PITCH / 2, PITCH / 2)
     chips = 0.38 + 0.17 * noise(rng, 1.2, 1.2)
     return paint(canvas, here * step(12 - np.hypot(dy, dx), 2), chips[..., None])
@@ -152,29 +154,42 @@ def turned_part(rng: np.random.Generator, canvas: Array) -> Array:
 def bridge(rng: np.random.Generator, canvas: Array) -> Array:
     """Solder that joins two or three neighbouring legs of a package."""
     y, x, height, width = pick(rng, CHIPS[:4])
-    y, x = y + rng.uniform(-0.6, 0.6) * height, x + pick(rng, [-1, 1]) * (width + 4)
-    return paint(canvas, box(y, x, rng.uniform(6, 9), 3.5, 2), 0.66 + 0.06 * noise(rng, 1.5, 1.5)[..., None])
+    side = x + pick(rng, [-1, 1]) * (width + 4)
+    solder = box(y + rng.uniform(-0.6, 0.6) * height, side, rng.uniform(6, 9), 3.5, 2)
+    return paint(canvas, solder, 0.66 + 0.06 * noise(rng, 1.5, 1.5)[..., None])
 
 
 def misprint(rng: np.random.Generator, canvas: Array) -> Array:
     """A package whose print is smudged across."""
-    y, x, height, width = pick(rng, CHIPS[:4])
+    y, x, _, width = pick(rng, CHIPS[:4])
     wiped = np.maximum(np.roll(canvas, 4, axis=0), np.roll(canvas, -3, axis=0))
     return paint(canvas, box(y, x, 8, width - 3, 2), wiped)
 
 
 DEFECTS: dict[str, dict[str, Defect]] = {
     "board": {
-        "bridge": bridge, "misprint": misprint, "missing_part": missing_part, "scratch": scratch, "stain": stain,
+        "bridge": bridge,
+        "misprint": misprint,
+        "missing_part": missing_part,
+        "scratch": scratch,
+        "stain": stain,
         "turned_part": turned_part,
     },
     "fabric": {
-        "crack": crack, "missing_thread": missing_thread, "slipped_thread": slipped_thread, "smear": smear,
-        "stain": stain, "turned": turned,
+        "crack": crack,
+        "missing_thread": missing_thread,
+        "slipped_thread": slipped_thread,
+        "smear": smear,
+        "stain": stain,
+        "turned": turned,
     },
     "granite": {"coarse": coarse, "crack": crack, "scratch": scratch, "smear": smear, "stain": stain},
     "plate": {
-        "crack": crack, "dent": dent, "clogged_hole": clogged_hole, "scratch": scratch, "stain": stain,
+        "crack": crack,
+        "dent": dent,
+        "clogged_hole": clogged_hole,
+        "scratch": scratch,
+        "stain": stain,
         "turned": turned,
     },
 }

@@ -1,7 +1,7 @@
 """The products: each function draws one good part, seen straight and evenly lit, on a canvas of its own.
 
-A canvas is an array of shape (CANVAS, CANVAS, 3) with reflectances from 0 to 1. It is larger than the image, so that
-the part can be moved and turned in front of the camera.
+A canvas is an array of shape (CANVAS, CANVAS, 3) with reflectances from 0 to 1. It is larger than the image,
+so that the part can be moved and turned in front of the camera.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[np.float64]
 Colour: TypeAlias = Sequence[float]
 
-CANVAS = 320
+CANVAS = 288
 THREAD = 9
 """Width of a thread of the fabric in pixels."""
 PITCH = 96
 """Distance between the holes of the plate."""
-CHIPS = [(84, 96, 20, 34), (84, 226, 26, 26), (190, 72, 26, 18), (212, 180, 34, 26), (150, 252, 14, 10)]
+CHIPS = [(68, 80, 20, 34), (68, 210, 26, 26), (174, 56, 26, 18), (196, 164, 34, 26), (134, 236, 14, 10)]
 """Centre and half height and width of the packages on the board."""
-PASSIVES = [(y, x) for y in (140, 262) for x in (110, 134, 158, 182, 206, 230)]
+PASSIVES = [(y, x) for y in (124, 246) for x in (94, 118, 142, 166, 190, 214)]
 """Centres of the small parts with two contacts on the board."""
 
 ROWS, COLUMNS = np.mgrid[0.0:CANVAS, 0.0:CANVAS]
@@ -34,7 +34,8 @@ def noise(rng: np.random.Generator, height: float, width: float) -> Array:
     spectrum = np.fft.rfft2(rng.standard_normal((CANVAS, CANVAS)))
     down, across = np.fft.fftfreq(CANVAS)[:, None], np.fft.rfftfreq(CANVAS)
     field = np.fft.irfft2(spectrum * np.exp(-2 * np.pi**2 * ((height * down) ** 2 + (width * across) ** 2)))
-    return np.asarray((field - field.mean()) / field.std())
+    normalised: Array = (field - field.mean()) / field.std()
+    return normalised
 
 
 def step(signed_distance: Array, softness: float = 1.0) -> Array:
@@ -49,7 +50,7 @@ def disc(y: float, x: float, radius: float, softness: float = 1.0) -> Array:
 
 def box(y: float, x: float, half_height: float, half_width: float, softness: float = 1.0) -> Array:
     """Opacity of an upright rectangle."""
-    line = np.arange(CANVAS)
+    line = np.arange(0.0, CANVAS)
     return step(half_height - abs(line - y), softness)[:, None] * step(half_width - abs(line - x), softness)
 
 
@@ -65,7 +66,7 @@ def paint(canvas: Array, opacity: Array, colour: Colour | Array) -> Array:
 
 def grey(values: Array, tint: Colour = (1, 1, 1)) -> Array:
     """Turn a field of shape (H, W) into a canvas."""
-    return values[..., None] * np.asarray(tint)
+    return np.multiply(values[..., None], tint)
 
 
 def fabric(rng: np.random.Generator) -> Array:
@@ -74,7 +75,9 @@ def fabric(rng: np.random.Generator) -> Array:
     x = COLUMNS + 1.2 * noise(rng, 18, 18) + rng.uniform(0, THREAD)
     row, column = (y // THREAD).astype(int), (x // THREAD).astype(int)
     shade = 1 + 0.07 * rng.standard_normal((2, CANVAS))
-    warp = (0.35 + 0.65 * np.sin(np.pi * (x / THREAD % 1))) * shade[0][column] * (1 + 0.13 * noise(rng, 3, 0.6))
+    warp = (
+        (0.35 + 0.65 * np.sin(np.pi * (x / THREAD % 1))) * shade[0][column] * (1 + 0.13 * noise(rng, 3, 0.6))
+    )
     weft = (0.35 + 0.65 * np.sin(np.pi * (y / THREAD % 1))) * shade[1][row] * (1 + 0.13 * noise(rng, 0.6, 3))
     over = ((row + column) % 4 < 2)[..., None]
     return np.where(over, grey(warp, (0.34, 0.42, 0.58)), grey(weft, (0.62, 0.62, 0.58)))
@@ -94,9 +97,9 @@ def plate(rng: np.random.Generator) -> Array:
 def hole_offsets(shift: Array | float = 0.0) -> tuple[Array, Array]:
     """Distances down and across from the centre of the nearest hole of the plate, each moved by ``shift``."""
     moved = np.broadcast_to(shift, (2, 3, 3))
-    row, column = (np.clip(np.round(axis / PITCH - 2 / 3), 0, 2).astype(int) for axis in (ROWS, COLUMNS))
-    dy = ROWS - PITCH * (row + 2 / 3) - moved[0][row, column]
-    dx = COLUMNS - PITCH * (column + 2 / 3) - moved[1][row, column]
+    row, column = (np.clip(np.round(axis / PITCH - 1 / 2), 0, 2).astype(int) for axis in (ROWS, COLUMNS))
+    dy = ROWS - PITCH * (row + 1 / 2) - moved[0][row, column]
+    dx = COLUMNS - PITCH * (column + 1 / 2) - moved[1][row, column]
     return dy, dx
 
 
@@ -112,7 +115,7 @@ def granite(rng: np.random.Generator) -> Array:
 def board(rng: np.random.Generator) -> Array:
     """Printed circuit board: traces, packages with legs and small parts with two contacts."""
     canvas = grey(0.9 + 0.05 * noise(rng, 1, 1) + 0.05 * noise(rng, 20, 20), (0.10, 0.36, 0.22))
-    bend = COLUMNS + 14 * np.clip((ROWS - 120 - 40 * (COLUMNS // 80)) / 20, -1, 1)
+    bend = COLUMNS + 14 * np.clip((ROWS - 104 - 40 * (COLUMNS // 80)) / 20, -1, 1)
     canvas = paint(canvas, 0.6 * step(2.2 - abs(bend % 14 - 7)), (0.2, 0.52, 0.32))
     fine = noise(rng, 1.2, 1.2)
     canvas = passives(rng, canvas, fine)

@@ -1,0 +1,70 @@
+"""Jsonargparse's messages, said in one sentence that tells what to type."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+
+from anomalib_flows.registry import load
+
+
+def explain(message: str, known: list[str]) -> str:
+    """Say what is wrong with the options.
+
+    Args:
+        message: What jsonargparse says.
+        known: All options of the command.
+
+    Example:
+        >>> explain("Unrecognized arguments: --sed 3", ["--seed", "--model"])
+        'There is no option --sed: did you mean --seed?'
+    """
+    message = " ".join(message.split())
+    for pattern, say in PATTERNS.items():
+        if match := re.search(pattern, message):
+            return say(match, known)
+    return message
+
+
+def unrecognised(match: re.Match[str], known: list[str]) -> str:
+    """Name the options that come close to one that does not exist."""
+    return no_option(match["option"].partition("=")[0], known)
+
+
+def not_accepted(match: re.Match[str], known: list[str]) -> str:
+    """Name the options of a model or dataset that come close to one that it does not have."""
+    path, key = match["path"], match["key"]
+    kind = "models" if key == "model" else "datasets"
+    options = [f"--{key}.{name}" for name in inspect.signature(load(kind, path)).parameters]
+    return no_option(f"--{key}.{match['option']}", options)
+
+
+def required(match: re.Match[str], known: list[str]) -> str:
+    """Name what is missing."""
+    prefix = f"--{match['key']}." if match["key"] else "--"
+    names = [name if name in ("run", "kind") else prefix + name for name in match["names"].split(", ")]
+    return f"{' and '.join(names)} must be given."
+
+
+def wrong_value(match: re.Match[str], known: list[str]) -> str:
+    """Say which option has a value of the wrong kind, and what it takes."""
+    inner = "" if match["inner"] in (None, match["key"]) else "." + match["inner"].removeprefix(match["key"] + ".")
+    expected = re.sub(r"<class '(\w+)'>|typing\.", r"\1", match["expected"])
+    expected = re.sub(r"Literal\[(.*)\]", r"one of \1", expected)
+    return f"{'' if match['key'] == 'kind' else '--'}{match['key']}{inner} cannot be {match['value'].rstrip('.')}: it takes {expected}."
+
+
+def no_option(option: str, known: list[str]) -> str:
+    """Say that there is no such option, and which come close."""
+    close = difflib.get_close_matches(option, known, n=3)
+    return f"There is no option {option}" + (f": did you mean {' or '.join(close)}?" if close else ".")
+
+
+PATTERNS = {
+    r"[Uu]nrecognized arguments: (?P<option>\S+)": unrecognised,
+    r'Parser key "(?P<key>model|data)".*Option \'(?P<option>[^\']+)\' is not accepted.*class_path=\'(?P<path>[^\']+)': not_accepted,
+    r'Parser key "(?P<key>model|data)".*class_path \'(?P<path>[^\']+)\': Option \'(?P<option>[^\']+)\' is not': not_accepted,
+    r'(?:Parser key "(?P<key>\w+)".*)?the following arguments are required: (?P<names>[\w, ]+)': required,
+    r'Parser key "(?P<key>[\w.]+)"(?:.*Parser key "(?P<inner>[\w.]+)")?: Expected an? (?P<expected>.*?)\. Got value: (?P<value>\S+)': wrong_value,
+}

@@ -1,0 +1,113 @@
+"""From images to a tested detector: the course of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anomalib_flows import registry
+from anomalib_flows.backbones import weights_follow
+from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.checking import check
+from anomalib_flows.data.splits import hold_out, read_splits, write_splits
+from anomalib_flows.evaluation import evaluate_run
+from anomalib_flows.inference import calibrate_on, choose_device
+from anomalib_flows.models import checkpoint
+from anomalib_flows.models.base import Detector
+from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run import Run
+from anomalib_flows.training.fit import fit
+from anomalib_flows.training.options import TrainerOptions
+from anomalib_flows.types import ImageSize, InputError, Sample, Split
+
+
+def run_experiment(
+    model: Callable[[ImageSize], Detector],
+    data: Dataset,
+    trainer: TrainerOptions,
+    false_alarm_rate: float,
+    seed: int,
+    output: Path,
+    resume: Path | None,
+) -> Run:
+    """Train, calibrate and test; the arguments are those of :func:`anomalib_flows.commands.train.train`."""
+    device = choose_device(trainer.accelerator)
+    samples = load_samples(data, seed, resume)
+    torch.manual_seed(seed)
+    with weights_follow() if resume else nullcontext():
+        pipeline = Pipeline(model(data.size), data.resize)
+    run = Run.open(resume) if resume else start_run(pipeline, data, samples, output)
+    run.write_config(describe(pipeline, data, trainer, false_alarm_rate, seed, output))
+    train_pipeline(pipeline, samples, data, trainer, seed, run, resume=resume is not None)
+    calibrate_on(pipeline, of(samples, "calibration"), data, device, false_alarm_rate)
+    checkpoint.save(pipeline, run.model_file)
+    if tested := of(samples, "test"):
+        evaluate_run(run, pipeline, tested, data, device)
+    return run
+
+
+def load_samples(data: Dataset, seed: int, resume: Path | None) -> list[Sample]:
+    """List the images with their splits: those of the run that is resumed, or a new draw."""
+    if resume:
+        return read_splits(Run.open(resume).splits_file)
+    return hold_out(check(data.samples(), data.on_error), data.calibration_fraction, seed)
+
+
+def of(samples: list[Sample], split: Split) -> list[Sample]:
+    """Select the samples of a split."""
+    return [sample for sample in samples if sample.split == split]
+
+
+def start_run(pipeline: Pipeline, data: Dataset, samples: list[Sample], output: Path) -> Run:
+    """Make a run directory and record which image serves for what."""
+    model = registry.name_of("models", type(pipeline.detector)).rpartition(".")[2].lower()
+    try:
+        run = Run.create(output, model, data.name, data.subset)
+    except OSError as error:
+        raise InputError(f"--output {output} cannot be written ({error.strerror}): name another folder.") from error
+    write_splits(samples, run.splits_file)
+    return run
+
+
+def train_pipeline(
+    pipeline: Pipeline,
+    samples: list[Sample],
+    data: Dataset,
+    trainer: TrainerOptions,
+    seed: int,
+    run: Run,
+    *,
+    resume: bool,
+) -> None:
+    """Train, and say where things are if that does not come to its end."""
+    try:
+        finished = fit(pipeline, of(samples, "train"), data, trainer, seed, run, resume=resume)
+    except InputError as error:
+        raise InputError(f"{error} The state after the last whole epoch is kept in {run.path}.") from error
+    if not finished:
+        raise KeyboardInterrupt(
+            f"Stopped. To go on: anomalib-flows train --resume {run.path}\n"
+            f"To use it as it is after its last whole epoch: anomalib-flows calibrate {run.path}"
+        )
+
+
+def describe(
+    pipeline: Pipeline, data: Dataset, trainer: TrainerOptions, false_alarm_rate: float, seed: int, output: Path
+) -> dict[str, Any]:
+    """Write down the options that make the same run again, in plain types."""
+    config: dict[str, Any] = checkpoint.plain(
+        {
+            "model": checkpoint.describe(pipeline)["model"],
+            "data": {"class_path": registry.name_of("datasets", type(data)), "init_args": data.options()},
+            "trainer": dataclasses.asdict(trainer),
+            "false_alarm_rate": false_alarm_rate,
+            "seed": seed,
+            "output": str(output),
+        }
+    )
+    return config

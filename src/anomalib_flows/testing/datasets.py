@@ -1,0 +1,99 @@
+"""What reading, splitting and run directories rely on in a dataset."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+
+from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.reading import natural, read_sample
+from anomalib_flows.models.checkpoint import plain
+from anomalib_flows.testing.require import require
+from anomalib_flows.types import ANOMALOUS, NORMAL
+
+
+def check_dataset(dataset: Dataset) -> None:
+    """Run all of :data:`DATASET_CHECKS`.
+
+    Args:
+        dataset: A dataset that finds its images; a few in the test's own folder will do.
+
+    Raises:
+        AssertionError: If the dataset does not keep the contract; says what is wrong in one sentence.
+    """
+    for check in DATASET_CHECKS:
+        check(dataset)
+
+
+def check_samples(dataset: Dataset) -> None:
+    """There are images to train on, each listed once, in the order of their paths, the same at every call."""
+    samples = dataset.samples()
+    paths = [sample.path for sample in samples]
+    require(any(sample.split == "train" for sample in samples), "samples() gives nothing of the split train")
+    twice = sorted({path for path in paths if paths.count(path) > 1}) if len(set(paths)) < len(paths) else []
+    require(not twice, f"samples() lists {twice[:1]} more than once")
+    require(paths in (sorted(paths), sorted(paths, key=natural)), "samples() is not sorted by path")
+    require(samples == dataset.samples(), "samples() gives something else at the second call")
+
+
+def check_labels(dataset: Dataset) -> None:
+    """Training images are normal, normal images are 'good', and only anomalous ones have masks."""
+    for sample in dataset.samples():
+        name = sample.path
+        require(
+            sample.split in ("train", "test"),
+            f"{name} is of split {sample.split!r}: 'train' or 'test' is expected",
+        )
+        require(sample.label in (NORMAL, ANOMALOUS), f"{name} has label {sample.label!r}: 0 or 1 is expected")
+        anomalous = sample.label == ANOMALOUS
+        require(not (anomalous and sample.split == "train"), f"{name} is anomalous and in the split train")
+        require(
+            anomalous == (sample.defect != "good"),
+            f"{name} has label {sample.label} and defect '{sample.defect}'",
+        )
+        require(anomalous or sample.mask is None, f"{name} is normal and has a mask")
+
+
+def check_files(dataset: Dataset) -> None:
+    """All files exist, and the first image of each split and defect can be read, with a mask of its size."""
+    samples = dataset.samples()
+    files = [file for sample in samples for file in (sample.path, sample.mask) if file is not None]
+    missing = [str(file) for file in files if not file.is_file()]
+    require(not missing, f"samples() lists {len(missing)} files that do not exist, such as {missing[:1]}")
+    for sample in {(s.split, s.defect, s.mask is None): s for s in reversed(samples)}.values():
+        read_sample(sample)
+
+
+def check_names(dataset: Dataset) -> None:
+    """Name, subset and defects can name folders on every system."""
+    for name in {dataset.name, dataset.subset, *(sample.defect for sample in dataset.samples())}:
+        fits = (
+            re.fullmatch(r'[^/\\:*?"<>|\x00-\x1f]+', name) and name == name.strip() and name.strip(".") != ""
+        )
+        require(bool(fits), f"{name!r} cannot name a folder")
+
+
+def check_options(dataset: Dataset) -> None:
+    """The options are fields of a dataclass, plain enough for a run's configuration."""
+    cls = type(dataset)
+    own = "__dataclass_fields__" in vars(cls)
+    require(own, f"{cls.__name__} is no dataclass: write @dataclass(kw_only=True) above it")
+    for field in dataclasses.fields(dataset):
+        try:
+            json.dumps(plain(getattr(dataset, field.name)))
+        except TypeError as error:
+            raise AssertionError(
+                f"the option {field.name} is neither number, text, path, list nor None: {error}"
+            ) from error
+
+
+DATASET_CHECKS: tuple[Callable[[Dataset], None], ...] = (
+    check_samples,
+    check_labels,
+    check_files,
+    check_names,
+    check_options,
+)
+"""Every check of a dataset."""

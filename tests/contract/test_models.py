@@ -1,0 +1,44 @@
+"""The contract of detectors, over every registered model."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from anomalib_flows import registry
+from anomalib_flows.testing import DETECTOR_CHECKS, Make
+
+RESNET, VIT = ({"backbone": name, "weights": "random"} for name in ("test_resnet", "test_vit"))
+SMALL: dict[str, list[dict[str, Any]]] = {
+    "fastflow": [
+        RESNET | {"steps": 2},
+        RESNET | {"steps": 2, "layers": [4], "kernel_sizes": [3, 1], "layer_norm": "fixed"},
+        VIT | {"steps": 2, "layer_norm": "none"},
+    ],
+}
+"""For each registered model arguments that make it small, for the variants that its code tells apart."""
+
+
+def is_ours(name: str) -> bool:
+    return registry.entries("models")[name].value.startswith("anomalib_flows.")
+
+
+@pytest.mark.parametrize("name", registry.names("models"))
+def test_every_model_is_covered(name: str) -> None:
+    if not is_ours(name):
+        pytest.skip(f"{name} is of a plug-in that happens to be installed, which has tests of its own")
+    assert name in SMALL, f"add arguments that make a small {name} to SMALL in {__file__}"
+
+
+@pytest.mark.parametrize("check", DETECTOR_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        pytest.param(name, a, id=f"{name}-{i}")
+        for name, variants in SMALL.items()
+        for i, a in enumerate(variants)
+    ],
+)
+def test_contract(name: str, arguments: dict[str, Any], check: Callable[[Make], None]) -> None:
+    model = registry.load("models", name)
+    check(lambda size: model(size, **arguments))

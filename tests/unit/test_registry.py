@@ -1,0 +1,131 @@
+import re
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from anomalib_flows import registry
+from anomalib_flows.types import InputError
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Install a distribution with entry points, as pip would, in front of all others."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+
+    def write(distribution: str, points: dict[str, str], kind: str = "models", **modules: str) -> None:
+        info = tmp_path / f"{distribution}-1.2.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n")
+        lines = [f"[anomalib_flows.{kind}]"] + [f"{name} = {value}" for name, value in points.items()]
+        (info / "entry_points.txt").write_text("\n".join(lines))
+        for name, code in modules.items():
+            (tmp_path / f"{name}.py").write_text(code)
+
+    yield write
+    for name in set(sys.modules) - before:
+        if Path(getattr(sys.modules[name], "__file__", None) or "/").parent == tmp_path:
+            del sys.modules[name]
+
+
+def test_built_in_names_are_entry_points_of_this_package():
+    for kind in ("models", "datasets"):
+        ours = {
+            e.name
+            for e in entry_points(group=f"anomalib_flows.{kind}")
+            if e.module.startswith("anomalib_flows.")
+        }
+        assert ours <= set(registry.names(kind))
+    assert registry.names("datasets") == sorted(registry.names("datasets"))
+
+
+@pytest.mark.parametrize("name", ["fastflow", "FastFlow", "anomalib_flows.models.fastflow.FastFlow"])
+def test_a_model_has_a_name_a_class_name_and_a_dotted_path(name):
+    assert registry.path_of("models", name) == "anomalib_flows.models.fastflow.FastFlow"
+    loaded = registry.load("models", name)
+    assert (loaded.__module__, loaded.__name__) == ("anomalib_flows.models.fastflow", "FastFlow")
+
+
+@pytest.mark.parametrize("kind", ["models", "datasets"])
+def test_every_name_leads_to_a_class_and_back(kind):
+    for name in registry.names(kind):
+        assert registry.name_of(kind, registry.load(kind, name)) == name
+
+
+def test_a_class_that_is_not_registered_goes_by_its_path():
+    assert registry.name_of("models", Path) == f"{Path.__module__}.Path"
+    assert registry.load("models", registry.name_of("models", Path)) is Path
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "message"),
+    [
+        ("models", "fastflwo", "There is no model 'fastflwo': did you mean 'fastflow'?"),
+        ("datasets", "mvtek", "There is no dataset 'mvtek': did you mean 'mvtec'?"),
+    ],
+)
+def test_unknown_names_list_close_ones(kind, name, message):
+    with pytest.raises(InputError) as raised:
+        registry.path_of(kind, name)
+    assert str(raised.value) == message
+    with pytest.raises(InputError, match="did you mean"):
+        registry.load(kind, name)
+
+
+def test_unknown_names_without_a_close_one_list_what_there_is():
+    with pytest.raises(InputError, match=r"no dataset 'xyz': there are .*folder, .*mvtec, .*synthetic"):
+        registry.path_of("datasets", "xyz")
+    assert registry.unknown("model", "x", []) == "There is no model 'x': there are none."
+    assert registry.unknown("model", "x", [f"name{i}" for i in range(21)]).endswith("name19, ....")
+
+
+@pytest.mark.parametrize("name", ["fastflow.FastFlow", "anomalib_flows.models.fastflow.Fast", ".x", "x."])
+def test_a_wrong_path_is_named(name):
+    with pytest.raises(InputError, match=f"^{re.escape(name)} cannot be imported"):
+        registry.load("models", name)
+
+
+def test_a_plug_in_is_listed_and_imported_only_when_asked_for(install):
+    install("my-plug-in", {"mine": "my_module:Mine"}, my_module="class Mine: pass\n")
+    assert "mine" in registry.names("models")
+    assert registry.distribution(registry.entries("models")["mine"]) == "my-plug-in 1.2"
+    assert registry.path_of("models", "mine") == registry.path_of("models", "Mine") == "my_module.Mine"
+    assert "my_module" not in sys.modules
+    assert registry.load("models", "mine") is sys.modules["my_module"].Mine
+
+
+def test_models_and_datasets_are_kept_apart(install):
+    install("my-plug-in", {"mine": "my_module:Mine"}, kind="datasets")
+    assert "mine" in registry.names("datasets")
+    assert "mine" not in registry.names("models")
+
+
+def test_no_plug_in_takes_the_place_of_a_built_in(install):
+    install("impostor", {"fastflow": "my_module:FastFlow"}, my_module="raise AssertionError('imported')\n")
+    assert [e.dist.name for e in entry_points(group="anomalib_flows.models", name="fastflow")][
+        0
+    ] == "impostor"
+    assert registry.load("models", "fastflow").__module__ == "anomalib_flows.models.fastflow"
+    assert registry.distribution(registry.entries("models")["fastflow"]).startswith("anomalib-flows ")
+
+
+@pytest.mark.parametrize("name", ["broken", "Broken", "broken_module.Broken"])
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("def", "SyntaxError"),
+        ("", "AttributeError: module 'broken_module' has no attribute 'Broken'"),
+    ],
+)
+def test_a_broken_plug_in_fails_when_asked_for_and_is_named(install, name, code, reason):
+    install("broken-plug-in", {"broken": "broken_module:Broken"}, broken_module=code)
+    assert {"broken", "fastflow"} <= set(registry.names("models"))
+    registry.load("models", "fastflow")
+    with pytest.raises(InputError) as raised:
+        registry.load("models", name)
+    assert str(raised.value).startswith("broken_module.Broken of broken-plug-in 1.2 cannot be imported")
+    assert reason in str(raised.value)
