@@ -50,8 +50,7 @@ def set_thresholds(postprocess: Postprocess, false_alarm_rate: float) -> None:
     Raises:
         InputError: If the rate does not lie between 0 and 1.
     """
-    if not 0 < false_alarm_rate < 1:
-        raise InputError(f"--false_alarm_rate {false_alarm_rate} must lie between 0 and 1, for example 0.01.")
+    require_rate(false_alarm_rate)
     scores = postprocess.calibration_scores
     if _rank(len(scores), false_alarm_rate) == 0:
         needed = math.ceil(1 / false_alarm_rate - 1 - 1e-9)
@@ -63,6 +62,12 @@ def set_thresholds(postprocess: Postprocess, false_alarm_rate: float) -> None:
         )
     postprocess.image_threshold = conformal_threshold(scores, false_alarm_rate)
     postprocess.pixel_threshold = postprocess.image_threshold.clone()
+
+
+def require_rate(false_alarm_rate: float) -> None:
+    """Raise an InputError unless a rate of false alarms lies between 0 and 1."""
+    if not 0 < false_alarm_rate < 1:
+        raise InputError(f"--false_alarm_rate {false_alarm_rate} must lie between 0 and 1, for example 0.01.")
 
 
 def _rank(count: int, rate: float) -> int:

@@ -60,7 +60,7 @@ def measure(
 ) -> dict[str, Any]:
     """Compute all figures of maps (N, 1, H, W); padding does not count."""
     return evaluate(
-        scores=postprocess.scores(maps).tolist(),
+        scores=postprocess.scores(maps).numpy(),
         labels=[s.label for s in samples],
         threshold=float(postprocess.image_threshold),
         maps=[m[0, :h, :w].numpy() for m, (h, w) in zip(maps, contents, strict=True)],

@@ -12,6 +12,7 @@ import torch
 
 from anomalib_flows import registry
 from anomalib_flows.backbones import weights_follow
+from anomalib_flows.calibration import require_rate
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.checking import check
 from anomalib_flows.data.splits import hold_out, read_splits, write_splits
@@ -36,6 +37,7 @@ def run_experiment(
     resume: Path | None,
 ) -> Run:
     """Train, calibrate and test; the arguments are those of :func:`anomalib_flows.commands.train.train`."""
+    require_rate(false_alarm_rate)
     device = choose_device(trainer.accelerator)
     samples = load_samples(data, seed, resume)
     torch.manual_seed(seed)

@@ -91,25 +91,29 @@ def resolve(key: str, value: Any) -> Any:
 def normalise(arguments: list[str]) -> list[str]:
     """Rewrite what a user types into what jsonargparse takes.
 
+    Configurations go first and what names a class second, so that the order of options does not matter and an
+    option always overrides a configuration.
+
     Example:
-        >>> normalise(["--model", "fastflow", "--false-alarm-rate=0.1"])
-        ['--model=anomalib_flows.models.fastflow.FastFlow', '--false_alarm_rate=0.1']
+        >>> normalise(["--model.steps", "4", "--model", "fastflow", "--false-alarm-rate=0.1"])
+        ['--model=anomalib_flows.models.fastflow.FastFlow', '--model.steps', '4', '--false_alarm_rate=0.1']
     """
-    rewritten: list[str] = []
+    configurations, classes, others = [], [], []
     waiting = list(arguments)
     while waiting:
         option, has_value, value = waiting.pop(0).partition("=")
         if option.startswith("--"):
-            option = option.replace("-", "_").replace("__", "--", 1)
+            option = "--" + option[2:].replace("-", "_")
         key = option.removeprefix("--").removesuffix(".help")
-        takes_name = option.startswith("--") and key in KINDS or option in ("-c", "--config")
-        if takes_name and not has_value and waiting and not waiting[0].startswith("-"):
+        if (option == "-c" or key in (*KINDS, "config")) and not has_value and waiting[:1] and waiting[0][0] != "-":
             has_value, value = "=", waiting.pop(0)
-        if takes_name and has_value:
-            value = str(find_config(value)) if key not in KINDS else registry.path_of(KINDS[key], value)
-            option = "--config" if option == "-c" else option
-        rewritten.append(option + has_value + value)
-    return rewritten
+        if option in ("-c", "--config") and has_value:
+            configurations.append(f"--config={find_config(value)}")
+        elif option.startswith("--") and key in KINDS and has_value:
+            classes.append(f"{option}={registry.path_of(KINDS[key], value)}")
+        else:
+            others.append(option + has_value + value)
+    return [*configurations, *classes, *others]
 
 
 def set_run_defaults(name: str, parser: ArgumentParser, arguments: list[str]) -> None:

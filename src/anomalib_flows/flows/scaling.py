@@ -55,5 +55,6 @@ class GlobalAffine(Bijection):
 
     def log_det(self, x: Tensor) -> Tensor:
         """Log-determinant of the scaling at every position of x, of shape (B,)."""
-        positions = x[0, 0].numel()
-        return (positions * self.scale.log().sum()).expand(len(x))
+        positions, scale = x[0, 0].numel(), self.scale
+        scale = scale.to(torch.promote_types(scale.dtype, torch.float32))
+        return (positions * scale.log().sum()).expand(len(x))

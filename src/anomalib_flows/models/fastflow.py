@@ -87,8 +87,9 @@ class FastFlow(Detector):
 
     def encode(self, images: Tensor) -> Features:
         """Return the encoder's feature maps of normalised images (B, 3, H, W)."""
-        features: Features = self.encoder(images)
-        return features
+        # On CPUs the pooling and convolutions of encoders run faster channels last, the flows' gathers channels first.
+        features = self.encoder(images.contiguous(memory_format=torch.channels_last))
+        return [feature.contiguous() for feature in features]
 
     def transform(self, features: Features) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield z and the log-determinant of each feature map, of shapes (B, C, h, w) and (B,)."""
@@ -102,7 +103,7 @@ class FastFlow(Detector):
 
     def anomaly_map(self, features: Features) -> Tensor:
         """Return maps of shape (B, 1, H, W) in [-1, 0]; -1 is the likeliest."""
-        maps = [-torch.exp(-0.5 * z.float().square().mean(1, keepdim=True)) for z, _ in self.transform(features)]
+        maps = [-torch.exp(-0.5 * squares(z).mean(1, keepdim=True)) for z, _ in self.transform(features)]
         upsampled = [F.interpolate(m, self.image_size, mode="bilinear", align_corners=False) for m in maps]
         return torch.stack(upsampled).mean(0)
 
@@ -113,8 +114,13 @@ class FastFlow(Detector):
 
 
 def energy(z: Tensor) -> Tensor:
-    """Half the squared norm of each image's z, (B, C, h, w) -> (B,), summed in float32 at least."""
-    return 0.5 * z.flatten(1).to(torch.promote_types(z.dtype, torch.float32)).square().sum(1)
+    """Half the squared norm of each image's z, (B, C, h, w) -> (B,)."""
+    return 0.5 * squares(z).flatten(1).sum(1)
+
+
+def squares(z: Tensor) -> Tensor:
+    """Squares of z in float32 at least, to be added up."""
+    return z.to(torch.promote_types(z.dtype, torch.float32)).square()
 
 
 def make_norm(shape: tuple[int, int, int], kind: str) -> nn.Module:

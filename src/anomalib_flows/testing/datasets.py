@@ -6,12 +6,13 @@ import dataclasses
 import json
 import re
 from collections.abc import Callable
+from itertools import pairwise
 
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.reading import natural, read_sample
 from anomalib_flows.models.checkpoint import plain
 from anomalib_flows.testing.require import require
-from anomalib_flows.types import ANOMALOUS, NORMAL
+from anomalib_flows.types import ANOMALOUS, NORMAL, InputError
 
 
 def check_dataset(dataset: Dataset) -> None:
@@ -32,7 +33,7 @@ def check_samples(dataset: Dataset) -> None:
     samples = dataset.samples()
     paths = [sample.path for sample in samples]
     require(any(sample.split == "train" for sample in samples), "samples() gives nothing of the split train")
-    twice = sorted({path for path in paths if paths.count(path) > 1}) if len(set(paths)) < len(paths) else []
+    twice = [str(one) for one, other in pairwise(sorted(paths)) if one == other]
     require(not twice, f"samples() lists {twice[:1]} more than once")
     require(paths in (sorted(paths), sorted(paths, key=natural)), "samples() is not sorted by path")
     require(samples == dataset.samples(), "samples() gives something else at the second call")
@@ -62,8 +63,11 @@ def check_files(dataset: Dataset) -> None:
     files = [file for sample in samples for file in (sample.path, sample.mask) if file is not None]
     missing = [str(file) for file in files if not file.is_file()]
     require(not missing, f"samples() lists {len(missing)} files that do not exist, such as {missing[:1]}")
-    for sample in {(s.split, s.defect, s.mask is None): s for s in reversed(samples)}.values():
-        read_sample(sample)
+    try:
+        for sample in {(s.split, s.defect, s.mask is None): s for s in reversed(samples)}.values():
+            read_sample(sample)
+    except InputError as error:
+        raise AssertionError(f"samples() lists a file that cannot be used: {error}") from error
 
 
 def check_names(dataset: Dataset) -> None:
@@ -76,7 +80,7 @@ def check_names(dataset: Dataset) -> None:
 
 
 def check_options(dataset: Dataset) -> None:
-    """The options are fields of a dataclass, plain enough for a run's configuration."""
+    """The options are fields of a dataclass, plain as a run's configuration needs them, and decide all."""
     cls = type(dataset)
     own = "__dataclass_fields__" in vars(cls)
     require(own, f"{cls.__name__} is no dataclass: write @dataclass(kw_only=True) above it")
@@ -87,6 +91,8 @@ def check_options(dataset: Dataset) -> None:
             raise AssertionError(
                 f"the option {field.name} is neither number, text, path, list nor None: {error}"
             ) from error
+    same = dataclasses.replace(dataset).samples() == dataset.samples()
+    require(same, "another dataset with the same options gives other samples()")
 
 
 DATASET_CHECKS: tuple[Callable[[Dataset], None], ...] = (

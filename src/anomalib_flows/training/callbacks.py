@@ -35,8 +35,12 @@ class Progress(Callback):
         self.bar.set_postfix({"epoch": epoch, "loss": f"{outputs['loss'].item():.4g}"}, refresh=False)
         self.bar.update()
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar."""
+        self.bar.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the bar, if training came that far, so that a message begins on a line of its own."""
         if hasattr(self, "bar"):
             self.bar.close()
 

@@ -6,6 +6,7 @@ import logging
 import warnings
 from pathlib import Path
 
+import torch
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
@@ -48,9 +49,8 @@ def fit(
     with stop_on_interrupt(trainer), warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         if resume:
-            _resume(trainer, module, run.resume_file)
-        else:
-            trainer.fit(module)
+            _require_resumable(module, run.resume_file)
+        trainer.fit(module, ckpt_path=run.resume_file if resume else None, weights_only=True)
     return trainer.current_epoch >= options.max_epochs
 
 
@@ -84,13 +84,13 @@ def make_logger(options: TrainerOptions, run: Run, *, resumed: bool) -> Logger:
         raise InputError("--trainer.logger tensorboard needs it: pip install 'anomalib-flows[tensorboard]'.") from error
 
 
-def _resume(trainer: Trainer, module: TrainingModule, file: Path) -> None:
-    """Go on from a checkpoint, which is read without running code from it."""
-    if not file.is_file():
-        raise InputError(f"{file} is missing: this run cannot be resumed.")
+def _require_resumable(module: TrainingModule, file: Path) -> None:
+    """Refuse a checkpoint that is missing, damaged, not plain data, or of another model."""
     try:
-        trainer.fit(module, ckpt_path=file, weights_only=True)
-    except (RuntimeError, KeyError) as error:
-        if "state_dict" not in str(error) and "checkpoint" not in str(error):
-            raise
-        raise InputError(f"{file} cannot be resumed with these options: {str(error).splitlines()[0]}") from error
+        found = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:
+        reason = "missing" if isinstance(error, FileNotFoundError) else "damaged, or holds more than plain data"
+        raise InputError(f"{file} is {reason}: this run cannot be resumed, train it anew.") from error
+    expected = module.state_dict()
+    if {name: t.shape for name, t in found.items()} != {name: t.shape for name, t in expected.items()}:
+        raise InputError(f"{file} is of a model with other options: leave out --model options when you resume a run.")

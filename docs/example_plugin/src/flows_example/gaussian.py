@@ -36,8 +36,8 @@ class Standardise(Bijection):
 class Gaussian(Detector):
     r"""Learn a Gaussian of each channel at each position of a frozen encoder's feature maps.
 
-    Good where the product always lies the same way. The anomaly map is the mean of :math:`z^2` over channels and
-    feature maps, upsampled: what PaDiM does, with the correlations of the channels left out, learned as a flow.
+    Good where the product always lies the same way. The anomaly map is the mean of :math:`z^2` over channels
+    and feature maps: what PaDiM does, with the correlations of the channels left out, learned as a flow.
 
     Args:
         image_size: Height H and width W of the images.
@@ -76,7 +76,8 @@ class Gaussian(Detector):
 
     def anomaly_map(self, features: Features) -> Tensor:
         """Return maps of shape (B, 1, H, W), higher = more anomalous, each image by itself."""
-        maps = [flow(x)[0].square().mean(1, keepdim=True) for flow, x in zip(self.flows, features, strict=True)]
+        pairs = zip(self.flows, features, strict=True)
+        maps = [flow(x)[0].square().mean(1, keepdim=True) for flow, x in pairs]
         upsampled = [F.interpolate(m, self.image_size, mode="bilinear", align_corners=False) for m in maps]
         return torch.stack(upsampled).mean(0)
 

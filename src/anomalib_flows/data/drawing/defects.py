@@ -76,7 +76,7 @@ def stain(rng: np.random.Generator, canvas: Array) -> Array:
     """A dried drop: a little darker inside, with a dark rim."""
     (y, x), radius = place(rng), rng.uniform(10, 22)
     depth = radius * (1 + 0.2 * noise(rng, 7, 7)) - np.hypot(ROWS - y, COLUMNS - x)
-    return paint(canvas, rng.uniform(0.1, 0.25) * step(depth) + 0.5 * np.exp(-((depth / 2) ** 2)), 0 * canvas)
+    return paint(canvas, rng.uniform(0.1, 0.25) * step(depth) + 0.65 * np.exp(-((depth / 2) ** 2)), 0 * canvas)
 
 
 def smear(rng: np.random.Generator, canvas: Array) -> Array:
@@ -123,8 +123,8 @@ def slipped_thread(rng: np.random.Generator, canvas: Array) -> Array:
 def missing_thread(rng: np.random.Generator, canvas: Array) -> Array:
     """A gap of the width of a thread."""
     y, x = place(rng)
-    gap = box(y, x, THREAD * 0.6, rng.uniform(35, 75), 3)
-    return paint(canvas, 0.85 * gap, np.roll(canvas, THREAD // 2, axis=0) * 0.45)
+    gap = box(y, x, THREAD * 0.7, rng.uniform(35, 75))
+    return paint(canvas, gap, 0.35 * np.roll(canvas, THREAD // 2, axis=0))
 
 
 def clogged_hole(rng: np.random.Generator, canvas: Array) -> Array:
@@ -138,7 +138,7 @@ def clogged_hole(rng: np.random.Generator, canvas: Array) -> Array:
 def missing_part(rng: np.random.Generator, canvas: Array) -> Array:
     """A small part that was not placed: its bare contacts are left."""
     y, x = pick(rng, PASSIVES)
-    return paint(canvas, box(y, x, 7, 8), np.roll(canvas, 26, axis=0))
+    return paint(canvas, box(y, x, 7, 8), np.roll(canvas, -25, axis=0))
 
 
 def turned_part(rng: np.random.Generator, canvas: Array) -> Array:
@@ -147,7 +147,7 @@ def turned_part(rng: np.random.Generator, canvas: Array) -> Array:
     angle = rng.uniform(0.5, 1.4)
     dy, dx = ROWS - y, COLUMNS - x
     rows, columns = y + np.cos(angle) * dy - np.sin(angle) * dx, x + np.sin(angle) * dy + np.cos(angle) * dx
-    bare = paint(canvas, box(y, x, 13, 8), np.roll(canvas, 26, axis=0))
+    bare = paint(canvas, box(y, x, 13, 8), np.roll(canvas, -25, axis=0))
     return paint(bare, disc(y, x, 12.5), warp(canvas, rows, columns))
 
 

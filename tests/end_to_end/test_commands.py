@@ -1,0 +1,262 @@
+"""The commands, as a user types them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from conftest import SMALL
+from PIL import Image
+from safetensors.numpy import load_file
+
+from anomalib_flows import load
+from anomalib_flows.cli import COMMANDS, main
+
+pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "anomalib_flows.cli"]
+
+
+def rows(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.parametrize("option", ["--help", "--version", ""])
+def test_help_and_version_import_nothing_heavy(option: str) -> None:
+    code = f"""
+import sys
+from anomalib_flows.cli import main
+main({[option] if option else []})
+print(sorted(sys.modules.keys() & {{"torch", "lightning", "timm", "numpy", "jsonargparse"}}))
+"""
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert finished.stdout.endswith("[]\n")
+
+
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in COMMANDS:
+        with pytest.raises(SystemExit) as stopped:
+            main([command, "--help"])
+        assert stopped.value.code == 0
+        assert f"anomalib-flows {command}" in capsys.readouterr().out
+
+
+def test_a_models_options_are_in_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--model.help", "fastflow"])
+    shown = capsys.readouterr().out
+    for option in ("backbone", "weights", "steps", "hidden_ratio", "kernel_sizes", "clamp", "layer_norm"):
+        assert f"--model.{option}" in shown
+
+
+def test_train_writes_a_whole_run(trained: Path) -> None:
+    expected = "config.yaml model.safetensors metrics.json predictions.csv splits.csv versions.json resume.ckpt"
+    assert set(expected.split()) <= {file.name for file in trained.iterdir()}
+    assert not list(trained.rglob(".tmp-*"))
+    metrics = json.loads((trained / "metrics.json").read_text())
+    for level, keys in {"image": ["auroc", "f1", "f1_max"], "pixel": ["auroc", "f1", "aupro"]}.items():
+        assert all(0 <= metrics[level][key] <= 1 for key in keys)
+        assert metrics["defects"]["blob"][level]["auroc"] is not None
+    figures = {file.relative_to(trained / "images").as_posix() for file in (trained / "images").rglob("*.jpg")}
+    assert figures == {f"{kind}/{i}.jpg" for kind in ("good", "blob") for i in range(3)}
+    assert len((trained / "logs/metrics.csv").read_text().splitlines()) == 1 + 2 * 3  # 2 epochs of 3 steps
+
+
+def test_splits_are_disjoint_and_calibration_is_not_trained_on(trained: Path) -> None:
+    splits = rows(trained / "splits.csv")
+    assert len({row["path"] for row in splits}) == len(splits) == 14
+    assert [sum(row["split"] == s for row in splits) for s in ("train", "calibration", "test")] == [7, 1, 6]
+    assert all(row["label"] == "0" for row in splits if row["split"] != "test")
+
+
+def test_the_saved_configuration_makes_the_same_run(trained: Path, tmp_path: Path) -> None:
+    assert main(["train", "-c", str(trained / "config.yaml"), f"--output={tmp_path}"]) == 0
+    again = tmp_path / "fastflow/mvtec/stripes/run-001"
+    for name in ("metrics.json", "predictions.csv", "model.safetensors"):
+        assert (again / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_another_seed_makes_another_run(train, trained: Path) -> None:
+    other = train("--trainer.max_epochs=2", "--seed=1")
+    assert (other / "predictions.csv").read_bytes() != (trained / "predictions.csv").read_bytes()
+
+
+def test_a_resumed_run_ends_as_if_never_stopped(train, trained: Path) -> None:
+    run = train("--trainer.max_epochs=1")
+    assert main(["train", "--resume", str(run), "--trainer.max_epochs=2"]) == 0
+    for name in ("metrics.json", "predictions.csv", "model.safetensors"):
+        assert (run / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_interrupt_leaves_a_state_to_resume_and_to_use(tree: Path, tmp_path: Path) -> None:
+    data = ["--data=mvtec", f"--data.root={tree}", "--data.category=stripes", f"--output={tmp_path}"]
+    process = subprocess.Popen(
+        [*COMMAND, "train", *SMALL, *data, "--trainer.max_epochs=100000"], stderr=subprocess.PIPE, text=True
+    )
+    run = tmp_path / "fastflow/mvtec/stripes/run-001"
+    deadline = time.monotonic() + 120
+    while not (run / "logs").is_dir() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert f"train --resume {run}" in errors
+    assert "Traceback" not in errors
+    assert main(["calibrate", str(run)]) == 0
+    assert main(["predict", str(run), "--input", str(tree), "--output", str(tmp_path / "out")]) == 0
+    trainer = yaml.safe_load((run / "config.yaml").read_text())["trainer"]
+    assert trainer["max_epochs"] == 100000
+
+
+def test_the_same_script_as_the_fields_readmes(tree: Path) -> None:
+    arguments = ["--model", "fastflow", "--data", "mvtec", f"--data.root={tree}", "--data.category=stripes"]
+    script = [sys.executable, str(ROOT / "tools/train.py"), *arguments, "--print_config"]
+    command = [*COMMAND, "train", *arguments, "--print_config"]
+    printed = [subprocess.run(c, capture_output=True, text=True, check=True).stdout for c in (script, command)]
+    assert printed[0] == printed[1]
+    assert yaml.safe_load(printed[0])["model"]["init_args"]["steps"] == 8
+
+
+@pytest.mark.parametrize("name", ["FastFlow", "anomalib_flows.models.fastflow.FastFlow", "fastflow"])
+def test_models_go_by_registered_name_class_name_and_path(name: str, tree: Path, capsys) -> None:
+    data = ["--data", "MVTec", f"--data.root={tree}", "--data.category=stripes"]
+    with pytest.raises(SystemExit):
+        main(["train", "--model", name, "--model.steps", "3", *data, "--print_config"])
+    model = yaml.safe_load(capsys.readouterr().out)["model"]
+    assert model["class_path"].endswith("FastFlow")
+    assert model["init_args"]["steps"] == 3
+
+
+def test_test_gives_the_same_figures_again(trained: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "metrics.json").unlink()
+    shutil.rmtree(run / "images")
+    assert main(["test", str(run)]) == 0
+    assert (run / "metrics.json").read_bytes() == (trained / "metrics.json").read_bytes()
+    assert len(list((run / "images").rglob("*.jpg"))) == 6
+
+
+def test_predict_keeps_sub_folders_and_agrees_with_test(trained: Path, tree: Path, tmp_path: Path) -> None:
+    source, output = tree / "stripes/test", tmp_path / "out"
+    assert main(["predict", str(trained), "--input", str(source), "--output", str(output)]) == 0
+    for kind in ("heatmap", "overlay", "mask"):
+        names = {file.relative_to(output / kind).as_posix() for file in (output / kind).rglob("*.png")}
+        assert names == {f"{defect}/{i}.png" for defect in ("good", "blob") for i in range(3)}
+        assert Image.open(output / kind / "blob/0.png").size == (72, 64)
+    tested = {row["path"]: row for row in rows(trained / "predictions.csv")}
+    predicted = rows(output / "predictions.csv")
+    assert len(predicted) == 6
+    for row in predicted:
+        assert row["label"] == tested[row["path"]]["label"]
+        assert float(row["score"]) == pytest.approx(float(tested[row["path"]]["score"]), abs=1e-5)
+
+
+@pytest.mark.parametrize(("pattern", "count"), [("blob/1.png", 1), ("*/1.png", 2), ("**/*.png", 6)])
+def test_predict_takes_files_and_patterns(pattern: str, count: int, trained: Path, tree: Path, tmp_path: Path) -> None:
+    source = tree / "stripes/test" / pattern
+    assert main(["predict", str(trained), "--input", str(source), "--output", str(tmp_path)]) == 0
+    assert len(rows(tmp_path / "predictions.csv")) == count
+    assert len(list((tmp_path / "overlay").rglob("*.png"))) == count
+
+
+def test_predict_reads_what_cameras_and_scanners_write(trained: Path, tree: Path, tmp_path: Path) -> None:
+    image = Image.open(tree / "stripes/test/blob/0.png")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    grey16 = np.asarray(image.convert("L")).astype(np.uint16) * 257
+    Image.fromarray(grey16).save(folder / "grey16.png")
+    for name, converted in {
+        "grey.PNG": image.convert("L"),
+        "palette.png": image.convert("P"),
+        "alpha.png": image.convert("RGBA"),
+        "print.jpg": image.convert("CMYK"),
+        "huge.tif": image.resize((700, 500)),
+    }.items():
+        converted.save(folder / name)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(folder / "turned.jpg", exif=exif)
+    assert main(["predict", str(trained), "--input", str(folder), "--output", str(tmp_path / "out")]) == 0
+    table = {Path(row["path"]).name: float(row["score"]) for row in rows(tmp_path / "out/predictions.csv")}
+    assert len(table) == 7
+    assert table["grey16.png"] == pytest.approx(table["grey.PNG"], abs=1e-6)
+    assert Image.open(tmp_path / "out/overlay/turned.png").size == (64, 72)
+
+
+def test_calibrate_changes_thresholds_and_nothing_else(train, trained: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    images = tmp_path / "more"
+    images.mkdir()
+    source = next(Path(row["path"]) for row in rows(run / "splits.csv") if row["split"] == "calibration").parent
+    for file in source.iterdir():
+        shutil.copy(file, images)
+    assert main(["calibrate", str(run), "--images", str(images), "--false-alarm-rate", "0.5"]) == 0
+    before, after = load_file(trained / "model.safetensors"), load_file(run / "model.safetensors")
+    changed = {name for name in before if before[name].shape != after[name].shape or (before[name] != after[name]).any()}
+    assert changed <= {f"postprocess.{n}" for n in ("image_threshold", "pixel_threshold", "typical", "calibration_scores")}
+    scores = np.sort(after["postprocess.calibration_scores"])
+    assert after["postprocess.image_threshold"] == scores[-4]  # 8 images: floor(0.5 * 9) = 4
+    assert main(["calibrate", str(run), "--false-alarm-rate=0.25"]) == 0
+    assert load_file(run / "model.safetensors")["postprocess.image_threshold"] == scores[-2]
+
+
+def test_an_images_score_does_not_depend_on_its_batch(trained: Path, tree: Path, tmp_path: Path) -> None:
+    for size in (1, 6):
+        output = str(tmp_path / str(size))
+        source = ["--input", str(tree / "stripes/test"), "--output", output]
+        assert main(["predict", str(trained), *source, f"--data.batch_size={size}"]) == 0
+    alone, together = (rows(tmp_path / size / "predictions.csv") for size in ("1", "6"))
+    for one, other in zip(alone, together, strict=True):
+        assert float(one["score"]) == pytest.approx(float(other["score"]), rel=1e-5)
+
+
+def test_padding_keeps_the_aspect_ratio_and_leaves_no_trace(train, tree: Path, tmp_path: Path) -> None:
+    run = train("--data.resize=pad", "--data.image_size=48,96", "--trainer.max_epochs=1")
+    assert load(run / "model.safetensors").preprocess.mode == "pad"
+    source = ["--input", str(tree / "stripes/test/blob/0.png"), "--output", str(tmp_path)]
+    assert main(["predict", str(run), *source]) == 0
+    assert Image.open(tmp_path / "heatmap/0.png").size == (72, 64)
+
+
+def test_a_folder_of_good_images_is_enough(tree: Path, tmp_path: Path, capsys) -> None:
+    data = ["--data=folder", f"--data.normal={tree / 'stripes/train/good'}"]
+    assert main(["train", *SMALL, *data, "--trainer.max_epochs=1", f"--output={tmp_path}"]) == 0
+    assert "nothing was tested" in capsys.readouterr().out
+    [run] = tmp_path.rglob("run-001")
+    assert not (run / "metrics.json").exists()
+
+
+def test_mixed_precision_trains(train) -> None:
+    run = train("--trainer.precision=bf16-mixed", "--trainer.max_epochs=1")
+    weights = load_file(run / "model.safetensors")
+    assert all(w.dtype in (np.float32, np.int64) and np.isfinite(w).all() for w in weights.values())
+
+
+def test_list_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "models"]) == 0
+    assert "fastflow" in capsys.readouterr().out
+    assert main(["list", "datasets"]) == 0
+    assert re.findall(r"^\w+", capsys.readouterr().out, re.MULTILINE)[:3] == ["folder", "mvtec", "synthetic"]
+    assert main(["list", "backbones", "--filter", "resnet18"]) == 0
+    assert "resnet18\n" in capsys.readouterr().out
+
+
+def test_output_can_be_piped_into_a_program_that_stops_reading() -> None:
+    command = f"{sys.executable} -m anomalib_flows.cli list backbones | head -1"
+    finished = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=os.environ)
+    assert finished.returncode == 0
+    assert "Traceback" not in finished.stderr

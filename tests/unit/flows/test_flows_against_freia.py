@@ -1,0 +1,54 @@
+"""A step of our flow is FrEIA's ``AllInOneBlock``: same values, log-determinants, inverses and gradients."""
+
+import pytest
+import torch
+from FrEIA.modules import AllInOneBlock
+from reference.freia_fastflow import copy_permutation, matched_step
+from torch import nn
+
+from anomalib_flows.flows import AffineCoupling, Chain, GlobalAffine, Permutation, Subnet
+
+
+def subnet(dims: int) -> Subnet:
+    if dims == 0:
+        return lambda i, o: nn.Sequential(nn.Linear(i, 9), nn.ReLU(), nn.Linear(9, o))
+    conv = (nn.Conv1d, nn.Conv2d)[dims - 1]
+    return lambda i, o: nn.Sequential(conv(i, 9, 3, padding=1), nn.ReLU(), conv(9, o, 3, padding=1))
+
+
+@pytest.mark.parametrize("clamp", [2.0, 0.7])
+@pytest.mark.parametrize("shape", [(2,), (7,), (3, 5), (8, 4), (2, 3, 2), (5, 6, 4), (16, 5, 7)], ids=str)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)], ids=str)
+def test_a_step_equals_a_block(disturb, relative_error, shape, clamp, dtype, tolerance) -> None:
+    torch.manual_seed(0)
+    network, channels = subnet(len(shape) - 1), shape[0]
+    ours = Chain(AffineCoupling(channels, network, clamp), GlobalAffine(channels), Permutation(channels))
+    ours = disturb(ours.to(dtype), scale=0.5)
+    block = AllInOneBlock([shape], subnet_constructor=network, affine_clamping=clamp, permute_soft=False).to(dtype)
+    with torch.no_grad():
+        for theirs, mine in matched_step(block, ours):
+            theirs.copy_(mine.view_as(theirs))
+    copy_permutation(block, ours)
+    x = torch.randn(3, *shape, dtype=dtype)
+
+    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    z, log_det = ours(mine)
+    (expected_z,), expected_log_det = block((theirs,))
+    assert relative_error(z, expected_z) < tolerance
+    assert relative_error(log_det, expected_log_det) < tolerance
+
+    (z.square().sum() - log_det.sum()).backward()
+    (expected_z.square().sum() - expected_log_det.sum()).backward()
+    assert relative_error(mine.grad, theirs.grad) < tolerance
+    for expected, parameter in matched_step(block, ours):
+        assert relative_error(parameter.grad.view_as(expected), expected.grad) < tolerance
+
+    back, inverse_log_det = ours.inverse(x)
+    (expected_back,), expected_inverse_log_det = block((x,), rev=True)
+    assert relative_error(back, expected_back) < tolerance
+    assert relative_error(inverse_log_det, expected_inverse_log_det) < tolerance
+
+
+def test_a_new_scaling_begins_as_in_freia() -> None:
+    block = AllInOneBlock([(4, 3, 3)], subnet_constructor=subnet(2))
+    torch.testing.assert_close(GlobalAffine(4).scale_logits, block.global_scale.flatten(), rtol=0, atol=0)

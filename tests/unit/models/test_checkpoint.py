@@ -1,0 +1,288 @@
+"""A checkpoint restores every bit; files that are damaged, foreign or hostile are refused and never run."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from anomalib_flows.calibration import calibrate
+from anomalib_flows.models import checkpoint
+from anomalib_flows.models.base import Detector, Features
+from anomalib_flows.models.fastflow import FastFlow
+from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.types import ImageSize, InputError
+
+SIZE = (64, 96)
+
+
+class Brightness(Detector):
+    """A detector of someone else's: its map is the weighted brightness."""
+
+    def __init__(self, image_size: ImageSize, gain: float = 1.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((3, 1, 1), gain))
+
+    def encode(self, images: Tensor) -> Features:
+        return [images]
+
+    def loss(self, batch: Features) -> Tensor:
+        return self.anomaly_map(batch).mean()
+
+    def anomaly_map(self, features: Features) -> Tensor:
+        return (self.weight * features[0]).mean(1, keepdim=True)
+
+
+def images(count: int, seed: int = 0) -> Tensor:
+    return torch.randint(256, (count, 3, 80, 70), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def calibrated(pipeline: Pipeline) -> Pipeline:
+    with torch.no_grad():
+        calibrate(pipeline.postprocess, pipeline.maps(pipeline.preprocess.resize(images(19))), 0.1)
+    return pipeline.eval()
+
+
+@pytest.fixture
+def weights(tmp_path) -> Path:
+    torch.manual_seed(3)
+    file = tmp_path / "encoder.safetensors"
+    save_file(timm.create_model("test_resnet").state_dict(), file)
+    return file
+
+
+@pytest.fixture
+def make_pipeline(disturb, weights) -> Callable[..., Pipeline]:
+    def make(**options: Any) -> Pipeline:
+        torch.manual_seed(0)
+        settings = {"weights": weights, "steps": 2, "kernel_sizes": (3, 1), "mean": (0.5, 0.4, 0.3)} | options
+        model = FastFlow(SIZE, "test_resnet", **settings)
+        disturb(model.flows, scale=0.02)
+        return calibrated(Pipeline(model, "pad"))
+
+    return make
+
+
+def rewrite(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change what a checkpoint says about how to build it."""
+    description = {"model": {"class_path": "fastflow", "init_args": {}}, "image_size": list(SIZE)}
+    description |= {"format": checkpoint.FORMAT, "version": "9.9.9", "resize": "pad"}
+    change(description)
+    save_file(load_file(file), file, metadata={"anomalib_flows": json.dumps(description)})
+
+
+def assert_same(one: Pipeline, other: Pipeline) -> None:
+    mine, theirs = one.state_dict(), other.state_dict()
+    assert list(mine) == list(theirs)
+    for name, tensor in mine.items():
+        torch.testing.assert_close(theirs[name], tensor, rtol=0, atol=0, equal_nan=True, msg=name)
+    with torch.no_grad():
+        expected, found = one(images(4, seed=1)), other(images(4, seed=1))
+    for field in ("scores", "labels", "p_values", "maps", "masks"):
+        assert torch.equal(getattr(found, field), getattr(expected, field))
+
+
+def test_round_trip_is_bit_for_bit_and_needs_no_other_file(tmp_path, make_pipeline, weights) -> None:
+    pipeline, file = make_pipeline(), tmp_path / "sub" / "model.safetensors"
+    checkpoint.save(pipeline, file)
+    weights.unlink()
+    before = torch.random.get_rng_state()
+    loaded = checkpoint.load(file)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert_same(pipeline, loaded)
+    assert len(loaded.postprocess.calibration_scores) == 19
+    assert loaded.postprocess.calibrated
+    assert not any(module.training for module in loaded.modules())
+    assert loaded.preprocess.mode == "pad"
+    assert loaded.detector.image_size == SIZE
+    assert torch.equal(loaded.preprocess.mean, pipeline.preprocess.mean)
+    assert checkpoint.describe(loaded) == checkpoint.describe(pipeline)
+    assert [f.name for f in file.parent.iterdir()] == ["model.safetensors"]
+
+    again = tmp_path / "again.safetensors"
+    checkpoint.save(loaded, again)
+    assert again.read_bytes() == file.read_bytes()
+
+
+def test_an_uncalibrated_pipeline_stays_uncalibrated(tmp_path, weights) -> None:
+    pipeline = Pipeline(FastFlow(SIZE, "test_resnet", weights, steps=1)).eval()
+    checkpoint.save(pipeline, tmp_path / "model.safetensors")
+    loaded = checkpoint.load(tmp_path / "model.safetensors")
+    assert not loaded.postprocess.calibrated
+    assert_same(pipeline, loaded)
+
+
+def test_models_of_others_come_back_by_their_dotted_path(tmp_path) -> None:
+    pipeline, file = calibrated(Pipeline(Brightness(SIZE, gain=2.5))), tmp_path / "model.safetensors"
+    checkpoint.save(pipeline, file)
+    loaded = checkpoint.load(file)
+    assert type(loaded.detector) is Brightness
+    assert loaded.detector.init_args == {"gain": 2.5}
+    assert_same(pipeline, loaded)
+
+
+def test_no_hub_is_asked_for_a_model_made_with_pretrained_weights(tmp_path, monkeypatch, make_pipeline) -> None:
+    file = tmp_path / "model.safetensors"
+    pipeline = make_pipeline()
+    pipeline.detector.init_args["weights"] = "pretrained"
+    checkpoint.save(pipeline, file)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("weights were asked for")
+
+    monkeypatch.setattr("timm.models._builder.load_pretrained", refuse)
+    assert_same(pipeline, checkpoint.load(file))
+
+
+@pytest.fixture
+def saved(tmp_path, make_pipeline) -> Path:
+    file = tmp_path / "model.safetensors"
+    checkpoint.save(make_pipeline(), file)
+    return file
+
+
+def assert_refused(file: Path, pattern: str = "") -> None:
+    with pytest.raises(InputError, match=pattern) as raised:
+        checkpoint.load(file)
+    assert str(file) in str(raised.value)
+
+
+def test_damaged_files_are_refused(tmp_path, saved) -> None:
+    whole = saved.read_bytes()
+    header = int.from_bytes(whole[:8], "little")
+    noise = bytes((i * 97 + i // 7) % 256 for i in range(5000))
+    for length in (0, 1, 7, 8, 9, header, header + 8, len(whole) // 2, len(whole) - 1):
+        saved.write_bytes(whole[:length])
+        assert_refused(saved, "damaged")
+    for content in (noise, whole[:8] + noise, b"\0" * 4096, b"\xff" * 64, b"PK\3\4" + noise):
+        saved.write_bytes(content)
+        assert_refused(saved, "damaged")
+
+
+def test_missing_files_and_folders_are_refused(tmp_path) -> None:
+    assert_refused(tmp_path / "nothing.safetensors", "There is no model")
+    assert_refused(tmp_path, "There is no model")
+
+
+@pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
+def test_foreign_files_are_refused(tmp_path, metadata) -> None:
+    file = tmp_path / "foreign.safetensors"
+    save_file({"weight": torch.zeros(3)}, file, metadata=metadata)
+    assert_refused(file, "no model of anomalib-flows")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "3", '"fastflow"', "{}", '{"format": "1"}', '{"format": 1}', '{"format": 1, "model": []}'],
+)
+def test_unusable_descriptions_are_refused(saved, text) -> None:
+    save_file(load_file(saved), saved, metadata={"anomalib_flows": text})
+    assert_refused(saved)
+
+
+@pytest.mark.parametrize(
+    ("class_path", "size", "options"),
+    [
+        ("subprocess.Popen", ["touch"], {}),
+        ("subprocess.Popen", [], {"args": ["touch"]}),
+        ("subprocess.run", [], {"args": ["touch"]}),
+        ("os.system", ["touch"], {}),
+        ("builtins.exec", ["touch"], {}),
+        ("torch.nn.Linear", [3, 3], {}),
+        ("anomalib_flows.models.pipeline.Pipeline", [3, 3], {}),
+    ],
+)
+def test_what_is_no_detector_is_refused_and_never_called(saved, monkeypatch, class_path, size, options) -> None:
+    called = []
+    monkeypatch.setattr(subprocess.Popen, "__init__", lambda *_, **__: called.append("Popen"))
+    monkeypatch.setattr("os.system", lambda *_: called.append("system"))
+    monkeypatch.setattr("builtins.exec", lambda *_: called.append("exec"))
+    monkeypatch.setattr(nn.Linear, "__init__", lambda *_, **__: called.append("Linear"))
+    monkeypatch.setattr(Pipeline, "__init__", lambda *_, **__: called.append("Pipeline"))
+    rewrite(saved, lambda d: d.update(model={"class_path": class_path, "init_args": options}, image_size=size))
+    with pytest.raises(InputError, match="no detector.*not to be trusted"):
+        checkpoint.load(saved)
+    assert not called
+
+
+@pytest.mark.parametrize(
+    "class_path", ["no.such.module", "fastflwo", "anomalib_flows.models.base.Detector", "json.nothing", ".", ""]
+)
+def test_classes_that_cannot_be_made_are_refused(saved, class_path) -> None:
+    rewrite(saved, lambda d: d["model"].update(class_path=class_path))
+    with pytest.raises(InputError):
+        checkpoint.load(saved)
+
+
+def test_a_checkpoint_cannot_bring_another_weights_file(saved, tmp_path) -> None:
+    arguments = {"backbone": "test_resnet", "timm_args": {"checkpoint_path": str(tmp_path / "evil.pt")}}
+    rewrite(saved, lambda d: d["model"].update(init_args=arguments))
+    with pytest.raises(InputError, match="checkpoint_path"):
+        checkpoint.load(saved)
+
+
+def test_unknown_options_are_refused(saved) -> None:
+    rewrite(saved, lambda d: d["model"].update(init_args={"depth": 3}))
+    assert_refused(saved, "depth")
+
+
+def test_weights_of_another_model_are_refused(tmp_path, saved) -> None:
+    rewrite(saved, lambda d: d["model"].update(init_args={"backbone": "test_resnet", "steps": 3}))
+    assert_refused(saved, re.escape("does not hold the weights of the FastFlow"))
+    rewrite(saved, lambda d: d["model"].update(class_path=f"{__name__}.Brightness"))
+    assert_refused(saved, re.escape("does not hold the weights of the Brightness"))
+
+
+@pytest.mark.parametrize("change", ["lacking", "extra", "shape", "scores"])
+def test_tensors_that_do_not_fit_are_refused(tmp_path, change) -> None:
+    file = tmp_path / "model.safetensors"
+    checkpoint.save(calibrated(Pipeline(Brightness(SIZE))), file)
+    tensors = load_file(file)
+    if change == "lacking":
+        del tensors["detector.weight"]
+    elif change == "extra":
+        tensors["more"] = torch.zeros(1)
+    elif change == "shape":
+        tensors["detector.weight"] = torch.zeros(4)
+    else:
+        tensors["postprocess.calibration_scores"] = torch.tensor(3.0)
+    description = json.dumps({"format": 1, **checkpoint.describe(Pipeline(Brightness(SIZE)))})
+    save_file(tensors, file, metadata={"anomalib_flows": description})
+    assert_refused(file, "does not hold the weights")
+
+
+def test_newer_formats_ask_for_an_upgrade(saved) -> None:
+    rewrite(saved, lambda d: d.update(format=checkpoint.FORMAT + 1))
+    assert_refused(saved, "9.9.9: upgrade")
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()], ids=repr)
+def test_a_failure_while_saving_leaves_the_old_file_and_nothing_else(saved, monkeypatch, error) -> None:
+    old, names = saved.read_bytes(), sorted(saved.parent.iterdir())
+
+    def fail(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str]) -> None:
+        Path(file).write_bytes(b"half")
+        raise error
+
+    pipeline = checkpoint.load(saved)
+    monkeypatch.setattr(checkpoint, "save_file", fail)
+    for target in (saved, saved.with_name("new.safetensors")):
+        with pytest.raises(type(error)):
+            checkpoint.save(pipeline, target)
+    assert sorted(saved.parent.iterdir()) == names
+    assert saved.read_bytes() == old
+
+
+def test_plain_values_survive_json() -> None:
+    value = {"a": (1, [2.5, (None,)]), "b": {"c": True}, "d": Path("/x/y")}
+    plain = checkpoint.plain(value)
+    assert plain == {"a": [1, [2.5, [None]]], "b": {"c": True}, "d": "/x/y"}
+    assert json.loads(json.dumps(plain)) == plain
+    assert Path(checkpoint.plain(Path("y"))).is_absolute()
