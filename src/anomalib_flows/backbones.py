@@ -65,6 +65,8 @@ class Encoder(nn.Module):
         [(1, 64, 16, 24), (1, 128, 8, 12), (1, 256, 4, 6)]
     """
 
+    network: Any  # timm's networks are not typed
+
     def __init__(
         self,
         image_size: ImageSize,
@@ -77,9 +79,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.network = (
-            _create(backbone, weights, layers, image_size, timm_args or {}).eval().requires_grad_(False)
-        )
+        self.network = _create(backbone, weights, layers, image_size, timm_args or {}).eval().requires_grad_(False)
         self.channels_last = getattr(self.network, "output_fmt", "NCHW") == "NHWC"
         self.mean: Triple = mean or self.network.default_cfg["mean"]
         self.std: Triple = std or self.network.default_cfg["std"]
@@ -94,9 +94,7 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps of normalised images (B, 3, H, W), each of shape (B, C, h, w)."""
         features = self.network(images)
-        return (
-            [rearrange(f, "b h w c -> b c h w") for f in features] if self.channels_last else list(features)
-        )
+        return [rearrange(f, "b h w c -> b c h w") for f in features] if self.channels_last else list(features)
 
     def _shapes(self, image_size: ImageSize) -> list[tuple[int, int, int]]:
         """Channels, height and width of each feature map, found by encoding one black image."""
@@ -109,13 +107,17 @@ class Encoder(nn.Module):
         return shapes
 
     def _misfit(self, image_size: ImageSize, reason: str) -> str:
-        return f"--data.image_size {image_size[0]},{image_size[1]} does not suit the backbone {self.backbone}: {reason}."
+        return (
+            f"--data.image_size {image_size[0]},{image_size[1]} does not suit the backbone {self.backbone}: {reason}."
+        )
 
 
 class _TokenMaps(nn.Module):
     """The tokens of some blocks of a transformer, after its final norm, as maps; later blocks are dropped."""
 
-    def __init__(self, model: nn.Module, indices: list[int]) -> None:
+    model: Any
+
+    def __init__(self, model: Any, indices: list[int]) -> None:
         super().__init__()
         self.default_cfg = model.default_cfg
         self.stride = max(model.feature_info[i]["reduction"] for i in indices)
@@ -136,14 +138,12 @@ def names() -> list[str]:
 
 def _create(
     name: str, weights: Weights, layers: Sequence[int] | None, size: ImageSize, args: dict[str, Any]
-) -> nn.Module:
+) -> Any:
     """Build a feature extractor and give it its weights."""
     if not timm.is_model(name):
         raise InputError(unknown("backbone", name, timm.list_models()))
     if taken := sorted(_OURS & set(args)):
-        raise InputError(
-            f"--model.timm_args {taken} are set by --model.weights and --model.layers: leave them out."
-        )
+        raise InputError(f"--model.timm_args {taken} are set by --model.weights and --model.layers: leave them out.")
     source = {} if _weights_follow.get() else _source(weights)
     network = _network(name, size, args | _marked(source))
     _check_complete(network, source, name)
@@ -155,7 +155,7 @@ def _create(
     return network
 
 
-def _network(name: str, size: ImageSize, args: dict[str, Any]) -> nn.Module:
+def _network(name: str, size: ImageSize, args: dict[str, Any]) -> Any:
     """Build the network with all its feature maps, to learn what it offers."""
     return _load(name, size, args | {"features_only": True})
 
@@ -165,15 +165,13 @@ def _is_transformer(network: nn.Module) -> bool:
     return hasattr(getattr(network, "model", None), "forward_intermediates")
 
 
-def _load(name: str, size: ImageSize, args: dict[str, Any]) -> nn.Module:
+def _load(name: str, size: ImageSize, args: dict[str, Any]) -> Any:
     """Create a model; transformers are told the image size, other models do not take it."""
     try:
         with contextlib.suppress(TypeError):
             return timm.create_model(name, **{"img_size": size} | args)
         return timm.create_model(name, **args)
-    except (
-        Exception
-    ) as error:  # of timm's filters for weights, of the hub's client, of a constructor: any kind
+    except Exception as error:  # of timm's filters for weights, of the hub's client, of a constructor: any kind
         raise InputError(_failure(name, args, error)) from error
 
 
@@ -186,7 +184,7 @@ def _failure(name: str, args: dict[str, Any], error: Exception) -> str:
     return f"--model.backbone {name} cannot be made with this image size and --model.timm_args: {error}"
 
 
-def _layers(name: str, network: nn.Module, layers: Sequence[int] | None) -> list[int]:
+def _layers(name: str, network: Any, layers: Sequence[int] | None) -> list[int]:
     """Check the indices of the layers, or choose them."""
     if _is_transformer(network):
         depth = len(network.feature_info.info)
@@ -208,9 +206,7 @@ def _source(weights: Weights) -> dict[str, Any]:
     if weights == "pretrained":
         return {"pretrained": True}
     if not Path(weights).is_file():
-        raise InputError(
-            f"--model.weights {weights} is neither 'pretrained' nor 'random' nor an existing file."
-        )
+        raise InputError(f"--model.weights {weights} is neither 'pretrained' nor 'random' nor an existing file.")
     nowhere_else = {"hf_hub_id": None, "url": None, "custom_load": False}
     return {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights)} | nowhere_else}
 

@@ -43,7 +43,7 @@ example:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 2 for a mistake of the user's, 130 for Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]  # it asks for names of arguments
     try:
         return _dispatch(arguments)
     except InputError as error:

@@ -40,7 +40,7 @@ def resize(images: Tensor, size: ImageSize, mode: ResizeMode = "stretch") -> Ten
         Values from 0 to 255, of shape (B, 3, H, W) or (3, H, W) and type float32.
     """
     batch = images.reshape(-1, *images.shape[-3:]).float()
-    inner = content_size(*images.shape[-2:], size, mode)
+    inner = content_size(images.shape[-2], images.shape[-1], size, mode)
     batch = F.interpolate(batch, inner, mode="bilinear", align_corners=False, antialias=True)
     batch = F.pad(batch, (0, size[1] - inner[1], 0, size[0] - inner[0]), mode="replicate")
     return batch.reshape(*images.shape[:-2], *size)
@@ -59,9 +59,7 @@ class Preprocess(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(
-        self, size: ImageSize, mode: ResizeMode, mean: tuple[float, ...], std: tuple[float, ...]
-    ) -> None:
+    def __init__(self, size: ImageSize, mode: ResizeMode, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
         self.size, self.mode = size, mode
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)

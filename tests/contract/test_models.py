@@ -33,11 +33,7 @@ def test_every_model_is_covered(name: str) -> None:
 @pytest.mark.parametrize("check", DETECTOR_CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [
-        pytest.param(name, a, id=f"{name}-{i}")
-        for name, variants in SMALL.items()
-        for i, a in enumerate(variants)
-    ],
+    [pytest.param(name, a, id=f"{name}-{i}") for name, variants in SMALL.items() for i, a in enumerate(variants)],
 )
 def test_contract(name: str, arguments: dict[str, Any], check: Callable[[Make], None]) -> None:
     model = registry.load("models", name)

@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from anomalib_flows import FastFlow
 from anomalib_flows.cli import main
-
+from conftest import SMALL
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 
@@ -85,7 +84,9 @@ def test_the_sentence_names_what_was_typed_and_what_to_type(fails, arguments: li
         ("--trainer.accelerator=cuda", ["cuda"]),
     ],
 )
-def test_options_are_refused_before_anything_is_written(fails, data, output: Path, option: str, words: list[str]) -> None:
+def test_options_are_refused_before_anything_is_written(
+    fails, data, output: Path, option: str, words: list[str]
+) -> None:
     if "cuda" in option and torch.cuda.is_available():
         pytest.skip("there is CUDA")
     message = fails("train", *SMALL, *data, f"--output={output}", option)
@@ -177,7 +178,7 @@ def test_a_full_disk_leaves_no_half_written_file(data, output: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
     command = [sys.executable, "-m", "anomalib_flows.cli", "train", *SMALL, *data, f"--output={output}"]
-    finished = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit_file_size)  # noqa: PLW1509
+    finished = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit_file_size)
     assert finished.returncode == 2, finished.stderr
     assert "Traceback" not in finished.stderr
     assert "space" in finished.stderr

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import SMALL
 from PIL import Image
 from safetensors.numpy import load_file
 
 from anomalib_flows import load
 from anomalib_flows.cli import COMMANDS, main
+from conftest import SMALL
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 
@@ -206,8 +206,12 @@ def test_calibrate_changes_thresholds_and_nothing_else(train, trained: Path, tmp
         shutil.copy(file, images)
     assert main(["calibrate", str(run), "--images", str(images), "--false-alarm-rate", "0.5"]) == 0
     before, after = load_file(trained / "model.safetensors"), load_file(run / "model.safetensors")
-    changed = {name for name in before if before[name].shape != after[name].shape or (before[name] != after[name]).any()}
-    assert changed <= {f"postprocess.{n}" for n in ("image_threshold", "pixel_threshold", "typical", "calibration_scores")}
+    changed = {
+        name for name in before if before[name].shape != after[name].shape or (before[name] != after[name]).any()
+    }
+    assert changed <= {
+        f"postprocess.{n}" for n in ("image_threshold", "pixel_threshold", "typical", "calibration_scores")
+    }
     scores = np.sort(after["postprocess.calibration_scores"])
     assert after["postprocess.image_threshold"] == scores[-4]  # 8 images: floor(0.5 * 9) = 4
     assert main(["calibrate", str(run), "--false-alarm-rate=0.25"]) == 0

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from anomalib_flows.cli import main
+
 PLUG_IN = Path(__file__).parents[2] / "docs/example_plugin"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -26,7 +28,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     info = site / "broken_plug_in-3.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-plug-in\nVersion: 3.0\n")
-    entries = "[anomalib_flows.models]\nbroken = broken_plug_in:Broken\n[anomalib_flows.datasets]\nlost = not_there:Lost\n"
+    entries = (
+        "[anomalib_flows.models]\nbroken = broken_plug_in:Broken\n[anomalib_flows.datasets]\nlost = not_there:Lost\n"
+    )
     (info / "entry_points.txt").write_text(entries)
     (site / "broken_plug_in.py").write_text("raise RuntimeError('no licence found')\n")
     return site
@@ -88,24 +92,30 @@ def test_the_plug_ins_own_tests_pass(python: Run) -> None:
     assert "3 passed" in tested.stdout
 
 
+BROKEN = "broken_plug_in.Broken of broken-plug-in 3.0 cannot be imported (RuntimeError: no licence found)."
+LOST = "not_there.Lost of broken-plug-in 3.0 cannot be imported (ModuleNotFoundError: No module named 'not_there')."
+
+
 @pytest.mark.parametrize(
-    ("options", "parts"),
+    ("options", "message"),
     [
-        (["--model=broken"], ["broken_plug_in.Broken", "broken-plug-in 3.0", "no licence found"]),
-        (["--model.help", "broken"], ["broken_plug_in.Broken", "broken-plug-in 3.0", "no licence found"]),
-        (["--config=config.yaml"], ["broken_plug_in.Broken", "broken-plug-in 3.0", "no licence found"]),
-        (["--model=fastflow", "--data=lost"], ["not_there.Lost", "broken-plug-in 3.0", "No module named 'not_there'"]),
+        (["--model=broken", "--data=folder"], BROKEN),
+        (["--model.help", "broken"], BROKEN),
+        (["--config=config.yaml", "--data=folder"], BROKEN),
+        (["--model=fastflow", "--data=lost"], LOST),
     ],
 )
 def test_a_broken_plug_in_fails_when_asked_for(
-    python: Run, tmp_path: Path, photos: Path, options: list[str], parts: list[str]
+    site: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
 ) -> None:
-    (tmp_path / "config.yaml").write_text("model:\n  class_path: broken\n")
-    good = [] if "--data=lost" in options else ["--data=folder", f"--data.normal={photos}"]
-    failed = python("-m", "anomalib_flows.cli", "train", *options, *good, cwd=tmp_path)
-    assert failed.returncode == 2
-    assert failed.stdout == ""
-    assert failed.stderr.startswith("error: ")
-    assert failed.stderr.count("\n") == 1
-    assert all(part in failed.stderr for part in parts)
-    assert not (tmp_path / "results").exists()
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text("model:\n  class_path: broken\n")
+    assert main(["train", *options]) == 2
+    assert capsys.readouterr() == ("", f"error: {message}\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]

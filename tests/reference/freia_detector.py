@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from reference.freia_fastflow import FreiaFastFlow
 from torch import Tensor
 
 from anomalib_flows.backbones import Encoder, Triple, Weights
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.types import ImageSize
+from reference.freia_fastflow import FreiaFastFlow
 
 
 class FreiaDetector(Detector):
@@ -43,7 +43,9 @@ class FreiaDetector(Detector):
         self.mean, self.std = self.encoder.mean, self.encoder.std
         # FrEIA draws its permutations with numpy.
         np.random.seed(torch.initial_seed() % 2**32)  # noqa: NPY002
-        self.fastflow = FreiaFastFlow(self.encoder, self.encoder.shapes, steps=8, kernel_sizes=(3,), hidden_ratio=1.0, clamp=2.0)
+        self.fastflow = FreiaFastFlow(
+            self.encoder, self.encoder.shapes, steps=8, kernel_sizes=(3,), hidden_ratio=1.0, clamp=2.0
+        )
 
     def encode(self, images: Tensor) -> Features:
         return self.encoder(images)

@@ -32,11 +32,7 @@ def install(tmp_path, monkeypatch):
 
 def test_built_in_names_are_entry_points_of_this_package():
     for kind in ("models", "datasets"):
-        ours = {
-            e.name
-            for e in entry_points(group=f"anomalib_flows.{kind}")
-            if e.module.startswith("anomalib_flows.")
-        }
+        ours = {e.name for e in entry_points(group=f"anomalib_flows.{kind}") if e.module.startswith("anomalib_flows.")}
         assert ours <= set(registry.names(kind))
     assert registry.names("datasets") == sorted(registry.names("datasets"))
 

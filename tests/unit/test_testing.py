@@ -150,7 +150,7 @@ class CountingMap(CountingEncoder):
 
 
 class ObjectArgument(Mean):
-    def __init__(self, image_size, norm=nn.Identity()):  # noqa: ARG002, B008
+    def __init__(self, image_size, norm=nn.Identity()):  # noqa: B008
         super().__init__(image_size)
 
 
@@ -212,9 +212,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("detector", "message"), FAULTS.items(), ids=lambda value: getattr(value, "__name__", "")
-)
+@pytest.mark.parametrize(("detector", "message"), FAULTS.items(), ids=lambda value: getattr(value, "__name__", ""))
 def test_a_fault_of_a_detector_is_found_and_said(detector, message):
     with pytest.raises(AssertionError, match=message):
         check_detector(detector)
@@ -284,9 +282,7 @@ def samples(tmp_path, monkeypatch):
     Image.new("L", (9, 9)).save(tmp_path / "large.png")
     train = [Sample(tmp_path / f"{i}.png", "train") for i in (1, 2)]
     defective = Sample(tmp_path / "4.png", "test", 1, "cut", tmp_path / "mask.png")
-    monkeypatch.setattr(
-        Listed, "listed", [*train, Sample(tmp_path / "3.png", "test"), defective], raising=False
-    )
+    monkeypatch.setattr(Listed, "listed", [*train, Sample(tmp_path / "3.png", "test"), defective], raising=False)
     return Listed.listed
 
 

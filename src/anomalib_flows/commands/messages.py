@@ -6,7 +6,7 @@ import difflib
 import inspect
 import re
 
-from anomalib_flows.registry import load
+from anomalib_flows.registry import Kind, load
 
 
 def explain(message: str, known: list[str]) -> str:
@@ -35,7 +35,7 @@ def unrecognised(match: re.Match[str], known: list[str]) -> str:
 def not_accepted(match: re.Match[str], known: list[str]) -> str:
     """Name the options of a model or dataset that come close to one that it does not have."""
     path, key = match["path"], match["key"]
-    kind = "models" if key == "model" else "datasets"
+    kind: Kind = "models" if key == "model" else "datasets"
     options = [f"--{key}.{name}" for name in inspect.signature(load(kind, path)).parameters]
     return no_option(f"--{key}.{match['option']}", options)
 
@@ -52,7 +52,8 @@ def wrong_value(match: re.Match[str], known: list[str]) -> str:
     inner = "" if match["inner"] in (None, match["key"]) else "." + match["inner"].removeprefix(match["key"] + ".")
     expected = re.sub(r"<class '(\w+)'>|typing\.", r"\1", match["expected"])
     expected = re.sub(r"Literal\[(.*)\]", r"one of \1", expected)
-    return f"{'' if match['key'] == 'kind' else '--'}{match['key']}{inner} cannot be {match['value'].rstrip('.')}: it takes {expected}."
+    option = f"{'' if match['key'] == 'kind' else '--'}{match['key']}{inner}"
+    return f"{option} cannot be {match['value'].rstrip('.')}: it takes {expected}."
 
 
 def no_option(option: str, known: list[str]) -> str:
@@ -61,10 +62,13 @@ def no_option(option: str, known: list[str]) -> str:
     return f"There is no option {option}" + (f": did you mean {' or '.join(close)}?" if close else ".")
 
 
+KEY = r'Parser key "(?P<key>model|data)".*'
+OPTION = r"Option '(?P<option>[^']+)' is not accepted"
 PATTERNS = {
     r"[Uu]nrecognized arguments: (?P<option>\S+)": unrecognised,
-    r'Parser key "(?P<key>model|data)".*Option \'(?P<option>[^\']+)\' is not accepted.*class_path=\'(?P<path>[^\']+)': not_accepted,
-    r'Parser key "(?P<key>model|data)".*class_path \'(?P<path>[^\']+)\': Option \'(?P<option>[^\']+)\' is not': not_accepted,
+    KEY + OPTION + r".*class_path='(?P<path>[^']+)": not_accepted,
+    KEY + r"class_path '(?P<path>[^']+)': " + OPTION: not_accepted,
     r'(?:Parser key "(?P<key>\w+)".*)?the following arguments are required: (?P<names>[\w, ]+)': required,
-    r'Parser key "(?P<key>[\w.]+)"(?:.*Parser key "(?P<inner>[\w.]+)")?: Expected an? (?P<expected>.*?)\. Got value: (?P<value>\S+)': wrong_value,
+    r'Parser key "(?P<key>[\w.]+)"(?:.*Parser key "(?P<inner>[\w.]+)")?'
+    r": Expected an? (?P<expected>.*?)\. Got value: (?P<value>\S+)": wrong_value,
 }

@@ -12,6 +12,7 @@ import inspect
 import logging
 import typing
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +120,11 @@ def normalise(arguments: list[str]) -> list[str]:
 def set_run_defaults(name: str, parser: ArgumentParser, arguments: list[str]) -> None:
     """Let a run's own options be the defaults of the commands that work on it."""
     if name == "train":
-        path = next((b for a, b in zip(arguments, arguments[1:], strict=False) if a == "--resume"), None)
-        path = path or next((a.partition("=")[2] for a in arguments if a.startswith("--resume=")), None)
         keys: tuple[str, ...] = ("model", "data", "trainer", "false_alarm_rate", "seed", "output")
+        path = next((a.partition("=")[2] or b for a, b in pairwise([*arguments, ""]) if a.startswith("--resume")), "")
     else:
-        path = next((a for a in arguments if not a.startswith("-")), None)
         keys = RUN_DEFAULTS.get(name, ())
+        path = next((a for a in arguments if not a.startswith("-")), "")
     if path and keys:
         config = Run.open(Path(path)).config()
         parser.set_defaults({key: resolve(key, config[key]) if key in KINDS else config[key] for key in keys})

@@ -61,12 +61,13 @@ def find_images(input: str) -> tuple[Path, list[Path]]:
     path = Path(input)
     if path.is_file():
         return path.parent, [path]
-    fixed = path if path.is_dir() else Path(*path.parts[: next((i for i, p in enumerate(path.parts) if glob.has_magic(p)), 0)])
-    paths = image_files(path, recursive=True) if path.is_dir() else sorted(map(Path, glob.glob(input, recursive=True)))
-    paths = [p for p in paths if p.is_file()]
+    magic = next((i for i, part in enumerate(path.parts) if glob.has_magic(part)), len(path.parts))
+    folder = Path(*path.parts[:magic])
+    pattern = "/".join(path.parts[magic:])
+    paths = sorted(p for p in folder.glob(pattern) if p.is_file()) if pattern else image_files(folder, recursive=True)
     if not paths:
-        raise InputError(f"--input {input} names no images: give an image, a folder or a pattern such as 'photos/*.png'.")
-    return fixed, paths
+        raise InputError(f"--input {input} names no images: give an image, a folder or a pattern like 'photos/*.png'.")
+    return folder, paths
 
 
 def write_pictures(

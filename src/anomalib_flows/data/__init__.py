@@ -1,0 +1,1 @@
+"""Datasets, and everything between an image file and a batch."""

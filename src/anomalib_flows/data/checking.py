@@ -32,14 +32,10 @@ def check(samples: list[Sample], on_error: Literal["stop", "skip"]) -> list[Samp
             ``stop``.
     """
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow decodes without holding the GIL
-        found = list(
-            tqdm(pool.map(_inspect, samples), "reading", len(samples), leave=False, delay=2, disable=None)
-        )
+        found = list(tqdm(pool.map(_inspect, samples), "reading", len(samples), leave=False, delay=2, disable=None))
     if faults := [fault for fault, _ in found if isinstance(fault, str)]:
         _report_faults(faults, on_error)
-    fit = [
-        (old, new, level) for old, (new, level) in zip(samples, found, strict=True) if isinstance(new, Sample)
-    ]
+    fit = [(old, new, level) for old, (new, level) in zip(samples, found, strict=True) if isinstance(new, Sample)]
     _warn_of_empty_masks([old for old, new, _ in fit if old.label == ANOMALOUS and old.mask and not new.mask])
     _warn_of_dark_images(max((level for _, _, level in fit), default=MAX_LEVEL))
     return [new for _, new, _ in fit]
@@ -67,8 +63,7 @@ def _warn_of_empty_masks(samples: list[Sample]) -> None:
     if samples:
         some = ", ".join(str(sample.mask) for sample in samples[:4]) + (", ..." if len(samples) > 4 else "")
         warnings.warn(
-            f"{len(samples)} masks of defective images are empty ({some}): these images count for image "
-            "metrics only.",
+            f"{len(samples)} masks of defective images are empty ({some}): these images count for image metrics only.",
             stacklevel=3,
         )
 

@@ -91,10 +91,7 @@ def _defective(folder: Path, masks: Path | None) -> list[Sample]:
         raise InputError(
             f"--data.abnormal {folder} has a folder of good images: give it as --data.normal_test instead."
         )
-    return [
-        Sample(image, "test", ANOMALOUS, kind, pairs.get(image))
-        for image, kind in zip(images, kinds, strict=True)
-    ]
+    return [Sample(image, "test", ANOMALOUS, kind, pairs.get(image)) for image, kind in zip(images, kinds, strict=True)]
 
 
 def _kind(parts: tuple[str, ...], folder: Path) -> str:

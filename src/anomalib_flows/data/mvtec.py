@@ -80,7 +80,5 @@ def _no_category(root: Path, category: str) -> str:
         return f"{root} is itself a category: write --data.root {here.parent} --data.category {here.name}."
     known = sorted(child.name for child in root.iterdir() if (child / "train").is_dir())
     if not known:
-        return (
-            f"--data.root {root} holds no category: a category is a folder with a folder train/{GOOD} in it."
-        )
+        return f"--data.root {root} holds no category: a category is a folder with a folder train/{GOOD} in it."
     return f"In --data.root {root}: {registry.unknown('category', category, known)}"

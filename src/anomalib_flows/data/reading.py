@@ -141,9 +141,7 @@ def _load(path: Path) -> Image.Image:
         raise InputError(f"{path} {kind}: replace it.") from error
     except Image.DecompressionBombError as error:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise InputError(
-            f"{path} has more than {limit} million pixels: cut it into smaller images."
-        ) from error
+        raise InputError(f"{path} has more than {limit} million pixels: cut it into smaller images.") from error
     except PermissionError as error:
         raise InputError(f"{path} may not be read: give yourself the permission.") from error
     except Exception as error:  # on damaged files, decoders raise errors of many types

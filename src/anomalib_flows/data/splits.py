@@ -63,9 +63,7 @@ def write_splits(samples: list[Sample], file: Path) -> None:
         writer = csv.writer(stream)
         writer.writerow(COLUMNS)
         for s in samples:
-            writer.writerow(
-                (s.split, s.label, s.defect, s.path.absolute(), s.mask.absolute() if s.mask else "")
-            )
+            writer.writerow((s.split, s.label, s.defect, s.path.absolute(), s.mask.absolute() if s.mask else ""))
 
 
 def read_splits(file: Path) -> list[Sample]:

@@ -60,9 +60,7 @@ class Synthetic(Dataset):
             try:
                 draw_category(folder)
             except OSError as error:
-                raise InputError(
-                    f"{folder} cannot be written ({error}): give another --data.root."
-                ) from error
+                raise InputError(f"{folder} cannot be written ({error}): give another --data.root.") from error
         return mvtec_samples(folder)
 
 

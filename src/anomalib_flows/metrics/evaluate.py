@@ -63,9 +63,7 @@ def evaluate(
     pixels: dict[str | None, Group] = {}
     for kind, members in _by_kind(labels, defects).items():
         images[kind] = image_group(image_scores[members], anomalous=kind is not None)
-        pixels[kind] = pixel_group(
-            [(pixel_scores[i], mask) for i in members if (mask := truth[i]) is not None]
-        )
+        pixels[kind] = pixel_group([(pixel_scores[i], mask) for i in members if (mask := truth[i]) is not None])
 
     def against_normal(kinds: Sequence[str]) -> dict[str, Any]:
         return {

@@ -1,0 +1,1 @@
+"""Detectors, and the pipeline that makes decisions of their maps."""

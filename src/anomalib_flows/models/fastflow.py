@@ -132,7 +132,9 @@ def make_flow(channels: int, steps: int, hidden_ratio: float, kernel_sizes: Sequ
     """Make the flow of a feature map: coupling, scaling and permutation in each step."""
     kernels = islice(cycle(kernel_sizes), steps)
     subnets = [conv_subnet(kernel, hidden_ratio) for kernel in kernels]
-    return Chain(*(Chain(AffineCoupling(channels, s, clamp), GlobalAffine(channels), Permutation(channels)) for s in subnets))
+    return Chain(
+        *(Chain(AffineCoupling(channels, s, clamp), GlobalAffine(channels), Permutation(channels)) for s in subnets)
+    )
 
 
 def conv_subnet(kernel_size: int, hidden_ratio: float) -> Subnet:

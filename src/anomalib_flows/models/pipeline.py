@@ -33,7 +33,8 @@ class Pipeline(nn.Module):
 
     def forward(self, images: Tensor) -> Prediction:
         """Judge RGB images of one size, values 0 to 255, of shape (B, 3, h, w)."""
-        return self.postprocess(self.maps(self.preprocess.resize(images)))
+        prediction: Prediction = self.postprocess(self.maps(self.preprocess.resize(images)))
+        return prediction
 
     def maps(self, resized: Tensor) -> Tensor:
         """Raw anomaly maps of images that have the right size already: (B, 3, H, W) -> (B, 1, H, W)."""

@@ -37,9 +37,7 @@ def heatmap(map01: NDArray[np.floating], size: ImageSize) -> Image.Image:
     return _coloured(_levels(map01, size))
 
 
-def overlay(
-    picture: Picture, map01: NDArray[np.floating], mask: NDArray[np.bool_] | None = None
-) -> Image.Image:
+def overlay(picture: Picture, map01: NDArray[np.floating], mask: NDArray[np.bool_] | None = None) -> Image.Image:
     """Blend the heatmap over the image, the stronger the higher the value; normal regions stay as they are.
 
     Args:

@@ -73,9 +73,7 @@ def check_files(dataset: Dataset) -> None:
 def check_names(dataset: Dataset) -> None:
     """Name, subset and defects can name folders on every system."""
     for name in {dataset.name, dataset.subset, *(sample.defect for sample in dataset.samples())}:
-        fits = (
-            re.fullmatch(r'[^/\\:*?"<>|\x00-\x1f]+', name) and name == name.strip() and name.strip(".") != ""
-        )
+        fits = re.fullmatch(r'[^/\\:*?"<>|\x00-\x1f]+', name) and name == name.strip() and name.strip(".") != ""
         require(bool(fits), f"{name!r} cannot name a folder")
 
 

@@ -53,9 +53,7 @@ def check_shapes(make: Make) -> None:
             )
         maps = detector.anomaly_map(features)
         require(maps.shape == (2, 1, *size), f"anomaly_map gives {tuple(maps.shape)} for 2 images of {size}")
-        require(
-            bool(maps.isfinite().all()), f"anomaly_map gives values that are not finite for images of {size}"
-        )
+        require(bool(maps.isfinite().all()), f"anomaly_map gives values that are not finite for images of {size}")
 
 
 def check_encoding(make: Make) -> None:
@@ -84,9 +82,7 @@ def check_gradients(make: Make) -> None:
     trained = {id(p) for group in detector.optimizer().param_groups for p in group["params"]}
     for batch in detector.training_batches(detector.encode(_images(detector.image_size))):
         loss = detector.loss(batch)
-        require(
-            loss.shape == () and bool(loss.isfinite()), f"loss gives {loss.detach()}, not a finite scalar"
-        )
+        require(loss.shape == () and bool(loss.isfinite()), f"loss gives {loss.detach()}, not a finite scalar")
         loss.backward()  # type: ignore[no-untyped-call]
     for name, p in detector.named_parameters():
         if id(p) not in trained:
@@ -117,9 +113,7 @@ def check_learning(make: Make) -> None:
     before = _loss(detector)
     _train(detector, epochs=5)
     after = _loss(detector)
-    require(
-        after < before, f"5 epochs on one batch of images turn the loss from {before:.6g} into {after:.6g}"
-    )
+    require(after < before, f"5 epochs on one batch of images turn the loss from {before:.6g} into {after:.6g}")
 
 
 def check_direction(make: Make) -> None:
@@ -131,8 +125,7 @@ def check_direction(make: Make) -> None:
     ways = [0.1 * f.norm() * s / s.norm().clamp_min(1e-30) for f, s in zip(features, slopes, strict=True)]
     with torch.no_grad():
         likely, unlikely = (
-            detector.anomaly_map([f + sign * w for f, w in zip(features, ways, strict=True)]).mean()
-            for sign in (-1, 1)
+            detector.anomaly_map([f + sign * w for f, w in zip(features, ways, strict=True)]).mean() for sign in (-1, 1)
         )
     require(
         bool(unlikely >= likely),
@@ -170,9 +163,7 @@ def check_arguments(make: Make) -> None:
     try:
         arguments = json.loads(json.dumps(checkpoint.plain(detector.init_args)))
     except TypeError as error:
-        raise AssertionError(
-            f"an argument of {name} is neither number, text, list, dict nor None: {error}"
-        ) from error
+        raise AssertionError(f"an argument of {name} is neither number, text, list, dict nor None: {error}") from error
     top = type(detector).__qualname__.isidentifier()
     require(top, f"{name} cannot be imported again: define it at the top of its module")
     found = registry.load("models", registry.name_of("models", type(detector)))
@@ -294,7 +285,5 @@ def _same(one: Features, other: Features) -> bool:
 
 def _require_unchanged(detector: Detector, before: dict[str, Tensor], culprit: str) -> None:
     """Go on only if weights and buffers are as they were."""
-    changed = [
-        name for name, tensor in detector.state_dict().items() if not torch.equal(tensor, before[name])
-    ]
+    changed = [name for name, tensor in detector.state_dict().items() if not torch.equal(tensor, before[name])]
     require(not changed, f"{culprit} changes {', '.join(changed[:3])}")

@@ -61,7 +61,7 @@ def make_trainer(options: TrainerOptions, run: Run, *, resumed: bool) -> Trainer
         max_epochs=options.max_epochs,
         accelerator={"cuda": "gpu"}.get(options.accelerator, options.accelerator),
         devices=1,
-        precision=options.precision,  # type: ignore[arg-type]
+        precision=options.precision,
         gradient_clip_val=options.gradient_clip,
         logger=make_logger(options, run, resumed=resumed),
         callbacks=[Progress(), EpochCheckpoint(run)],

@@ -31,6 +31,12 @@ class TrainingModule(LightningModule):
         """Return what Lightning iterates over in each epoch."""
         return TrainingBatches(self)
 
+    def on_train_start(self) -> None:
+        """Let the options of today win over those in the checkpoint that a run is resumed from."""
+        optimizer, wanted = self.trainer.optimizers[0], self.pipeline.detector.optimizer()
+        for group, options in zip(optimizer.param_groups, wanted.param_groups, strict=True):
+            group.update({key: value for key, value in options.items() if key != "params"})
+
     def on_train_epoch_start(self) -> None:
         """Make an epoch's randomness depend on the seed and its number alone."""
         torch.manual_seed(self.seed + self.current_epoch)

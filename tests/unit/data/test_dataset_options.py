@@ -23,9 +23,7 @@ def test_sizes(value, size):
     assert parse_size(value) == size
 
 
-@pytest.mark.parametrize(
-    "value", [0, -1, "256,0", "0x256", "256,-3", "1,2,3", "", "big", "25.6", (), (1, 2, 3), "3,"]
-)
+@pytest.mark.parametrize("value", [0, -1, "256,0", "0x256", "256,-3", "1,2,3", "", "big", "25.6", (), (1, 2, 3), "3,"])
 def test_what_is_no_size(value):
     with pytest.raises(InputError, match=r"--data.image_size .* is not a size: write 256"):
         parse_size(value)

@@ -72,9 +72,7 @@ def test_several_folders_each_with_masks(photos, save):
     save("photos/line 2/cut/1.png")
     for side in ("a", "b"):
         save(f"photos/masks {side}/1_mask.png")
-    dataset = Folder(
-        root=photos, normal="good", abnormal=["bad/cut", "line 2/cut"], masks=["masks a", "masks b"]
-    )
+    dataset = Folder(root=photos, normal="good", abnormal=["bad/cut", "line 2/cut"], masks=["masks a", "masks b"])
     with pytest.warns(UserWarning, match="1 of 2 defective images lack a mask"):
         masks = {s.path.relative_to(photos).as_posix(): s.mask for s in dataset.samples() if s.label == 1}
     assert masks == {

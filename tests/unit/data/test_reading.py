@@ -59,9 +59,7 @@ def test_rgb_and_grey_are_read_exactly(tmp_path, suffix):
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".webp"])
 def test_lossy_formats_come_close(tmp_path, suffix):
     path = tmp_path / f"image{suffix}"
-    smooth = np.stack(np.broadcast_arrays(np.arange(48)[:, None] * 4, np.arange(32)[None] * 6, 90), 2).astype(
-        np.uint8
-    )
+    smooth = np.stack(np.broadcast_arrays(np.arange(48)[:, None] * 4, np.arange(32)[None] * 6, 90), 2).astype(np.uint8)
     Image.fromarray(smooth).save(path, quality=95)
     assert np.abs(pixels(path).astype(int) - smooth).max() < 16
 
@@ -84,9 +82,7 @@ def test_sixteen_bits_big_endian(tmp_path):
 def test_twelve_bits_use_the_full_range(tmp_path):
     path = tmp_path / "deep.tif"
     values = [0, 4095, 2048, 100]  # two pixels in three bytes
-    packed = b"".join(
-        ((a << 12) | b).to_bytes(3, "big") for a, b in zip(values[::2], values[1::2], strict=True)
-    )
+    packed = b"".join(((a << 12) | b).to_bytes(3, "big") for a, b in zip(values[::2], values[1::2], strict=True))
     path.write_bytes(tiff(packed, (1, 4), bits=12, order="<"))
     assert pixels(path)[0, :, 0].tolist() == [0, 255, 128, 6]
 
@@ -174,9 +170,7 @@ def test_truncated_files_are_named(tmp_path, suffix, part):
     path = tmp_path / f"cut{suffix}"
     Image.fromarray(RANDOM.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
-    with pytest.raises(
-        InputError, match=rf"cut{suffix} is (damaged \(.+\)|not an image that can be read): replace it"
-    ):
+    with pytest.raises(InputError, match=rf"cut{suffix} is (damaged \(.+\)|not an image that can be read): replace it"):
         read_image(path)
 
 
@@ -239,9 +233,7 @@ def test_a_hidden_folder_may_be_the_one_asked_for(save, tmp_path):
 
 
 def test_masks_are_paired_by_name(save, tmp_path):
-    images = [
-        save(f"x/{name}") for name in ("cut/1.bmp", "cut/1.png", "cut/2.PNG", "dent/1.png", "dent/1.5.png")
-    ]
+    images = [save(f"x/{name}") for name in ("cut/1.bmp", "cut/1.png", "cut/2.PNG", "dent/1.png", "dent/1.5.png")]
     for name in (
         "cut/1_mask.bmp",
         "cut/1_mask.png",
@@ -296,9 +288,4 @@ def png(values: np.ndarray, bits: int, colour: int) -> bytes:
 
     rows = b"".join(b"\0" + row.tobytes() for row in values)
     head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], bits, colour, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", head)
-        + chunk(b"IDAT", zlib.compress(rows))
-        + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")

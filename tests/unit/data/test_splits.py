@@ -33,9 +33,7 @@ def test_order_on_disk_does_not_matter(samples, seed):
 
 
 def test_seeds_draw_other_images_and_every_image_now_and_then():
-    draws = [
-        {s.path for s in hold_out(training(10), 0.2, seed) if s.split == "calibration"} for seed in range(60)
-    ]
+    draws = [{s.path for s in hold_out(training(10), 0.2, seed) if s.split == "calibration"} for seed in range(60)]
     assert len({frozenset(held) for held in draws}) > 20
     assert set.union(*draws) == {s.path for s in training(10)}
 
@@ -88,9 +86,7 @@ def test_paths_become_absolute_and_the_columns_are_named(tmp_path, monkeypatch):
 )
 def test_other_files_are_no_records(tmp_path, text):
     (tmp_path / "splits.csv").write_text(text)
-    with pytest.raises(
-        InputError, match=r"splits.csv is not a record of splits: its columns are split,label"
-    ):
+    with pytest.raises(InputError, match=r"splits.csv is not a record of splits: its columns are split,label"):
         read_splits(tmp_path / "splits.csv")
 
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 from FrEIA.modules import AllInOneBlock
-from reference.freia_fastflow import copy_permutation, matched_step
 from torch import nn
 
 from anomalib_flows.flows import AffineCoupling, Chain, GlobalAffine, Permutation, Subnet
+from reference.freia_fastflow import copy_permutation, matched_step
 
 
 def subnet(dims: int) -> Subnet:

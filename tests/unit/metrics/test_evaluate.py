@@ -91,9 +91,7 @@ def test_without_a_mask_only_the_pixel_figures_are_undefined(run: Run) -> None:
 
 def test_a_mask_of_a_normal_image_makes_no_difference(run: Run) -> None:
     empty = [np.zeros(scores.shape, dtype=bool) for scores in run.maps]
-    masks = [
-        mask if label else empty[i] for i, (mask, label) in enumerate(zip(run.masks, run.labels, strict=True))
-    ]
+    masks = [mask if label else empty[i] for i, (mask, label) in enumerate(zip(run.masks, run.labels, strict=True))]
     assert replace(run, masks=masks).figures() == run.figures()
 
 
@@ -136,9 +134,7 @@ def test_figures_are_plain_json(run: Run) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 def test_other_types_are_exact(run: Run, dtype: type) -> None:
-    maps = [
-        np.round(scores * 10).astype(np.float32) for scores in run.maps
-    ]  # integers, the same in every type
+    maps = [np.round(scores * 10).astype(np.float32) for scores in run.maps]  # integers, the same in every type
     mixed = [scores.astype(dtype if i % 2 else np.float32) for i, scores in enumerate(maps)]
     expected, given = replace(run, maps=maps).figures(), replace(run, maps=mixed).figures()
     for name in ("auroc", "average_precision", "f1_max", "f1", "aupro"):
@@ -164,9 +160,7 @@ def test_scores_that_are_no_numbers_are_counted_and_refused(run: Run, bad: float
 def test_inputs_that_do_not_fit_are_refused(run: Run) -> None:
     with pytest.raises(InputError, match="9 scores, 9 labels, 9 maps, 8 masks, 9 defects"):
         replace(run, masks=run.masks[:8]).figures()
-    with pytest.raises(
-        InputError, match=r"Image 1 has a mask of shape \(2, 2\) for a map of shape \(9, 11\)"
-    ):
+    with pytest.raises(InputError, match=r"Image 1 has a mask of shape \(2, 2\) for a map of shape \(9, 11\)"):
         replace(run, masks=[None, np.ones((2, 2), dtype=bool), *run.masks[2:]]).figures()
     with pytest.raises(InputError, match="label of image 0 is 2"):
         replace(run, labels=run.labels + 2).figures()

@@ -108,9 +108,7 @@ def test_only_the_order_of_scores_matters(
 
 @few
 @given(MARKS, LEVELS, st.randoms())
-def test_the_order_of_images_does_not_matter(
-    marks: list[tuple[int, bool]], levels: list[float], random
-) -> None:
+def test_the_order_of_images_does_not_matter(marks: list[tuple[int, bool]], levels: list[float], random) -> None:
     def of(marks: list[tuple[int, bool]]) -> list[float]:
         return figures(rank(np.array([levels[place] for place, _ in marks]), np.array([y for _, y in marks])))
 
@@ -119,9 +117,7 @@ def test_the_order_of_images_does_not_matter(
 
 @few
 @given(MARKS, LEVELS)
-def test_figures_lie_between_0_and_1_and_auroc_turns_round(
-    marks: list[tuple[int, bool]], levels: list[float]
-) -> None:
+def test_figures_lie_between_0_and_1_and_auroc_turns_round(marks: list[tuple[int, bool]], levels: list[float]) -> None:
     labels = np.array([anomalous for _, anomalous in marks])
     scores = np.array([levels[place] for place, _ in marks])
     assert all(0 <= figure <= 1 for figure in figures(rank(scores, labels)))
@@ -130,9 +126,7 @@ def test_figures_lie_between_0_and_1_and_auroc_turns_round(
 
 @few
 @given(MARKS, LEVELS, st.integers(1, 4))
-def test_normal_scores_may_come_in_parts(
-    marks: list[tuple[int, bool]], levels: list[float], parts: int
-) -> None:
+def test_normal_scores_may_come_in_parts(marks: list[tuple[int, bool]], levels: list[float], parts: int) -> None:
     labels = np.array([anomalous for _, anomalous in marks])
     scores = np.array([levels[place] for place, _ in marks])
     normals = [np.sort(part) for part in np.array_split(scores[labels == 0], parts)]  # some may be empty

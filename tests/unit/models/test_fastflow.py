@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from reference.freia_fastflow import FreiaFastFlow, copy_weights, matched_parameters
 from torch import Tensor, nn
 
 from anomalib_flows.models.fastflow import FastFlow
 from anomalib_flows.types import InputError
+from reference.freia_fastflow import FreiaFastFlow, copy_weights, matched_parameters
 
 CASES: dict[str, dict[str, Any]] = {
     "odd sizes, 3x3": {"image_size": (97, 131), "backbone": "resnet18", "steps": 2},

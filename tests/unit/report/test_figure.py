@@ -15,9 +15,7 @@ def count(picture: object, colour: tuple[int, int, int]) -> int:
     return int((np.asarray(picture) == colour).all(axis=-1).sum())
 
 
-@pytest.mark.parametrize(
-    "size", [(256, 256), (1024, 1024), (283, 105), (60, 900), (1, 1), (3000, 40), (24, 32)]
-)
+@pytest.mark.parametrize("size", [(256, 256), (1024, 1024), (283, 105), (60, 900), (1, 1), (3000, 40), (24, 32)])
 def test_panels_keep_the_aspect_ratio_within_bounds(size: tuple[int, int]) -> None:
     width, height = panel_size(size[1], size[0])
     assert 1 <= width <= 430
@@ -54,9 +52,7 @@ def test_ground_truth_that_is_unknown_is_said_to_be(make_result: Make) -> None:
     ("label", "predicted", "wrong"),
     [(0, 0, False), (0, 1, True), (1, 0, True), (1, 1, False), (None, 1, False)],
 )
-def test_wrong_decisions_are_framed(
-    make_result: Make, label: int | None, predicted: int, wrong: bool
-) -> None:
+def test_wrong_decisions_are_framed(make_result: Make, label: int | None, predicted: int, wrong: bool) -> None:
     result = make_result(label=label, predicted=predicted)
     drawn = figure(result)
     corners = [drawn.getpixel((0, 0)), drawn.getpixel((drawn.width - 1, drawn.height - 1))]

@@ -116,9 +116,7 @@ def test_a_folder_that_cannot_be_made_surfaces_as_it_is(tmp_path: Path, make_res
     with pytest.raises(OSError, match="file"):
         write_figures([make_result()], tmp_path / "file", Path())
     with pytest.raises(OSError, match="file"):
-        write_prediction_images(
-            tmp_path / "file", Path("a.png"), make_result().picture(), np.eye(3), np.eye(3) > 0
-        )
+        write_prediction_images(tmp_path / "file", Path("a.png"), make_result().picture(), np.eye(3), np.eye(3) > 0)
 
 
 parts = st.sampled_from(["a", "A", "a.png", "a.jpg", "b", ".png", "a.b", "ß"])

@@ -20,9 +20,7 @@ def test_every_picture_is_on_the_sheet_in_reading_order() -> None:
 
 
 def test_large_pictures_shrink_and_keep_their_shape() -> None:
-    sheet = contact_sheet(
-        [np.zeros((100, 1000, 3), np.uint8), Image.new("L", (30, 60))], columns=2, width=416
-    )
+    sheet = contact_sheet([np.zeros((100, 1000, 3), np.uint8), Image.new("L", (30, 60))], columns=2, width=416)
     assert sheet.width <= 416
     rows, columns = np.nonzero((np.asarray(sheet)[:, :208] == 0).all(axis=-1))
     assert np.ptp(columns) + 1 == pytest.approx(10 * (np.ptp(rows) + 1), rel=0.05)

@@ -67,6 +67,4 @@ def photograph(rng: np.random.Generator, scene: Array) -> NDArray[np.uint8]:
 
 def outline(changed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Close the gaps that a texture leaves between changed pixels."""
-    return np.asarray(ndimage.binary_closing(np.pad(changed, 4), np.ones((3, 3), bool), iterations=2))[
-        4:-4, 4:-4
-    ]
+    return np.asarray(ndimage.binary_closing(np.pad(changed, 4), np.ones((3, 3), bool), iterations=2))[4:-4, 4:-4]

@@ -107,9 +107,7 @@ def dent(rng: np.random.Generator, canvas: Array) -> Array:
 
 def warp(canvas: Array, rows: Array, columns: Array) -> Array:
     """Fetch every pixel from another place."""
-    channels = [
-        ndimage.map_coordinates(c, (rows, columns), order=1, mode="wrap") for c in np.moveaxis(canvas, 2, 0)
-    ]
+    channels = [ndimage.map_coordinates(c, (rows, columns), order=1, mode="wrap") for c in np.moveaxis(canvas, 2, 0)]
     return np.stack(channels, axis=2)
 
 
