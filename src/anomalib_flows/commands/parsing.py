@@ -83,10 +83,16 @@ def load_yaml(text: str) -> Any:
 def resolve(key: str, value: Any) -> Any:
     """Turn a registered name into its class's path, in the value of ``model`` or ``data``."""
     if isinstance(value, str):
-        return registry.path_of(KINDS[key], value)
+        return class_path(key, value)
     if isinstance(value, dict) and isinstance(value.get("class_path"), str):
-        return value | {"class_path": registry.path_of(KINDS[key], value["class_path"])}
+        return value | {"class_path": class_path(key, value["class_path"])}
     return value
+
+
+def class_path(key: str, name: str) -> str:
+    """Path of a class, which is imported here, since jsonargparse lets a broken plug-in's traceback through."""
+    registry.load(KINDS[key], name)
+    return registry.path_of(KINDS[key], name)
 
 
 def normalise(arguments: list[str]) -> list[str]:
@@ -111,7 +117,7 @@ def normalise(arguments: list[str]) -> list[str]:
         if option in ("-c", "--config") and has_value:
             configurations.append(f"--config={find_config(value)}")
         elif option.startswith("--") and key in KINDS and has_value:
-            classes.append(f"{option}={registry.path_of(KINDS[key], value)}")
+            classes.append(f"{option}={class_path(key, value)}")
         else:
             others.append(option + has_value + value)
     return [*configurations, *classes, *others]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +19,7 @@ from anomalib_flows.models import checkpoint
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.report.files import relative, unique_names, write_csv, write_prediction_images
 from anomalib_flows.run import Run
-from anomalib_flows.types import Batch, InputError, Prediction, Sample
+from anomalib_flows.types import Batch, ImageSize, InputError, Prediction, Sample
 
 
 def predict(
@@ -75,13 +77,18 @@ def write_pictures(
 ) -> None:
     """Write heatmap, overlay and mask of each image of a batch, without the padding."""
     shown = postprocess.normalise(prediction.maps)
-    for i, (sample, (height, width)) in enumerate(zip(batch.samples, batch.contents, strict=True)):
-        map01, mask = crop(shown[i], height, width), crop(prediction.masks[i], height, width)
-        write_prediction_images(output, names[i], read_picture(sample.path), map01.numpy(), mask.numpy())
+
+    def write(i: int) -> None:
+        map01, mask = (crop(of[i], batch.contents[i]).numpy() for of in (shown, prediction.masks))
+        write_prediction_images(output, names[i], read_picture(batch.samples[i].path), map01, mask)
+
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # Pillow packs PNGs without holding the GIL
+        list(pool.map(write, range(len(batch.samples))))
 
 
-def crop(map_: Tensor, height: int, width: int) -> Tensor:
+def crop(map_: Tensor, content: ImageSize) -> Tensor:
     """Cut the padding off: (1, H, W) -> (height, width)."""
+    height, width = content
     return map_[0, :height, :width]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from anomalib_flows.registry import name_of
 from anomalib_flows.types import ImageSize, InputError, Sample
 
 
@@ -44,7 +45,7 @@ class Dataset(ABC):
     @property
     def name(self) -> str:
         """Name of the dataset in the path of a run directory."""
-        return type(self).__name__.lower()
+        return name_of("datasets", type(self)).rpartition(".")[2].lower()
 
     @property
     @abstractmethod

@@ -27,8 +27,10 @@ TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 every_dtype = pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 every_case = pytest.mark.parametrize(
     "options",
-    [*(pytest.param(options, id=name) for name, options in CASES.items())]
-    + [pytest.param(WIDE_RESNET, id="wide_resnet50_2", marks=pytest.mark.slow)],
+    [
+        *(pytest.param(options, id=name) for name, options in CASES.items()),
+        pytest.param(WIDE_RESNET, id="wide_resnet50_2", marks=pytest.mark.slow),
+    ],
 )
 
 
@@ -110,7 +112,7 @@ def test_training_takes_the_same_way_as_the_reference(make_pair, relative_error)
 def test_the_reference_is_a_module_of_its_own(make_pair) -> None:
     pair = make_pair(CASES["one step, no norm"], torch.float32)
     images = torch.randn(1, 3, 64, 64)
-    assert torch.equal(pair.reference(images), pair.reference.loss(pair.model.encode(images)))
+    torch.testing.assert_close(pair.reference(images), pair.reference.loss(pair.model.encode(images)))
     assert not [name for name in pair.reference.state_dict() if "encode" in name]
 
 
@@ -123,6 +125,13 @@ def model() -> FastFlow:
 @pytest.fixture(scope="module")
 def features(model) -> list[Tensor]:
     return model.encode(torch.randn(3, 3, 64, 96))
+
+
+def test_features_are_those_of_the_encoder(model, relative_error) -> None:
+    images = torch.randn(2, 3, 64, 96)
+    for feature, expected in zip(model.encode(images), model.encoder(images), strict=True):
+        assert feature.is_contiguous()
+        assert relative_error(feature, expected) < 1e-5
 
 
 def test_an_image_is_judged_by_itself(model, features) -> None:

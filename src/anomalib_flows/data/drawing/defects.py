@@ -76,18 +76,18 @@ def stain(rng: np.random.Generator, canvas: Array) -> Array:
     """A dried drop: a little darker inside, with a dark rim."""
     (y, x), radius = place(rng), rng.uniform(10, 22)
     depth = radius * (1 + 0.2 * noise(rng, 7, 7)) - np.hypot(ROWS - y, COLUMNS - x)
-    return paint(canvas, rng.uniform(0.1, 0.25) * step(depth) + 0.65 * np.exp(-((depth / 2) ** 2)), 0 * canvas)
+    return paint(canvas, rng.uniform(0.1, 0.25) * step(depth) + 0.5 * np.exp(-((depth / 2) ** 2)), 0 * canvas)
 
 
 def smear(rng: np.random.Generator, canvas: Array) -> Array:
     """A region where the structure is wiped out along one direction."""
     wiped = ndimage.gaussian_filter(canvas, (1.5, 9, 0) if rng.random() < 0.5 else (9, 1.5, 0))
-    return paint(canvas, blob(rng, 16, 28), wiped)
+    return paint(canvas, blob(rng, 13, 24), wiped)
 
 
 def turned(rng: np.random.Generator, canvas: Array) -> Array:
     """A region where the structure runs across."""
-    return paint(canvas, blob(rng, 14, 26), np.flip(canvas.transpose(1, 0, 2), 0))
+    return paint(canvas, blob(rng, 11, 20), np.flip(canvas.transpose(1, 0, 2), 0))
 
 
 def coarse(rng: np.random.Generator, canvas: Array) -> Array:
@@ -122,7 +122,7 @@ def missing_thread(rng: np.random.Generator, canvas: Array) -> Array:
     """A gap of the width of a thread."""
     y, x = place(rng)
     gap = box(y, x, THREAD * 0.7, rng.uniform(35, 75))
-    return paint(canvas, gap, 0.35 * np.roll(canvas, THREAD // 2, axis=0))
+    return paint(canvas, gap, 0.5 * np.roll(canvas, THREAD // 2, axis=0))
 
 
 def clogged_hole(rng: np.random.Generator, canvas: Array) -> Array:

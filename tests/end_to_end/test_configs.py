@@ -1,0 +1,57 @@
+"""Every configuration that comes with the package is read by the real parser, and its model built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from anomalib_flows import FastFlow
+from anomalib_flows.backbones import weights_follow
+from anomalib_flows.cli import main
+from anomalib_flows.commands.configs import config_names, find_config
+
+HEAVY = {"fastflow/cait_m48", "fastflow/deit_base_distilled"}
+
+
+def test_there_are_configurations() -> None:
+    assert {"fastflow/resnet18", "fastflow/wide_resnet50_2", *HEAVY} <= set(config_names())
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_a_configuration_holds_nothing_but_what_it_says(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "-c", name, "--seed", "7", "--print_config"])
+    assert stopped.value.code in (0, None)
+    printed = yaml.safe_load(capsys.readouterr().out)
+    written = yaml.safe_load(find_config(name).read_text())
+    assert printed["seed"] == 7
+    assert_within(written["trainer"], printed["trainer"])
+    for key in ("model", "data"):
+        assert_within(written[key]["init_args"], printed[key]["init_args"])
+
+
+def assert_within(part: dict[str, Any], whole: dict[str, Any]) -> None:
+    assert {key: str(whole[key]) for key in part} == {key: str(value) for key, value in part.items()}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in HEAVY else n for n in config_names() if "fastflow" in n]
+)
+def test_a_configurations_model_is_that_of_the_paper(name: str) -> None:
+    config = yaml.safe_load(find_config(name).read_text())
+    size = (config["data"]["init_args"]["image_size"],) * 2
+    with weights_follow():
+        model = FastFlow(size, **config["model"]["init_args"])
+    features = [torch.randn(1, *shape) for shape in model.encoder.shapes]
+    assert model.anomaly_map(features).shape == (1, 1, *size)
+    expected = {  # channels of the paper's table 6, and its input sizes over the stride
+        "fastflow/resnet18": [(64, 64, 64), (128, 32, 32), (256, 16, 16)],
+        "fastflow/wide_resnet50_2": [(256, 64, 64), (512, 32, 32), (1024, 16, 16)],
+        "fastflow/mobilenetv2": [(24, 64, 64), (32, 32, 32), (96, 16, 16)],
+        "fastflow/deit_base_distilled": [(768, 24, 24)],
+        "fastflow/cait_m48": [(768, 28, 28)],
+    }
+    assert model.encoder.shapes == expected[name]
