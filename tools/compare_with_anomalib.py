@@ -18,16 +18,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 KERNELS = {"resnet18": (3,), "wide_resnet50_2": (3, 1)}
-ROWS = {"inference of one image": "infer", "training step": "train"}  # peak memory only grows: small rows first
 WARM_UP = 3
 COLUMNS = ["backbone", "measured", "ours, ms per image", "anomalib, ms per image", "anomalib / ours"]
-COLUMNS += ["ours, peak MiB", "anomalib, peak MiB"]
+COLUMNS += ["ours, peak MiB", "anomalib, peak MiB", "trained parameters"]
 
 
 @dataclass
@@ -81,6 +80,27 @@ class Anomalib:
         return self.model(images)
 
 
+def train(implementation: Any, images: Any) -> int:
+    implementation.model.train()
+    implementation.loss(images).backward()
+    implementation.optimizer.step()
+    implementation.optimizer.zero_grad()
+    return len(images)
+
+
+def infer(implementation: Any, images: Any) -> int:
+    import torch
+
+    implementation.model.eval()
+    with torch.inference_mode():
+        implementation.predict(images[:1])
+    return 1
+
+
+# What is measured: each does its work once and returns the number of images. The frugal first, as peaks only grow.
+ROWS = {"inference, batch 1": infer, "training step": train}
+
+
 def work(name: str, setting: Setting) -> None:
     """Introduce the implementation, then time one call for each line that comes in."""
     replies = os.fdopen(os.dup(1), "w")
@@ -89,37 +109,18 @@ def work(name: str, setting: Setting) -> None:
 
     torch.set_num_threads(setting.threads)
     torch.manual_seed(0)
-    implementation = {"ours": Ours, "anomalib": Anomalib}[name](setting)
+    implementation: Any = {"ours": Ours, "anomalib": Anomalib}[name](setting)
     trained = sum(p.numel() for p in implementation.model.parameters() if p.requires_grad)
     about = {"version": implementation.version, "torch": torch.__version__, "parameters": trained}
     print(json.dumps(about), file=replies, flush=True)
 
     images = torch.randn(setting.batch, 3, setting.size, setting.size)
-    calls = {"train": lambda: train(implementation, images), "infer": lambda: infer(implementation, images[:1])}
-    for command in map(str.strip, sys.stdin):
+    for row in map(str.strip, sys.stdin):
+        start = time.perf_counter()
+        count = ROWS[row](implementation, images)
+        milliseconds = 1000 * (time.perf_counter() - start) / count
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"seconds": timed(calls[command]), "peak": peak}), file=replies, flush=True)
-
-
-def timed(call: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
-def train(implementation: Any, images: Any) -> None:
-    implementation.model.train()
-    implementation.loss(images).backward()
-    implementation.optimizer.step()
-    implementation.optimizer.zero_grad()
-
-
-def infer(implementation: Any, image: Any) -> None:
-    import torch
-
-    implementation.model.eval()
-    with torch.inference_mode():
-        implementation.predict(image)
+        print(json.dumps({"milliseconds": milliseconds, "peak": peak}), file=replies, flush=True)
 
 
 # --- The parent: turns and table -----------------------------------------------------------------------------------
@@ -127,18 +128,20 @@ def infer(implementation: Any, image: Any) -> None:
 
 class Worker:
     def __init__(self, python: str, name: str, setting: Setting) -> None:
+        self.name = name
         environment = os.environ | {"OMP_NUM_THREADS": str(setting.threads), "MKL_NUM_THREADS": str(setting.threads)}
-        command = [python, str(Path(__file__)), "worker", name, json.dumps(asdict(setting))]
+        command = [python, __file__, "worker", name, json.dumps(asdict(setting))]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        self.process = subprocess.Popen(command, env=environment, **pipes)
+        self.process: Any = subprocess.Popen(command, env=environment, **pipes)
         self.about = self.reply()
 
-    def ask(self, command: str) -> Any:
-        print(command, file=self.process.stdin, flush=True)
+    def measure(self, row: str) -> Any:
+        print(row, file=self.process.stdin, flush=True)
         return self.reply()
 
     def reply(self) -> Any:
-        return json.loads(self.process.stdout.readline())
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else sys.exit(f"The process of {self.name} ended early: see its error above.")
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -146,45 +149,40 @@ class Worker:
 
 
 def compare(pythons: dict[str, str], setting: Setting, repeats: int) -> Iterator[list[str]]:
-    """Yield the rows of one backbone."""
-    workers = {name: Worker(python, name, setting) for name, python in pythons.items()}
-    check_alike(setting, *(worker.about for worker in workers.values()))
-    for title, command in ROWS.items():
-        replies = take_turns(workers, command, repeats)
-        ours, theirs = ([reply["seconds"] for reply in replies[name]] for name in workers)
-        per_image = 1000 / (setting.batch if command == "train" else 1)
-        ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
-        spreads = [spread([per_image * s for s in ours]), spread([per_image * s for s in theirs]), spread(ratios)]
-        yield [setting.backbone, title, *spreads, *(f"{replies[name][-1]['peak']:.0f}" for name in workers)]
-    for worker in workers.values():
+    """Yield the table's rows for one backbone."""
+    workers = [Worker(python, name, setting) for name, python in pythons.items()]
+    check_alike(setting.backbone, *(worker.about for worker in workers))
+    for row in ROWS:
+        ours, theirs = take_turns(workers, row, repeats)
+        times = [[reply["milliseconds"] for reply in replies] for replies in (ours, theirs)]
+        ratios = [their_time / our_time for our_time, their_time in zip(*times, strict=True)]
+        peaks = [f"{replies[-1]['peak']:.0f}" for replies in (ours, theirs)]
+        yield [setting.backbone, row, *map(spread, [*times, ratios]), *peaks, f"{workers[0].about['parameters']:,}"]
+    for worker in workers:
         worker.close()
 
 
-def check_alike(setting: Setting, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+def check_alike(backbone: str, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
     """Refuse to compare what differs in torch or architecture."""
     for key in ("torch", "parameters"):
         if ours[key] != theirs[key]:
-            sys.exit(f"{setting.backbone} cannot be compared: {key} {ours[key]} here, {theirs[key]} in anomalib.")
-    print(
-        f"{setting.backbone}: {ours['parameters']:,} trained parameters in both; anomalib-flows {ours['version']}, "
-        f"anomalib {theirs['version']}, torch {ours['torch']} in both\n"
-    )
+            sys.exit(f"{backbone} cannot be compared: {key} {ours[key]} in ours, {theirs[key]} in anomalib.")
+    versions = f"anomalib-flows {ours['version']}, anomalib {theirs['version']}, torch {ours['torch']} in both"
+    print(f"{backbone}: {versions}", file=sys.stderr)
 
 
-def take_turns(workers: dict[str, Worker], command: str, repeats: int) -> dict[str, list[Any]]:
-    """Call the workers one after the other, in an order that is swapped every time."""
-    replies: dict[str, list[Any]] = {name: [] for name in workers}
-    order = list(workers)
-    for _ in range(WARM_UP + repeats):
-        for name in order:
-            replies[name].append(workers[name].ask(command))
-        order.reverse()
-    return {name: all_replies[WARM_UP:] for name, all_replies in replies.items()}
+def take_turns(workers: list[Worker], row: str, repeats: int) -> list[list[Any]]:
+    """Return each worker's replies; one call each in turn, in an order that is swapped every time."""
+    replies: dict[str, list[Any]] = {worker.name: [] for worker in workers}
+    for turn in range(WARM_UP + repeats):
+        for worker in workers[:: -1 if turn % 2 else 1]:
+            replies[worker.name].append(worker.measure(row))
+    return [all_replies[WARM_UP:] for all_replies in replies.values()]
 
 
 def spread(values: list[float]) -> str:
     """Median and quartiles."""
-    low, median, high = (f"{quartile:.4g}" for quartile in statistics.quantiles(values, n=4, method="inclusive"))
+    low, median, high = (f"{quartile:.3g}" for quartile in statistics.quantiles(values, n=4, method="inclusive"))
     return f"{median} ({low} to {high})"
 
 
@@ -206,13 +204,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
-    print(f"{processor()}, {args.threads} threads, float32, {args.size} x {args.size}, batch {args.batch}\n")
-    rows = []
+    print(f"{processor()}, {args.threads} threads, float32, {args.size} x {args.size}, batch {args.batch}")
+    print(f"Median (quartiles) of {args.repeats} calls, anomalib's over ours in pairs; memory after each row.\n")
+    show(COLUMNS)
+    show(["---"] * len(COLUMNS))
     for backbone in args.backbones:
         setting = Setting(backbone, args.batch, args.size, args.threads)
-        rows += compare({"ours": args.ours, "anomalib": args.anomalib}, setting, args.repeats)
-    for row in [COLUMNS, ["---"] * len(COLUMNS), *rows]:
-        print(f"| {' | '.join(row)} |")
+        for row in compare({"ours": args.ours, "anomalib": args.anomalib}, setting, args.repeats):
+            show(row)
+
+
+def show(cells: list[str]) -> None:
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

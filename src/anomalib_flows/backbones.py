@@ -136,9 +136,7 @@ def names() -> list[str]:
     return timm.list_models()
 
 
-def _create(
-    name: str, weights: Weights, layers: Sequence[int] | None, size: ImageSize, args: dict[str, Any]
-) -> Any:
+def _create(name: str, weights: Weights, layers: Sequence[int] | None, size: ImageSize, args: dict[str, Any]) -> Any:
     """Build a feature extractor and give it its weights."""
     if not timm.is_model(name):
         raise InputError(unknown("backbone", name, timm.list_models()))

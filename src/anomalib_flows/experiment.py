@@ -39,6 +39,8 @@ def run_experiment(
     """Train, calibrate and test; the arguments are those of :func:`anomalib_flows.commands.train.train`."""
     require_rate(false_alarm_rate)
     device = choose_device(trainer.accelerator)
+    if trainer.precision == "16-mixed" and device.type == "cpu":
+        raise InputError("--trainer.precision 16-mixed needs CUDA: on a CPU choose bf16-mixed or 32.")
     samples = load_samples(data, seed, resume)
     torch.manual_seed(seed)
     with weights_follow() if resume else nullcontext():

@@ -82,6 +82,8 @@ def test_the_sentence_names_what_was_typed_and_what_to_type(fails, arguments: li
         ("--model.layers=[9]", ["--model.layers", "9"]),
         ("--false_alarm_rate=1.5", ["--false_alarm_rate", "1.5"]),
         ("--trainer.accelerator=cuda", ["cuda"]),
+        ("--trainer.precision=16-mixed", ["16-mixed", "bf16-mixed"]),
+        ("--trainer.max_epochs=0", ["--trainer.max_epochs"]),
     ],
 )
 def test_options_are_refused_before_anything_is_written(

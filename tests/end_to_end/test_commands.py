@@ -15,11 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 
-from anomalib_flows import load
+from anomalib_flows import FastFlow, load
 from anomalib_flows.cli import COMMANDS, main
 from conftest import SMALL
 
@@ -264,3 +265,27 @@ def test_output_can_be_piped_into_a_program_that_stops_reading() -> None:
     finished = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=os.environ)
     assert finished.returncode == 0
     assert "Traceback" not in finished.stderr
+
+
+class Interrupted(FastFlow):
+    """FastFlow whose user presses Ctrl-C in its fourth step, which is the first of the second epoch."""
+
+    steps_done = 0
+
+    def loss(self, batch: list[torch.Tensor]) -> torch.Tensor:
+        type(self).steps_done += 1
+        if self.steps_done == 4:
+            signal.raise_signal(signal.SIGINT)
+        return super().loss(batch)
+
+
+def test_an_interrupted_run_ends_as_if_never_stopped(train, trained: Path, tree: Path, tmp_path: Path, capsys) -> None:
+    model = [o.replace("=fastflow", f"={__name__}.Interrupted") for o in SMALL]
+    data = ["--data=mvtec", f"--data.root={tree}", "--data.category=stripes", f"--output={tmp_path}"]
+    assert main(["train", *model, *data, "--trainer.max_epochs=2"]) == 130
+    [run] = tmp_path.rglob("run-001")
+    assert f"train --resume {run}" in capsys.readouterr().err
+    assert len((run / "logs/metrics.csv").read_text().splitlines()) == 1 + 4  # it stopped within the epoch
+    assert main(["train", "--resume", str(run)]) == 0
+    for name in ("metrics.json", "predictions.csv"):
+        assert (run / name).read_bytes() == (trained / name).read_bytes()

@@ -75,7 +75,7 @@ def test_a_plug_in_trains_tests_and_predicts(python: Run, photos: Path, tmp_path
     rest = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", f"--output={tmp_path}"]
     trained = python("-m", "anomalib_flows.cli", "train", *model, *data, *rest, cwd=photos.parent)
     assert trained.returncode == 0, trained.stderr
-    run = tmp_path / "gaussian/namedfiles/photos/run-001"
+    run = tmp_path / "gaussian/named_files/photos/run-001"
     assert json.loads((run / "metrics.json").read_text())
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert (config["model"]["class_path"], config["data"]["class_path"]) == ("gaussian", "named_files")

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Event, current_thread, main_thread
 from types import FrameType
 from typing import Any
 
@@ -16,6 +17,7 @@ from anomalib_flows.files import atomic
 from anomalib_flows.models import checkpoint
 from anomalib_flows.run import Run
 from anomalib_flows.training.module import TrainingModule
+from anomalib_flows.types import InputError
 
 
 class Progress(Callback):
@@ -61,9 +63,17 @@ class EpochCheckpoint(Callback):
             self.write(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Replace the files by the present state, unless it is broken or the epoch was cut short."""
-        finite = all(bool(p.isfinite().all()) for p in pl_module.parameters() if p.requires_grad)
-        if finite and not trainer.should_stop:
+        """Replace the files by the present state, unless it is broken or the epoch was cut short.
+
+        Raises:
+            InputError: If a weight is infinite or no number.
+        """
+        if not all(bool(p.isfinite().all()) for p in pl_module.parameters() if p.requires_grad):
+            raise InputError(
+                f"Weights are infinite or no numbers after epoch {trainer.current_epoch + 1}. Lower "
+                f"--model.learning_rate, or set --trainer.gradient_clip 1."
+            )
+        if not trainer.should_stop:
             self.write(trainer, pl_module)
 
     def write(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -75,17 +85,22 @@ class EpochCheckpoint(Callback):
 
 
 @contextmanager
-def stop_on_interrupt(trainer: Trainer) -> Iterator[None]:
-    """On the first Ctrl-C finish the step and stop; on the second stop at once."""
+def stop_on_interrupt(trainer: Trainer) -> Iterator[Event]:
+    """On the first Ctrl-C finish the step, stop and set the event; on the second stop at once."""
+    interrupted = Event()
+    if current_thread() is not main_thread():  # which alone may handle signals
+        yield interrupted
+        return
     before = signal.getsignal(signal.SIGINT)
 
     def stop(number: int, frame: FrameType | None) -> None:
         tqdm.write("Stopping after this step; press Ctrl-C again to stop at once.", file=sys.stderr)
         trainer.should_stop = True
+        interrupted.set()
         signal.signal(signal.SIGINT, before)
 
     try:
         signal.signal(signal.SIGINT, stop)
-        yield
+        yield interrupted
     finally:
         signal.signal(signal.SIGINT, before)

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.loading import loader
+from anomalib_flows.inference import choose_device
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run import Run
 from anomalib_flows.training.callbacks import EpochCheckpoint, Progress, stop_on_interrupt
@@ -46,20 +47,22 @@ def fit(
     """
     module = TrainingModule(pipeline, loader(samples, data, shuffle_seed=seed), seed)
     trainer = make_trainer(options, run, resumed=resume)
-    with stop_on_interrupt(trainer), warnings.catch_warnings():
+    with stop_on_interrupt(trainer) as interrupted, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
         if resume:
             _require_resumable(module, run.resume_file)
         trainer.fit(module, ckpt_path=run.resume_file if resume else None, weights_only=True)
-    return trainer.current_epoch >= options.max_epochs
+    return not interrupted.is_set()
 
 
 def make_trainer(options: TrainerOptions, run: Run, *, resumed: bool) -> Trainer:
     """Make Lightning's trainer; one device, as one is enough for a frozen encoder and a flow."""
+    device = choose_device(options.accelerator)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     return Trainer(
         max_epochs=options.max_epochs,
-        accelerator={"cuda": "gpu"}.get(options.accelerator, options.accelerator),
+        min_epochs=0,  # or Ctrl-C would wait for the end of the first epoch
+        accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=1,
         precision=options.precision,
         gradient_clip_val=options.gradient_clip,
@@ -76,12 +79,8 @@ def make_logger(options: TrainerOptions, run: Run, *, resumed: bool) -> Logger:
     """Log to ``logs/`` of the run; each resumption to a folder of its own, for Lightning would empty the first."""
     logs = run.path / "logs"
     version = f"resumed-{len(list(logs.glob('resumed-*'))) + 1}" if resumed else ""
-    if options.logger == "csv":
-        return CSVLogger(run.path, name="logs", version=version)
-    try:
-        return TensorBoardLogger(run.path, name="logs", version=version)
-    except ModuleNotFoundError as error:
-        raise InputError("--trainer.logger tensorboard needs it: pip install 'anomalib-flows[tensorboard]'.") from error
+    kind = CSVLogger if options.logger == "csv" else TensorBoardLogger
+    return kind(run.path, name="logs", version=version)
 
 
 def _require_resumable(module: TrainingModule, file: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal
+
+from anomalib_flows.types import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,3 +26,12 @@ class TrainerOptions:
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
     gradient_clip: float | None = None
     logger: Literal["csv", "tensorboard"] = "csv"
+
+    def __post_init__(self) -> None:
+        """Refuse numbers of no use when they are given."""
+        if self.max_epochs < 1:
+            raise InputError(f"--trainer.max_epochs {self.max_epochs} is too few: give at least 1.")
+        if self.gradient_clip is not None and self.gradient_clip <= 0:
+            raise InputError(f"--trainer.gradient_clip {self.gradient_clip} must be above 0.")
+        if self.logger == "tensorboard" and not find_spec("tensorboard"):
+            raise InputError("--trainer.logger tensorboard needs it: pip install 'anomalib-flows[tensorboard]'.")

@@ -27,6 +27,7 @@ from anomalib_flows.data.drawing.products import (
     noise,
     paint,
     step,
+    union,
 )
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ def stroke(rng: np.random.Generator, length: float, width: float, bend: float, a
 def crack(rng: np.random.Generator, canvas: Array) -> Array:
     """A dark, jagged line."""
     line = stroke(rng, rng.uniform(50, 100), rng.uniform(1.6, 2.8), 0.13, rng.uniform(0, np.pi))
-    return paint(canvas, 0.9 * line, 0.35 * canvas)
+    return paint(canvas, 0.9 * line, 0.28 * canvas)
 
 
 def scratch(rng: np.random.Generator, canvas: Array) -> Array:
@@ -76,7 +77,7 @@ def stain(rng: np.random.Generator, canvas: Array) -> Array:
     """A dried drop: a little darker inside, with a dark rim."""
     (y, x), radius = place(rng), rng.uniform(10, 22)
     depth = radius * (1 + 0.2 * noise(rng, 7, 7)) - np.hypot(ROWS - y, COLUMNS - x)
-    return paint(canvas, rng.uniform(0.1, 0.25) * step(depth) + 0.5 * np.exp(-((depth / 2) ** 2)), 0 * canvas)
+    return paint(canvas, rng.uniform(0.1, 0.25) * step(depth) + 0.6 * np.exp(-((depth / 2) ** 2)), 0 * canvas)
 
 
 def smear(rng: np.random.Generator, canvas: Array) -> Array:
@@ -118,11 +119,19 @@ def slipped_thread(rng: np.random.Generator, canvas: Array) -> Array:
     return paint(canvas, band, np.roll(canvas, 2 * THREAD, axis=1))
 
 
-def missing_thread(rng: np.random.Generator, canvas: Array) -> Array:
-    """A gap of the width of a thread."""
-    y, x = place(rng)
-    gap = box(y, x, THREAD * 0.7, rng.uniform(35, 75))
-    return paint(canvas, gap, 0.5 * np.roll(canvas, THREAD // 2, axis=0))
+def floating_thread(rng: np.random.Generator, canvas: Array) -> Array:
+    """A thread that lies on top of all others for a while."""
+    (y, x), shifts = place(rng), (0, THREAD, 2 * THREAD, 3 * THREAD)
+    band = box(y, x, 0.6 * THREAD, rng.uniform(25, 60))
+    return paint(canvas, band, union(np.roll(canvas, shift, axis=1) for shift in shifts))
+
+
+def snag(rng: np.random.Generator, canvas: Array) -> Array:
+    """A spot where the threads are twisted."""
+    (y, x), radius = place(rng), rng.uniform(14, 22)
+    dy, dx = ROWS - y, COLUMNS - x
+    angle = rng.uniform(0.9, 1.4) * np.exp(-0.5 * ((dy**2 + dx**2) / (0.6 * radius) ** 2) ** 2)
+    return warp(canvas, y + np.cos(angle) * dy - np.sin(angle) * dx, x + np.sin(angle) * dy + np.cos(angle) * dx)
 
 
 def clogged_hole(rng: np.random.Generator, canvas: Array) -> Array:
@@ -175,9 +184,9 @@ DEFECTS: dict[str, dict[str, Defect]] = {
     },
     "fabric": {
         "crack": crack,
-        "missing_thread": missing_thread,
+        "floating_thread": floating_thread,
         "slipped_thread": slipped_thread,
-        "smear": smear,
+        "snag": snag,
         "stain": stain,
         "turned": turned,
     },

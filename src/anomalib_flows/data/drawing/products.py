@@ -74,7 +74,7 @@ def fabric(rng: np.random.Generator) -> Array:
     y = ROWS + 1.2 * noise(rng, 18, 18) + rng.uniform(0, THREAD)
     x = COLUMNS + 1.2 * noise(rng, 18, 18) + rng.uniform(0, THREAD)
     row, column = (y // THREAD).astype(int), (x // THREAD).astype(int)
-    shade = 1 + 0.16 * rng.standard_normal((2, CANVAS))
+    shade = 1 + 0.14 * rng.standard_normal((2, CANVAS))
     warp = (0.35 + 0.65 * np.sin(np.pi * (x / THREAD % 1))) * shade[0][column] * (1 + 0.13 * noise(rng, 3, 0.6))
     weft = (0.35 + 0.65 * np.sin(np.pi * (y / THREAD % 1))) * shade[1][row] * (1 + 0.13 * noise(rng, 0.6, 3))
     over = ((row + column) % 4 < 2)[..., None]
