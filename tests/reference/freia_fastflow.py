@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from FrEIA.framework import SequenceINN
 from FrEIA.modules import AllInOneBlock
 from torch import Tensor, nn
 
-from anomalib_flows.flows import Chain
+from anomalib_flows.flows import Subnet
 from anomalib_flows.models.fastflow import FastFlow
 
 
@@ -27,6 +28,8 @@ class FreiaFastFlow(nn.Module):
         hidden_ratio: Hidden channels of a block's network, as a multiple of its input channels.
         clamp: Bound of the log-scale.
     """
+
+    encode: Callable[[Tensor], list[Tensor]]
 
     def __init__(
         self,
@@ -76,8 +79,8 @@ class FreiaFastFlow(nn.Module):
         return torch.mean(torch.stack(maps, dim=-1), dim=-1)
 
 
-def _conv_net(kernel_size: int, hidden_ratio: float):  # type: ignore[no-untyped-def]
-    def make(inputs: int, outputs: int) -> nn.Sequential:
+def _conv_net(kernel_size: int, hidden_ratio: float) -> Subnet:
+    def make(inputs: int, outputs: int) -> nn.Module:
         hidden = int(inputs * hidden_ratio)
         return nn.Sequential(
             nn.Conv2d(inputs, hidden, kernel_size, padding=kernel_size // 2),
@@ -93,21 +96,25 @@ def copy_weights(reference: FreiaFastFlow, model: FastFlow) -> None:
     """Give the reference the weights and permutations of our model."""
     for theirs, ours in matched_parameters(reference, model):
         theirs.copy_(ours.view_as(theirs))
-    for flow, chain in zip(reference.flows, model.flows, strict=True):
-        for block, step in zip(flow, chain.steps, strict=True):
-            copy_permutation(block, step)
+    for block, step in _matched_steps(reference, model):
+        copy_permutation(block, step)
 
 
 def matched_parameters(reference: FreiaFastFlow, model: FastFlow) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield each trained parameter of the reference with ours; a norm without weights has none."""
     for norm, ours in zip(reference.norms, model.norms, strict=True):
         yield from zip(norm.parameters(), ours.parameters(), strict=False)
-    for flow, chain in zip(reference.flows, model.flows, strict=True):
-        for block, step in zip(flow, chain.steps, strict=True):
-            yield from matched_step(block, step)
+    for block, step in _matched_steps(reference, model):
+        yield from matched_step(block, step)
 
 
-def matched_step(block: AllInOneBlock, step: Chain) -> Iterator[tuple[Tensor, Tensor]]:
+def _matched_steps(reference: FreiaFastFlow, model: FastFlow) -> Iterator[tuple[Any, Any]]:
+    flows: Iterable[tuple[Any, Any]] = zip(reference.flows, model.flows, strict=True)
+    for flow, chain in flows:
+        yield from zip(flow, chain.steps, strict=True)
+
+
+def matched_step(block: Any, step: Any) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield each trained parameter of a block of FrEIA with that of our flow step."""
     coupling, scaling, _ = step.steps
     yield from zip(block.subnet.parameters(), coupling.subnet.parameters(), strict=True)
@@ -116,7 +123,7 @@ def matched_step(block: AllInOneBlock, step: Chain) -> Iterator[tuple[Tensor, Te
 
 
 @torch.no_grad()
-def copy_permutation(block: AllInOneBlock, step: Chain) -> None:
+def copy_permutation(block: Any, step: Any) -> None:
     """Write our permutation as FrEIA's matrix: row i has its one in column order[i]."""
     matrix = torch.eye(block.in_channels)[step.steps[2].order]
     block.w_perm.copy_(matrix.view_as(block.w_perm))
