@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import timm
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from anomalib_flows.registry import unknown
-from anomalib_flows.types import ImageSize, InputError
+from anomalib_flows.types import ImageSize, InputError, first_line
 
 _weights_follow: ContextVar[bool] = ContextVar("weights_follow", default=False)
 
@@ -99,32 +100,32 @@ class Encoder(nn.Module):
     def _shapes(self, image_size: ImageSize) -> list[tuple[int, int, int]]:
         """Channels, height and width of each feature map, found by encoding one black image."""
         try:
-            shapes = [(f.shape[1], f.shape[2], f.shape[3]) for f in self(torch.zeros(1, 3, *image_size))]
+            return [(f.shape[1], f.shape[2], f.shape[3]) for f in self(torch.zeros(1, 3, *image_size))]
         except (AssertionError, RuntimeError) as error:
-            raise InputError(self._misfit(image_size, str(error))) from error
-        if isinstance(self.network, _TokenMaps) and any(side % self.network.stride for side in image_size):
-            raise InputError(self._misfit(image_size, "height and width must be multiples of the patch size"))
-        return shapes
-
-    def _misfit(self, image_size: ImageSize, reason: str) -> str:
-        return (
-            f"--data.image_size {image_size[0]},{image_size[1]} does not suit the backbone {self.backbone}: {reason}."
-        )
+            size = ",".join(map(str, image_size))
+            raise InputError(
+                f"--data.image_size {size} does not suit the backbone {self.backbone}: {first_line(error)}"
+            ) from error
 
 
 class _TokenMaps(nn.Module):
-    """The tokens of some blocks of a transformer, after its final norm, as maps; later blocks are dropped."""
+    """The tokens of some blocks of a transformer, after its final norm, as maps; later blocks are dropped.
+
+    Images whose sides are no multiples of the patch are stretched by the few pixels that they lack.
+    """
 
     model: Any
 
-    def __init__(self, model: Any, indices: list[int]) -> None:
+    def __init__(self, model: Any, indices: list[int], size: ImageSize) -> None:
         super().__init__()
         self.default_cfg = model.default_cfg
-        self.stride = max(model.feature_info[i]["reduction"] for i in indices)
+        self.size = size
         self.indices = model.prune_intermediate_layers(indices, prune_norm=False, prune_head=True)
         self.model = model
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        if images.shape[-2:] != self.size:
+            images = F.interpolate(images, self.size, mode="bilinear", align_corners=False)
         features: list[Tensor] = self.model.forward_intermediates(
             images, indices=self.indices, norm=True, output_fmt="NCHW", intermediates_only=True
         )
@@ -132,7 +133,7 @@ class _TokenMaps(nn.Module):
 
 
 def names() -> list[str]:
-    """Names of timm's models that give feature maps."""
+    """Names of timm's models; nearly all give feature maps."""
     return timm.list_models()
 
 
@@ -147,7 +148,9 @@ def _create(name: str, weights: Weights, layers: Sequence[int] | None, size: Ima
     _check_complete(network, source, name)
     indices = _layers(name, network, layers)
     if _is_transformer(network):
-        network = _TokenMaps(_load(name, size, args | source), indices)
+        stride = max(network.feature_info.reduction())
+        whole = (-(-size[0] // stride) * stride, -(-size[1] // stride) * stride)
+        network = _TokenMaps(_load(name, whole, args | source), indices, whole)
     else:
         network = _load(name, size, args | source | {"features_only": True, "out_indices": indices})
     return network
@@ -176,10 +179,10 @@ def _load(name: str, size: ImageSize, args: dict[str, Any]) -> Any:
 def _failure(name: str, args: dict[str, Any], error: Exception) -> str:
     """Say which option makes a model fail."""
     if overlay := args.get("pretrained_cfg_overlay"):
-        return f"--model.weights {overlay['file']} does not fit timm's {name}: {error}"
+        return f"--model.weights {overlay['file']} does not fit timm's {name} with its arguments: {first_line(error)}"
     if args.get("pretrained") and not isinstance(error, RuntimeError | TypeError):
         return _unreachable(name, error)
-    return f"--model.backbone {name} cannot be made with this image size and --model.timm_args: {error}"
+    return f"--model.backbone {name} cannot be made with this image size, weights and timm_args: {first_line(error)}"
 
 
 def _layers(name: str, network: Any, layers: Sequence[int] | None) -> list[int]:
@@ -191,7 +194,9 @@ def _layers(name: str, network: Any, layers: Sequence[int] | None) -> list[int]:
         strides = [info["reduction"] for info in network.feature_info.info]
         depth = len(strides)
         default = [i for i, stride in enumerate(strides) if stride in (4, 8, 16)] or list(range(depth))
-    chosen = list(layers or default)
+    chosen = default if layers is None else list(layers)
+    if not chosen:
+        raise InputError("--model.layers is empty: name some layers, or leave it out.")
     if missing := [i for i in chosen if i not in range(depth)]:
         raise InputError(f"--model.layers {missing} do not exist in {name}: it has layers 0 to {depth - 1}.")
     return chosen
@@ -205,8 +210,8 @@ def _source(weights: Weights) -> dict[str, Any]:
         return {"pretrained": True}
     if not Path(weights).is_file():
         raise InputError(f"--model.weights {weights} is neither 'pretrained' nor 'random' nor an existing file.")
-    nowhere_else = {"hf_hub_id": None, "url": None, "custom_load": False}
-    return {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights)} | nowhere_else}
+    # Some models of timm read files of their authors' own formats, unless told not to.
+    return {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights), "custom_load": False}}
 
 
 def _marked(source: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import errno
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 from anomalib_flows import __version__
 from anomalib_flows.types import InputError
@@ -85,9 +86,9 @@ def _fail(message: str) -> int:
     return 2
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
-    """Show our users' warnings as a line, and hide what libraries tell each other."""
-    if issubclass(category, UserWarning) and not issubclass(category, DeprecationWarning):
+def _show_warning(message: Warning | str, category: type[Warning], filename: str, *_: object) -> None:
+    """Show our own warnings as a line, and hide what libraries tell each other."""
+    if issubclass(category, UserWarning) and str(Path(__file__).parent) in filename:
         print(f"warning: {message}", file=sys.stderr)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.reading import read_image
+from anomalib_flows.files import fresh_folder
 from anomalib_flows.inference import compute_maps
 from anomalib_flows.metrics.evaluate import evaluate
 from anomalib_flows.models.pipeline import Pipeline
@@ -37,8 +38,10 @@ def evaluate_run(
     results = make_results(pipeline.postprocess, pipeline.postprocess(maps), samples, masks, contents)
     metrics = measure(pipeline.postprocess, maps, samples, masks, contents)
     write_csv(((r.path, r.score, r.p_value, r.predicted) for r in results), run.predictions_file)
-    write_figures(results, run.images, Path(os.path.commonpath([s.path.absolute().parent for s in samples])))
-    run.write_json(run.metrics_file.name, metrics)
+    with fresh_folder(run.images) as folder:
+        write_figures(results, folder, Path(os.path.commonpath([s.path.absolute().parent for s in samples])))
+    tested = {"dataset": data.name, "subset": data.subset, "calibration_images": pipeline.postprocess.calibration_size}
+    run.write_json(run.metrics_file.name, tested | metrics)
     return metrics
 
 

@@ -22,9 +22,12 @@ from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run import Run
-from anomalib_flows.training.fit import fit
+from anomalib_flows.training.fit import fit, require_checkpoint
 from anomalib_flows.training.options import TrainerOptions
 from anomalib_flows.types import ImageSize, InputError, Sample, Split
+
+MAY_CHANGE = {"weights", "learning_rate", "weight_decay", "root", "batch_size", "workers", "on_error"}
+"""Options of model and data that a resumed run may have otherwise."""
 
 
 def run_experiment(
@@ -45,14 +48,35 @@ def run_experiment(
     torch.manual_seed(seed)
     with weights_follow() if resume else nullcontext():
         pipeline = Pipeline(model(data.size), data.resize)
+    config = describe(pipeline, data, trainer, false_alarm_rate, seed, output)
+    if resume:
+        require_resumable(pipeline, Run.open(resume), config)
     run = Run.open(resume) if resume else start_run(pipeline, data, samples, output)
-    run.write_config(describe(pipeline, data, trainer, false_alarm_rate, seed, output))
+    run.write_config(config)
     train_pipeline(pipeline, samples, data, trainer, seed, run, resume=resume is not None)
-    calibrate_on(pipeline, of(samples, "calibration"), data, device, false_alarm_rate)
-    checkpoint.save(pipeline, run.model_file)
-    if tested := of(samples, "test"):
-        evaluate_run(run, pipeline, tested, data, device)
+    try:
+        calibrate_on(pipeline, of(samples, "calibration"), data, device, false_alarm_rate)
+        checkpoint.save(pipeline, run.model_file)
+        if tested := of(samples, "test"):
+            evaluate_run(run, pipeline, tested, data, device)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"Stopped after training. Go on with\n  anomalib-flows calibrate {run.path}\n  anomalib-flows test {run.path}"
+        ) from None
     return run
+
+
+def require_resumable(pipeline: Pipeline, run: Run, config: dict[str, Any]) -> None:
+    """Refuse to resume a run with other options than those that may change, before anything is written."""
+    old = run.config()
+    for key in ("model", "data"):
+        before, after = old[key]["init_args"], config[key]["init_args"]
+        changed = sorted(k for k in after if k not in MAY_CHANGE and before.get(k) != after[k])
+        if changed:
+            raise InputError(f"--{key}.{changed[0]} cannot change when a run is resumed: leave it out.")
+    if old["seed"] != config["seed"]:
+        raise InputError("--seed cannot change when a run is resumed: leave it out.")
+    require_checkpoint(pipeline, run.resume_file)
 
 
 def load_samples(data: Dataset, seed: int, resume: Path | None) -> list[Sample]:
@@ -93,6 +117,8 @@ def train_pipeline(
         finished = fit(pipeline, of(samples, "train"), data, trainer, seed, run, resume=resume)
     except InputError as error:
         raise InputError(f"{error} The state after the last whole epoch is kept in {run.path}.") from error
+    except KeyboardInterrupt:
+        finished = False
     if not finished:
         raise KeyboardInterrupt(
             f"Stopped. To go on: anomalib-flows train --resume {run.path}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from tqdm import tqdm
 from anomalib_flows.calibration import calibrate
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.loading import loader
-from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.models.pipeline import Pipeline, hide_padding
 from anomalib_flows.types import Batch, InputError, Sample
 
 
@@ -31,13 +32,25 @@ def choose_device(accelerator: str) -> torch.device:
 def compute_maps(
     pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device, title: str
 ) -> Iterator[tuple[Batch, Tensor]]:
-    """Yield batches of samples with their raw anomaly maps, of shape (B, 1, H, W) and on the CPU."""
-    pipeline.eval().to(device)
-    with tqdm(total=len(samples), desc=title, unit="image", delay=1, leave=False) as progress:
-        for batch in loader(samples, data):
-            yield batch, pipeline.maps(batch.images.to(device)).cpu()
-            progress.update(len(batch.samples))
-    pipeline.cpu()
+    """Yield batches of samples with their raw anomaly maps, of shape (B, 1, H, W) and on the CPU.
+
+    Size and resizing are the pipeline's, whatever the dataset says. Decisions are made on the CPU: only what
+    computes maps is moved to the device.
+    """
+    preprocess = pipeline.preprocess
+    data = replace(data, image_size=preprocess.size, resize=preprocess.mode)
+    computing = [preprocess, pipeline.detector.eval()]
+    try:
+        for module in computing:
+            module.to(device)
+        with tqdm(total=len(samples), desc=title, unit="image", delay=1, leave=False) as progress:
+            for batch in loader(samples, data):
+                maps = pipeline.maps(batch.images.to(device)).cpu()
+                yield batch, hide_padding(maps, batch.contents)
+                progress.update(len(batch.samples))
+    finally:
+        for module in computing:
+            module.cpu()
 
 
 def calibrate_on(

@@ -94,9 +94,19 @@ class Run:
         return run
 
     def config(self) -> dict[str, Any]:
-        """Read the options that the run was made with."""
-        loaded: dict[str, Any] = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
-        return loaded
+        """Read the options that the run was made with.
+
+        Raises:
+            InputError: If the file is damaged or foreign.
+        """
+        try:
+            loaded = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+            complete = {"model", "data", "trainer", "false_alarm_rate", "seed", "output"} <= loaded.keys()
+        except (yaml.YAMLError, AttributeError, UnicodeDecodeError):
+            complete = False
+        if not complete:
+            raise InputError(f"{self.config_file} is damaged or was not written by anomalib-flows: name another run.")
+        return dict(loaded)
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write the options that make the same run again."""

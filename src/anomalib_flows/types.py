@@ -24,6 +24,11 @@ class InputError(ValueError):
     """
 
 
+def first_line(error: Exception) -> str:
+    """First line of what a library says is wrong; what follows is for those who develop with it."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
 @dataclass(frozen=True)
 class Sample:
     """One image of a dataset and what is known about it.

@@ -64,6 +64,7 @@ def output(tmp_path: Path) -> Path:
         (["test", "nowhere"], ["nowhere", "config.yaml"]),
         (["predict", "nowhere", "--input", "x", "--output", "y"], ["nowhere"]),
         (["list", "backbone"], ["backbone", "backbones"]),
+        (["train", "--model", "", "--data", "mvtec"], ["model ''"]),
     ],
 )
 def test_the_sentence_names_what_was_typed_and_what_to_type(fails, arguments: list[str], words: list[str]) -> None:
@@ -80,6 +81,10 @@ def test_the_sentence_names_what_was_typed_and_what_to_type(fails, arguments: li
         ("--model.backbone=resnet81", ["resnet81", "'resnet18'"]),
         ("--model.weights=nowhere.safetensors", ["--model.weights", "nowhere.safetensors"]),
         ("--model.layers=[9]", ["--model.layers", "9"]),
+        ("--model.layers=[]", ["--model.layers"]),
+        ("--model.steps=0", ["--model.steps", "0"]),
+        ("--model.kernel_sizes=[2]", ["--model.kernel_sizes", "odd"]),
+        ("--model.learning_rate=-1", ["--model.learning_rate", "-1"]),
         ("--false_alarm_rate=1.5", ["--false_alarm_rate", "1.5"]),
         ("--trainer.accelerator=cuda", ["cuda"]),
         ("--trainer.precision=16-mixed", ["16-mixed", "bf16-mixed"]),
@@ -142,11 +147,38 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(fails, dat
     assert main(["train", "--resume", str(run), "--model.learning_rate=0.001"]) == 0
 
 
-def test_a_run_is_resumed_with_its_own_model_only(fails, trained: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--model.steps=3", "--model.clamp=1", "--data.resize=pad", "--seed=4"])
+def test_a_run_is_resumed_with_its_own_options_only(fails, trained: Path, tmp_path: Path, option: str) -> None:
     run = shutil.copytree(trained, tmp_path / "run")
-    assert "resume.ckpt" in fails("train", "--resume", run, "--model.steps=3", "--trainer.max_epochs=3")
+    before = (run / "config.yaml").read_bytes()
+    assert option.partition("=")[0] in fails("train", "--resume", run, option, "--trainer.max_epochs=3")
+    assert (run / "config.yaml").read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_not_resumed(fails, trained: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
     (run / "resume.ckpt").write_bytes(b"damaged")
     assert "resume.ckpt" in fails("train", "--resume", run, "--trainer.max_epochs=3")
+    (run / "config.yaml").write_text("model: {")
+    assert "config.yaml" in fails("test", run)
+    (run / "config.yaml").write_text("model: fastflow")
+    assert "config.yaml" in fails("test", run)
+
+
+def test_a_configuration_that_is_no_yaml_is_named(fails, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("model: [fastflow\n")
+    assert "YAML" in fails("train", "-c", tmp_path / "mine.yaml")
+
+
+def test_nothing_readable_is_said(fails, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/broken.png").write_bytes(b"")
+    source = ["--input", tmp_path / "in", "--output", tmp_path / "out"]
+    assert "broken.png" in fails("predict", trained, *source, "--data.on_error=skip")
+
+
+def test_calibration_on_training_images_is_refused(fails, trained: Path, tree: Path) -> None:
+    assert "trained on" in fails("calibrate", trained, "--images", tree / "stripes/train/good")
 
 
 def test_damaged_and_foreign_models_are_named(fails, trained: Path, tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ import yaml
 from PIL import Image
 from safetensors.numpy import load_file
 
-from anomalib_flows import FastFlow, load
+from anomalib_flows import FastFlow, load, read_image
 from anomalib_flows.cli import COMMANDS, main
-from conftest import SMALL
+from conftest import SMALL, draw
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 
@@ -202,9 +202,9 @@ def test_calibrate_changes_thresholds_and_nothing_else(train, trained: Path, tmp
     run = shutil.copytree(trained, tmp_path / "run")
     images = tmp_path / "more"
     images.mkdir()
-    source = next(Path(row["path"]) for row in rows(run / "splits.csv") if row["split"] == "calibration").parent
-    for file in source.iterdir():
-        shutil.copy(file, images)
+    for row in rows(run / "splits.csv"):
+        if row["split"] != "test":
+            shutil.copy(row["path"], images)
     assert main(["calibrate", str(run), "--images", str(images), "--false-alarm-rate", "0.5"]) == 0
     before, after = load_file(trained / "model.safetensors"), load_file(run / "model.safetensors")
     changed = {
@@ -229,12 +229,57 @@ def test_an_images_score_does_not_depend_on_its_batch(trained: Path, tree: Path,
         assert float(one["score"]) == pytest.approx(float(other["score"]), rel=1e-5)
 
 
-def test_padding_keeps_the_aspect_ratio_and_leaves_no_trace(train, tree: Path, tmp_path: Path) -> None:
-    run = train("--data.resize=pad", "--data.image_size=48,96", "--trainer.max_epochs=1")
-    assert load(run / "model.safetensors").preprocess.mode == "pad"
+def test_padding_is_neither_scored_nor_shown(train, tree: Path, tmp_path: Path) -> None:
+    run = train("--data.resize=pad", "--data.image_size=64,160", "--trainer.max_epochs=1")
+    assert main(["predict", str(run), "--input", str(tree / "stripes/test/blob/0.png"), "--output", str(tmp_path)]) == 0
+    pipeline = load(run / "model.safetensors")
+    image = read_image(tree / "stripes/test/blob/0.png")[None]
+    with torch.no_grad():
+        raw = pipeline.maps(pipeline.preprocess.resize(image))
+        prediction = pipeline(image)
+    assert raw.shape == (1, 1, 64, 160)  # the image takes 64 x 72 of it
+    assert float(prediction.scores) == float(raw[..., :72].max())
+    assert float(raw[..., 72:].max()) != float(prediction.maps[..., 72:].max())
+    assert float(rows(tmp_path / "predictions.csv")[0]["score"]) == pytest.approx(float(prediction.scores), abs=1e-6)
+    shown = Image.fromarray(pipeline.postprocess.normalise(prediction.maps)[0, 0, :, :72].numpy() >= 0.5)
+    drawn = Image.open(tmp_path / "mask/0.png").convert("1")
+    assert drawn.size == shown.size == (72, 64)
+    assert np.mean(np.asarray(drawn) != np.asarray(shown)) < 0.01
+
+
+def test_size_and_resizing_are_the_models(trained: Path, tree: Path, tmp_path: Path) -> None:
     source = ["--input", str(tree / "stripes/test/blob/0.png"), "--output", str(tmp_path)]
-    assert main(["predict", str(run), *source]) == 0
-    assert Image.open(tmp_path / "heatmap/0.png").size == (72, 64)
+    assert main(["predict", str(trained), *source, "--data.image_size=96", "--data.resize=pad"]) == 0
+    tested = {row["path"]: row for row in rows(trained / "predictions.csv")}
+    [row] = rows(tmp_path / "predictions.csv")
+    assert float(row["score"]) == pytest.approx(float(tested[row["path"]]["score"]), abs=1e-5)
+
+
+def test_the_run_may_stand_after_options(trained: Path, tree: Path, tmp_path: Path) -> None:
+    assert main(["predict", "--input", str(tree), "--output", str(tmp_path / "out"), str(trained)]) == 0
+
+
+def test_predict_leaves_its_own_pictures_out(trained: Path, tree: Path, tmp_path: Path) -> None:
+    photos = shutil.copytree(tree / "stripes/test/good", tmp_path / "photos")
+    for _ in range(2):
+        source = ["--input", str(photos), "--output", str(photos / "judged")]
+        assert main(["predict", str(trained), *source]) == 0
+        assert len(rows(photos / "judged/predictions.csv")) == 3
+
+
+def test_test_leaves_out_what_was_trained_on(tree: Path, tmp_path: Path) -> None:
+    """More photos in a folder change which of them are drawn for testing."""
+    good = shutil.copytree(tree / "stripes/train/good", tmp_path / "good")
+    data = ["--data=folder", f"--data.normal={good}", f"--data.abnormal={tree / 'stripes/test/blob'}"]
+    assert main(["train", *SMALL, *data, "--trainer.max_epochs=1", f"--output={tmp_path}"]) == 0
+    [run] = tmp_path.rglob("run-001")
+    used = {row["path"] for row in rows(run / "splits.csv") if row["split"] != "test"}
+    for i in range(20):
+        draw(300 + i)[0].save(good / f"new{i}.png")
+    assert main(["test", str(run)]) == 0
+    tested = {row["path"] for row in rows(run / "predictions.csv")}
+    assert not used & tested
+    assert len(list((run / "images").rglob("*.jpg"))) == len(tested)
 
 
 def test_a_folder_of_good_images_is_enough(tree: Path, tmp_path: Path, capsys) -> None:

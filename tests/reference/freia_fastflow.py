@@ -45,10 +45,11 @@ class FreiaFastFlow(nn.Module):
         # A method and no submodule: who shares his encoder does not want its weights twice in a state dict.
         self.encode = encoder.forward
         self.norms = nn.ModuleList(nn.LayerNorm(shape) for shape in shapes)
-        self.flows = nn.ModuleList(SequenceINN(*shape) for shape in shapes)
-        for flow in self.flows:
+        flows = [SequenceINN(*shape) for shape in shapes]
+        self.flows = nn.ModuleList(flows)
+        for flow in flows:
             for i in range(steps):
-                flow.append(
+                flow.append(  # type: ignore[no-untyped-call]
                     AllInOneBlock,
                     subnet_constructor=_conv_net(kernel_sizes[i % len(kernel_sizes)], hidden_ratio),
                     affine_clamping=clamp,

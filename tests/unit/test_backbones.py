@@ -153,6 +153,14 @@ def strides(model: nn.Module) -> list[int]:
     return [info["reduction"] for info in model.feature_info]
 
 
+def test_models_whose_authors_have_a_format_of_their_own_read_state_dicts_too(tmp_path) -> None:
+    name, size = "vit_tiny_patch16_224", (32, 48)
+    assert timm.get_pretrained_cfg(name).custom_load
+    model = timm.create_model(name, img_size=size)
+    encoder = Encoder(size, name, save(model.state_dict(), tmp_path / "w.safetensors"))
+    assert torch.equal(encoder.network.model.pos_embed, model.pos_embed)
+
+
 def test_chosen_layers_come_in_their_order(tmp_path) -> None:
     encoder = Encoder((64, 96), "test_resnet", "random", layers=[0, 2, 4])
     assert [(h, w) for _, h, w in encoder.shapes] == [(32, 48), (8, 12), (2, 3)]

@@ -47,6 +47,8 @@ def calibrate(
     opened.write_config(opened.config() | {"false_alarm_rate": false_alarm_rate})
     threshold = float(pipeline.postprocess.image_threshold)
     count = len(pipeline.postprocess.calibration_scores)
+    if opened.metrics():
+        print("The run's figures are those of its former threshold: 'anomalib-flows test' makes them anew.")
     print(f"Threshold {threshold:.6g}, for a false-alarm rate of {false_alarm_rate:g}, from {count} normal images.")
     return opened
 
@@ -58,4 +60,10 @@ def calibration_samples(run: Run, images: Path | None) -> list[Sample]:
     found = [Sample(path, "calibration") for path in image_files(images, recursive=True)]
     if not found:
         raise InputError(f"--images {images} holds no images: name a folder of normal images.")
+    trained = {s.path for s in read_splits(run.splits_file) if s.split == "train"}
+    if known := [s.path for s in found if s.path.absolute() in trained]:
+        raise InputError(
+            f"--images {images} holds {len(known)} images that the detector was trained on, such as {known[0]}: "
+            "they look more normal to it than new ones; name a folder of others."
+        )
     return found

@@ -23,7 +23,7 @@ from anomalib_flows import registry
 from anomalib_flows.commands.configs import find_config
 from anomalib_flows.commands.messages import explain
 from anomalib_flows.run import Run
-from anomalib_flows.types import InputError
+from anomalib_flows.types import InputError, first_line
 
 FUNCTIONS = {
     "train": "train:train",
@@ -34,7 +34,7 @@ FUNCTIONS = {
 }
 KINDS: dict[str, registry.Kind] = {"model": "models", "data": "datasets"}
 POSITIONAL = {"run": "run directory that 'train' wrote", "kind": "what to list"}
-RUN_DEFAULTS = {"test": ("data",), "predict": ("data",), "calibrate": ("data",)}
+RUN_DEFAULTS = {"test": ("data",), "predict": ("data",), "calibrate": ("data", "false_alarm_rate")}
 
 
 def run_command(name: str, arguments: list[str]) -> None:
@@ -73,7 +73,10 @@ def make_parser(name: str, function: Callable[..., Any]) -> ArgumentParser:
 
 def load_yaml(text: str) -> Any:
     """Read YAML, with registered names of models and datasets turned into their classes' paths."""
-    content = yaml.safe_load(text)
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"This is no YAML: {first_line(error)}, in {text[:40]!r}.") from error
     if isinstance(content, dict):
         for key in KINDS.keys() & content.keys():
             content[key] = resolve(key, content[key])
@@ -112,7 +115,7 @@ def normalise(arguments: list[str]) -> list[str]:
         if option.startswith("--"):
             option = "--" + option[2:].replace("-", "_")
         key = option.removeprefix("--").removesuffix(".help")
-        if (option == "-c" or key in (*KINDS, "config")) and not has_value and waiting[:1] and waiting[0][0] != "-":
+        if (option == "-c" or key in (*KINDS, "config")) and not has_value and waiting[:1] and waiting[0][:1] != "-":
             has_value, value = "=", waiting.pop(0)
         if option in ("-c", "--config") and has_value:
             configurations.append(f"--config={find_config(value)}")
@@ -123,6 +126,22 @@ def normalise(arguments: list[str]) -> list[str]:
     return [*configurations, *classes, *others]
 
 
+def first_positional(arguments: list[str]) -> str:
+    """Return the first argument that is neither an option nor an option's value.
+
+    Example:
+        >>> first_positional(["--device", "cpu", "results/run-001"])
+        'results/run-001'
+    """
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("-"):
+            return argument
+        if "=" not in argument and argument not in ("-h", "--help"):
+            next(rest, None)
+    return ""
+
+
 def set_run_defaults(name: str, parser: ArgumentParser, arguments: list[str]) -> None:
     """Let a run's own options be the defaults of the commands that work on it."""
     if name == "train":
@@ -130,7 +149,7 @@ def set_run_defaults(name: str, parser: ArgumentParser, arguments: list[str]) ->
         path = next((a.partition("=")[2] or b for a, b in pairwise([*arguments, ""]) if a.startswith("--resume")), "")
     else:
         keys = RUN_DEFAULTS.get(name, ())
-        path = next((a for a in arguments if not a.startswith("-")), "")
+        path = first_positional(arguments)
     if path and keys:
         config = Run.open(Path(path)).config()
         parser.set_defaults({key: resolve(key, config[key]) if key in KINDS else config[key] for key in keys})

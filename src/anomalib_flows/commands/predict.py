@@ -44,6 +44,8 @@ def predict(
     if not pipeline.postprocess.calibrated:
         raise InputError(f"The model of {run} has no thresholds yet: run 'anomalib-flows calibrate {run}'.")
     root, paths = find_images(input)
+    judged = output.absolute()  # pictures of an earlier prediction, which may lie below the input
+    paths = [path for path in paths if not path.absolute().is_relative_to(judged)]
     samples = check([Sample(path, "test") for path in paths], data.on_error)
     names = unique_names([relative(s.path, root) for s in samples], ".png")
     rows: list[tuple[Path, float, float, int]] = []
@@ -63,7 +65,8 @@ def find_images(input: str) -> tuple[Path, list[Path]]:
     path = Path(input)
     if path.is_file():
         return path.parent, [path]
-    magic = next((i for i, part in enumerate(path.parts) if glob.has_magic(part)), len(path.parts))
+    parts = [] if path.is_dir() else path.parts
+    magic = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(path.parts))
     folder = Path(*path.parts[:magic])
     pattern = "/".join(path.parts[magic:])
     paths = sorted(p for p in folder.glob(pattern) if p.is_file()) if pattern else image_files(folder, recursive=True)

@@ -8,6 +8,7 @@ from typing import Literal
 from anomalib_flows.commands.summary import print_summary
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.checking import check
+from anomalib_flows.data.splits import read_splits
 from anomalib_flows.evaluation import evaluate_run
 from anomalib_flows.inference import choose_device
 from anomalib_flows.models import checkpoint
@@ -17,6 +18,8 @@ from anomalib_flows.types import InputError
 
 def test(run: Path, data: Dataset, device: Literal["auto", "cpu", "cuda"] = "auto") -> Run:
     """Test a trained detector anew, and replace the run's figures, predictions and pictures.
+
+    Images that the run was trained or calibrated with are left out, whatever the dataset says of them today.
 
     Args:
         run: Run directory that 'train' wrote.
@@ -28,9 +31,15 @@ def test(run: Path, data: Dataset, device: Literal["auto", "cpu", "cuda"] = "aut
     """
     opened = Run.open(run)
     pipeline = checkpoint.load(opened.model_file)
-    samples = [s for s in data.samples() if s.split == "test"]
+    used = used_paths(opened)
+    samples = [s for s in data.samples() if s.split == "test" and s.path.absolute() not in used]
     if not samples:
         raise InputError(f"The dataset {data.name} {data.subset} has no test images: nothing can be tested.")
     evaluate_run(opened, pipeline, check(samples, data.on_error), data, choose_device(device))
     print_summary(opened)
     return opened
+
+
+def used_paths(run: Run) -> set[Path]:
+    """Images that a run was trained or calibrated with."""
+    return {s.path for s in read_splits(run.splits_file) if s.split != "test"}

@@ -33,8 +33,11 @@ def check(samples: list[Sample], on_error: Literal["stop", "skip"]) -> list[Samp
     """
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow decodes without holding the GIL
         found = list(tqdm(pool.map(_inspect, samples), "reading", len(samples), leave=False, delay=2, disable=None))
-    if faults := [fault for fault, _ in found if isinstance(fault, str)]:
+    faults = [fault for fault, _ in found if isinstance(fault, str)]
+    if faults:
         _report_faults(faults, on_error)
+    if samples and len(faults) == len(samples):
+        raise InputError(f"None of {len(samples)} images can be read. {faults[0]}")
     fit = [(old, new, level) for old, (new, level) in zip(samples, found, strict=True) if isinstance(new, Sample)]
     _warn_of_empty_masks([old for old, new, _ in fit if old.label == ANOMALOUS and old.mask and not new.mask])
     _warn_of_dark_images(max((level for _, _, level in fit), default=MAX_LEVEL))

@@ -19,6 +19,9 @@ from anomalib_flows.types import ImageSize, InputError, Sample
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 """Suffixes of the files that count as images, in lower case; upper case counts too."""
 
+LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
+"""Suffixes of files whose values are not exactly those that were saved."""
+
 _DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")  # Pillow's modes of more than 8 bits
 
 
@@ -117,7 +120,8 @@ def read_mask(path: Path, shape: ImageSize, image: Path | str = "its image") -> 
         InputError: If the file cannot be read, or has another size than the image.
     """
     mask = _load(path)
-    bands = np.atleast_3d(np.asarray(mask) != 0)
+    least = 128 if path.suffix.lower() in LOSSY else 1  # compression blurs the edges of a mask
+    bands = np.atleast_3d(np.asarray(mask) >= least)
     if bands.shape[:2] != tuple(shape):
         size, other = (f"{height} x {width}" for height, width in (bands.shape[:2], shape))
         raise InputError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from anomalib_flows.flows.bijection import Bijection
@@ -23,7 +25,7 @@ class Chain(Bijection):
         True
     """
 
-    steps: nn.ModuleList
+    steps: Any  # a ModuleList of bijections, which its type cannot say
 
     def __init__(self, *steps: Bijection) -> None:
         super().__init__()

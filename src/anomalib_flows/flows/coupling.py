@@ -43,19 +43,19 @@ class AffineCoupling(Bijection):
         super().__init__()
         if channels < 2:
             raise ValueError(f"A coupling splits its channels and needs at least 2, not {channels}.")
-        self.sizes = (channels - channels // 2, channels // 2)
+        self.sizes = [channels - channels // 2, channels // 2]
         self.clamp = clamp
         self.subnet = subnet(self.sizes[0], 2 * self.sizes[1])
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return z and the log-determinant, the sum of s."""
-        x1, x2 = x.split(self.sizes, dim=1)
+        x1, x2 = torch.split(x, self.sizes, dim=1)
         s, t = self.scale_and_shift(x1)
         return torch.cat((x1, torch.addcmul(t, x2, s.exp())), dim=1), sum_per_image(s)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return x and the log-determinant, minus the sum of s."""
-        z1, z2 = z.split(self.sizes, dim=1)
+        z1, z2 = torch.split(z, self.sizes, dim=1)
         s, t = self.scale_and_shift(z1)
         return torch.cat((z1, (z2 - t) * torch.exp(-s)), dim=1), -sum_per_image(s)
 

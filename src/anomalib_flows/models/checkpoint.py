@@ -18,7 +18,7 @@ from anomalib_flows.files import atomic
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
-from anomalib_flows.types import InputError
+from anomalib_flows.types import InputError, first_line
 
 FORMAT = 1
 """Version of the file's layout."""
@@ -81,7 +81,9 @@ def load(file: Path) -> Pipeline:
         pipeline.load_state_dict(tensors)
     except RuntimeError as error:
         name = type(pipeline.detector).__name__
-        raise InputError(f"The model {file} does not hold the weights of the {name} that it names: {error}") from error
+        raise InputError(
+            f"The model {file} does not hold the weights of the {name} that it names: {first_line(error)}"
+        ) from error
     return pipeline.eval()
 
 

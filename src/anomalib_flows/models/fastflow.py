@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from anomalib_flows.backbones import Encoder, Triple, Weights
 from anomalib_flows.flows import AffineCoupling, Chain, GlobalAffine, Permutation, Subnet
 from anomalib_flows.models.base import Detector, Features
-from anomalib_flows.types import ImageSize
+from anomalib_flows.types import ImageSize, InputError
 
 
 class FastFlow(Detector):
@@ -45,7 +45,7 @@ class FastFlow(Detector):
         std: Standard deviation of each channel, likewise.
 
     Raises:
-        InputError: If the backbone, its weights or layers do not exist or do not fit.
+        InputError: If the backbone, its weights or layers do not exist or do not fit, or a number is out of range.
 
     References:
         FastFlow: Unsupervised Anomaly Detection and Localization via 2D Normalizing Flows (Yu et al., 2021),
@@ -77,6 +77,18 @@ class FastFlow(Detector):
         std: Triple | None = None,
     ) -> None:
         super().__init__()
+        require(steps >= 1, "--model.steps", steps, "at least 1")
+        require(
+            bool(kernel_sizes) and all(k > 0 and k % 2 for k in kernel_sizes),
+            "--model.kernel_sizes",
+            kernel_sizes,
+            "odd",
+        )
+        require(hidden_ratio > 0, "--model.hidden_ratio", hidden_ratio, "above 0")
+        require(clamp > 0, "--model.clamp", clamp, "above 0")
+        require(learning_rate > 0, "--model.learning_rate", learning_rate, "above 0")
+        require(weight_decay >= 0, "--model.weight_decay", weight_decay, "at least 0")
+        require(std is None or min(std) > 0, "--model.std", std, "above 0")
         self.encoder = Encoder(image_size, backbone, weights, layers, timm_args, mean, std)
         self.mean, self.std = self.encoder.mean, self.encoder.std
         self.norms = nn.ModuleList(make_norm(shape, layer_norm) for shape in self.encoder.shapes)
@@ -116,6 +128,12 @@ class FastFlow(Detector):
 def energy(z: Tensor) -> Tensor:
     """Half the squared norm of each image's z, (B, C, h, w) -> (B,)."""
     return 0.5 * squares(z).flatten(1).sum(1)
+
+
+def require(condition: bool, option: str, value: Any, limit: str) -> None:
+    """Raise an InputError that names an option unless its value is of use."""
+    if not condition:
+        raise InputError(f"{option} cannot be {value}: it must be {limit}.")
 
 
 def squares(z: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.postprocess import Postprocess
-from anomalib_flows.preprocess import Preprocess, ResizeMode
-from anomalib_flows.types import Prediction
+from anomalib_flows.preprocess import Preprocess, ResizeMode, content_size
+from anomalib_flows.types import ImageSize, Prediction
 
 
 class Pipeline(nn.Module):
@@ -33,10 +33,29 @@ class Pipeline(nn.Module):
 
     def forward(self, images: Tensor) -> Prediction:
         """Judge RGB images of one size, values 0 to 255, of shape (B, 3, h, w)."""
-        prediction: Prediction = self.postprocess(self.maps(self.preprocess.resize(images)))
+        content = content_size(images.shape[-2], images.shape[-1], self.preprocess.size, self.preprocess.mode)
+        maps = hide_padding(self.maps(self.preprocess.resize(images)), [content] * len(images))
+        prediction: Prediction = self.postprocess(maps)
         return prediction
 
     def maps(self, resized: Tensor) -> Tensor:
         """Raw anomaly maps of images that have the right size already: (B, 3, H, W) -> (B, 1, H, W)."""
         features = self.detector.encode(self.preprocess.normalise(resized))
         return self.detector.anomaly_map(features).float()
+
+
+def hide_padding(maps: Tensor, contents: list[ImageSize]) -> Tensor:
+    """Give the padding of each map the lowest value of its content, so that nothing is decided there.
+
+    Args:
+        maps: Raw maps of shape (B, 1, H, W).
+        contents: For each image the height and width of its own pixels.
+    """
+    if all(content == maps.shape[-2:] for content in contents):
+        return maps
+    hidden = maps.clone()
+    for map_, (height, width) in zip(hidden, contents, strict=True):
+        lowest = map_[:, :height, :width].amin()
+        map_[:, height:] = lowest
+        map_[:, :, width:] = lowest
+    return hidden

@@ -40,6 +40,11 @@ class Postprocess(nn.Module):
         self.register_buffer("calibration_scores", torch.empty(calibration_size))
 
     @property
+    def calibration_size(self) -> int:
+        """Number n of calibration scores."""
+        return len(self.calibration_scores)
+
+    @property
     def calibrated(self) -> bool:
         """Whether thresholds have been set."""
         return not bool(self.image_threshold.isnan())

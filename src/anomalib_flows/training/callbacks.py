@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -91,9 +92,11 @@ def stop_on_interrupt(trainer: Trainer) -> Iterator[Event]:
     if current_thread() is not main_thread():  # which alone may handle signals
         yield interrupted
         return
-    before = signal.getsignal(signal.SIGINT)
+    before, owner = signal.getsignal(signal.SIGINT), os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a process that reads images, which ends with the loader
+            return
         tqdm.write("Stopping after this step; press Ctrl-C again to stop at once.", file=sys.stderr)
         trainer.should_stop = True
         interrupted.set()

@@ -43,15 +43,17 @@ def fit(
         resume: Whether to go on from the run's checkpoint.
 
     Raises:
-        InputError: If the loss is no number, or the run's checkpoint is of another model.
+        InputError: If the loss is no number.
     """
     module = TrainingModule(pipeline, loader(samples, data, shuffle_seed=seed), seed)
     trainer = make_trainer(options, run, resumed=resume)
     with stop_on_interrupt(trainer) as interrupted, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
-        if resume:
-            _require_resumable(module, run.resume_file)
-        trainer.fit(module, ckpt_path=run.resume_file if resume else None, weights_only=True)
+        try:
+            trainer.fit(module, ckpt_path=run.resume_file if resume else None, weights_only=True)
+        except SystemExit as error:  # which Lightning makes of a second Ctrl-C
+            interrupted.set()
+            raise KeyboardInterrupt from error
     return not interrupted.is_set()
 
 
@@ -83,13 +85,13 @@ def make_logger(options: TrainerOptions, run: Run, *, resumed: bool) -> Logger:
     return kind(run.path, name="logs", version=version)
 
 
-def _require_resumable(module: TrainingModule, file: Path) -> None:
+def require_checkpoint(pipeline: Pipeline, file: Path) -> None:
     """Refuse a checkpoint that is missing, damaged, not plain data, or of another model."""
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)["state_dict"]
     except Exception as error:
         reason = "missing" if isinstance(error, FileNotFoundError) else "damaged, or holds more than plain data"
         raise InputError(f"{file} is {reason}: this run cannot be resumed, train it anew.") from error
-    expected = module.state_dict()
-    if {name: t.shape for name, t in found.items()} != {name: t.shape for name, t in expected.items()}:
-        raise InputError(f"{file} is of a model with other options: leave out --model options when you resume a run.")
+    expected = {f"pipeline.{name}": tensor.shape for name, tensor in pipeline.state_dict().items()}
+    if {name: tensor.shape for name, tensor in found.items()} != expected:
+        raise InputError(f"{file} is of another model than its run: this run cannot be resumed, train it anew.")

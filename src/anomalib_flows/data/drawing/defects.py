@@ -80,21 +80,16 @@ def stain(rng: np.random.Generator, canvas: Array) -> Array:
     return paint(canvas, rng.uniform(0.1, 0.25) * step(depth) + 0.6 * np.exp(-((depth / 2) ** 2)), 0 * canvas)
 
 
-def smear(rng: np.random.Generator, canvas: Array) -> Array:
-    """A region where the structure is wiped out along one direction."""
-    wiped = ndimage.gaussian_filter(canvas, (1.5, 9, 0) if rng.random() < 0.5 else (9, 1.5, 0))
-    return paint(canvas, blob(rng, 13, 24), wiped)
-
-
 def turned(rng: np.random.Generator, canvas: Array) -> Array:
     """A region where the structure runs across."""
     return paint(canvas, blob(rng, 11, 20), np.flip(canvas.transpose(1, 0, 2), 0))
 
 
-def coarse(rng: np.random.Generator, canvas: Array) -> Array:
-    """A region with a structure twice as large."""
-    large = canvas[CANVAS // 4 : 3 * CANVAS // 4, CANVAS // 4 : 3 * CANVAS // 4]
-    return paint(canvas, blob(rng, 14, 26), ndimage.zoom(large, (2, 2, 1), order=1))
+def grooves(rng: np.random.Generator, canvas: Array) -> Array:
+    """A region with the marks of a grinding wheel."""
+    angle, pitch = rng.uniform(0, np.pi), rng.uniform(4.5, 6.5)
+    waves = np.sin(2 * np.pi * (np.cos(angle) * ROWS + np.sin(angle) * COLUMNS) / pitch)
+    return paint(canvas, 0.22 * waves * blob(rng, 14, 26), 2 * canvas)
 
 
 def dent(rng: np.random.Generator, canvas: Array) -> Array:
@@ -190,7 +185,7 @@ DEFECTS: dict[str, dict[str, Defect]] = {
         "stain": stain,
         "turned": turned,
     },
-    "granite": {"coarse": coarse, "crack": crack, "scratch": scratch, "smear": smear, "stain": stain},
+    "granite": {"crack": crack, "grooves": grooves, "scratch": scratch, "stain": stain},
     "plate": {
         "crack": crack,
         "dent": dent,
