@@ -61,7 +61,8 @@ def run_experiment(
             evaluate_run(run, pipeline, tested, data, device)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"Stopped after training. Go on with\n  anomalib-flows calibrate {run.path}\n  anomalib-flows test {run.path}"
+            f"Stopped after training. Go on with\n  anomalib-flows calibrate {run.path}\n"
+            f"  anomalib-flows test {run.path}"
         ) from None
     return run
 

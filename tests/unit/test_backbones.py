@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
@@ -113,10 +114,14 @@ def test_by_default_transformers_give_the_block_at_two_thirds(name, layer) -> No
         assert Encoder((160, 160), name).network.indices == [layer]
 
 
-@pytest.mark.parametrize("size", [(238, 238), (100, 96), (96, 100)], ids=str)
-def test_image_sizes_that_patches_do_not_fill_are_refused(size) -> None:
-    with pytest.raises(InputError, match=rf"--data.image_size {size[0]},{size[1]} does not suit .*{DEIT}"):
-        Encoder(size, DEIT, "random")
+@pytest.mark.parametrize(("size", "whole"), [((238, 238), (240, 240)), ((100, 96), (112, 96))], ids=str)
+def test_images_that_patches_do_not_fill_are_stretched_by_what_they_lack(size, whole) -> None:
+    torch.manual_seed(0)
+    encoder = Encoder(size, DEIT, "random")
+    assert encoder.shapes[0][1:] == (whole[0] // 16, whole[1] // 16)
+    images = torch.randn(1, 3, *size)
+    stretched = F.interpolate(images, whole, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(encoder(images), encoder(stretched))
 
 
 @every_kind

@@ -10,11 +10,11 @@ COLUMNS = (
     ("image AUROC", "image", "auroc"),
     ("image AP", "image", "average_precision"),
     ("image F1", "image", "f1"),
-    ("max F1", "image", "f1_max"),
+    ("image maxF1", "image", "f1_max"),
     ("pixel AUROC", "pixel", "auroc"),
     ("pixel AUPRO", "pixel", "aupro"),
     ("pixel F1", "pixel", "f1"),
-    ("max F1", "pixel", "f1_max"),
+    ("pixel maxF1", "pixel", "f1_max"),
 )
 
 
@@ -28,7 +28,7 @@ def print_summary(run: Run) -> None:
 def table(metrics: dict[str, Any]) -> str:
     """Lay out figures: a column for each, a row for all images and for each kind of defect.
 
-    Image F1 and pixel F1 are those at the calibrated thresholds; max F1 is the best that any threshold gives.
+    Image F1 and pixel F1 are those at the calibrated thresholds; maxF1 the best that any threshold gives.
     """
     rows = [("", *(title for title, _, _ in COLUMNS)), ("all", *cells(metrics))]
     rows += [(defect, *cells(figures)) for defect, figures in metrics["defects"].items()]

@@ -54,7 +54,7 @@ class Postprocess(nn.Module):
         scores = self.scores(maps)
         return Prediction(
             scores=scores,
-            labels=(scores > self.image_threshold).long(),
+            labels=((scores > self.image_threshold) | scores.isnan()).long(),
             p_values=self.p_values(scores),
             maps=maps,
             masks=maps > self.pixel_threshold,
