@@ -18,7 +18,7 @@ from anomalib_flows.run import Run
 def main(run: str, output: str) -> None:
     kinds = sorted(folder for folder in Run.open(Path(run)).images.iterdir() if folder.is_dir())
     figures = [Image.open(sorted(kind.iterdir())[0]) for kind in kinds]
-    save_image(contact_sheet(figures, columns=2), Path(output))
+    save_image(contact_sheet(figures, columns=2, width=1280), Path(output))
 
 
 if __name__ == "__main__":

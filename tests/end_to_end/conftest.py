@@ -1,36 +1,13 @@
-"""A tiny product: stripes, some of them interrupted by a blob."""
+"""Runs on a tiny product."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from tiny import SMALL, draw
 
 from anomalib_flows.cli import main
-
-SMALL = [
-    "--model=fastflow",
-    "--model.backbone=test_efficientnet",
-    "--model.weights=random",
-    "--model.steps=2",
-    "--data.image_size=64",
-    "--data.batch_size=3",
-    "--trainer.accelerator=cpu",
-]
-
-
-def draw(seed: int, *, blob: bool = False) -> tuple[Image.Image, Image.Image]:
-    rng = np.random.default_rng(seed)
-    stripes = 128 + 60 * np.sin(np.arange(72) / 3 + rng.uniform(0, 6))
-    pixels = np.tile(stripes, (64, 1))[..., None] + rng.normal(0, 8, (64, 72, 3))
-    mask = np.zeros((64, 72), bool)
-    if blob:
-        y, x = rng.integers(8, 40, 2)
-        mask[y : y + 14, x : x + 14] = True
-        pixels[mask] = rng.normal(200, 40, (int(mask.sum()), 3))
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), Image.fromarray(mask.astype(np.uint8) * 255)
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tiny import SMALL
 
 from anomalib_flows import FastFlow
 from anomalib_flows.cli import main
-from conftest import SMALL
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 

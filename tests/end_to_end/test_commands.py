@@ -19,10 +19,10 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file
+from tiny import SMALL, draw
 
 from anomalib_flows import FastFlow, load, read_image
 from anomalib_flows.cli import COMMANDS, main
-from conftest import SMALL, draw
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 
