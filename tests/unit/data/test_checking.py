@@ -42,13 +42,19 @@ def test_skips_and_lists_faults(mixed):
     assert "small_mask.png" in str(warning.message)
 
 
-def test_lists_ten_faults_and_counts_the_rest(tmp_path):
+def test_lists_ten_faults_and_counts_the_rest(save, tmp_path):
     gone = [Sample(tmp_path / f"{i:02}.png", "train") for i in range(14)]
+    there = Sample(save("there.png"), "train")
     with pytest.warns(UserWarning, match=r"left out \(14\)") as caught:
-        assert check(gone, "skip") == []
+        assert check([*gone, there], "skip") == [there]
     text = str(caught[0].message)
     assert [f"{i:02}.png" in text for i in range(14)] == [True] * 10 + [False] * 4
     assert text.endswith("and 4 more")
+
+
+def test_nothing_readable_is_an_error_even_if_faults_are_skipped(tmp_path):
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(InputError, match=r"None of 2 images.*0\.png"):
+        check([Sample(tmp_path / f"{i}.png", "train") for i in range(2)], "skip")
 
 
 def test_unreadable_mask_is_a_fault(save, tmp_path):
