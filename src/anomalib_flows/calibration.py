@@ -8,7 +8,7 @@ import warnings
 from torch import Tensor
 
 from anomalib_flows.models.postprocess import Postprocess
-from anomalib_flows.types import InputError
+from anomalib_flows.types import require
 
 
 def conformal_threshold(scores: Tensor, false_alarm_rate: float) -> Tensor:
@@ -66,8 +66,7 @@ def set_thresholds(postprocess: Postprocess, false_alarm_rate: float) -> None:
 
 def require_rate(false_alarm_rate: float) -> None:
     """Raise an InputError unless a rate of false alarms lies between 0 and 1."""
-    if not 0 < false_alarm_rate < 1:
-        raise InputError(f"--false_alarm_rate {false_alarm_rate} must lie between 0 and 1, for example 0.01.")
+    require(0 < false_alarm_rate < 1, "--false-alarm-rate", false_alarm_rate, "between 0 and 1, such as 0.01")
 
 
 def _rank(count: int, rate: float) -> int:

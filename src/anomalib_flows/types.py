@@ -24,6 +24,16 @@ class InputError(ValueError):
     """
 
 
+def require(condition: bool, option: str, value: object, limit: str) -> None:
+    """Go on only if the value of an option is of use.
+
+    Raises:
+        InputError: If it is not, with the option and what it must be.
+    """
+    if not condition:
+        raise InputError(f"{option} cannot be {value}: it must be {limit}.")
+
+
 def first_line(error: Exception) -> str:
     """First line of what a library says is wrong; what follows is for those who develop with it."""
     return next(iter(str(error).splitlines()), type(error).__name__)

@@ -85,7 +85,7 @@ def test_the_sentence_names_what_was_typed_and_what_to_type(fails, arguments: li
         ("--model.steps=0", ["--model.steps", "0"]),
         ("--model.kernel_sizes=[2]", ["--model.kernel_sizes", "odd"]),
         ("--model.learning_rate=-1", ["--model.learning_rate", "-1"]),
-        ("--false_alarm_rate=1.5", ["--false_alarm_rate", "1.5"]),
+        ("--false_alarm_rate=1.5", ["--false-alarm-rate", "1.5"]),
         ("--trainer.accelerator=cuda", ["cuda"]),
         ("--trainer.precision=16-mixed", ["16-mixed", "bf16-mixed"]),
         ("--trainer.max_epochs=0", ["--trainer.max_epochs"]),

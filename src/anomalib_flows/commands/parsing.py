@@ -68,6 +68,9 @@ def make_parser(name: str, function: Callable[..., Any]) -> ArgumentParser:
         first = next(iter(inspect.signature(function).parameters))
         parser.add_argument(first, type=typing.get_type_hints(function)[first], help=POSITIONAL[first])
         parser.add_function_arguments(function, skip={first})
+    for action in parser._actions:  # noqa: SLF001
+        if action.dest in RUN_DEFAULTS.get(name, ()):
+            action.required = False  # the run provides it
     return parser
 
 

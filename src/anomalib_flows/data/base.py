@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from anomalib_flows.registry import name_of
-from anomalib_flows.types import ImageSize, InputError, Sample
+from anomalib_flows.types import ImageSize, InputError, Sample, require
 
 
 @dataclass(kw_only=True)
@@ -36,10 +36,8 @@ class Dataset(ABC):
     def __post_init__(self) -> None:
         """Refuse bad options when they are given, not after minutes of reading."""
         parse_size(self.image_size)
-        if self.batch_size < 1:
-            raise InputError(f"--data.batch_size is {self.batch_size}: give at least 1.")
-        if self.workers is not None and self.workers < 0:
-            raise InputError(f"--data.workers is {self.workers}: give 0 or more.")
+        require(self.batch_size >= 1, "--data.batch_size", self.batch_size, "at least 1")
+        require(self.workers is None or self.workers >= 0, "--data.workers", self.workers, "at least 0")
         require_fraction("calibration_fraction", self.calibration_fraction)
 
     @property
@@ -108,5 +106,4 @@ def require_fraction(option: str, value: float) -> None:
     Raises:
         InputError: If the value does not lie between 0 and 1.
     """
-    if not 0 < value < 1:
-        raise InputError(f"--data.{option} is {value}: give a share between 0 and 1, such as 0.2.")
+    require(0 < value < 1, f"--data.{option}", value, "a share between 0 and 1, such as 0.2")

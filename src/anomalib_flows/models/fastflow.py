@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from anomalib_flows.backbones import Encoder, Triple, Weights
 from anomalib_flows.flows import AffineCoupling, Chain, GlobalAffine, Permutation, Subnet
 from anomalib_flows.models.base import Detector, Features
-from anomalib_flows.types import ImageSize, InputError
+from anomalib_flows.types import ImageSize, require
 
 
 class FastFlow(Detector):
@@ -128,12 +128,6 @@ class FastFlow(Detector):
 def energy(z: Tensor) -> Tensor:
     """Half the squared norm of each image's z, (B, C, h, w) -> (B,)."""
     return 0.5 * squares(z).flatten(1).sum(1)
-
-
-def require(condition: bool, option: str, value: Any, limit: str) -> None:
-    """Raise an InputError that names an option unless its value is of use."""
-    if not condition:
-        raise InputError(f"{option} cannot be {value}: it must be {limit}.")
 
 
 def squares(z: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
-from anomalib_flows.types import InputError
+from anomalib_flows.types import InputError, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,8 @@ class TrainerOptions:
 
     def __post_init__(self) -> None:
         """Refuse numbers of no use when they are given."""
-        if self.max_epochs < 1:
-            raise InputError(f"--trainer.max_epochs {self.max_epochs} is too few: give at least 1.")
-        if self.gradient_clip is not None and self.gradient_clip <= 0:
-            raise InputError(f"--trainer.gradient_clip {self.gradient_clip} must be above 0.")
+        require(self.max_epochs >= 1, "--trainer.max_epochs", self.max_epochs, "at least 1")
+        clip = self.gradient_clip
+        require(clip is None or clip > 0, "--trainer.gradient_clip", clip, "above 0")
         if self.logger == "tensorboard" and not find_spec("tensorboard"):
             raise InputError("--trainer.logger tensorboard needs it: pip install 'anomalib-flows[tensorboard]'.")

@@ -102,7 +102,7 @@ def test_several_folders_each_with_masks(photos, save):
         ),
         ({"abnormal": "test"}, r"--data.abnormal .*test has a folder of good images"),
         ({"abnormal": "bad", "seed": -1}, "seed is -1"),
-        ({"test_fraction": 1.0}, r"--data.test_fraction is 1.0: give a share"),
+        ({"test_fraction": 1.0}, r"--data.test_fraction cannot be 1.0: it must be a share"),
     ],
 )
 def test_wrong_folders_are_named(photos, save, options, fault):
