@@ -86,7 +86,7 @@ def test_just_enough_images_do_not_warn(count, rate) -> None:
 def test_rates_that_are_none_are_refused(rate) -> None:
     post = Postprocess()
     post.calibration_scores = torch.arange(50.0)
-    with pytest.raises(InputError, match="--false_alarm_rate"):
+    with pytest.raises(InputError, match="--false-alarm-rate"):
         set_thresholds(post, rate)
     assert not post.calibrated
 

@@ -17,7 +17,7 @@ Picture = Image.Image | NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 CONTOUR: Colour = (255, 255, 255)
-CLEAR, FULL, STRONGEST = 0.3, 0.7, 0.75
+CLEAR, FULL, STRONGEST = 0.1, 0.6, 0.75
 """The heatmap is invisible up to the value CLEAR and covers the share STRONGEST of the image from FULL on."""
 
 

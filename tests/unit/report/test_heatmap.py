@@ -40,9 +40,9 @@ def test_overlay_keeps_normal_regions_and_grows_with_the_value() -> None:
     steps = np.linspace(0, 1, 11)
     images = [np.asarray(overlay(noise, np.full((8, 8), v))).astype(int) for v in steps]
     change = [np.abs(image - noise).mean() for image in images]
-    assert change[:3] == [0, 0, 0]
-    assert change[3] < 1
-    assert (np.diff(change[3:8]) > 0).all()
+    assert change[0] == 0
+    assert change[1] < 0.5
+    assert (np.diff(change[1:7]) > 0).all()
     # The product stays recognisable under the strongest colour.
     assert np.corrcoef(images[-1].ravel(), noise.ravel())[0, 1] > 0.5
 
