@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import socket
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import timm
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from huggingface_hub import constants
 from torch import Tensor, nn
 
 from anomalib_flows.registry import unknown
@@ -169,17 +174,45 @@ def _is_transformer(network: nn.Module) -> bool:
 def _load(name: str, size: ImageSize, args: dict[str, Any]) -> Any:
     """Create a model; transformers are told the image size, other models do not take it."""
     try:
-        with contextlib.suppress(TypeError):
-            return timm.create_model(name, **{"img_size": size} | args)
-        return timm.create_model(name, **args)
+        with _impatient_hub() if _asks_hub(name, args) else contextlib.nullcontext():
+            with contextlib.suppress(TypeError):
+                return timm.create_model(name, **{"img_size": size} | args)
+            return timm.create_model(name, **args)
     except Exception as error:  # of timm's filters for weights, of the hub's client, of a constructor: any kind
         raise InputError(_failure(name, args, error)) from error
+
+
+def _asks_hub(name: str, args: dict[str, Any]) -> bool:
+    """Whether timm takes a model's weights from its hub."""
+    if not args.get("pretrained") or "pretrained_cfg_overlay" in args:
+        return False
+    config = timm.get_pretrained_cfg(name)
+    return config is None or not config.file
+
+
+@contextlib.contextmanager
+def _impatient_hub() -> Iterator[None]:
+    """Keep the hub's client to its cache where there is no network; it would retry for a minute."""
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    offline = constants.HF_HUB_OFFLINE
+    try:
+        if not getproxies():
+            socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
 
 
 def _failure(name: str, args: dict[str, Any], error: Exception) -> str:
     """Say which option makes a model fail."""
     if overlay := args.get("pretrained_cfg_overlay"):
-        return f"--model.weights {overlay['file']} does not fit timm's {name} with its arguments: {first_line(error)}"
+        given = f"--model.weights {overlay['file']} does not fit timm's {name}"
+        if "loading state_dict" in str(error):
+            return f"{given}: its tensors are those of another network; name that one with --model.backbone."
+        return f"{given} with its arguments: {first_line(error)}"
     if args.get("pretrained") and not isinstance(error, RuntimeError | TypeError):
         return _unreachable(name, error)
     return f"--model.backbone {name} cannot be made with this image size, weights and timm_args: {first_line(error)}"

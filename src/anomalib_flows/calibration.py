@@ -52,16 +52,22 @@ def set_thresholds(postprocess: Postprocess, false_alarm_rate: float) -> None:
     """
     require_rate(false_alarm_rate)
     scores = postprocess.calibration_scores
-    if _rank(len(scores), false_alarm_rate) == 0:
-        needed = math.ceil(1 / false_alarm_rate - 1 - 1e-9)
-        warnings.warn(
-            f"{len(scores)} calibration images are too few for a false-alarm rate of {false_alarm_rate:g}, which takes "
-            f"{needed}: the threshold is the largest normal score, whose rate is about {1 / (len(scores) + 1):.2g}.",
-            UserWarning,
-            stacklevel=2,
-        )
+    warn_if_too_few(len(scores), false_alarm_rate)
     postprocess.image_threshold = conformal_threshold(scores, false_alarm_rate)
     postprocess.pixel_threshold = postprocess.image_threshold.clone()
+
+
+def warn_if_too_few(count: int, false_alarm_rate: float) -> None:
+    """Warn that a number of calibration images cannot give a rate of false alarms."""
+    if _rank(count, false_alarm_rate) == 0:
+        needed = math.ceil(1 / false_alarm_rate - 1 - 1e-9)
+        warnings.warn(
+            f"The calibration images, {count} in number, are too few for a false-alarm rate of {false_alarm_rate:g}, "
+            f"which takes {needed}: the threshold is the largest normal score, whose rate is about "
+            f"{1 / (count + 1):.2g}.",
+            UserWarning,
+            stacklevel=3,
+        )
 
 
 def require_rate(false_alarm_rate: float) -> None:

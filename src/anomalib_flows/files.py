@@ -31,7 +31,10 @@ def atomic(path: Path) -> Iterator[Path]:
     # Not tempfile: it makes files that other users may not read.
     temporary = path.with_name(f".tmp-{uuid4().hex}{path.suffix}")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)  # some libraries write files that nobody else may read
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -65,6 +65,7 @@ def output(tmp_path: Path) -> Path:
         (["predict", "nowhere", "--input", "x", "--output", "y"], ["nowhere"]),
         (["list", "backbone"], ["backbone", "backbones"]),
         (["train", "--model", "", "--data", "mvtec"], ["model ''"]),
+        (["train", "--model", "fastflow", "--data.root", "x"], ["--data must be given"]),
     ],
 )
 def test_the_sentence_names_what_was_typed_and_what_to_type(fails, arguments: list[str], words: list[str]) -> None:

@@ -260,11 +260,16 @@ def test_the_run_may_stand_after_options(trained: Path, tree: Path, tmp_path: Pa
 
 
 def test_predict_leaves_its_own_pictures_out(trained: Path, tree: Path, tmp_path: Path) -> None:
+    """An interrupted prediction leaves pictures but no table; where there is a table, nothing is mixed with it."""
     photos = shutil.copytree(tree / "stripes/test/good", tmp_path / "photos")
+    command = ["predict", str(trained), "--input", str(photos), "--output", str(photos / "judged")]
     for _ in range(2):
-        source = ["--input", str(photos), "--output", str(photos / "judged")]
-        assert main(["predict", str(trained), *source]) == 0
-        assert len(rows(photos / "judged/predictions.csv")) == 3
+        assert main(command) == 0
+        (photos / "judged/predictions.csv").rename(tmp_path / "table.csv")
+        assert len(rows(tmp_path / "table.csv")) == 3
+    shutil.copy(tmp_path / "table.csv", photos / "judged/predictions.csv")
+    assert main(command) == 2
+    assert rows(photos / "judged/predictions.csv") == rows(tmp_path / "table.csv")
 
 
 def test_test_leaves_out_what_was_trained_on(tree: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from anomalib_flows import FastFlow
 from anomalib_flows.backbones import weights_follow
 from anomalib_flows.cli import main
 from anomalib_flows.commands.configs import config_names, find_config
+from anomalib_flows.commands.parsing import load_yaml
 
 HEAVY = {"fastflow/cait_m48", "fastflow/deit_base_distilled"}
 
@@ -55,3 +56,19 @@ def test_a_configurations_model_is_that_of_the_paper(name: str) -> None:
         "fastflow/cait_m48": [(768, 28, 28)],
     }
     assert model.encoder.shapes == expected[name]
+
+
+def test_another_dataset_takes_over_only_what_all_datasets_have(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "-c", "fastflow/mobilenetv2", "--data", "folder", "--data.normal", "photos", "--print_config"])
+    arguments = yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]
+    assert arguments["image_size"] == 256
+    assert arguments["root"] is None
+    assert "category" not in arguments
+
+
+def test_another_model_takes_over_only_the_encoder() -> None:
+    text = find_config("fastflow/mobilenetv2").read_text()
+    taken = load_yaml(text, {"model": "ours.OtherFlow"})["model"]
+    assert taken["class_path"] == "ours.OtherFlow"
+    assert set(taken["init_args"]) == {"backbone", "timm_args", "mean", "std"}

@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
@@ -284,9 +285,20 @@ def test_without_the_hub_three_ways_out_are_named(monkeypatch, name, error) -> N
 
 
 def test_without_a_network_three_ways_out_are_named(monkeypatch, no_network, tmp_path) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    """The hub's client would try for a minute, so it is told not to."""
+    offline = []
+    create_model = timm.create_model
+
+    def create_and_look(*args: Any, **kwargs: Any) -> nn.Module:
+        offline.append(constants.is_offline_mode())
+        return create_model(*args, **kwargs)
+
+    monkeypatch.setattr(timm, "create_model", create_and_look)
+    monkeypatch.setattr("anomalib_flows.backbones.getproxies", dict)
     with pytest.raises(InputError) as raised:
         Encoder((64, 64), "test_resnet", timm_args={"cache_dir": str(tmp_path)})
+    assert offline[-1]
+    assert not constants.is_offline_mode()
     check_ways_out(str(raised.value), "test_resnet")
 
 

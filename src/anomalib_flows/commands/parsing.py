@@ -12,6 +12,7 @@ import inspect
 import logging
 import typing
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ import yaml
 from jsonargparse import ArgumentParser, set_loader
 
 from anomalib_flows import registry
+from anomalib_flows.backbones import Encoder
 from anomalib_flows.commands.configs import find_config
 from anomalib_flows.commands.messages import explain
+from anomalib_flows.data.base import Dataset
 from anomalib_flows.run import Run
 from anomalib_flows.types import InputError, first_line
 
@@ -46,10 +49,12 @@ def run_command(name: str, arguments: list[str]) -> None:
     logging.getLogger("timm").setLevel(logging.ERROR)
     module, _, function_name = FUNCTIONS[name].partition(":")
     function = getattr(importlib.import_module(f"anomalib_flows.commands.{module}"), function_name)
+    words = normalise(arguments)
+    set_loader("registry_yaml", partial(load_yaml, chosen=chosen_classes(words)))
     parser = make_parser(name, function)
     set_run_defaults(name, parser, arguments)
     try:
-        options = parser.parse_args(normalise(arguments))
+        options = parser.parse_args(words)
     except argparse.ArgumentError as error:
         known = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001
         raise InputError(explain(str(error), known)) from error
@@ -59,7 +64,6 @@ def run_command(name: str, arguments: list[str]) -> None:
 
 def make_parser(name: str, function: Callable[..., Any]) -> ArgumentParser:
     """Make the parser of a command from its function's signature; the first argument but train's is positional."""
-    set_loader("registry_yaml", load_yaml)
     parser = ArgumentParser(prog=f"anomalib-flows {name}", exit_on_error=False, parser_mode="registry_yaml")
     if name == "train":
         parser.add_argument("-c", "--config", action="config", help="YAML file, or name of one that comes with us")
@@ -74,16 +78,37 @@ def make_parser(name: str, function: Callable[..., Any]) -> ArgumentParser:
     return parser
 
 
-def load_yaml(text: str) -> Any:
-    """Read YAML, with registered names of models and datasets turned into their classes' paths."""
+def load_yaml(text: str, chosen: dict[str, str] | None = None) -> Any:
+    """Read YAML, with registered names of models and datasets turned into their classes' paths.
+
+    Args:
+        text: What to read.
+        chosen: Paths of the classes that the command line names. Where they are not those of the
+            configuration, its arguments mean nothing to them, save those that all classes of their kind have.
+    """
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"This is no YAML: {first_line(error)}, in {text[:40]!r}.") from error
     if isinstance(content, dict):
         for key in KINDS.keys() & content.keys():
-            content[key] = resolve(key, content[key])
+            content[key] = adapt(key, resolve(key, content[key]), (chosen or {}).get(key))
     return content
+
+
+def chosen_classes(words: list[str]) -> dict[str, str]:
+    """Paths of the classes that a normalised command line names, by key."""
+    named = (word.removeprefix("--").partition("=") for word in words)
+    return {key: path for key, _, path in named if key in KINDS and path}
+
+
+def adapt(key: str, value: Any, chosen: str | None) -> Any:
+    """Leave out arguments that belong to another class than the one that was chosen."""
+    if chosen is None or not isinstance(value, dict) or value.get("class_path") in (None, chosen):
+        return value
+    shared = inspect.signature(Dataset if key == "data" else Encoder).parameters
+    kept = {name: argument for name, argument in value.get("init_args", {}).items() if name in shared}
+    return {"class_path": chosen, "init_args": kept}
 
 
 def resolve(key: str, value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from anomalib_flows.calibration import warn_if_too_few
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.checking import check
 from anomalib_flows.data.reading import image_files
@@ -30,7 +31,7 @@ def predict(
     Args:
         run: Run directory that 'train' wrote.
         input: Image, folder of images (with sub-folders), or pattern such as 'photos/**/*.png'.
-        output: Where predictions.csv and the folders heatmap, overlay and mask go; sub-folders are kept.
+        output: New folder where predictions.csv and the folders heatmap, overlay and mask go; sub-folders are kept.
         data: The run's dataset; only its options for reading images are used.
         device: Where to compute.
 
@@ -40,7 +41,11 @@ def predict(
     Raises:
         InputError: If the run is none or not calibrated, or there are no images.
     """
-    pipeline = checkpoint.load(Run.open(run).model_file)
+    table = output / "predictions.csv"
+    if table.exists():
+        raise InputError(f"--output {output} holds predictions already: name another folder, or remove that one.")
+    opened = Run.open(run)
+    pipeline = checkpoint.load(opened.model_file)
     if not pipeline.postprocess.calibrated:
         raise InputError(f"The model of {run} has no thresholds yet: run 'anomalib-flows calibrate {run}'.")
     root, paths = find_images(input)
@@ -53,10 +58,10 @@ def predict(
         prediction = pipeline.postprocess(maps)
         write_pictures(output, names[len(rows) :], batch, prediction, pipeline.postprocess)
         rows += zip((s.path for s in batch.samples), *lists(prediction), strict=True)
-    table = output / "predictions.csv"
     write_csv(rows, table)
     anomalous = sum(label for *_, label in rows)
-    print(f"{anomalous} of {len(rows)} images are anomalous. Table and pictures: {output}")
+    warn_if_too_few(pipeline.postprocess.calibration_size, opened.config()["false_alarm_rate"])
+    print(f"Anomalous: {anomalous} of {len(rows)}. Table and pictures: {output}")
     return table
 
 

@@ -9,12 +9,12 @@ from anomalib_flows.run import Run
 COLUMNS = (
     ("image AUROC", "image", "auroc"),
     ("image AP", "image", "average_precision"),
-    ("image F1", "image", "f1"),
-    ("image maxF1", "image", "f1_max"),
+    ("image F1*", "image", "f1"),
+    ("best F1", "image", "f1_max"),
     ("pixel AUROC", "pixel", "auroc"),
     ("pixel AUPRO", "pixel", "aupro"),
-    ("pixel F1", "pixel", "f1"),
-    ("pixel maxF1", "pixel", "f1_max"),
+    ("pixel F1*", "pixel", "f1"),
+    ("best F1", "pixel", "f1_max"),
 )
 
 
@@ -28,12 +28,16 @@ def print_summary(run: Run) -> None:
 def table(metrics: dict[str, Any]) -> str:
     """Lay out figures: a column for each, a row for all images and for each kind of defect.
 
-    Image F1 and pixel F1 are those at the calibrated thresholds; maxF1 the best that any threshold gives.
+    Below it stands what it was measured on, and what is meant by its F1.
     """
     rows = [("", *(title for title, _, _ in COLUMNS)), ("all", *cells(metrics))]
     rows += [(defect, *cells(figures)) for defect, figures in metrics["defects"].items()]
     width = max(len(row[0]) for row in rows)
-    return "\n".join("  ".join([row[0].ljust(width), *(cell.rjust(11) for cell in row[1:])]) for row in rows)
+    lines = ["  ".join([row[0].ljust(width), *(cell.rjust(11) for cell in row[1:])]) for row in rows]
+    image = metrics["image"]
+    counts = f"normal: {image['normal_images']}, anomalous: {image['anomalous_images']}"
+    lines.append(f"Test images: {counts}. F1* is at the threshold {image['threshold']:.4g}, best F1 at the best one.")
+    return "\n".join(lines)
 
 
 def cells(figures: dict[str, Any]) -> list[str]:

@@ -90,7 +90,17 @@ def write_csv(rows: Iterable[tuple[str | Path, float, float, int]], file: Path) 
     ):
         writer = csv.writer(stream)
         writer.writerow(CSV_COLUMNS)
-        writer.writerows((path, float(score), float(p), WORDS[label]) for path, score, p, label in rows)
+        writer.writerows((path, short(score), short(p), WORDS[label]) for path, score, p, label in rows)
+
+
+def short(value: float) -> str:
+    """Write a number of single precision with as few digits as give it back.
+
+    Example:
+        >>> short(0.4000000059604645)
+        '0.4'
+    """
+    return str(np.float32(value))
 
 
 def save_image(image: Image.Image, file: Path) -> None:

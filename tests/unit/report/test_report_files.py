@@ -73,15 +73,15 @@ def test_csv_survives_strange_names(tmp_path: Path) -> None:
         " blank ",
         "bad\udcff.png",
     ]
-    scores = np.linspace(-1e-7, 12345.678901234, len(names))
+    scores = np.linspace(-1e-7, 12345.678901234, len(names), dtype=np.float32)
     file = tmp_path / "sub" / "predictions.csv"
     write_csv([(Path(n), s, 1 / 3, i % 2) for i, (n, s) in enumerate(zip(names, scores, strict=True))], file)
     with file.open(newline="", encoding="utf-8", errors="surrogateescape") as stream:
         rows = list(csv.DictReader(stream))
     assert list(rows[0]) == ["path", "score", "p_value", "label"]
     assert [row["path"] for row in rows] == names
-    assert [float(row["score"]) for row in rows] == scores.tolist()
-    assert {float(row["p_value"]) for row in rows} == {1 / 3}
+    assert [np.float32(row["score"]) for row in rows] == scores.tolist()
+    assert {row["p_value"] for row in rows} == {"0.33333334"}
     assert [row["label"] for row in rows[:2]] == ["normal", "anomalous"]
     assert files_in(tmp_path) == ["sub/predictions.csv"]
 
