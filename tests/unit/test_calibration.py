@@ -67,7 +67,9 @@ def test_false_alarms_keep_to_the_rate_on_exchangeable_draws(n, rate, discrete) 
 def test_too_few_images_warn_and_take_the_largest(count, rate, needed) -> None:
     post, scores = Postprocess(), torch.randperm(count).float()
     post.calibration_scores = scores.sort().values
-    with pytest.warns(UserWarning, match=rf"calibration images, {count} in number, .* {rate:g}, which takes {needed}:") as caught:
+    with pytest.warns(
+        UserWarning, match=rf"calibration images, {count} in number, .* {rate:g}, which takes {needed}:"
+    ) as caught:
         set_thresholds(post, rate)
     assert caught[0].filename == __file__
     assert float(post.image_threshold) == count - 1
