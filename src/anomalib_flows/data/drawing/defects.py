@@ -133,7 +133,7 @@ def clogged_hole(rng: np.random.Generator, canvas: Array) -> Array:
     """A hole full of chips."""
     (y, x), (dy, dx) = PITCH * (np.floor(rng.uniform(0, 3, 2)) + 1 / 2), hole_offsets()
     here = box(y, x, PITCH / 2, PITCH / 2)
-    chips = 0.38 + 0.17 * noise(rng, 1.2, 1.2)
+    chips = 0.27 + 0.12 * noise(rng, 1.2, 1.2)
     return paint(canvas, here * step(12 - np.hypot(dy, dx), 2), chips[..., None])
 
 
@@ -191,7 +191,6 @@ DEFECTS: dict[str, dict[str, Defect]] = {
         "dent": dent,
         "clogged_hole": clogged_hole,
         "scratch": scratch,
-        "stain": stain,
         "turned": turned,
     },
 }
