@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -19,6 +20,7 @@ from einops import rearrange
 from huggingface_hub import constants
 from torch import Tensor, nn
 
+from anomalib_flows import texture13  # noqa: F401 - registers our encoder with timm
 from anomalib_flows.registry import unknown
 from anomalib_flows.types import ImageSize, InputError, first_line
 
@@ -211,7 +213,8 @@ def _failure(name: str, args: dict[str, Any], error: Exception) -> str:
     if overlay := args.get("pretrained_cfg_overlay"):
         given = f"--model.weights {overlay['file']} does not fit timm's {name}"
         if "loading state_dict" in str(error):
-            return f"{given}: its tensors are those of another network; name that one with --model.backbone."
+            detail = shorten(str(error).partition("\n")[2], 100, placeholder=" ...").rstrip(".")
+            return f"{given} ({detail}): name the network that the file is of with --model.backbone."
         return f"{given} with its arguments: {first_line(error)}"
     if args.get("pretrained") and not isinstance(error, RuntimeError | TypeError):
         return _unreachable(name, error)
@@ -290,5 +293,5 @@ def _unreachable(name: str, error: Exception) -> str:
     return (
         f"The pretrained weights of {name} are not in the local cache and the hub cannot be reached "
         f"({type(error).__name__}). Connect to the network once; or copy the weights from elsewhere and pass "
-        f"--model.weights FILE (safetensors); or pass --model.weights random (a quick trial: it detects little)."
+        f"--model.weights FILE (safetensors); or take the encoder that comes with us, --model.backbone texture13."
     )

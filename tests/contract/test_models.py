@@ -8,11 +8,12 @@ import pytest
 from anomalib_flows import registry
 from anomalib_flows.testing import DETECTOR_CHECKS, Make
 
-RESNET, VIT = ({"backbone": name, "weights": "random"} for name in ("test_resnet", "test_vit"))
+OURS: dict[str, Any] = {"backbone": "texture13"}
+VIT: dict[str, Any] = {"backbone": "test_vit", "weights": "random"}
 SMALL: dict[str, list[dict[str, Any]]] = {
     "fastflow": [
-        RESNET | {"steps": 2},
-        RESNET | {"steps": 2, "layers": [4], "kernel_sizes": [3, 1], "layer_norm": "fixed"},
+        OURS | {"steps": 2},
+        OURS | {"steps": 2, "layers": [2], "kernel_sizes": [3, 1], "layer_norm": "fixed"},
         VIT | {"steps": 2, "layer_norm": "none"},
     ],
 }

@@ -51,6 +51,7 @@ def test_a_configurations_model_is_that_of_the_paper(name: str) -> None:
     expected = {  # channels of the paper's table 6, and its input sizes over the stride
         "fastflow/resnet18": [(64, 64, 64), (128, 32, 32), (256, 16, 16)],
         "fastflow/wide_resnet50_2": [(256, 64, 64), (512, 32, 32), (1024, 16, 16)],
+        "fastflow/texture13": [(32, 64, 64), (48, 32, 32), (96, 16, 16)],
         "fastflow/mobilenetv2": [(24, 64, 64), (32, 32, 32), (96, 16, 16)],
         "fastflow/deit_base_distilled": [(768, 24, 24)],
         "fastflow/cait_m48": [(768, 28, 28)],

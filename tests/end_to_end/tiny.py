@@ -7,8 +7,7 @@ from PIL import Image
 
 SMALL = [
     "--model=fastflow",
-    "--model.backbone=test_efficientnet",
-    "--model.weights=random",
+    "--model.backbone=texture13",
     "--model.steps=2",
     "--data.image_size=64",
     "--data.batch_size=3",

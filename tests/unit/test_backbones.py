@@ -24,6 +24,7 @@ SWIN = {"depths": (1, 1, 1, 1), "embed_dim": 24, "num_heads": (1, 2, 3, 4)}
 KINDS: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {
     "test_resnet": ((64, 96), {}),
     "test_efficientnet": ((64, 96), {}),
+    "texture13": ((64, 96), {}),
     "mobilenetv2_035": ((64, 96), {"pad_type": "same"}),
     "test_convnext": ((64, 96), {}),
     "swin_tiny_patch4_window7_224": ((64, 96), SWIN),
@@ -303,7 +304,7 @@ def test_without_a_network_three_ways_out_are_named(monkeypatch, no_network, tmp
 
 
 def check_ways_out(message: str, name: str) -> None:
-    for part in (name, "Connect to the network", "--model.weights FILE", "--model.weights random"):
+    for part in (name, "Connect to the network", "--model.weights FILE", "--model.backbone texture13"):
         assert part in message
 
 

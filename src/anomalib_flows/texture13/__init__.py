@@ -1,0 +1,58 @@
+"""Our own encoder: a small residual network, trained on drawn images only; its weights come with the package.
+
+``README.md`` in this folder is its model card. Importing this registers it with timm, so that it is made, asked for
+its feature maps and given its weights like any other of timm's models.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from timm.models import ByobNet, register_model
+from timm.models._builder import build_model_with_cfg
+from timm.models._registry import generate_default_cfgs
+from timm.models.byobnet import ByoBlockCfg, ByoModelCfg
+
+WEIGHTS = Path(__file__).parent / "texture13.safetensors"
+
+default_cfgs = generate_default_cfgs(
+    {
+        "texture13.drawn": {
+            "file": str(WEIGHTS),
+            "num_classes": 0,
+            "input_size": (3, 256, 256),
+            "fixed_input_size": False,
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.25, 0.25, 0.25),
+            "first_conv": "stem.conv",
+            "classifier": "head.fc",
+            "license": "apache-2.0",
+        }
+    }
+)
+
+ARCHITECTURE = ByoModelCfg(
+    blocks=(
+        ByoBlockCfg(type="basic", d=2, c=32, s=2, br=1.0),
+        ByoBlockCfg(type="basic", d=2, c=48, s=2, br=1.0),
+        ByoBlockCfg(type="basic", d=2, c=96, s=2, br=1.0),
+    ),
+    stem_chs=24,
+    stem_type="3x3",
+    stem_pool="",
+)
+
+
+@register_model
+def texture13(pretrained: bool = False, **arguments: Any) -> ByobNet:
+    """Make the encoder: 13 convolutions, maps of 32, 48 and 96 channels with strides 4, 8 and 16."""
+    network: ByobNet = build_model_with_cfg(
+        ByobNet,
+        "texture13",
+        pretrained,
+        model_cfg=ARCHITECTURE,
+        feature_cfg={"flatten_sequential": True, "out_indices": (0, 1, 2, 3)},
+        **{"num_classes": 0} | arguments,
+    )
+    return network

@@ -1,0 +1,61 @@
+"""The encoder that comes with the package."""
+
+import socket
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+
+from anomalib_flows import texture13
+from anomalib_flows.backbones import Encoder
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+
+
+def test_its_weights_are_small_half_precision_and_finite() -> None:
+    assert texture13.WEIGHTS.stat().st_size <= 5e6
+    for name, tensor in load_file(texture13.WEIGHTS).items():
+        assert tensor.dtype == torch.float16, name
+        assert tensor.isfinite().all(), name
+
+
+@pytest.mark.usefixtures("no_network")
+def test_its_weights_come_without_a_network() -> None:
+    encoder = Encoder((64, 96), "texture13")
+    assert encoder.shapes == [(32, 16, 24), (48, 8, 12), (96, 4, 6)]
+    state = encoder.network.state_dict()
+    for name, tensor in load_file(texture13.WEIGHTS).items():
+        assert torch.equal(state[name.replace("stages.", "stages_")], tensor.float()), name
+
+
+def test_timm_makes_it_like_its_own() -> None:
+    model = timm.create_model("texture13", pretrained=True).eval()
+    assert model(torch.zeros(2, 3, 70, 50)).shape == (2, 96)
+    assert timm.list_pretrained("texture13*") == ["texture13.drawn"]
+
+
+def test_it_has_thirteen_convolutions_on_the_way() -> None:
+    network = Encoder((64, 64), "texture13", weights="random").network
+    kernels = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d) and m.kernel_size == (3, 3)]
+    assert len(kernels) == 13
+
+
+def test_it_sees_structure_and_hardly_light() -> None:
+    """Darker light moves its features less than another structure of the same grey levels does."""
+    encoder = Encoder((128, 128), "texture13")
+    stripes = (torch.arange(128) // 4 % 2).float().expand(3, 128, 128)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (encoder.mean, encoder.std))
+
+    def features(image: torch.Tensor) -> torch.Tensor:
+        return encoder(((image - mean) / std)[None])[1].mean((2, 3))
+
+    bright, dark, turned = (features(0.3 + 0.4 * image) for image in (stripes, 0.85 * stripes, stripes.mT))
+    assert (bright - dark).norm() < (bright - turned).norm()

@@ -1,0 +1,74 @@
+"""Random numbers for pairs of images: what makes a texture, and what differs from one photograph of it to the next."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+class Brush:
+    """Draw numbers for P textures, each seen in two samples, on a canvas of S x S pixels.
+
+    The 2 P samples lie behind one another: sample i and sample P + i belong to texture i.
+
+    Args:
+        generator: Source of all randomness.
+        textures: The number P.
+        size: The side S.
+        fixed: For each texture whether its two samples are the same scene, as of a product that always
+            lies in the same place; of shape (P,).
+    """
+
+    def __init__(self, generator: torch.Generator, textures: int, size: int, fixed: Tensor) -> None:
+        self.generator, self.textures, self.size, self.fixed = generator, textures, size, fixed
+        line = torch.arange(float(size)) - size / 2
+        self.rows, self.columns = line[:, None].expand(size, size), line.expand(size, size)
+
+    def common(self, low: float, high: float, *shape: int) -> Tensor:
+        """Uniform numbers that both samples of a texture share, of shape (2P, *shape)."""
+        values = low + (high - low) * torch.rand(self.textures, *shape, generator=self.generator)
+        return torch.cat([values, values])
+
+    def scale(self, low: float, high: float, *shape: int) -> Tensor:
+        """Like :meth:`common`, uniform in the logarithm."""
+        return self.common(math.log(low), math.log(high), *shape).exp()
+
+    def chance(self, probability: float, *shape: int) -> Tensor:
+        """True with a probability, in common for both samples, of shape (2P, *shape)."""
+        return self.common(0, 1, *shape) < probability
+
+    def own(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1] of each sample, of shape (2P, *shape), equal where the scene is fixed."""
+        first, second = torch.rand(2, self.textures, *shape, generator=self.generator)
+        fixed = self.fixed.view(-1, *[1] * len(shape))
+        return torch.cat([first, torch.where(fixed, first, second)])
+
+    def normal(self, *shape: int) -> Tensor:
+        """Like :meth:`own` with the normal distribution."""
+        return torch.erfinv((2 * self.own(*shape) - 1).clamp(-0.9999, 0.9999)) * math.sqrt(2)
+
+    def rotated(self, angle: Tensor) -> tuple[Tensor, Tensor]:
+        """Coordinates along and across a direction, each of shape (2P, S, S); the angle has shape (2P, 1, 1)."""
+        return (
+            angle.cos() * self.columns + angle.sin() * self.rows,
+            angle.cos() * self.rows - angle.sin() * self.columns,
+        )
+
+
+def spectrum_noise(white: Tensor, gain: Tensor) -> Tensor:
+    """Filter white noise (N, S, S) by the gain of each frequency (N, S, S/2 + 1) to mean 0 and deviation 1."""
+    field = torch.fft.irfft2(torch.fft.rfft2(white) * gain, s=white.shape[-2:])
+    return (field - field.mean((1, 2), keepdim=True)) / (field.std((1, 2), keepdim=True) + 1e-6)
+
+
+def frequencies(size: int) -> tuple[Tensor, Tensor]:
+    """Frequencies down and across in cycles per pixel, for :func:`spectrum_noise`."""
+    return torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)
+
+
+def smooth_noise(white: Tensor, width: Tensor | float) -> Tensor:
+    """Smooth white noise (N, S, S) by a Gaussian of ``width`` pixels, a number or of shape (N, 1, 1)."""
+    down, across = frequencies(white.shape[-1])
+    return spectrum_noise(white, torch.exp(-2 * math.pi**2 * (down**2 + across**2) * width**2))
