@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import timm
@@ -46,6 +49,7 @@ class Pretraining:
     def __init__(self, options: argparse.Namespace) -> None:
         torch.manual_seed(options.seed)
         self.options, self.step = options, 0
+        self.recipe = {name: getattr(options, name) for name in ("steps", "size", "each", "seed")}
         network = timm.create_model("texture13", features_only=True, out_indices=(1, 2, 3))
         self.network: Any = network.to(options.device, memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -55,7 +59,7 @@ class Pretraining:
         left = 1 - self.step / self.options.steps
         for group in self.optimizer.param_groups:
             group["lr"] = LEARNING_RATE * min(1, (self.step + 1) / WARM_UP, left / COOL_DOWN)
-        generator = torch.Generator().manual_seed(self.step)
+        generator = torch.Generator().manual_seed((self.options.seed + 1) * 10**9 - 1 - self.step)
         with torch.autocast(self.options.device, torch.bfloat16):
             features = self.network(normalised(pairs.images.to(self.options.device)))
         value = loss(features, pairs, generator)
@@ -74,11 +78,13 @@ class Pretraining:
             temporary.write_bytes(save({k: v.cpu().contiguous() for k, v in state.items()}))
         parts = {name: getattr(self, name).state_dict() for name in ("network", "optimizer")}
         with atomic(folder / "resume.pt") as temporary:
-            torch.save({"step": self.step, **parts}, temporary)
+            torch.save({"step": self.step, "recipe": self.recipe, **parts}, temporary)
 
     def resume(self) -> None:
         """Go on where an earlier run stopped."""
         state = torch.load(self.options.output / "resume.pt", map_location=self.options.device, weights_only=True)
+        if state["recipe"] != self.recipe:
+            raise SystemExit(f"{self.options.output} holds a training of {state['recipe']}: name another folder.")
         self.step = state["step"]
         for name in ("network", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
@@ -105,15 +111,15 @@ def main() -> None:
         pretraining.resume()
     drawings = Drawings(options.seed, pretraining.step, options.steps, options.size, options.each)
     loader = DataLoader(drawings, batch_size=None, num_workers=options.workers)
-    try:
-        run(pretraining, loader)
-    except KeyboardInterrupt:
+    stopped = Event()
+    signal.signal(signal.SIGINT, lambda *_: stopped.set())  # between two steps, never within one
+    run(pretraining, loader, stopped)
+    pretraining.save()
+    if stopped.is_set():
         print(f"stopped after {pretraining.step} steps; the same command goes on")
-    finally:
-        pretraining.save()
 
 
-def run(pretraining: Pretraining, loader: DataLoader[Pairs]) -> None:
+def run(pretraining: Pretraining, loader: Iterable[Pairs], stopped: Event) -> None:
     """Learn from every batch, with a line in the log for every 50 steps and the weights saved every 500."""
     options, losses, began = pretraining.options, [], time.monotonic()
     with (options.output / "log.csv").open("a", newline="") as file:
@@ -126,6 +132,8 @@ def run(pretraining: Pretraining, loader: DataLoader[Pairs]) -> None:
                 losses.clear()
             if pretraining.step % 500 == 0:
                 pretraining.save()
+            if stopped.is_set():
+                break
 
 
 def arguments() -> argparse.Namespace:
@@ -139,6 +147,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--smoke", action="store_true", help="two steps on tiny images, to see that it runs")
     options = parser.parse_args()
+    if options.size % 16:
+        parser.error("--size must be a multiple of 16")
     if options.smoke:
         options.steps, options.size, options.each, options.workers = 2, 64, 1, 0
     return options

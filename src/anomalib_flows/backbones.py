@@ -195,10 +195,11 @@ def _asks_hub(name: str, args: dict[str, Any]) -> bool:
 @contextlib.contextmanager
 def _impatient_hub() -> Iterator[None]:
     """Keep the hub's client to its cache where there is no network; it would retry for a minute."""
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    offline = constants.HF_HUB_OFFLINE
+    logger, offline = logging.getLogger("huggingface_hub"), constants.HF_HUB_OFFLINE
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
-        if not getproxies():
+        if not getproxies().keys() & {"http", "https", "all"}:
             socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
     except OSError:
         constants.HF_HUB_OFFLINE = True
@@ -206,6 +207,7 @@ def _impatient_hub() -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE = offline
+        logger.setLevel(level)
 
 
 def _failure(name: str, args: dict[str, Any], error: Exception) -> str:

@@ -259,17 +259,14 @@ def test_the_run_may_stand_after_options(trained: Path, tree: Path, tmp_path: Pa
     assert main(["predict", "--input", str(tree), "--output", str(tmp_path / "out"), str(trained)]) == 0
 
 
-def test_predict_leaves_its_own_pictures_out(trained: Path, tree: Path, tmp_path: Path) -> None:
-    """An interrupted prediction leaves pictures but no table; where there is a table, nothing is mixed with it."""
-    photos = shutil.copytree(tree / "stripes/test/good", tmp_path / "photos")
-    command = ["predict", str(trained), "--input", str(photos), "--output", str(photos / "judged")]
-    for _ in range(2):
-        assert main(command) == 0
-        (photos / "judged/predictions.csv").rename(tmp_path / "table.csv")
-        assert len(rows(tmp_path / "table.csv")) == 3
-    shutil.copy(tmp_path / "table.csv", photos / "judged/predictions.csv")
+def test_predictions_are_not_mixed_with_earlier_ones(trained: Path, tree: Path, tmp_path: Path) -> None:
+    command = ["predict", str(trained), "--input", str(tree / "stripes/test/good"), "--output", str(tmp_path / "new")]
+    assert main(command) == 0
+    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
     assert main(command) == 2
-    assert rows(photos / "judged/predictions.csv") == rows(tmp_path / "table.csv")
+    (tmp_path / "new/predictions.csv").unlink()  # as if it had been interrupted
+    assert main(command) == 2
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*.png")}.items() <= before.items()
 
 
 def test_test_leaves_out_what_was_trained_on(tree: Path, tmp_path: Path) -> None:

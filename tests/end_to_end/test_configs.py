@@ -13,6 +13,7 @@ from anomalib_flows.backbones import weights_follow
 from anomalib_flows.cli import main
 from anomalib_flows.commands.configs import config_names, find_config
 from anomalib_flows.commands.parsing import load_yaml
+from anomalib_flows.models.base import Detector
 
 HEAVY = {"fastflow/cait_m48", "fastflow/deit_base_distilled"}
 
@@ -68,8 +69,20 @@ def test_another_dataset_takes_over_only_what_all_datasets_have(capsys: pytest.C
     assert "category" not in arguments
 
 
-def test_another_model_takes_over_only_the_encoder() -> None:
+def test_another_model_takes_over_only_the_encoder_as_far_as_it_has_one() -> None:
     text = find_config("fastflow/mobilenetv2").read_text()
-    taken = load_yaml(text, {"model": "ours.OtherFlow"})["model"]
-    assert taken["class_path"] == "ours.OtherFlow"
-    assert set(taken["init_args"]) == {"backbone", "timm_args", "mean", "std"}
+    taken = load_yaml(text, {"model": f"{__name__}.OtherFlow"})["model"]
+    assert taken == {"class_path": f"{__name__}.OtherFlow", "init_args": {"backbone": "mobilenetv2_100"}}
+
+
+@pytest.mark.parametrize("name", ["anomalib_flows.FastFlow", f"{__name__}.Widened"])
+def test_the_same_model_under_another_name_keeps_everything(name: str) -> None:
+    text = find_config("fastflow/mobilenetv2").read_text()
+    assert load_yaml(text, {"model": name}) == load_yaml(text)
+
+
+class OtherFlow(Detector):
+    def __init__(self, image_size: tuple[int, int], backbone: str = "resnet18", depth: int = 3) -> None: ...
+
+
+class Widened(FastFlow): ...

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from safetensors.torch import load_file
 from scipy.spatial.distance import cdist
 
 from anomalib_flows.backbones import Encoder
-from conftest import TOOLS
 from pretrain_encoder import Pretraining, run
 from pretraining.brush import Brush, smooth_noise
 from pretraining.objective import choose, deviation, loss, oddness, ranking_loss
 from pretraining.scenes import DAMAGES, damage, draw_pairs
 from pretraining.textures import FAMILIES
+
+TOOLS = Path(__file__).parents[2] / "tools"
 
 
 @pytest.fixture
@@ -133,6 +135,20 @@ def test_the_loss_is_zero_and_can_be_differentiated_where_nothing_is_damaged() -
     assert sound.grad.isfinite().all()
 
 
+def test_a_photograph_without_sound_patches_is_left_out(generator: torch.Generator) -> None:
+    patches, known = some(torch.randn(4, 60, 8, generator=generator))
+    damaged = some(torch.randn(4, 30, 8, generator=generator))
+    known[0] = False
+    assert ranking_loss((patches, known), damaged).isfinite()
+
+
+def test_another_recipe_does_not_go_on_with_a_training(tmp_path: Path) -> None:
+    pretrain(tmp_path, "--smoke")
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        pretrain(tmp_path, "--smoke", "--seed", "1")
+    assert b"name another folder" in failed.value.stderr
+
+
 def test_patches_are_chosen_where_they_may_be(generator: torch.Generator) -> None:
     patches = torch.arange(32.0).view(2, 16, 1)
     mask = torch.zeros(2, 16, dtype=torch.bool)
@@ -164,7 +180,9 @@ def test_the_tool_runs_and_its_weights_are_those_of_the_encoder(tmp_path: Path) 
     encoder = Encoder((64, 64), "texture13", weights=file)
     state = encoder.network.state_dict()
     assert torch.equal(state["stem.conv.weight"], weights["stem.conv.weight"].float())
-    assert (tmp_path / "log.csv").read_text().startswith("2,")
+    step, value, _ = (tmp_path / "log.csv").read_text().split(",")
+    assert step == "2"
+    assert math.isfinite(float(value))
 
 
 def test_an_interrupted_training_ends_like_one_that_was_not(tmp_path: Path) -> None:
@@ -179,16 +197,16 @@ def test_an_interrupted_training_ends_like_one_that_was_not(tmp_path: Path) -> N
 
     def begin(name: str) -> Pretraining:
         (tmp_path / name).mkdir(exist_ok=True)
-        return Pretraining(argparse.Namespace(output=tmp_path / name, steps=3, seed=0, device="cpu"))
+        return Pretraining(argparse.Namespace(output=tmp_path / name, steps=3, size=64, each=1, seed=0, device="cpu"))
 
     whole = begin("whole")
-    run(whole, batches(0, 9))
+    run(whole, batches(0, 9), Event())
     first = begin("parts")
     with pytest.raises(StoppedError):
-        run(first, batches(0, 1))
+        run(first, batches(0, 1), Event())
     first.save()
     second = begin("parts")
     second.resume()
-    run(second, batches(1, 9))
+    run(second, batches(1, 9), Event())
     for (name, a), b in zip(whole.network.state_dict().items(), second.network.state_dict().values(), strict=True):
         assert torch.equal(a, b), name

@@ -37,7 +37,7 @@ def test_others_may_read_as_much_as_of_any_new_file(tmp_path: Path) -> None:
     plain, file = tmp_path / "plain", tmp_path / "file"
     plain.touch()
     with atomic(file) as temporary:
-        temporary.touch()
+        temporary.touch(mode=0o600)  # as safetensors does
     assert file.stat().st_mode == plain.stat().st_mode
 
 

@@ -5,6 +5,8 @@ This is what a nearest-neighbour detector asks of features, made smooth, and ask
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -62,7 +64,7 @@ def ranking_loss(sound: Chosen, damaged: Chosen) -> Tensor:
     sound_oddness, damaged_oddness = (oddness(chosen[0], *bank, spread) for chosen in (sound, damaged))
     ratio = sound_oddness[:, :, None] - damaged_oddness[:, None]
     known = sound[1][:, :, None] & damaged[1][:, None] & (bank[1].sum(1) > 8)[:, None, None]
-    pairs = F.softplus(2 * ratio) / 0.6931
+    pairs = F.softplus(2 * torch.where(known, ratio, 0)) / math.log(2)
     each = (pairs * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
     return each.sum() / known.any(2).any(1).sum().clamp(min=1)
 

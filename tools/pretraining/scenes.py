@@ -103,7 +103,7 @@ def smeared(scene: Tensor) -> Tensor:
 
 
 def warped(scene: Tensor, bend: Tensor) -> Tensor:
-    """Fetch the pixels of a scene (3, S, S) from up to a tenth of its side away, as a field (S, S) decides."""
+    """Fetch the pixels of a scene (3, S, S) from about a twentieth of its side away, as a field (S, S) decides."""
     line = torch.linspace(-1, 1, len(bend))
     grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1) + 0.08 * torch.stack([bend, bend.T], -1)
     return F.grid_sample(scene[None], grid[None], mode="bilinear", padding_mode="reflection", align_corners=True)[0]
@@ -119,7 +119,7 @@ DAMAGES: list[Callable[[Tensor, Tensor, Tensor, float], Tensor]] = [
     lambda scene, _other, _noise, amount: scene * (0.2 + 0.5 * amount),  # darkened
     lambda scene, _other, _noise, amount: scene + (1 - scene) * (0.3 + 0.5 * amount),  # brightened
     lambda scene, _other, _noise, amount: (scene.mean((1, 2), keepdim=True) + 0.6 * (amount - 0.5)).expand_as(scene),
-    lambda scene, _other, noise, _amount: scene + 0.15 * noise.roll(7, 0)[::4, ::4].repeat(4, 4),  # roughened
+    lambda scene, _other, noise, _amount: scene + 0.15 * noise.roll(7, 0)[::4, ::4].repeat(4, 4),  # spotted
     lambda scene, _other, noise, _amount: warped(scene, noise),
 ]
 

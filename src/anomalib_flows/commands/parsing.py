@@ -84,7 +84,7 @@ def load_yaml(text: str, chosen: dict[str, str] | None = None) -> Any:
     Args:
         text: What to read.
         chosen: Paths of the classes that the command line names. Where they are not those of the
-            configuration, its arguments mean nothing to them, save those that all classes of their kind have.
+            configuration, its arguments mean nothing to them, save those of every dataset and of the encoder.
     """
     try:
         content = yaml.safe_load(text)
@@ -98,17 +98,21 @@ def load_yaml(text: str, chosen: dict[str, str] | None = None) -> Any:
 
 def chosen_classes(words: list[str]) -> dict[str, str]:
     """Paths of the classes that a normalised command line names, by key."""
-    named = (word.removeprefix("--").partition("=") for word in words)
+    named = (word[2:].partition("=") for word in words if word.startswith("--"))
     return {key: path for key, _, path in named if key in KINDS and path}
 
 
 def adapt(key: str, value: Any, chosen: str | None) -> Any:
     """Leave out arguments that belong to another class than the one that was chosen."""
-    if chosen is None or not isinstance(value, dict) or value.get("class_path") in (None, chosen):
+    if chosen is None or not isinstance(value, dict) or "class_path" not in value:
         return value
-    shared = inspect.signature(Dataset if key == "data" else Encoder).parameters
-    kept = {name: argument for name, argument in value.get("init_args", {}).items() if name in shared}
-    return {"class_path": chosen, "init_args": kept}
+    other = registry.load(KINDS[key], chosen)
+    if issubclass(other, registry.load(KINDS[key], value["class_path"])):
+        return value
+    shared = inspect.signature(Dataset if key == "data" else Encoder).parameters.keys()
+    kept = shared & inspect.signature(other).parameters.keys()
+    arguments = value.get("init_args") or {}
+    return {"class_path": chosen, "init_args": {name: arguments[name] for name in arguments if name in kept}}
 
 
 def resolve(key: str, value: Any) -> Any:

@@ -39,18 +39,17 @@ def predict(
         The table, OUTPUT/predictions.csv.
 
     Raises:
-        InputError: If the run is none or not calibrated, or there are no images.
+        InputError: If the run is none or not calibrated, there are no images, or OUTPUT holds predictions.
     """
     table = output / "predictions.csv"
-    if table.exists():
-        raise InputError(f"--output {output} holds predictions already: name another folder, or remove that one.")
+    if any((output / name).exists() for name in ("predictions.csv", "heatmap", "overlay", "mask")):
+        raise InputError(f"--output {output} holds predictions already, which stay: name another folder.")
     opened = Run.open(run)
+    rate = opened.config()["false_alarm_rate"]
     pipeline = checkpoint.load(opened.model_file)
     if not pipeline.postprocess.calibrated:
         raise InputError(f"The model of {run} has no thresholds yet: run 'anomalib-flows calibrate {run}'.")
     root, paths = find_images(input)
-    judged = output.absolute()  # pictures of an earlier prediction, which may lie below the input
-    paths = [path for path in paths if not path.absolute().is_relative_to(judged)]
     samples = check([Sample(path, "test") for path in paths], data.on_error)
     names = unique_names([relative(s.path, root) for s in samples], ".png")
     rows: list[tuple[Path, float, float, int]] = []
@@ -60,7 +59,7 @@ def predict(
         rows += zip((s.path for s in batch.samples), *lists(prediction), strict=True)
     write_csv(rows, table)
     anomalous = sum(label for *_, label in rows)
-    warn_if_too_few(pipeline.postprocess.calibration_size, opened.config()["false_alarm_rate"])
+    warn_if_too_few(pipeline.postprocess.calibration_size, rate)
     print(f"Anomalous: {anomalous} of {len(rows)}. Table and pictures: {output}")
     return table
 

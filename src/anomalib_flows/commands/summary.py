@@ -10,11 +10,11 @@ COLUMNS = (
     ("image AUROC", "image", "auroc"),
     ("image AP", "image", "average_precision"),
     ("image F1*", "image", "f1"),
-    ("best F1", "image", "f1_max"),
+    ("image bestF1", "image", "f1_max"),
     ("pixel AUROC", "pixel", "auroc"),
     ("pixel AUPRO", "pixel", "aupro"),
     ("pixel F1*", "pixel", "f1"),
-    ("best F1", "pixel", "f1_max"),
+    ("pixel bestF1", "pixel", "f1_max"),
 )
 
 
@@ -33,10 +33,10 @@ def table(metrics: dict[str, Any]) -> str:
     rows = [("", *(title for title, _, _ in COLUMNS)), ("all", *cells(metrics))]
     rows += [(defect, *cells(figures)) for defect, figures in metrics["defects"].items()]
     width = max(len(row[0]) for row in rows)
-    lines = ["  ".join([row[0].ljust(width), *(cell.rjust(11) for cell in row[1:])]) for row in rows]
+    lines = ["  ".join([row[0].ljust(width), *(cell.rjust(12) for cell in row[1:])]) for row in rows]
     image = metrics["image"]
     counts = f"normal: {image['normal_images']}, anomalous: {image['anomalous_images']}"
-    lines.append(f"Test images: {counts}. F1* is at the threshold {image['threshold']:.4g}, best F1 at the best one.")
+    lines.append(f"Test images: {counts}. F1* is at the threshold {image['threshold']:.4g}, bestF1 at the best one.")
     return "\n".join(lines)
 
 

@@ -19,6 +19,7 @@ class Pipeline(nn.Module):
         resize: ``stretch`` or ``pad``, see :func:`anomalib_flows.preprocess.resize`.
 
     Example:
+        >>> import torch
         >>> from anomalib_flows.models.fastflow import FastFlow
         >>> pipeline = Pipeline(FastFlow((64, 64), weights="random", steps=1)).eval()
         >>> pipeline(torch.randint(256, (1, 3, 100, 80), dtype=torch.uint8)).maps.shape
@@ -31,7 +32,7 @@ class Pipeline(nn.Module):
         self.detector = detector
         self.postprocess = Postprocess()
 
-    @torch.no_grad()
+    @torch.no_grad()  # a decision is never trained on; training goes through the detector
     def forward(self, images: Tensor) -> Prediction:
         """Judge RGB images of one size, values 0 to 255, of shape (B, 3, h, w)."""
         content = content_size(images.shape[-2], images.shape[-1], self.preprocess.size, self.preprocess.mode)

@@ -46,7 +46,7 @@ ARCHITECTURE = ByoModelCfg(
 
 @register_model
 def texture13(pretrained: bool = False, **arguments: Any) -> ByobNet:
-    """Make the encoder: 13 convolutions, maps of 32, 48 and 96 channels with strides 4, 8 and 16."""
+    """Make the encoder: 13 convolutions of 3 x 3, maps of 32, 48 and 96 channels with strides 4, 8 and 16."""
     network: ByobNet = build_model_with_cfg(
         ByobNet,
         "texture13",
