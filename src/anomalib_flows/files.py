@@ -33,7 +33,6 @@ def atomic(path: Path) -> Iterator[Path]:
     try:
         temporary.touch()
         mode = temporary.stat().st_mode
-        temporary.unlink()
         yield temporary
         temporary.chmod(mode)  # some libraries write files that nobody else may read
         temporary.replace(path)
