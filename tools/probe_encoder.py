@@ -13,6 +13,7 @@ References:
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from anomalib_flows.data.loading import loader
 from anomalib_flows.data.mvtec import MVTec
 from anomalib_flows.metrics.evaluate import evaluate
 from anomalib_flows.preprocess import Preprocess
-from anomalib_flows.types import Batch, Sample
+from anomalib_flows.types import Batch, InputError, Sample
 
 STRIDE = 8
 
@@ -114,4 +115,8 @@ def figures(batches: Iterator[tuple[Batch, Tensor]], bank: Tensor, spread: Tenso
 
 
 if __name__ == "__main__":
-    auto_cli(probe, as_positional=False)
+    try:
+        auto_cli(probe, as_positional=False)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

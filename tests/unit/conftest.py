@@ -1,5 +1,6 @@
 """Helpers that several test files share."""
 
+import socket
 from collections.abc import Callable
 
 import pytest
@@ -35,3 +36,14 @@ def relative_error() -> RelativeError:
         return float((actual - expected).detach().abs().max() / largest)
 
     return error
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail at once instead of asking the network."""
+
+    def refuse(*_: object) -> None:
+        raise OSError("the tests use no network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,17 +48,6 @@ def save(state: dict[str, Tensor], file: Path) -> Path:
     else:
         torch.save(state, file)
     return file
-
-
-@pytest.fixture
-def no_network(monkeypatch) -> None:
-    """Fail at once instead of asking the network."""
-
-    def refuse(*_: Any) -> None:
-        raise OSError("the tests use no network")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 @torch.no_grad()

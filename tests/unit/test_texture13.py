@@ -1,7 +1,5 @@
 """The encoder that comes with the package."""
 
-import socket
-
 import pytest
 import timm
 import torch
@@ -9,15 +7,6 @@ from safetensors.torch import load_file
 
 from anomalib_flows import texture13
 from anomalib_flows.backbones import Encoder
-
-
-@pytest.fixture
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("the network was asked")
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
 
 
 def test_its_weights_are_small_half_precision_and_finite() -> None:

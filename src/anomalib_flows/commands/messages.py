@@ -47,11 +47,6 @@ def required(match: re.Match[str], known: list[str]) -> str:
     return f"{' and '.join(names)} must be given."
 
 
-def missing(match: re.Match[str], known: list[str]) -> str:
-    """Say that options of a model or dataset were given, but not its name."""
-    return f"--{match['key']} must be given."
-
-
 def wrong_value(match: re.Match[str], known: list[str]) -> str:
     """Say which option has a value of the wrong kind, and what it takes."""
     inner = "" if match["inner"] in (None, match["key"]) else "." + match["inner"].removeprefix(match["key"] + ".")
@@ -70,7 +65,8 @@ def no_option(option: str, known: list[str]) -> str:
 KEY = r'Parser key "(?P<key>model|data)".*'
 OPTION = r"Option '(?P<option>[^']+)' is not accepted"
 PATTERNS = {
-    r'Parser key "(?P<key>\w+)": Expected an instantiatable class, but .* is abstract': missing,
+    # Options of a model or dataset without its name.
+    r'(?P<key>)Parser key "(?P<names>\w+)": Expected an instantiatable class, but .* is abstract': required,
     r"[Uu]nrecognized arguments: (?P<option>\S+)": unrecognised,
     KEY + OPTION + r".*class_path='(?P<path>[^']+)": not_accepted,
     KEY + r"class_path '(?P<path>[^']+)': " + OPTION: not_accepted,
