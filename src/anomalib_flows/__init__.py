@@ -9,10 +9,12 @@ from typing import Any
 __version__ = "0.1.0"
 
 _NAMES = {
+    "CFlow": "models.cflow",
     "Dataset": "data.base",
     "Detector": "models.base",
     "FastFlow": "models.fastflow",
     "Folder": "data.folder",
+    "HeatmapOptions": "models.heatmap",
     "InputError": "types",
     "MVTec": "data.mvtec",
     "Pipeline": "models.pipeline",

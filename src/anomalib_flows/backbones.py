@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal
@@ -52,17 +53,20 @@ def weights_follow() -> Iterator[None]:
 class Encoder(nn.Module):
     """Extract feature maps with a frozen network of timm.
 
-    Transformers give the tokens of a block after the network's final norm, as a map, as FastFlow's paper does.
+    Transformers give the tokens of a block as a map.
 
     Args:
         image_size: Height H and width W of the images.
         backbone: Name of a model of timm, see ``anomalib-flows list backbones``.
         weights: ``pretrained`` (timm's cache or hub), ``random``, or a file with a state dict of that model.
-        layers: Indices of timm's feature maps, or of blocks for transformers. By default the maps of stride 4, 8
-            and 16, or the block at two thirds of the depth.
+        layers: Indices of timm's feature maps, or of blocks for transformers.
         timm_args: Further arguments of ``timm.create_model``, such as ``pad_type``.
         mean: Mean of each channel for the normalisation, in [0, 1]; by default what timm states.
         std: Standard deviation of each channel, likewise.
+        strides: The maps that are taken if no layers are given, by stride.
+        depths: The blocks of a transformer that are taken if no layers are given, as shares of its depth.
+        final_norm: Whether a transformer's final norm is applied to the tokens of each block.
+        padding: What convolutions see beyond the border: ``zeros``, or the image by ``reflect``.
 
     Raises:
         InputError: If the model is unknown, the weights cannot be had or do not fit, or a layer does not exist.
@@ -84,10 +88,17 @@ class Encoder(nn.Module):
         timm_args: dict[str, Any] | None = None,
         mean: Triple | None = None,
         std: Triple | None = None,
+        *,
+        strides: Sequence[int] = (4, 8, 16),
+        depths: Sequence[float] = (2 / 3,),
+        final_norm: bool = True,
+        padding: Literal["zeros", "reflect"] = "zeros",
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.network = _create(backbone, weights, layers, image_size, timm_args or {}).eval().requires_grad_(False)
+        choose = partial(_layers, backbone, layers=layers, strides=strides, depths=depths)
+        network = _create(backbone, weights, image_size, timm_args or {}, choose, final_norm)
+        self.network = _padded(network, padding).eval().requires_grad_(False)
         self.channels_last = getattr(self.network, "output_fmt", "NCHW") == "NHWC"
         self.mean: Triple = mean or self.network.default_cfg["mean"]
         self.std: Triple = std or self.network.default_cfg["std"]
@@ -116,25 +127,25 @@ class Encoder(nn.Module):
 
 
 class _TokenMaps(nn.Module):
-    """The tokens of some blocks of a transformer, after its final norm, as maps; later blocks are dropped.
+    """The tokens of some blocks of a transformer, as maps; later blocks are dropped.
 
     Images whose sides are no multiples of the patch are stretched by the few pixels that they lack.
     """
 
     model: Any
 
-    def __init__(self, model: Any, indices: list[int], size: ImageSize) -> None:
+    def __init__(self, model: Any, indices: list[int], size: ImageSize, final_norm: bool) -> None:
         super().__init__()
         self.default_cfg = model.default_cfg
-        self.size = size
-        self.indices = model.prune_intermediate_layers(indices, prune_norm=False, prune_head=True)
+        self.size, self.final_norm = size, final_norm
+        self.indices = model.prune_intermediate_layers(indices, prune_norm=not final_norm, prune_head=True)
         self.model = model
 
     def forward(self, images: Tensor) -> list[Tensor]:
         if images.shape[-2:] != self.size:
             images = F.interpolate(images, self.size, mode="bilinear", align_corners=False)
         features: list[Tensor] = self.model.forward_intermediates(
-            images, indices=self.indices, norm=True, output_fmt="NCHW", intermediates_only=True
+            images, indices=self.indices, norm=self.final_norm, output_fmt="NCHW", intermediates_only=True
         )
         return features
 
@@ -144,8 +155,15 @@ def names() -> list[str]:
     return timm.list_models()
 
 
-def _create(name: str, weights: Weights, layers: Sequence[int] | None, size: ImageSize, args: dict[str, Any]) -> Any:
-    """Build a feature extractor and give it its weights."""
+def _create(
+    name: str,
+    weights: Weights,
+    size: ImageSize,
+    args: dict[str, Any],
+    choose: Callable[[Any], list[int]],
+    final_norm: bool,
+) -> Any:
+    """Build a feature extractor of the layers that are chosen, and give it its weights."""
     if not timm.is_model(name):
         raise InputError(unknown("backbone", name, timm.list_models()))
     if taken := sorted(_OURS & set(args)):
@@ -153,11 +171,11 @@ def _create(name: str, weights: Weights, layers: Sequence[int] | None, size: Ima
     source = {} if _weights_follow.get() else _source(weights)
     network = _network(name, size, args | _marked(source))
     _check_complete(network, source, name)
-    indices = _layers(name, network, layers)
+    indices = choose(network)
     if _is_transformer(network):
         stride = max(network.feature_info.reduction())
         whole = (-(-size[0] // stride) * stride, -(-size[1] // stride) * stride)
-        network = _TokenMaps(_load(name, whole, args | source), indices, whole)
+        network = _TokenMaps(_load(name, whole, args | source), indices, whole, final_norm)
     else:
         network = _load(name, size, args | source | {"features_only": True, "out_indices": indices})
     return network
@@ -223,15 +241,24 @@ def _failure(name: str, args: dict[str, Any], error: Exception) -> str:
     return f"--model.backbone {name} cannot be made with this image size, weights and timm_args: {first_line(error)}"
 
 
-def _layers(name: str, network: Any, layers: Sequence[int] | None) -> list[int]:
+def _padded(network: Any, padding: Literal["zeros", "reflect"]) -> Any:
+    """Let convolutions that look beyond the border see what ``padding`` says there."""
+    for module in network.modules():
+        if padding != "zeros" and isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1:
+            module.padding_mode = padding
+    return network
+
+
+def _layers(
+    name: str, network: Any, layers: Sequence[int] | None, strides: Sequence[int], depths: Sequence[float]
+) -> list[int]:
     """Check the indices of the layers, or choose them."""
+    infos = network.feature_info.info
+    depth = len(infos)
     if _is_transformer(network):
-        depth = len(network.feature_info.info)
-        default = [round(2 / 3 * depth) - 1]
+        default = sorted({max(0, round(share * depth) - 1) for share in depths})
     else:
-        strides = [info["reduction"] for info in network.feature_info.info]
-        depth = len(strides)
-        default = [i for i, stride in enumerate(strides) if stride in (4, 8, 16)] or list(range(depth))
+        default = [i for i, info in enumerate(infos) if info["reduction"] in strides] or list(range(depth))
     chosen = default if layers is None else list(layers)
     if not chosen:
         raise InputError("--model.layers is empty: name some layers, or leave it out.")

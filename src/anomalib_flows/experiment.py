@@ -20,6 +20,7 @@ from anomalib_flows.evaluation import evaluate_run
 from anomalib_flows.inference import calibrate_on, choose_device
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector
+from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run import Run
 from anomalib_flows.training.fit import fit, require_checkpoint
@@ -34,6 +35,7 @@ def run_experiment(
     model: Callable[[ImageSize], Detector],
     data: Dataset,
     trainer: TrainerOptions,
+    heatmap: HeatmapOptions,
     false_alarm_rate: float,
     seed: int,
     output: Path,
@@ -47,7 +49,7 @@ def run_experiment(
     samples = load_samples(data, seed, resume)
     torch.manual_seed(seed)
     with weights_follow() if resume else nullcontext():
-        pipeline = Pipeline(model(data.size), data.resize)
+        pipeline = Pipeline(model(data.size), data.resize, heatmap)
     config = describe(pipeline, data, trainer, false_alarm_rate, seed, output)
     if resume:
         require_resumable(pipeline, Run.open(resume), config)
@@ -136,6 +138,7 @@ def describe(
             "model": checkpoint.describe(pipeline)["model"],
             "data": {"class_path": registry.name_of("datasets", type(data)), "init_args": data.options()},
             "trainer": dataclasses.asdict(trainer),
+            "heatmap": dataclasses.asdict(pipeline.heatmap),
             "false_alarm_rate": false_alarm_rate,
             "seed": seed,
             "output": str(output),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.loading import loader
 from anomalib_flows.models.pipeline import Pipeline, hide_padding
 from anomalib_flows.types import Batch, InputError, Sample
+
+T = TypeVar("T")
 
 
 def choose_device(accelerator: str) -> torch.device:
@@ -28,11 +31,24 @@ def choose_device(accelerator: str) -> torch.device:
     return torch.device("cuda" if available and accelerator != "cpu" else "cpu")
 
 
-@torch.inference_mode()
 def compute_maps(
     pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device, title: str
 ) -> Iterator[tuple[Batch, Tensor]]:
-    """Yield batches of samples with their raw anomaly maps, of shape (B, 1, H, W) and on the CPU.
+    """Yield batches of samples with their raw anomaly maps, of shape (B, 1, H, W) and on the CPU."""
+    for batch, maps in compute(pipeline, pipeline.maps, samples, data, device, title):
+        yield batch, hide_padding(maps.cpu(), batch.contents)
+
+
+@torch.inference_mode()
+def compute(
+    pipeline: Pipeline,
+    function: Callable[[Tensor], T],
+    samples: list[Sample],
+    data: Dataset,
+    device: torch.device,
+    title: str,
+) -> Iterator[tuple[Batch, T]]:
+    """Yield batches of samples with a function of their resized images.
 
     Size and resizing are the pipeline's, whatever the dataset says. Decisions are made on the CPU: only what
     computes maps is moved to the device.
@@ -45,8 +61,7 @@ def compute_maps(
             module.to(device)
         with tqdm(total=len(samples), desc=title, unit="image", delay=1, leave=False) as progress:
             for batch in loader(samples, data):
-                maps = pipeline.maps(batch.images.to(device)).cpu()
-                yield batch, hide_padding(maps, batch.contents)
+                yield batch, function(batch.images.to(device))
                 progress.update(len(batch.samples))
     finally:
         for module in computing:
@@ -56,6 +71,14 @@ def compute_maps(
 def calibrate_on(
     pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device, false_alarm_rate: float
 ) -> None:
-    """Set a pipeline's thresholds on normal images that it was not trained on."""
+    """Set a pipeline's constants and thresholds on normal images that it was not trained on."""
+    set_constants(pipeline, samples, data, device)
     maps = [m for _, m in compute_maps(pipeline, samples, data, device, "Calibrating")]
     calibrate(pipeline.postprocess, torch.cat(maps), false_alarm_rate)
+
+
+def set_constants(pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device) -> None:
+    """Set the constants that a detector's maps depend on; those without any compute nothing."""
+    batches = compute(pipeline, pipeline.features, samples, data, device, "Normalising")
+    pipeline.detector.calibrate(features for _, features in batches)
+    pipeline.detector.cpu()

@@ -177,11 +177,11 @@ def first_positional(arguments: list[str]) -> str:
 def set_run_defaults(name: str, parser: ArgumentParser, arguments: list[str]) -> None:
     """Let a run's own options be the defaults of the commands that work on it."""
     if name == "train":
-        keys: tuple[str, ...] = ("model", "data", "trainer", "false_alarm_rate", "seed", "output")
+        keys: tuple[str, ...] = ("model", "data", "trainer", "heatmap", "false_alarm_rate", "seed", "output")
         path = next((a.partition("=")[2] or b for a, b in pairwise([*arguments, ""]) if a.startswith("--resume")), "")
     else:
         keys = RUN_DEFAULTS.get(name, ())
         path = first_positional(arguments)
     if path and keys:
         config = Run.open(Path(path)).config()
-        parser.set_defaults({key: resolve(key, config[key]) if key in KINDS else config[key] for key in keys})
+        parser.set_defaults({k: resolve(k, config[k]) if k in KINDS else config[k] for k in keys if k in config})

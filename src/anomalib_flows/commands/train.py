@@ -8,6 +8,7 @@ from pathlib import Path
 from anomalib_flows.commands.summary import print_summary
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.models.base import Detector
+from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.run import Run
 from anomalib_flows.training.options import TrainerOptions
 from anomalib_flows.types import ImageSize
@@ -17,6 +18,7 @@ def train(
     model: Callable[[ImageSize], Detector],
     data: Dataset,
     trainer: TrainerOptions = TrainerOptions(),  # noqa: B008 (frozen)
+    heatmap: HeatmapOptions = HeatmapOptions(),  # noqa: B008 (frozen)
     false_alarm_rate: float = 0.01,
     seed: int = 0,
     output: Path = Path("results"),
@@ -28,6 +30,7 @@ def train(
         model: Name of the model, see 'anomalib-flows list models'; its options follow as --model.OPTION.
         data: Name of the dataset, see 'anomalib-flows list datasets'; its options follow as --data.OPTION.
         trainer: How long and on what to train.
+        heatmap: How maps become scores.
         false_alarm_rate: Share of normal images that may be called anomalous.
         seed: Decides the initial weights, the order of the images, and which are held out for calibration.
         output: Where run directories are made.
@@ -41,6 +44,6 @@ def train(
     """
     from anomalib_flows.experiment import run_experiment  # Lightning takes seconds, which --help has no use for
 
-    run = run_experiment(model, data, trainer, false_alarm_rate, seed, output, resume)
+    run = run_experiment(model, data, trainer, heatmap, false_alarm_rate, seed, output, resume)
     print_summary(run)
     return run

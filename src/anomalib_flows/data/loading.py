@@ -117,6 +117,11 @@ class Loader:
     def __len__(self) -> int:
         return len(self.batches)
 
+    def batch_sizes(self) -> list[int]:
+        """Count the images of each batch; only the last may be smaller."""
+        whole, rest = divmod(len(self.sampler), self.batches.batch_size or 1)
+        return [self.batches.batch_size or 1] * whole + [rest] * bool(rest)
+
     def __iter__(self) -> Iterator[Batch]:
         for batch in self.batches:
             if isinstance(batch, InputError):

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from anomalib_flows.flows.bijection import Bijection
+from anomalib_flows.flows.bijection import Bijection, Condition
 
 
 class Chain(Bijection):
@@ -33,19 +33,19 @@ class Chain(Bijection):
             raise ValueError("A chain needs at least one step.")
         self.steps = nn.ModuleList(steps)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return z and the sum of the log-determinants."""
-        x, total = self.steps[0](x)
+        x, total = self.steps[0](x, condition)
         for step in self.steps[1:]:
-            x, log_det = step(x)
+            x, log_det = step(x, condition)
             total = total + log_det
         return x, total
 
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return x and the sum of the log-determinants."""
         *others, last = self.steps
-        z, total = last.inverse(z)
+        z, total = last.inverse(z, condition)
         for step in reversed(others):
-            z, log_det = step.inverse(z)
+            z, log_det = step.inverse(z, condition)
             total = total + log_det
         return z, total

@@ -19,3 +19,8 @@ def sum_per_image(x: Tensor) -> Tensor:
 def per_channel(x: Tensor, like: Tensor) -> Tensor:
     """View (C,) so that it broadcasts over ``like`` of shape (B, C, ...)."""
     return x.view(-1, *[1] * (like.ndim - 2))
+
+
+def zeros_per_image(x: Tensor) -> Tensor:
+    """Zeros of shape (B,), the log-determinant of what keeps volumes, in float32 at least."""
+    return x.new_zeros(len(x), dtype=torch.promote_types(x.dtype, torch.float32))

@@ -1,11 +1,12 @@
-"""A fixed permutation of the channels, so that the next coupling changes other channels."""
+"""A fixed permutation or rotation of the channels, so that the next coupling changes other channels."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from anomalib_flows.flows.bijection import Bijection
+from anomalib_flows.flows.bijection import Bijection, Condition
+from anomalib_flows.flows.numeric import zeros_per_image
 
 
 class Permutation(Bijection):
@@ -29,15 +30,57 @@ class Permutation(Bijection):
         super().__init__()
         self.register_buffer("order", torch.randperm(channels) if order is None else order)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return the permuted channels and zeros."""
-        return x.index_select(1, self.order), self.log_det(x)
+        return x.index_select(1, self.order), zeros_per_image(x)
 
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return the channels in their former order and zeros."""
-        return z.index_select(1, self.order.argsort()), self.log_det(z)
+        return z.index_select(1, self.order.argsort()), zeros_per_image(z)
 
-    @staticmethod
-    def log_det(x: Tensor) -> Tensor:
-        """Zeros of shape (B,)."""
-        return x.new_zeros(len(x), dtype=torch.promote_types(x.dtype, torch.float32))
+
+class SoftPermutation(Bijection):
+    r"""Rotate the channels, :math:`z = R x` with a fixed random R of SO(C), with log-determinant 0.
+
+    It mixes all channels, at the price of C^2 multiplications for each position and as many weights.
+
+    Args:
+        channels: Number of channels C.
+        rotation: The matrix R of shape (C, C); random, uniform over all rotations, if not given.
+
+    References:
+        How to generate random matrices from the classical compact groups (Mezzadri, 2007),
+        https://arxiv.org/abs/math-ph/0609050, section 5. FrEIA's ``permute_soft``.
+
+    Example:
+        >>> flow, x = SoftPermutation(5), torch.randn(2, 5)
+        >>> bool(torch.allclose(flow(x)[0].norm(dim=1), x.norm(dim=1)))
+        True
+    """
+
+    rotation: Tensor
+
+    def __init__(self, channels: int, rotation: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("rotation", random_rotation(channels) if rotation is None else rotation)
+
+    def forward(self, x: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
+        """Return the rotated channels and zeros."""
+        return mix_channels(self.rotation, x), zeros_per_image(x)
+
+    def inverse(self, z: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
+        """Return the channels rotated back and zeros."""
+        return mix_channels(self.rotation.T, z), zeros_per_image(z)
+
+
+def random_rotation(channels: int) -> Tensor:
+    """Draw a matrix from SO(C), uniformly: the Q of a random matrix's QR, with the signs that make it unique."""
+    q, r = torch.linalg.qr(torch.randn(channels, channels))
+    rotation: Tensor = q * r.diagonal().sign()
+    rotation[:, 0] *= torch.linalg.det(rotation.double()).sign().to(rotation.dtype)
+    return rotation
+
+
+def mix_channels(matrix: Tensor, x: Tensor) -> Tensor:
+    """Multiply the channels at each position by a matrix (C, C): (B, C, ...) -> (B, C, ...)."""
+    return torch.einsum("ij,bj...->bi...", matrix, x)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anomalib_flows.flows.bijection import Bijection
+from anomalib_flows.flows.bijection import Bijection, Condition
 from anomalib_flows.flows.numeric import per_channel
 
 
@@ -43,12 +43,12 @@ class GlobalAffine(Bijection):
         """Scale of each channel, of shape (C,)."""
         return 0.1 * F.softplus(self.scale_logits, beta=0.5)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return z and the log-determinant."""
         scale, offset = per_channel(self.scale, x), per_channel(self.offset, x)
         return torch.addcmul(offset.to(x.dtype), x, scale.to(x.dtype)), self.log_det(x)
 
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return x and the log-determinant."""
         scale, offset = per_channel(self.scale, z), per_channel(self.offset, z)
         return (z - offset) / scale, -self.log_det(z)

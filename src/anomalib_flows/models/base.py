@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 import torch
@@ -55,9 +55,12 @@ class Detector(nn.Module, ABC):
         """Yield what :meth:`loss` takes; the optimizer makes one step for each."""
         yield features
 
-    def training_batch_count(self) -> int:
-        """Count what :meth:`training_batches` yields for a batch of images."""
+    def training_batch_count(self, images: int) -> int:
+        """Count what :meth:`training_batches` yields for a batch of so many images."""
         return 1
+
+    def require_trainable(self, images: int) -> None:
+        """Raise an InputError if nothing can be trained on batches of so many images."""
 
     @abstractmethod
     def loss(self, batch: Any) -> Tensor:
@@ -67,6 +70,18 @@ class Detector(nn.Module, ABC):
     def anomaly_map(self, features: Features) -> Tensor:
         """Return raw maps of shape (B, 1, H, W), higher = more anomalous, each image by itself."""
 
+    def calibrate(self, features: Iterable[Features]) -> None:
+        """Set the constants that maps depend on from the features of held-out normal images, batch by batch."""
+
     def optimizer(self) -> torch.optim.Optimizer:
         """Return the optimizer of everything that is trained."""
         return torch.optim.Adam([p for p in self.parameters() if p.requires_grad], lr=1e-3, weight_decay=1e-5)
+
+    def learning_rate_factor(self, progress: float) -> float:
+        """Return the factor of the learning rate when a share of the training, from 0 to 1, is done."""
+        return 1.0
+
+
+def squares(z: Tensor) -> Tensor:
+    """Squares of z in float32 at least, to be added up."""
+    return z.to(torch.promote_types(z.dtype, torch.float32)).square()

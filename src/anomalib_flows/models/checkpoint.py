@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import re
@@ -16,8 +17,8 @@ from anomalib_flows import __version__, registry
 from anomalib_flows.backbones import weights_follow
 from anomalib_flows.files import atomic
 from anomalib_flows.models.base import Detector
+from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.types import InputError, first_line
 
 FORMAT = 1
@@ -43,6 +44,7 @@ def describe(pipeline: Pipeline) -> dict[str, Any]:
         "model": {"class_path": registry.name_of("models", type(detector)), "init_args": plain(detector.init_args)},
         "image_size": list(detector.image_size),
         "resize": pipeline.preprocess.mode,
+        "heatmap": dataclasses.asdict(pipeline.heatmap),
     }
 
 
@@ -76,7 +78,8 @@ def load(file: Path) -> Pipeline:
             f"The model {file} does not say rightly how to build it ({type(error).__name__}: {error}): train again, "
             f"or upgrade what it was made with."
         ) from error
-    pipeline.postprocess = Postprocess(tensors.get("postprocess.calibration_scores", torch.empty(0)).numel())
+    count = tensors.get("postprocess.calibration_scores", torch.empty(0)).numel()
+    pipeline.postprocess.calibration_scores = torch.empty(count)
     try:
         pipeline.load_state_dict(tensors)
     except RuntimeError as error:
@@ -100,4 +103,4 @@ def build(description: dict[str, Any] | None, file: Path) -> Pipeline:
         raise InputError(f"The model {file} names {detector!r}, which is no detector: the file is not to be trusted.")
     with weights_follow(), torch.random.fork_rng(devices=[]):
         made = detector(tuple(description["image_size"]), **description["model"]["init_args"])
-    return Pipeline(made, description["resize"])
+    return Pipeline(made, description["resize"], HeatmapOptions(**description.get("heatmap", {})))

@@ -7,12 +7,12 @@ from itertools import cycle, islice
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anomalib_flows.backbones import Encoder, Triple, Weights
 from anomalib_flows.flows import AffineCoupling, Chain, GlobalAffine, Permutation, Subnet
-from anomalib_flows.models.base import Detector, Features
+from anomalib_flows.models.base import Detector, Features, squares
+from anomalib_flows.models.upsample import Upsampling, upsample
 from anomalib_flows.types import ImageSize, require
 
 
@@ -38,6 +38,7 @@ class FastFlow(Detector):
         clamp: Bound of a coupling's log-scale.
         layer_norm: Norm of each feature map over C, h and w: ``trainable`` as published, ``fixed`` without
             weights, or ``none`` (transformers have their own).
+        upsampling: How likelihoods become maps of the image's size.
         learning_rate: Step size of Adam.
         weight_decay: L2 penalty of Adam.
         timm_args: Further arguments of ``timm.create_model``, such as ``pad_type``.
@@ -70,6 +71,7 @@ class FastFlow(Detector):
         kernel_sizes: Sequence[int] = (3,),
         clamp: float = 2.0,
         layer_norm: Literal["trainable", "fixed", "none"] = "trainable",
+        upsampling: Upsampling = "bilinear",
         learning_rate: float = 1e-3,
         weight_decay: float = 1e-5,
         timm_args: dict[str, Any] | None = None,
@@ -95,6 +97,7 @@ class FastFlow(Detector):
         self.flows = nn.ModuleList(
             make_flow(shape[0], steps, hidden_ratio, kernel_sizes, clamp) for shape in self.encoder.shapes
         )
+        self.upsampling = upsampling
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
 
     def encode(self, images: Tensor) -> Features:
@@ -116,7 +119,7 @@ class FastFlow(Detector):
     def anomaly_map(self, features: Features) -> Tensor:
         """Return maps of shape (B, 1, H, W) in [-1, 0]; -1 is the likeliest."""
         maps = [-torch.exp(-0.5 * squares(z).mean(1, keepdim=True)) for z, _ in self.transform(features)]
-        upsampled = [F.interpolate(m, self.image_size, mode="bilinear", align_corners=False) for m in maps]
+        upsampled = [upsample(m, self.image_size, self.upsampling) for m in maps]
         return torch.stack(upsampled).mean(0)
 
     def optimizer(self) -> torch.optim.Optimizer:
@@ -128,11 +131,6 @@ class FastFlow(Detector):
 def energy(z: Tensor) -> Tensor:
     """Half the squared norm of each image's z, (B, C, h, w) -> (B,)."""
     return 0.5 * squares(z).flatten(1).sum(1)
-
-
-def squares(z: Tensor) -> Tensor:
-    """Squares of z in float32 at least, to be added up."""
-    return z.to(torch.promote_types(z.dtype, torch.float32)).square()
 
 
 def make_norm(shape: tuple[int, int, int], kind: str) -> nn.Module:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from anomalib_flows.models.base import Detector
+from anomalib_flows.models.base import Detector, Features
+from anomalib_flows.models.heatmap import HeatmapOptions, smooth
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.preprocess import Preprocess, ResizeMode, content_size
 from anomalib_flows.types import ImageSize, Prediction
@@ -17,6 +18,7 @@ class Pipeline(nn.Module):
     Args:
         detector: The model, which knows the image size and the normalisation that it expects.
         resize: ``stretch`` or ``pad``, see :func:`anomalib_flows.preprocess.resize`.
+        heatmap: What is made of raw maps.
 
     Example:
         >>> import torch
@@ -26,11 +28,17 @@ class Pipeline(nn.Module):
         torch.Size([1, 1, 64, 64])
     """
 
-    def __init__(self, detector: Detector, resize: ResizeMode = "stretch") -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        resize: ResizeMode = "stretch",
+        heatmap: HeatmapOptions = HeatmapOptions(),  # noqa: B008 (frozen)
+    ) -> None:
         super().__init__()
         self.preprocess = Preprocess(detector.image_size, resize, detector.mean, detector.std)
         self.detector = detector
-        self.postprocess = Postprocess()
+        self.heatmap = heatmap
+        self.postprocess = Postprocess(top_percent=heatmap.top_percent)
 
     @torch.no_grad()  # a decision is never trained on; training goes through the detector
     def forward(self, images: Tensor) -> Prediction:
@@ -40,10 +48,13 @@ class Pipeline(nn.Module):
         prediction: Prediction = self.postprocess(maps)
         return prediction
 
+    def features(self, resized: Tensor) -> Features:
+        """Features of images that have the right size already, (B, 3, H, W)."""
+        return self.detector.encode(self.preprocess.normalise(resized))
+
     def maps(self, resized: Tensor) -> Tensor:
         """Raw anomaly maps of images that have the right size already: (B, 3, H, W) -> (B, 1, H, W)."""
-        features = self.detector.encode(self.preprocess.normalise(resized))
-        return self.detector.anomaly_map(features).float()
+        return smooth(self.detector.anomaly_map(self.features(resized)).float(), self.heatmap.smoothing)
 
 
 def hide_padding(maps: Tensor, contents: list[ImageSize]) -> Tensor:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from anomalib_flows.models.heatmap import image_scores
 from anomalib_flows.types import Prediction
 
 
 class Postprocess(nn.Module):
     r"""Decide with constants that were calibrated on held-out normal images and are part of the model.
 
-    The image score is the maximum of the map. An image is anomalous if its score lies above the image threshold,
-    a pixel if its value lies above the pixel threshold. The p-value of a score s among the n calibration scores is
+    The image score is the maximum of the map, or the mean of its highest values. An image is
+    anomalous if its score lies above the image threshold, a pixel if its value lies above the pixel threshold. The
+    p-value of a score s among the n calibration scores is
 
     .. math::
         p = \frac{1 + \#\{i : s_i \ge s\}}{n + 1}
+
+    Args:
+        calibration_size: Number n of calibration scores.
+        top_percent: Percentage of the pixels whose mean is the image score; 0 for the maximum.
 
     Attributes:
         image_threshold: Score above which an image is anomalous; NaN before calibration.
@@ -33,8 +39,9 @@ class Postprocess(nn.Module):
     typical: Tensor
     calibration_scores: Tensor
 
-    def __init__(self, calibration_size: int = 0) -> None:
+    def __init__(self, calibration_size: int = 0, top_percent: float = 0.0) -> None:
         super().__init__()
+        self.top_percent = top_percent
         for name in ("image_threshold", "pixel_threshold", "typical"):
             self.register_buffer(name, torch.tensor(torch.nan))
         self.register_buffer("calibration_scores", torch.empty(calibration_size))
@@ -62,7 +69,7 @@ class Postprocess(nn.Module):
 
     def scores(self, maps: Tensor) -> Tensor:
         """Image scores of maps: (B, 1, H, W) -> (B,)."""
-        return maps.flatten(1).amax(1)
+        return image_scores(maps, self.top_percent)
 
     def p_values(self, scores: Tensor) -> Tensor:
         """Share of normal images that score at least as high: (B,) -> (B,), from 1 / (n + 1) to 1."""

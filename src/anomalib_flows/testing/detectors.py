@@ -99,11 +99,12 @@ def check_gradients(make: Make) -> None:
 def check_batch_count(make: Make) -> None:
     """As many training batches come as are announced."""
     detector = _any(make)
-    batches = list(detector.training_batches(detector.encode(_images(detector.image_size))))
-    stated = detector.training_batch_count()
+    images = _images(detector.image_size)
+    batches = list(detector.training_batches(detector.encode(images)))
+    stated = detector.training_batch_count(len(images))
     require(
         len(batches) == stated,
-        f"training_batches yields {len(batches)}, but training_batch_count() says {stated}",
+        f"training_batches yields {len(batches)}, but training_batch_count({len(images)}) says {stated}",
     )
 
 

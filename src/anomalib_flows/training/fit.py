@@ -45,7 +45,9 @@ def fit(
     Raises:
         InputError: If the loss is no number.
     """
-    module = TrainingModule(pipeline, loader(samples, data, shuffle_seed=seed), seed)
+    images = loader(samples, data, shuffle_seed=seed)
+    pipeline.detector.require_trainable(max(images.batch_sizes()))
+    module = TrainingModule(pipeline, images, seed)
     trainer = make_trainer(options, run, resumed=resume)
     with stop_on_interrupt(trainer) as interrupted, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")

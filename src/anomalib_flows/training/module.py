@@ -36,10 +36,18 @@ class TrainingModule(LightningModule):
         optimizer, wanted = self.trainer.optimizers[0], self.pipeline.detector.optimizer()
         for group, options in zip(optimizer.param_groups, wanted.param_groups, strict=True):
             group.update({key: value for key, value in options.items() if key != "params"})
+        self.rates = [group["lr"] for group in optimizer.param_groups]
 
     def on_train_epoch_start(self) -> None:
         """Make an epoch's randomness depend on the seed and its number alone."""
         torch.manual_seed(self.seed + self.current_epoch)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Let the learning rate follow the detector's schedule."""
+        progress = self.global_step / max(1, int(self.trainer.estimated_stepping_batches))
+        factor = self.pipeline.detector.learning_rate_factor(progress)
+        for group, rate in zip(self.trainer.optimizers[0].param_groups, self.rates, strict=True):
+            group["lr"] = factor * rate
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of a training batch."""
@@ -69,7 +77,8 @@ class TrainingBatches:
 
     def __len__(self) -> int:
         """Count the steps of an epoch."""
-        return len(self.module.images) * self.module.pipeline.detector.training_batch_count()
+        count = self.module.pipeline.detector.training_batch_count
+        return sum(count(images) for images in self.module.images.batch_sizes())
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the training batches of the current epoch."""

@@ -1,0 +1,64 @@
+"""Networks for couplings of single feature vectors, with a condition or without."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anomalib_flows.flows.bijection import Condition
+
+
+class DenseSubnet(nn.Module):
+    r"""Two dense layers of a feature vector x and a condition c.
+
+    .. math::
+        a = W_2\, \mathrm{relu}(W_x x + W_c c + b_1) + b_2
+
+    Args:
+        inputs: Length of x.
+        outputs: Length of a.
+        condition: Length D of c; 0 for a network without a condition.
+        width: Hidden units, as a multiple of the lengths of x and c together.
+
+    References:
+        CFLOW-AD (Gudovskiy et al., 2021), https://arxiv.org/abs/2107.12571, whose networks are twice as wide.
+
+    Example:
+        >>> import torch
+        >>> net = DenseSubnet(3, 4, condition=8)
+        >>> net(torch.randn(5, 3), given(torch.randn(5, 8))).shape
+        torch.Size([5, 4])
+    """
+
+    def __init__(self, inputs: int, outputs: int, condition: int = 0, width: int = 2) -> None:
+        super().__init__()
+        hidden = width * (inputs + condition)
+        self.inputs = inputs
+        self.inner = nn.Linear(inputs + condition, hidden)
+        self.outer = nn.Linear(hidden, outputs)
+
+    def forward(self, x: Tensor, condition: Condition | None = None) -> Tensor:
+        """Return a of shape (N, outputs) for x of shape (N, inputs)."""
+        weight = self.inner.weight
+        hidden = F.linear(x, weight[:, : self.inputs], self.inner.bias)
+        if condition is not None:
+            hidden = condition(hidden, weight[:, self.inputs :])
+        a: Tensor = self.outer(F.relu(hidden, inplace=True))
+        return a
+
+
+def given(c: Tensor) -> Condition:
+    """Make a condition of a tensor that has a row for each feature vector, (N, D).
+
+    Example:
+        >>> import torch
+        >>> given(torch.ones(2, 3))(torch.zeros(2, 1), torch.ones(1, 3)).tolist()
+        [[3.0], [3.0]]
+    """
+    return partial(_add, c)
+
+
+def _add(c: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
+    return hidden + F.linear(c, weight)

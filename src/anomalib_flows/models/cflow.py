@@ -1,0 +1,286 @@
+"""CFLOW: a conditional normalizing flow on each position of a frozen encoder's feature maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from anomalib_flows.backbones import Encoder, Triple, Weights
+from anomalib_flows.flows import AffineCoupling, Chain, DenseSubnet, GlobalAffine, Permutation, SoftPermutation
+from anomalib_flows.models.base import Detector, Features, squares
+from anomalib_flows.models.positions import PositionalCode
+from anomalib_flows.models.upsample import Upsampling, upsample
+from anomalib_flows.types import ImageSize, require
+
+
+class Fibres(NamedTuple):
+    """Feature vectors of one layer to train on, at the same positions of B images.
+
+    Args:
+        layer: Number of the feature map.
+        vectors: Feature vectors of shape (B * P, C), in the order (B, P).
+        positions: Where they are, y W + x, of shape (P,).
+    """
+
+    layer: int
+    vectors: Tensor
+    positions: Tensor
+
+
+class CFlow(Detector):
+    r"""Learn the density of single feature vectors, given where in the image they are.
+
+    A feature vector x of C channels at a position with code c goes through a conditional flow to z. With
+
+    .. math::
+        \ell(x | c) = \tfrac{1}{C} \bigl(\log |\det \partial z / \partial x| - \tfrac{1}{2} \lVert z \rVert^2\bigr)
+        - \tfrac{1}{2} \log 2 \pi
+
+    training minimises the mean of :math:`-\log \mathrm{sigmoid}(\ell)` over the feature vectors, summed over the
+    feature maps. The anomaly map is :math:`s - \sum_{maps} \exp(\ell - m)`, each exponential upsampled. The
+    constants m, one for each feature map, and s are the maxima of :math:`\ell` and of the sum over held-out normal
+    images, found by :meth:`calibrate`.
+
+    Args:
+        image_size: Height H and width W of the images.
+        backbone: Name of a model of timm, see ``anomalib-flows list backbones``.
+        weights: ``pretrained`` (timm's cache or hub), ``random``, or a file with a state dict of that model.
+        layers: Indices of timm's feature maps, or of blocks for transformers. By default the maps of stride 8, 16
+            and 32, or blocks 2, 6 and 10 of 12.
+        condition: Length of the positional code; 0 for flows without a condition.
+        steps: Flow steps for each feature map.
+        clamp: Bound of a coupling's log-scale.
+        permutation: ``hard`` reorders channels between the steps; ``soft`` rotates them as published, with C^2
+            more weights for each step.
+        fibre_batch: Feature vectors of the largest feature map in each training step.
+        fibre_share: Share of the feature vectors of each image, drawn anew in each epoch, that is trained on.
+        order: ``together`` trains all feature maps in each step, ``published`` one after the other for each batch
+            of images, with all feature vectors shuffled.
+        max_fibres: Feature vectors that are transformed at once in inference, which bounds its memory.
+        upsampling: How likelihoods become maps of the image's size.
+        learning_rate: Step size of Adam.
+        schedule: ``constant`` learning rate; ``cosine`` to zero after a short warm-up; or as ``published``.
+        padding: ``reflect`` if the encoder's convolutions shall reflect borders, as in the published implementation.
+        timm_args: Further arguments of ``timm.create_model``, such as ``pad_type``.
+        mean: Mean of each channel for the normalisation, in [0, 1]; by default what timm states.
+        std: Standard deviation of each channel, likewise.
+
+    Raises:
+        InputError: If the backbone, its weights or layers do not exist or do not fit, or a number is out of range.
+
+    References:
+        CFLOW-AD: Real-Time Unsupervised Anomaly Detection with Localization via Conditional Normalizing Flows
+        (Gudovskiy et al., 2021), https://arxiv.org/abs/2107.12571, sections 4 and 5; where the paper is silent
+        (clamp, loss, aggregation of the maps) as in https://github.com/gudovskiy/cflow-ad, but with constants of
+        the model in place of maxima over the test set.
+
+    Example:
+        >>> model = CFlow((64, 64), "texture13", layers=[2, 3], steps=2, fibre_batch=32)
+        >>> features = model.encode(torch.zeros(2, 3, 64, 64))
+        >>> [batch[0].vectors.shape for batch in model.training_batches(features)][:1]
+        [torch.Size([32, 48])]
+        >>> model.anomaly_map(features).shape
+        torch.Size([2, 1, 64, 64])
+    """
+
+    peaks: Tensor
+    ceiling: Tensor
+    codes: Any  # a ModuleList of positional codes, which its type cannot say
+
+    def __init__(
+        self,
+        image_size: ImageSize,
+        backbone: str = "wide_resnet50_2",
+        weights: Weights = "pretrained",
+        layers: list[int] | None = None,
+        condition: int = 128,
+        steps: int = 8,
+        clamp: float = 1.9,
+        permutation: Literal["hard", "soft"] = "hard",
+        fibre_batch: int = 2048,
+        fibre_share: float = 1.0,
+        order: Literal["together", "published"] = "together",
+        max_fibres: int = 65536,
+        upsampling: Upsampling = "bilinear-aligned",
+        learning_rate: float = 1e-3,
+        schedule: Literal["constant", "cosine", "published"] = "cosine",
+        padding: Literal["zeros", "reflect"] = "zeros",
+        timm_args: dict[str, Any] | None = None,
+        mean: Triple | None = None,
+        std: Triple | None = None,
+    ) -> None:
+        super().__init__()
+        require(steps >= 1, "--model.steps", steps, "at least 1")
+        require(clamp > 0, "--model.clamp", clamp, "above 0")
+        require(fibre_batch >= 1, "--model.fibre_batch", fibre_batch, "at least 1")
+        require(0 < fibre_share <= 1, "--model.fibre_share", fibre_share, "above 0 and at most 1")
+        require(max_fibres >= 1, "--model.max_fibres", max_fibres, "at least 1")
+        require(learning_rate > 0, "--model.learning_rate", learning_rate, "above 0")
+        require(std is None or min(std) > 0, "--model.std", std, "above 0")
+        self.encoder = Encoder(
+            image_size,
+            backbone,
+            weights,
+            layers,
+            timm_args,
+            mean,
+            std,
+            strides=(8, 16, 32),
+            depths=(3 / 12, 7 / 12, 11 / 12),
+            final_norm=False,
+            padding=padding,
+        )
+        self.mean, self.std = self.encoder.mean, self.encoder.std
+        shapes = self.encoder.shapes
+        self.flows = nn.ModuleList(make_flow(shape[0], condition, steps, clamp, permutation) for shape in shapes)
+        self.codes = nn.ModuleList(PositionalCode(condition, *shape[1:]) for shape in shapes if condition)
+        self.fibre_batch, self.fibre_share, self.order = fibre_batch, fibre_share, order
+        self.max_fibres, self.upsampling = max_fibres, upsampling
+        self.learning_rate, self.schedule = learning_rate, schedule
+        self.register_buffer("peaks", torch.zeros(len(shapes)))
+        self.register_buffer("ceiling", torch.zeros(()))
+
+    def encode(self, images: Tensor) -> Features:
+        """Return the encoder's feature maps of normalised images (B, 3, H, W)."""
+        return self.encoder(images.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+
+    def log_prob(self, fibres: Fibres) -> Tensor:
+        """Return the log-likelihood per channel of feature vectors, (N,)."""
+        layer, vectors, positions = fibres
+        return self._log_prob(layer, vectors, self.codes[layer].at(positions) if self.codes else None)
+
+    def _log_prob(self, layer: int, vectors: Tensor, condition: Any) -> Tensor:
+        z, log_det = self.flows[layer](vectors, condition)
+        log_prob: Tensor = (log_det - 0.5 * squares(z).sum(1)) / vectors.shape[1] - 0.5 * math.log(2 * math.pi)
+        return log_prob
+
+    def log_prob_map(self, layer: int, feature: Tensor) -> Tensor:
+        """Return the log-likelihood per channel everywhere in a feature map, (B, C, h, w) -> (B, 1, h, w)."""
+        vectors = rearrange(feature, "b c h w -> b (h w) c")
+        pieces = -(-vectors[..., 0].numel() // self.max_fibres)
+        if pieces == 1:
+            condition = self.codes[layer].everywhere() if self.codes else None
+            log_probs = self._log_prob(layer, vectors.flatten(0, 1), condition).view(len(feature), -1)
+        else:
+            positions = torch.arange(vectors.shape[1], device=feature.device).tensor_split(pieces)
+            log_probs = torch.cat([self.log_prob(pick(layer, vectors, p)).view(len(feature), -1) for p in positions], 1)
+        return log_probs.view(len(feature), 1, *feature.shape[2:])
+
+    def loss(self, batch: list[Fibres]) -> Tensor:
+        """Return the sum over the feature maps of the mean of minus log sigmoid of the log-likelihoods."""
+        return torch.stack([-F.logsigmoid(self.log_prob(fibres)).mean() for fibres in batch]).sum()
+
+    def anomaly_map(self, features: Features) -> Tensor:
+        """Return maps of shape (B, 1, H, W), from about 0 to the number of feature maps; higher is more anomalous."""
+        return self._aggregate([self.log_prob_map(i, feature) for i, feature in enumerate(features)])
+
+    def _aggregate(self, log_probs: list[Tensor]) -> Tensor:
+        likelihoods = [(log_prob - peak).exp() for log_prob, peak in zip(log_probs, self.peaks, strict=True)]
+        upsampled = [upsample(likelihood, self.image_size, self.upsampling) for likelihood in likelihoods]
+        return self.ceiling - torch.stack(upsampled).sum(0)
+
+    @torch.no_grad()
+    def calibrate(self, features: Iterable[Features]) -> None:
+        """Set the constants to the maxima over images: of each layer's log-likelihood, and of the sum of the maps."""
+        batches = [[self.log_prob_map(i, f).float().cpu() for i, f in enumerate(batch)] for batch in features]
+        self.peaks = torch.stack([torch.stack([m.amax() for m in maps]).amax() for maps in zip(*batches, strict=True)])
+        self.ceiling = torch.zeros(())
+        self.ceiling = torch.stack([-self._aggregate(batch).amin() for batch in batches]).amax()
+
+    def training_batches(self, features: Features) -> Iterator[list[Fibres]]:
+        """Yield feature vectors of all layers, or of one at a time in the published order."""
+        vectors = [rearrange(feature, "b c h w -> b (h w) c") for feature in features]
+        if self.order == "published":
+            for layer, of_layer in enumerate(vectors):
+                yield from ([fibres] for fibres in shuffled(layer, of_layer, self.fibre_batch))
+            return
+        count = self.training_batch_count(len(features[0]))
+        positions = [draw_positions(v.shape[1], self.fibre_share, count, v.device) for v in vectors]
+        for chosen in zip(*positions, strict=True):
+            yield [pick(layer, v, p) for layer, (v, p) in enumerate(zip(vectors, chosen, strict=True))]
+
+    def training_batch_count(self, images: int) -> int:
+        """Count the steps for a batch of images."""
+        sizes = [height * width for _, height, width in self.encoder.shapes]
+        if self.order == "published":
+            return sum(images * size // self.fibre_batch for size in sizes)
+        wanted = round(self.fibre_share * images * max(sizes) / self.fibre_batch)
+        return max(1, min(wanted, *(max(1, int(self.fibre_share * size)) for size in sizes)))
+
+    def require_trainable(self, images: int) -> None:
+        """Refuse steps of more feature vectors than a batch of images has."""
+        sizes = [height * width for _, height, width in self.encoder.shapes]
+        available = images * (min(sizes) if self.order == "published" else int(self.fibre_share * max(sizes)))
+        require(
+            self.fibre_batch <= available,
+            "--model.fibre_batch",
+            self.fibre_batch,
+            f"at most {available}, which is what a batch of {images} images has; or raise --data.batch_size",
+        )
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Return Adam on the flows."""
+        on_cpu = self.peaks.device.type == "cpu"  # where a step on all weights at once saves the most
+        return torch.optim.Adam(self.flows.parameters(), lr=self.learning_rate, fused=on_cpu or None)
+
+    def learning_rate_factor(self, progress: float) -> float:
+        """Return the factor of the learning rate when a share of the training is done."""
+        factors = {"constant": lambda p: 1.0, "cosine": cosine_factor, "published": published_factor}
+        return factors[self.schedule](progress)
+
+
+def make_flow(channels: int, condition: int, steps: int, clamp: float, permutation: str) -> Chain:
+    """Make the flow of a feature map: coupling, scaling and permutation in each step."""
+    permute = {"hard": Permutation, "soft": SoftPermutation}[permutation]
+
+    def subnet(inputs: int, outputs: int) -> DenseSubnet:
+        return DenseSubnet(inputs, outputs, condition)
+
+    return Chain(
+        *(
+            Chain(AffineCoupling(channels, subnet, clamp), GlobalAffine(channels), permute(channels))
+            for _ in range(steps)
+        )
+    )
+
+
+def pick(layer: int, vectors: Tensor, positions: Tensor) -> Fibres:
+    """Take the feature vectors of B images, (B, S, C), at P positions."""
+    return Fibres(layer, vectors.index_select(1, positions).flatten(0, 1), positions)
+
+
+def draw_positions(size: int, share: float, count: int, device: torch.device) -> tuple[Tensor, ...]:
+    """Draw a share of the positions of a feature map, and cut them into so many parts."""
+    kept = max(count, int(share * size))
+    return torch.randperm(size)[:kept].to(device).tensor_split(count)
+
+
+def shuffled(layer: int, vectors: Tensor, batch: int) -> Iterator[Fibres]:
+    """Shuffle all feature vectors (B, S, C) of a layer and cut them into batches; the rest is left out."""
+    flat = vectors.flatten(0, 1)
+    order = torch.randperm(len(flat)).to(flat.device)
+    for chosen in torch.split(order[: len(flat) // batch * batch], batch):
+        yield Fibres(layer, flat[chosen], chosen % vectors.shape[1])
+
+
+def cosine_factor(progress: float) -> float:
+    """Rise over the first twentieth, then fall to zero along a cosine."""
+    return min(1.0, 0.1 + 18 * progress) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def published_factor(progress: float, epochs: int = 25, warm_up: int = 2, lowest: float = 1e-3) -> float:
+    """Rise from a tenth over 2 of 25 epochs, then fall along a cosine, epoch by epoch, to a thousandth."""
+
+    def cosine(epoch: float) -> float:
+        return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+
+    epoch = progress * epochs
+    if epoch < warm_up:
+        return 0.1 + epoch / warm_up * (cosine(warm_up) - 0.1)
+    return cosine(math.floor(epoch))

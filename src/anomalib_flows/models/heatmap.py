@@ -1,0 +1,66 @@
+"""What is made of raw anomaly maps, whatever the model: smoothing, and the score of an image."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from anomalib_flows.types import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatmapOptions:
+    """How maps become scores; part of the model, and so of what is deployed.
+
+    Args:
+        smoothing: Standard deviation, in pixels, of the Gaussian that smooths maps; 0 for none.
+        top_percent: Percentage of an image's pixels, those with the highest values, whose mean is its score;
+            0 for the maximum.
+    """
+
+    smoothing: float = 0.0
+    top_percent: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse numbers of no use when they are given."""
+        require(self.smoothing >= 0, "--heatmap.smoothing", self.smoothing, "at least 0")
+        require(0 <= self.top_percent <= 100, "--heatmap.top_percent", self.top_percent, "from 0 to 100")
+
+
+def smooth(maps: Tensor, sigma: float) -> Tensor:
+    """Convolve maps of shape (B, 1, H, W) with a Gaussian that ends after four standard deviations.
+
+    Beyond the border maps go on with the value at the border.
+
+    Example:
+        >>> maps = torch.zeros(1, 1, 9, 9)
+        >>> maps[..., 4, 4] = 1
+        >>> round(float(smooth(maps, 1.0)[..., 4, 4]), 4)
+        0.1592
+    """
+    if sigma == 0:
+        return maps
+    radius = int(4 * sigma + 0.5)
+    offsets = torch.arange(-radius, radius + 1, dtype=maps.dtype, device=maps.device)
+    kernel = torch.softmax(-0.5 * (offsets / sigma) ** 2, dim=0)
+    maps = F.conv2d(F.pad(maps, (0, 0, radius, radius), mode="replicate"), kernel.view(1, 1, -1, 1))
+    return F.conv2d(F.pad(maps, (radius, radius, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
+
+
+def image_scores(maps: Tensor, top_percent: float) -> Tensor:
+    """Score images by their maps, (B, 1, H, W) -> (B,): the maximum, or the mean of the highest values.
+
+    Example:
+        >>> maps = torch.arange(100.0).view(1, 1, 10, 10)
+        >>> image_scores(maps, 0).item(), image_scores(maps, 2).item()
+        (99.0, 98.5)
+    """
+    values = maps.flatten(1)
+    if top_percent == 0:
+        return values.amax(1)
+    count = max(1, math.floor(values.shape[1] * top_percent / 100))
+    return values.topk(count, sorted=False).values.mean(1)
