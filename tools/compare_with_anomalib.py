@@ -1,10 +1,12 @@
-"""Time FastFlow beside anomalib's, side by side in one run: a Markdown table.
+"""Time FastFlow or CFLOW beside anomalib's, side by side in one run: a Markdown table.
 
 Each implementation lives in an environment of its own, with the same torch, and in a process of its own that stays
 alive. The two take turns, one call each, in an order that is swapped every time, so that whatever else the machine
 does meets both alike: trust the ratios, not the milliseconds. Encoders and flows are the same, with random weights.
 
-    python tools/compare_with_anomalib.py --ours PYTHON --anomalib PYTHON
+    python tools/compare_with_anomalib.py --ours PYTHON --anomalib PYTHON --model cflow
+
+In the rows of bfloat16 ours computes in bfloat16, and anomalib in float32, as it does unless exported.
 """
 
 from __future__ import annotations
@@ -20,10 +22,13 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 KERNELS = {"resnet18": (3,), "wide_resnet50_2": (3, 1)}
+STAGES = {"resnet18": (1, 2, 3), "wide_resnet50_2": (2, 3, 4)}
+"""Stages of the encoder that CFLOW takes: timm's feature maps, which anomalib calls layer1 to layer4."""
 WARM_UP = 3
 COLUMNS = ["backbone", "measured", "ours, ms per image", "anomalib, ms per image", "anomalib / ours"]
 COLUMNS += ["ours, peak MiB", "anomalib, peak MiB", "trained parameters"]
@@ -31,6 +36,7 @@ COLUMNS += ["ours, peak MiB", "anomalib, peak MiB", "trained parameters"]
 
 @dataclass
 class Setting:
+    model: str
     backbone: str
     batch: int
     size: int
@@ -40,51 +46,87 @@ class Setting:
 # --- A worker: one implementation in one process -------------------------------------------------------------------
 
 
-class Ours:
+class OurFastFlow:
     def __init__(self, setting: Setting) -> None:
-        from anomalib_flows import __version__
-        from anomalib_flows.models.fastflow import FastFlow
-
-        size = (setting.size, setting.size)
-        kernels = KERNELS[setting.backbone]
-        self.version = __version__
-        self.model = FastFlow(size, setting.backbone, weights="random", kernel_sizes=kernels)
+        self.model = self.make(setting, (setting.size, setting.size))
         self.optimizer = self.model.optimizer()
 
-    def loss(self, images: Any) -> Any:
-        return self.model.loss(self.model.encode(images))
+    def make(self, setting: Setting, size: tuple[int, int]) -> Any:
+        from anomalib_flows import FastFlow
+
+        return FastFlow(size, setting.backbone, weights="random", kernel_sizes=KERNELS[setting.backbone])
+
+    def train(self, images: Any) -> None:
+        for batch in self.model.training_batches(self.model.encode(images)):
+            self.model.loss(batch).backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad()
 
     def predict(self, images: Any) -> Any:
         maps = self.model.anomaly_map(self.model.encode(images))
         return maps.amax((-2, -1)), maps
 
 
-class Anomalib:
+class OurCFlow(OurFastFlow):
+    def make(self, setting: Setting, size: tuple[int, int]) -> Any:
+        from anomalib_flows import CFlow
+
+        return CFlow(size, setting.backbone, weights="random", layers=list(STAGES[setting.backbone]))
+
+
+class AnomalibFastFlow:
     def __init__(self, setting: Setting) -> None:
-        import anomalib
         import torch
         from anomalib.models.image.fastflow.loss import FastflowLoss
         from anomalib.models.image.fastflow.torch_model import FastflowModel
 
         size = (setting.size, setting.size)
         only_3x3 = KERNELS[setting.backbone] == (3,)
-        self.version = anomalib.__version__
         self.model = FastflowModel(size, setting.backbone, pre_trained=False, conv3x3_only=only_3x3)
         self.criterion = FastflowLoss()
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=1e-3, weight_decay=1e-5)
 
-    def loss(self, images: Any) -> Any:
-        return self.criterion(*self.model(images))
+    def train(self, images: Any) -> None:
+        self.criterion(*self.model(images)).backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
 
     def predict(self, images: Any) -> Any:
         return self.model(images)
 
 
+class AnomalibCFlow:
+    def __init__(self, setting: Setting) -> None:
+        from anomalib.models import Cflow
+
+        self.module = Cflow(setting.backbone, [f"layer{i}" for i in STAGES[setting.backbone]], pre_trained=False)
+        self.model = self.module.model
+        optimizer = self.module.configure_optimizers()
+        # Its training step steps the optimizer itself, for which Lightning's trainer stands by.
+        self.module.optimizers = lambda: optimizer
+        self.module.manual_backward = lambda loss: loss.backward()
+        self.module.log = lambda *_, **__: None
+
+    def train(self, images: Any) -> None:
+        from types import SimpleNamespace
+
+        self.module.training_step(SimpleNamespace(image=images))
+
+    def predict(self, images: Any) -> Any:
+        return self.model(images)
+
+
+IMPLEMENTATIONS: dict[tuple[str, str], Any] = {
+    ("ours", "fastflow"): OurFastFlow,
+    ("ours", "cflow"): OurCFlow,
+    ("anomalib", "fastflow"): AnomalibFastFlow,
+    ("anomalib", "cflow"): AnomalibCFlow,
+}
+
+
 def train(implementation: Any, images: Any) -> int:
     implementation.model.train()
-    implementation.loss(images).backward()
-    implementation.optimizer.step()
-    implementation.optimizer.zero_grad()
+    implementation.train(images)
     return len(images)
 
 
@@ -93,12 +135,19 @@ def infer(implementation: Any, images: Any) -> int:
 
     implementation.model.eval()
     with torch.inference_mode():
-        implementation.predict(images[:1])
+        implementation.predict(images[:1].to(next(implementation.model.parameters()).dtype))
     return 1
 
 
-# What is measured: each does its work once and returns the number of images. The frugal first, as peaks only grow.
-ROWS = {"inference, batch 1": infer, "training step": train}
+def infer_bfloat16(implementation: Any, images: Any) -> int:
+    if isinstance(implementation, OurFastFlow):
+        implementation.model.bfloat16()
+    return infer(implementation, images)
+
+
+# What is measured: each does its work once and returns the number of images. The frugal first, as peaks only grow;
+# bfloat16 last, as weights stay so.
+ROWS = {"inference, batch 1": infer, "training step": train, "inference, batch 1, bfloat16": infer_bfloat16}
 
 
 def work(name: str, setting: Setting) -> None:
@@ -109,9 +158,10 @@ def work(name: str, setting: Setting) -> None:
 
     torch.set_num_threads(setting.threads)
     torch.manual_seed(0)
-    implementation: Any = {"ours": Ours, "anomalib": Anomalib}[name](setting)
+    implementation = IMPLEMENTATIONS[name, setting.model](setting)
     trained = sum(p.numel() for p in implementation.model.parameters() if p.requires_grad)
-    about = {"version": implementation.version, "torch": torch.__version__, "parameters": trained}
+    package = {"ours": "anomalib-flows", "anomalib": "anomalib"}[name]
+    about = {"version": version(package), "torch": torch.__version__, "parameters": trained}
     print(json.dumps(about), file=replies, flush=True)
 
     images = torch.randn(setting.batch, 3, setting.size, setting.size)
@@ -148,11 +198,11 @@ class Worker:
         self.process.wait()
 
 
-def compare(pythons: dict[str, str], setting: Setting, repeats: int) -> Iterator[list[str]]:
+def compare(pythons: dict[str, str], setting: Setting, rows: list[str], repeats: int) -> Iterator[list[str]]:
     """Yield the table's rows for one backbone."""
     workers = [Worker(python, name, setting) for name, python in pythons.items()]
     check_alike(setting.backbone, *(worker.about for worker in workers))
-    for row in ROWS:
+    for row in [row for row in ROWS if row in rows]:
         ours, theirs = take_turns(workers, row, repeats)
         times = [[reply["milliseconds"] for reply in replies] for replies in (ours, theirs)]
         ratios = [their_time / our_time for our_time, their_time in zip(*times, strict=True)]
@@ -198,19 +248,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ours", required=True, help="Python interpreter that has anomalib-flows")
     parser.add_argument("--anomalib", required=True, help="Python interpreter that has anomalib")
+    parser.add_argument("--model", default="fastflow", choices=["fastflow", "cflow"])
+    parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--backbones", nargs="+", default=list(KERNELS), choices=list(KERNELS))
     parser.add_argument("--batch", type=int, default=8, help="images of a training step")
     parser.add_argument("--size", type=int, default=256, help="height and width of the images")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
-    print(f"{processor()}, {args.threads} threads, float32, {args.size} x {args.size}, batch {args.batch}")
+    print(
+        f"{args.model}, {processor()}, {args.threads} threads, float32, {args.size} x {args.size}, batch {args.batch}"
+    )
     print(f"Median (quartiles) of {args.repeats} calls, anomalib's over ours in pairs; memory after each row.\n")
     show(COLUMNS)
     show(["---"] * len(COLUMNS))
     for backbone in args.backbones:
-        setting = Setting(backbone, args.batch, args.size, args.threads)
-        for row in compare({"ours": args.ours, "anomalib": args.anomalib}, setting, args.repeats):
+        setting = Setting(args.model, backbone, args.batch, args.size, args.threads)
+        for row in compare({"ours": args.ours, "anomalib": args.anomalib}, setting, args.rows, args.repeats):
             show(row)
 
 

@@ -98,7 +98,8 @@ class Encoder(nn.Module):
         self.backbone = backbone
         choose = partial(_layers, backbone, layers=layers, strides=strides, depths=depths)
         network = _create(backbone, weights, image_size, timm_args or {}, choose, final_norm)
-        self.network = _padded(network, padding).eval().requires_grad_(False)
+        network = _padded(network, padding).eval().requires_grad_(False)
+        self.network = network.to(memory_format=torch.channels_last)  # once, or each call would reorder the weights
         self.channels_last = getattr(self.network, "output_fmt", "NCHW") == "NHWC"
         self.mean: Triple = mean or self.network.default_cfg["mean"]
         self.std: Triple = std or self.network.default_cfg["std"]
@@ -243,9 +244,13 @@ def _failure(name: str, args: dict[str, Any], error: Exception) -> str:
 
 def _padded(network: Any, padding: Literal["zeros", "reflect"]) -> Any:
     """Let convolutions that look beyond the border see what ``padding`` says there."""
-    for module in network.modules():
-        if padding != "zeros" and isinstance(module, nn.Conv2d) and max(module.kernel_size) > 1:
-            module.padding_mode = padding
+    wide = [m for m in network.modules() if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1]
+    if padding != "zeros" and any(type(m) is not nn.Conv2d for m in wide):
+        raise InputError(
+            f"--model.padding {padding} does not go with convolutions that pad by themselves: leave out pad_type."
+        )
+    for module in wide:
+        module.padding_mode = padding
     return network
 
 

@@ -36,9 +36,14 @@ def conformal_threshold(scores: Tensor, false_alarm_rate: float) -> Tensor:
 
 def calibrate(postprocess: Postprocess, maps: Tensor, false_alarm_rate: float) -> None:
     """Set the constants of a postprocess from the raw maps of normal images, of shape (n, 1, H, W)."""
+    set_scores(postprocess, maps)
+    set_thresholds(postprocess, false_alarm_rate)
+
+
+def set_scores(postprocess: Postprocess, maps: Tensor) -> None:
+    """Let a postprocess know the raw maps of normal images, of shape (n, 1, H, W): scores and typical value."""
     postprocess.calibration_scores = postprocess.scores(maps).sort().values
     postprocess.typical = maps.median()
-    set_thresholds(postprocess, false_alarm_rate)
 
 
 def set_thresholds(postprocess: Postprocess, false_alarm_rate: float) -> None:

@@ -16,7 +16,7 @@ from anomalib_flows.calibration import require_rate
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.checking import check
 from anomalib_flows.data.splits import hold_out, read_splits, write_splits
-from anomalib_flows.evaluation import evaluate_run
+from anomalib_flows.evaluation import evaluate_run, require_both_labels
 from anomalib_flows.inference import calibrate_on, choose_device
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector
@@ -25,7 +25,7 @@ from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run import Run
 from anomalib_flows.training.fit import fit, require_checkpoint
 from anomalib_flows.training.options import TrainerOptions
-from anomalib_flows.types import ImageSize, InputError, Sample, Split
+from anomalib_flows.types import ImageSize, InputError, Protocol, Sample, Split
 
 MAY_CHANGE = {"weights", "learning_rate", "weight_decay", "root", "batch_size", "workers", "on_error"}
 """Options of model and data that a resumed run may have otherwise."""
@@ -37,6 +37,7 @@ def run_experiment(
     trainer: TrainerOptions,
     heatmap: HeatmapOptions,
     false_alarm_rate: float,
+    protocol: Protocol,
     seed: int,
     output: Path,
     resume: Path | None,
@@ -46,21 +47,23 @@ def run_experiment(
     device = choose_device(trainer.accelerator)
     if trainer.precision == "16-mixed" and device.type == "cpu":
         raise InputError("--trainer.precision 16-mixed needs CUDA: on a CPU choose bf16-mixed or 32.")
-    samples = load_samples(data, seed, resume)
+    samples = load_samples(data, protocol, seed, resume)
     torch.manual_seed(seed)
     with weights_follow() if resume else nullcontext():
         pipeline = Pipeline(model(data.size), data.resize, heatmap)
-    config = describe(pipeline, data, trainer, false_alarm_rate, seed, output)
+    config = describe(pipeline, data, trainer, false_alarm_rate, seed, output, protocol)
     if resume:
         require_resumable(pipeline, Run.open(resume), config)
     run = Run.open(resume) if resume else start_run(pipeline, data, samples, output)
     run.write_config(config)
     train_pipeline(pipeline, samples, data, trainer, seed, run, resume=resume is not None)
     try:
-        calibrate_on(pipeline, of(samples, "calibration"), data, device, false_alarm_rate)
-        checkpoint.save(pipeline, run.model_file)
+        if protocol == "calibrated":
+            calibrate_on(pipeline, of(samples, "calibration"), data, device, false_alarm_rate)
+            checkpoint.save(pipeline, run.model_file)
         if tested := of(samples, "test"):
-            evaluate_run(run, pipeline, tested, data, device)
+            evaluate_run(run, pipeline, tested, data, device, protocol)
+            checkpoint.save(pipeline, run.model_file)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"Stopped after training. Go on with\n  anomalib-flows calibrate {run.path}\n"
@@ -77,16 +80,21 @@ def require_resumable(pipeline: Pipeline, run: Run, config: dict[str, Any]) -> N
         changed = sorted(k for k in after if k not in MAY_CHANGE and before.get(k) != after[k])
         if changed:
             raise InputError(f"--{key}.{changed[0]} cannot change when a run is resumed: leave it out.")
-    if old["seed"] != config["seed"]:
-        raise InputError("--seed cannot change when a run is resumed: leave it out.")
+    for key in ("seed", "protocol", "heatmap"):
+        if old.get(key, config[key]) != config[key]:
+            raise InputError(f"--{key} cannot change when a run is resumed: leave it out.")
     require_checkpoint(pipeline, run.resume_file)
 
 
-def load_samples(data: Dataset, seed: int, resume: Path | None) -> list[Sample]:
+def load_samples(data: Dataset, protocol: Protocol, seed: int, resume: Path | None) -> list[Sample]:
     """List the images with their splits: those of the run that is resumed, or a new draw."""
     if resume:
         return read_splits(Run.open(resume).splits_file)
-    return hold_out(check(data.samples(), data.on_error), data.calibration_fraction, seed)
+    samples = check(data.samples(), data.on_error)
+    if protocol == "paper":
+        require_both_labels(of(samples, "test"))
+        return samples
+    return hold_out(samples, data.calibration_fraction, seed)
 
 
 def of(samples: list[Sample], split: Split) -> list[Sample]:
@@ -130,7 +138,13 @@ def train_pipeline(
 
 
 def describe(
-    pipeline: Pipeline, data: Dataset, trainer: TrainerOptions, false_alarm_rate: float, seed: int, output: Path
+    pipeline: Pipeline,
+    data: Dataset,
+    trainer: TrainerOptions,
+    false_alarm_rate: float,
+    seed: int,
+    output: Path,
+    protocol: Protocol = "calibrated",
 ) -> dict[str, Any]:
     """Write down the options that make the same run again, in plain types."""
     config: dict[str, Any] = checkpoint.plain(
@@ -140,6 +154,7 @@ def describe(
             "trainer": dataclasses.asdict(trainer),
             "heatmap": dataclasses.asdict(pipeline.heatmap),
             "false_alarm_rate": false_alarm_rate,
+            "protocol": protocol,
             "seed": seed,
             "output": str(output),
         }

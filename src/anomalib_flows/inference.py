@@ -72,6 +72,7 @@ def calibrate_on(
     pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device, false_alarm_rate: float
 ) -> None:
     """Set a pipeline's constants and thresholds on normal images that it was not trained on."""
+    pipeline.protocol = "calibrated"
     set_constants(pipeline, samples, data, device)
     maps = [m for _, m in compute_maps(pipeline, samples, data, device, "Calibrating")]
     calibrate(pipeline.postprocess, torch.cat(maps), false_alarm_rate)

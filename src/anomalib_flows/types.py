@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Split = Literal["train", "calibration", "test"]
+Protocol = Literal["calibrated", "paper"]
+"""``calibrated`` sets a model's constants and thresholds on held-out normal images; ``paper`` as published, on the
+test images, for comparison with published tables only."""
 ImageSize = tuple[int, int]
 """Height and width in pixels."""
 

@@ -97,7 +97,7 @@ def copy_weights(reference: FreiaFastFlow, model: FastFlow) -> None:
     """Give the reference the weights and permutations of our model."""
     for theirs, ours in matched_parameters(reference, model):
         theirs.copy_(ours.view_as(theirs))
-    for block, step in _matched_steps(reference, model):
+    for block, step in matched_steps(reference, model):
         copy_permutation(block, step)
 
 
@@ -105,13 +105,13 @@ def matched_parameters(reference: FreiaFastFlow, model: FastFlow) -> Iterator[tu
     """Yield each trained parameter of the reference with ours; a norm without weights has none."""
     for norm, ours in zip(reference.norms, model.norms, strict=True):
         yield from zip(norm.parameters(), ours.parameters(), strict=False)
-    for block, step in _matched_steps(reference, model):
+    for block, step in matched_steps(reference, model):
         yield from matched_step(block, step)
 
 
-def _matched_steps(reference: FreiaFastFlow, model: FastFlow) -> Iterator[tuple[Any, Any]]:
-    flows: Iterable[tuple[Any, Any]] = zip(reference.flows, model.flows, strict=True)
-    for flow, chain in flows:
+def matched_steps(reference: Any, model: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each block of FrEIA with our flow step."""
+    for flow, chain in zip(reference.flows, model.flows, strict=True):
         yield from zip(flow, chain.steps, strict=True)
 
 
@@ -125,7 +125,7 @@ def matched_step(block: Any, step: Any) -> Iterator[tuple[Tensor, Tensor]]:
 
 @torch.no_grad()
 def copy_permutation(block: Any, step: Any) -> None:
-    """Write our permutation as FrEIA's matrix: row i has its one in column order[i]."""
-    matrix = torch.eye(block.in_channels)[step.steps[2].order]
-    block.w_perm.copy_(matrix.view_as(block.w_perm))
+    """Write our permutation, hard or soft, as FrEIA's matrix; its columns are the images of the unit vectors."""
+    matrix = step.steps[2](torch.eye(block.in_channels, dtype=block.w_perm.dtype))[0].T
+    block.w_perm.copy_(matrix.reshape(block.w_perm.shape))
     block.w_perm_inv.copy_(matrix.T.reshape(block.w_perm_inv.shape))

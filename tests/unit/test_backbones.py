@@ -104,6 +104,96 @@ def test_by_default_transformers_give_the_block_at_two_thirds(name, layer) -> No
         assert Encoder((160, 160), name).network.indices == [layer]
 
 
+@pytest.mark.parametrize("final_norm", [False, True])
+def test_tokens_of_blocks_come_as_they_are_or_normed(tmp_path, disturb, relative_error, final_norm) -> None:
+    model = disturb(create(VIT, (160, 96)), scale=0.1)
+    file = save(model.state_dict(), tmp_path / "w.safetensors")
+    encoder = Encoder((160, 96), VIT, file, layers=[1, 3, 5], final_norm=final_norm)
+    outputs: list[Tensor] = []
+    for i in (1, 3, 5):
+        model.blocks[i].register_forward_hook(lambda module, given, output: outputs.append(output))
+    images = torch.randn(2, 3, 160, 96)
+    with torch.no_grad():
+        model(images)
+        tokens = [model.norm(output) if final_norm else output for output in outputs]
+    assert model.num_prefix_tokens == 1
+    for feature, expected in zip(encoder(images), tokens, strict=True):
+        assert relative_error(feature, as_map(expected[:, 1:], 10, 6)) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "depths", "blocks"),
+    [
+        ("deit_tiny_patch16_224", (3 / 12, 7 / 12, 11 / 12), [2, 6, 10]),
+        ("deit_tiny_patch16_224", (0.01, 1.0, 1.0), [0, 11]),
+        (CAIT, (3 / 12, 7 / 12, 11 / 12), [5, 13, 21]),
+    ],
+)
+def test_blocks_are_chosen_by_their_share_of_the_depth(name, depths, blocks) -> None:
+    with weights_follow():
+        assert Encoder((32, 32), name, depths=depths).network.indices == blocks
+        assert Encoder((32, 32), name, layers=[3], depths=depths).network.indices == [3]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "found"),
+    [
+        ("test_resnet", (8, 16, 32), [8, 16, 32]),
+        ("test_resnet", (2, 32), [2, 32]),
+        ("texture13", (8, 16, 32), [8, 16]),
+        ("test_resnet", (64,), [2, 4, 8, 16, 32]),
+    ],
+)
+def test_maps_are_chosen_by_their_strides(name, wanted, found) -> None:
+    encoder = Encoder((64, 128), name, "random", strides=wanted)
+    assert [(64 // h, 128 // w) for _, h, w in encoder.shapes] == [(s, s) for s in found]
+
+
+def reflect_by_hand(model: nn.Module) -> nn.Module:
+    """Let a layer of its own reflect the border before each convolution that looks beyond it."""
+    convolutions = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d) and any(m.padding)]
+    assert convolutions
+    for name, convolution in convolutions:
+        rows, columns = convolution.padding
+        convolution.padding = (0, 0)
+        reflected = nn.Sequential(nn.ReflectionPad2d((columns, columns, rows, rows)), convolution)
+        model.set_submodule(name, reflected)
+    return model
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "resnet18", "test_efficientnet"])
+def test_borders_are_reflected_for_every_convolution(tmp_path, relative_error, name) -> None:
+    torch.manual_seed(0)
+    file = save(create(name, (64, 96)).state_dict(), tmp_path / "w.safetensors")
+    zeros, reflect = (Encoder((64, 96), name, file, layers=[1, 2, 3], padding=p) for p in ("zeros", "reflect"))
+    model = timm.create_model(name, features_only=True, out_indices=(1, 2, 3)).eval()
+    model.load_state_dict(load_file(file), strict=False)
+    images = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        expected = reflect_by_hand(model)(images)
+    for feature, wanted, other in zip(reflect(images), expected, zeros(images), strict=True):
+        assert relative_error(feature, wanted) < 1e-5
+        assert relative_error(feature, other) > 1e-3
+
+
+def test_reflected_borders_do_not_reach_the_interior() -> None:
+    encoders = []
+    for padding in ("zeros", "reflect"):
+        torch.manual_seed(0)
+        encoders.append(Encoder((256, 192), "resnet18", "random", layers=[1, 2], padding=padding))
+    images = torch.randn(1, 3, 256, 192)
+    for zeros, reflect, far in zip(*(encoder(images) for encoder in encoders), (7, 9), strict=True):
+        differs = ((zeros - reflect).abs() > 1e-5 * zeros.abs().max()).any(1)[0]
+        assert not bool(differs[far:-far, far:-far].any())
+        assert all(bool(side.any()) for side in (differs[0], differs[-1], differs[:, 0], differs[:, -1]))
+
+
+def test_maps_too_small_to_be_reflected_are_refused() -> None:
+    Encoder((32, 32), "test_resnet", "random", layers=[4])
+    with pytest.raises(InputError, match="--data.image_size 32,32 does not suit the backbone test_resnet"):
+        Encoder((32, 32), "test_resnet", "random", layers=[4], padding="reflect")
+
+
 @pytest.mark.parametrize(("size", "whole"), [((238, 238), (240, 240)), ((100, 96), (112, 96))], ids=str)
 def test_images_that_patches_do_not_fill_are_stretched_by_what_they_lack(size, whole) -> None:
     torch.manual_seed(0)
@@ -116,7 +206,7 @@ def test_images_that_patches_do_not_fill_are_stretched_by_what_they_lack(size, w
 
 @every_kind
 @pytest.mark.parametrize("form", ["safetensors", "pt", "wrapped.pth", "legacy.pth"])
-def test_features_are_those_of_the_whole_model_with_the_file(tmp_path, disturb, name, form) -> None:
+def test_features_are_those_of_the_whole_model_with_the_file(tmp_path, disturb, relative_error, name, form) -> None:
     size, args = size_and_args(name)
     model = disturb(create(name, size, args), scale=0.02)
     file = tmp_path / f"weights.{form}"
@@ -138,7 +228,7 @@ def test_features_are_those_of_the_whole_model_with_the_file(tmp_path, disturb, 
     assert len(features) == len(expected) == len(encoder.shapes) == len(layers)
     for feature, wanted, shape in zip(features, expected, encoder.shapes, strict=True):
         assert tuple(feature.shape) == tuple(wanted.shape) == (2, *shape)
-        torch.testing.assert_close(feature, wanted, rtol=1e-5, atol=1e-6)
+        assert relative_error(feature, wanted) < 1e-5
     strides_found = {size[0] // h for _, h, _ in encoder.shapes} | {size[1] // w for _, _, w in encoder.shapes}
     assert strides_found == ({16} if name == VIT else {4, 8, 16})
     assert not any(p.requires_grad for p in encoder.parameters())
@@ -314,7 +404,7 @@ def test_weights_are_wanted_again_afterwards_even_after_an_error() -> None:
         Encoder((64, 64), "test_resnet", "/nowhere/weights.safetensors")
 
 
-def test_timm_args_reach_the_model(tmp_path) -> None:
+def test_timm_args_reach_the_model(tmp_path, relative_error) -> None:
     same = timm.create_model("mobilenetv2_035", pad_type="same", features_only=True, out_indices=(1, 2, 3)).eval()
     file = save(create("mobilenetv2_035", (64, 64)).state_dict(), tmp_path / "w.safetensors")
     same.load_state_dict(load_file(file), strict=False)
@@ -322,8 +412,8 @@ def test_timm_args_reach_the_model(tmp_path) -> None:
     padded = Encoder((64, 64), "mobilenetv2_035", file, timm_args={"pad_type": "same"})(images)
     plain = Encoder((64, 64), "mobilenetv2_035", file)(images)
     for feature, other, expected in zip(padded, plain, same(images), strict=True):
-        torch.testing.assert_close(feature, expected, rtol=1e-5, atol=1e-5)
-        assert not torch.allclose(other, expected, rtol=1e-3)
+        assert relative_error(feature, expected) < 1e-5
+        assert relative_error(other, expected) > 1e-3
 
 
 @pytest.mark.parametrize("name", ["test_resnet", VIT])
@@ -348,7 +438,7 @@ def test_normalisation_is_timms_unless_stated() -> None:
 
 
 @pytest.mark.slow
-def test_real_weights_load_as_plain_timm_does() -> None:
+def test_real_weights_load_as_plain_timm_does(relative_error) -> None:
     folder = os.environ.get("ANOMALIB_FLOWS_WEIGHTS")
     if not folder:
         pytest.skip("ANOMALIB_FLOWS_WEIGHTS is not set")
@@ -359,4 +449,9 @@ def test_real_weights_load_as_plain_timm_does() -> None:
     images = torch.randn(2, 3, 224, 256)
     features = Encoder((224, 256), "mobilenetv2_100", file, timm_args=args)(images)
     for feature, expected in zip(features, plain.eval()(images), strict=True):
-        torch.testing.assert_close(feature, expected, rtol=1e-5, atol=1e-5)
+        assert relative_error(feature, expected) < 1e-5
+
+
+def test_convolutions_that_pad_by_themselves_cannot_reflect() -> None:
+    with pytest.raises(InputError, match=r"--model.padding reflect does not go with .*: leave out pad_type"):
+        Encoder((64, 64), "mobilenetv2_100", "random", timm_args={"pad_type": "same"}, padding="reflect")

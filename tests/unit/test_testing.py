@@ -141,6 +141,60 @@ class BatchSize(Mean):
         return super().anomaly_map(features) * len(features[0])
 
 
+class Calibrated(Mean):
+    """One that stretches its maps by what it finds on held-out images."""
+
+    def __init__(self, image_size):
+        super().__init__(image_size)
+        self.register_buffer("unit", torch.ones(()))
+
+    @torch.no_grad()
+    def calibrate(self, features):
+        self.unit = torch.stack([Mean.anomaly_map(self, batch).max() for batch in features]).max()
+
+    def anomaly_map(self, features):
+        return super().anomaly_map(features) / self.unit
+
+
+class CalibratesWeights(Calibrated):
+    @torch.no_grad()
+    def calibrate(self, features):
+        self.offset += torch.cat([f for (f,) in features]).mean(0)
+
+
+class RandomCalibration(Calibrated):
+    def calibrate(self, features):
+        super().calibrate(features)
+        self.unit *= 1 + torch.rand(())
+
+
+class UnendingCalibration(Calibrated):
+    def calibrate(self, features):
+        before = self.unit
+        super().calibrate(features)
+        self.unit = self.unit + before
+
+
+class EmptyCalibration(Calibrated):
+    def calibrate(self, features):
+        self.unit = torch.zeros(())
+
+
+class UnsavedCalibration(Calibrated):
+    def calibrate(self, features):
+        super().calibrate(features)
+        self.found, self.unit = self.unit, torch.ones(())
+
+    def anomaly_map(self, features):
+        return super().anomaly_map(features) / getattr(self, "found", 1)
+
+
+class CalibrationByBatch(Calibrated):
+    def anomaly_map(self, features):
+        maps = super().anomaly_map(features)
+        return maps - (self.unit != 1) * maps.mean()
+
+
 class CountingMap(CountingEncoder):
     encode = Mean.encode
 
@@ -181,8 +235,9 @@ def local():
     return Local
 
 
-def test_a_sound_detector_passes():
-    check_detector(Mean)
+@pytest.mark.parametrize("detector", [Mean, Calibrated])
+def test_a_sound_detector_passes(detector):
+    check_detector(detector)
 
 
 FAULTS = {
@@ -203,6 +258,12 @@ FAULTS = {
     WrongSign: "higher must mean more anomalous",
     BatchMaximum: "with the other images",
     BatchSize: "when it is alone",
+    CalibratesWeights: "calibrate changes the weight offset",
+    RandomCalibration: "a second time, changes unit",
+    UnendingCalibration: "a second time, changes unit",
+    EmptyCalibration: "not finite after calibrate",
+    UnsavedCalibration: "after calibrate: keep its constants",
+    CalibrationByBatch: "with the other images",
     CountingMap: "anomaly_map changes calls",
     ObjectArgument: "neither number",
     OtherWhenRebuilt: "with other weights",

@@ -56,7 +56,10 @@ def calibrate(
 def calibration_samples(run: Run, images: Path | None) -> list[Sample]:
     """List the images of a folder, or those that the run held out."""
     if images is None:
-        return [s for s in read_splits(run.splits_file) if s.split == "calibration"]
+        held_out = [s for s in read_splits(run.splits_file) if s.split == "calibration"]
+        if not held_out:
+            raise InputError(f"The run {run.path} holds out no images: name a folder of normal ones with --images.")
+        return held_out
     found = [Sample(path, "calibration") for path in image_files(images, recursive=True)]
     if not found:
         raise InputError(f"--images {images} holds no images: name a folder of normal images.")

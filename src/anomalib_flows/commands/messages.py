@@ -43,7 +43,8 @@ def not_accepted(match: re.Match[str], known: list[str]) -> str:
 def required(match: re.Match[str], known: list[str]) -> str:
     """Name what is missing."""
     prefix = f"--{match['key']}." if match["key"] else "--"
-    names = [name if name in ("run", "kind") else prefix + name for name in match["names"].split(", ")]
+    names = [name.strip().removesuffix("_") for name in match["names"].split(",")]
+    names = [name if name in ("run", "kind", "file") else prefix + name for name in names]
     return f"{' and '.join(names)} must be given."
 
 
@@ -52,7 +53,7 @@ def wrong_value(match: re.Match[str], known: list[str]) -> str:
     inner = "" if match["inner"] in (None, match["key"]) else "." + match["inner"].removeprefix(match["key"] + ".")
     expected = re.sub(r"<class '(\w+)'>|typing\.", r"\1", match["expected"])
     expected = re.sub(r"Literal\[(.*)\]", r"one of \1", expected)
-    option = f"{'' if match['key'] == 'kind' else '--'}{match['key']}{inner}"
+    option = f"{'' if match['key'] == 'kind' else '--'}{match['key'].removesuffix('_')}{inner}"
     return f"{option} cannot be {match['value'].rstrip('.')}: it takes {expected}."
 
 

@@ -33,10 +33,15 @@ FUNCTIONS = {
     "test": "test:test",
     "predict": "predict:predict",
     "calibrate": "calibrate:calibrate",
+    "import-checkpoint": "import_checkpoint:import_checkpoint",
     "list": "list:list_names",
 }
 KINDS: dict[str, registry.Kind] = {"model": "models", "data": "datasets"}
-POSITIONAL = {"run": "run directory that 'train' wrote", "kind": "what to list"}
+POSITIONAL = {
+    "run": "run directory that 'train' wrote",
+    "kind": "what to list",
+    "file": "checkpoint that the other code base wrote",
+}
 RUN_DEFAULTS = {"test": ("data",), "predict": ("data",), "calibrate": ("data", "false_alarm_rate")}
 
 
@@ -75,6 +80,9 @@ def make_parser(name: str, function: Callable[..., Any]) -> ArgumentParser:
     for action in parser._actions:  # noqa: SLF001
         if action.dest in RUN_DEFAULTS.get(name, ()):
             action.required = False  # the run provides it
+        if action.dest.endswith("_"):  # a keyword of Python's, which the user types without the underscore
+            action.option_strings = [option.removesuffix("_") for option in action.option_strings]
+            parser._option_string_actions.update(dict.fromkeys(action.option_strings, action))  # noqa: SLF001
     return parser
 
 
@@ -177,7 +185,16 @@ def first_positional(arguments: list[str]) -> str:
 def set_run_defaults(name: str, parser: ArgumentParser, arguments: list[str]) -> None:
     """Let a run's own options be the defaults of the commands that work on it."""
     if name == "train":
-        keys: tuple[str, ...] = ("model", "data", "trainer", "heatmap", "false_alarm_rate", "seed", "output")
+        keys: tuple[str, ...] = (
+            "model",
+            "data",
+            "trainer",
+            "heatmap",
+            "false_alarm_rate",
+            "protocol",
+            "seed",
+            "output",
+        )
         path = next((a.partition("=")[2] or b for a, b in pairwise([*arguments, ""]) if a.startswith("--resume")), "")
     else:
         keys = RUN_DEFAULTS.get(name, ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -49,6 +50,13 @@ def predict(
     pipeline = checkpoint.load(opened.model_file)
     if not pipeline.postprocess.calibrated:
         raise InputError(f"The model of {run} has no thresholds yet: run 'anomalib-flows calibrate {run}'.")
+    if pipeline.protocol == "paper":
+        warnings.warn(
+            f"The thresholds of {run} were chosen on its test images (--protocol paper): for use, set them with "
+            f"'anomalib-flows calibrate {run} --images DIR'.",
+            UserWarning,
+            stacklevel=2,
+        )
     root, paths = find_images(input)
     samples = check([Sample(path, "test") for path in paths], data.on_error)
     names = unique_names([relative(s.path, root) for s in samples], ".png")

@@ -37,6 +37,10 @@ def table(metrics: dict[str, Any]) -> str:
     image = metrics["image"]
     counts = f"normal: {image['normal_images']}, anomalous: {image['anomalous_images']}"
     lines.append(f"Test images: {counts}. F1* is at the threshold {image['threshold']:.4g}, bestF1 at the best one.")
+    if metrics.get("protocol") == "paper":
+        lines.append(
+            "Protocol 'paper': constants and thresholds were chosen on these test images, to compare with tables."
+        )
     return "\n".join(lines)
 
 

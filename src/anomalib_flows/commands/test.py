@@ -13,10 +13,15 @@ from anomalib_flows.evaluation import evaluate_run
 from anomalib_flows.inference import choose_device
 from anomalib_flows.models import checkpoint
 from anomalib_flows.run import Run
-from anomalib_flows.types import InputError
+from anomalib_flows.types import InputError, Protocol
 
 
-def test(run: Path, data: Dataset, device: Literal["auto", "cpu", "cuda"] = "auto") -> Run:
+def test(
+    run: Path,
+    data: Dataset,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    protocol: Protocol = "calibrated",
+) -> Run:
     """Test a trained detector anew, and replace the run's figures, predictions and pictures.
 
     Images that the run was trained or calibrated with are left out, whatever the dataset says of them today.
@@ -25,6 +30,8 @@ def test(run: Path, data: Dataset, device: Literal["auto", "cpu", "cuda"] = "aut
         run: Run directory that 'train' wrote.
         data: The run's dataset, unless another one is given.
         device: Where to compute.
+        protocol: 'paper' chooses constants and thresholds on the test images, for comparison with published tables
+            only; the model stays as it is.
 
     Raises:
         InputError: If the run is none, is not calibrated, or the dataset has no test split.
@@ -35,7 +42,7 @@ def test(run: Path, data: Dataset, device: Literal["auto", "cpu", "cuda"] = "aut
     samples = [s for s in data.samples() if s.split == "test" and s.path.absolute() not in used]
     if not samples:
         raise InputError(f"The dataset {data.name} {data.subset} has no test images: nothing can be tested.")
-    evaluate_run(opened, pipeline, check(samples, data.on_error), data, choose_device(device))
+    evaluate_run(opened, pipeline, check(samples, data.on_error), data, choose_device(device), protocol)
     print_summary(opened)
     return opened
 

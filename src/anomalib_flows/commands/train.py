@@ -11,7 +11,7 @@ from anomalib_flows.models.base import Detector
 from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.run import Run
 from anomalib_flows.training.options import TrainerOptions
-from anomalib_flows.types import ImageSize
+from anomalib_flows.types import ImageSize, Protocol
 
 
 def train(
@@ -20,6 +20,7 @@ def train(
     trainer: TrainerOptions = TrainerOptions(),  # noqa: B008 (frozen)
     heatmap: HeatmapOptions = HeatmapOptions(),  # noqa: B008 (frozen)
     false_alarm_rate: float = 0.01,
+    protocol: Protocol = "calibrated",
     seed: int = 0,
     output: Path = Path("results"),
     resume: Path | None = None,
@@ -32,6 +33,8 @@ def train(
         trainer: How long and on what to train.
         heatmap: How maps become scores.
         false_alarm_rate: Share of normal images that may be called anomalous.
+        protocol: 'paper' trains on all normal training images and chooses constants and thresholds on the test
+            images, as published tables do: for comparison with these only.
         seed: Decides the initial weights, the order of the images, and which are held out for calibration.
         output: Where run directories are made.
         resume: Run directory to go on with, after its last whole epoch and with its options.
@@ -44,6 +47,6 @@ def train(
     """
     from anomalib_flows.experiment import run_experiment  # Lightning takes seconds, which --help has no use for
 
-    run = run_experiment(model, data, trainer, heatmap, false_alarm_rate, seed, output, resume)
+    run = run_experiment(model, data, trainer, heatmap, false_alarm_rate, protocol, seed, output, resume)
     print_summary(run)
     return run

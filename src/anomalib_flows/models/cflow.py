@@ -120,6 +120,8 @@ class CFlow(Detector):
         require(clamp > 0, "--model.clamp", clamp, "above 0")
         require(fibre_batch >= 1, "--model.fibre_batch", fibre_batch, "at least 1")
         require(0 < fibre_share <= 1, "--model.fibre_share", fibre_share, "above 0 and at most 1")
+        whole = order == "together" or fibre_share == 1
+        require(whole, "--model.fibre_share", fibre_share, "1 with --model.order published")
         require(max_fibres >= 1, "--model.max_fibres", max_fibres, "at least 1")
         require(learning_rate > 0, "--model.learning_rate", learning_rate, "above 0")
         require(std is None or min(std) > 0, "--model.std", std, "above 0")
@@ -163,7 +165,7 @@ class CFlow(Detector):
     def log_prob_map(self, layer: int, feature: Tensor) -> Tensor:
         """Return the log-likelihood per channel everywhere in a feature map, (B, C, h, w) -> (B, 1, h, w)."""
         vectors = rearrange(feature, "b c h w -> b (h w) c")
-        pieces = -(-vectors[..., 0].numel() // self.max_fibres)
+        pieces = min(vectors.shape[1], -(-vectors[..., 0].numel() // self.max_fibres))
         if pieces == 1:
             condition = self.codes[layer].everywhere() if self.codes else None
             log_probs = self._log_prob(layer, vectors.flatten(0, 1), condition).view(len(feature), -1)
@@ -265,7 +267,7 @@ def shuffled(layer: int, vectors: Tensor, batch: int) -> Iterator[Fibres]:
     """Shuffle all feature vectors (B, S, C) of a layer and cut them into batches; the rest is left out."""
     flat = vectors.flatten(0, 1)
     order = torch.randperm(len(flat)).to(flat.device)
-    for chosen in torch.split(order[: len(flat) // batch * batch], batch):
+    for chosen in torch.split(order, batch)[: len(flat) // batch]:
         yield Fibres(layer, flat[chosen], chosen % vectors.shape[1])
 
 

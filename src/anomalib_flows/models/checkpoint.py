@@ -45,6 +45,7 @@ def describe(pipeline: Pipeline) -> dict[str, Any]:
         "image_size": list(detector.image_size),
         "resize": pipeline.preprocess.mode,
         "heatmap": dataclasses.asdict(pipeline.heatmap),
+        "protocol": pipeline.protocol,
     }
 
 
@@ -103,4 +104,6 @@ def build(description: dict[str, Any] | None, file: Path) -> Pipeline:
         raise InputError(f"The model {file} names {detector!r}, which is no detector: the file is not to be trusted.")
     with weights_follow(), torch.random.fork_rng(devices=[]):
         made = detector(tuple(description["image_size"]), **description["model"]["init_args"])
-    return Pipeline(made, description["resize"], HeatmapOptions(**description.get("heatmap", {})))
+    pipeline = Pipeline(made, description["resize"], HeatmapOptions(**description.get("heatmap", {})))
+    pipeline.protocol = description.get("protocol", "calibrated")
+    return pipeline

@@ -27,7 +27,7 @@ class HeatmapOptions:
 
     def __post_init__(self) -> None:
         """Refuse numbers of no use when they are given."""
-        require(self.smoothing >= 0, "--heatmap.smoothing", self.smoothing, "at least 0")
+        require(0 <= self.smoothing <= 100, "--heatmap.smoothing", self.smoothing, "from 0 to 100 pixels")
         require(0 <= self.top_percent <= 100, "--heatmap.top_percent", self.top_percent, "from 0 to 100")
 
 

@@ -9,7 +9,7 @@ from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.heatmap import HeatmapOptions, smooth
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.preprocess import Preprocess, ResizeMode, content_size
-from anomalib_flows.types import ImageSize, Prediction
+from anomalib_flows.types import ImageSize, Prediction, Protocol
 
 
 class Pipeline(nn.Module):
@@ -19,6 +19,9 @@ class Pipeline(nn.Module):
         detector: The model, which knows the image size and the normalisation that it expects.
         resize: ``stretch`` or ``pad``, see :func:`anomalib_flows.preprocess.resize`.
         heatmap: What is made of raw maps.
+
+    Attributes:
+        protocol: What the constants and thresholds were set on.
 
     Example:
         >>> import torch
@@ -38,6 +41,7 @@ class Pipeline(nn.Module):
         self.preprocess = Preprocess(detector.image_size, resize, detector.mean, detector.std)
         self.detector = detector
         self.heatmap = heatmap
+        self.protocol: Protocol = "calibrated"
         self.postprocess = Postprocess(top_percent=heatmap.top_percent)
 
     @torch.no_grad()  # a decision is never trained on; training goes through the detector
@@ -50,7 +54,8 @@ class Pipeline(nn.Module):
 
     def features(self, resized: Tensor) -> Features:
         """Features of images that have the right size already, (B, 3, H, W)."""
-        return self.detector.encode(self.preprocess.normalise(resized))
+        dtype = next((p.dtype for p in self.detector.parameters()), resized.dtype)
+        return self.detector.encode(self.preprocess.normalise(resized).to(dtype))
 
     def maps(self, resized: Tensor) -> Tensor:
         """Raw anomaly maps of images that have the right size already: (B, 3, H, W) -> (B, 1, H, W)."""

@@ -136,17 +136,7 @@ def check_direction(make: Make) -> None:
 
 def check_independence(make: Make) -> None:
     """A map, and so the score, depends on its image alone: not on others in the batch nor their number."""
-    detector = _trained(make)
-    images = _images(detector.image_size)
-    maps = _map(detector, images)
-    others = torch.cat([images[:1], 10 * _images(detector.image_size, len(images) - 1, seed=1)])
-    same = torch.equal(_map(detector, others)[0], maps[0])
-    require(same, "an image's map changes with the other images of its batch")
-    error = float((_map(detector, images[:1])[0] - maps[0]).abs().max() / maps[0].abs().max())
-    require(
-        error <= RELATIVE_ERROR,
-        f"an image's map changes by {error:.1e} of its maximum when it is alone in a batch",
-    )
+    _require_independence(_trained(make))
 
 
 def check_inference(make: Make) -> None:
@@ -176,11 +166,8 @@ def check_arguments(make: Make) -> None:
 def check_checkpoint(make: Make) -> None:
     """A trained detector that is saved and loaded gives the same maps, bit by bit."""
     detector = _trained(make)
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint.save(Pipeline(detector), Path(folder, "model.safetensors"))
-        loaded = checkpoint.load(Path(folder, "model.safetensors")).detector
     images = _images(detector.image_size)
-    same = torch.equal(_map(loaded, images), _map(detector, images))
+    same = torch.equal(_map(_reloaded(detector), images), _map(detector, images))
     require(
         same,
         "a loaded checkpoint gives other maps: keep all that is learned or drawn in parameters and buffers",
@@ -198,6 +185,23 @@ def check_copy(make: Make) -> None:
     _require_unchanged(detector, before, "training a deep copy")
 
 
+def check_calibration(make: Make) -> None:
+    """Calibration sets buffers alone, the same when repeated; maps stay finite and each image's own."""
+    detector = _trained(make)
+    weights = {name: p.detach().clone() for name, p in detector.named_parameters()}
+    _calibrate(detector)
+    changed = [name for name, p in detector.named_parameters() if not torch.equal(p, weights[name])]
+    require(not changed, f"calibrate changes the weight {', '.join(changed[:3])}: set buffers alone")
+    before = _state(detector)
+    _calibrate(detector)
+    _require_unchanged(detector, before, "calibrate, on the same features a second time,")
+    maps = _map(detector, _images(detector.image_size))
+    require(bool(maps.isfinite().all()), "anomaly_map gives values that are not finite after calibrate")
+    saved = torch.equal(_map(_reloaded(detector), _images(detector.image_size)), maps)
+    require(saved, "a loaded checkpoint gives other maps after calibrate: keep its constants in buffers")
+    _require_independence(detector)
+
+
 DETECTOR_CHECKS: tuple[Callable[[Make], None], ...] = (
     check_shapes,
     check_encoding,
@@ -210,6 +214,7 @@ DETECTOR_CHECKS: tuple[Callable[[Make], None], ...] = (
     check_arguments,
     check_checkpoint,
     check_copy,
+    check_calibration,
 )
 """Every check of a detector; each takes what makes one."""
 
@@ -251,6 +256,22 @@ def _train(detector: Detector, epochs: int) -> None:
             optimizer.step()
 
 
+def _calibrate(detector: Detector) -> None:
+    """Calibrate as after training: the batches come once, in turn, from inference mode."""
+    images = _images(detector.image_size)
+    with torch.inference_mode():
+        batches = [detector.eval().encode(some) for some in (images[:3], images[3:])]
+    detector.calibrate(iter(batches))
+
+
+def _reloaded(detector: Detector) -> Detector:
+    """Save and load a detector."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "model.safetensors")
+        checkpoint.save(Pipeline(detector), file)
+        return checkpoint.load(file).detector
+
+
 @torch.no_grad()
 def _loss(detector: Detector) -> float:
     """Mean loss of the training batches of the images trained on, cut the same way at every call."""
@@ -288,3 +309,17 @@ def _require_unchanged(detector: Detector, before: dict[str, Tensor], culprit: s
     """Go on only if weights and buffers are as they were."""
     changed = [name for name, tensor in detector.state_dict().items() if not torch.equal(tensor, before[name])]
     require(not changed, f"{culprit} changes {', '.join(changed[:3])}")
+
+
+def _require_independence(detector: Detector) -> None:
+    """Go on only if the map of an image is its own."""
+    images = _images(detector.image_size)
+    maps = _map(detector, images)
+    others = torch.cat([images[:1], 10 * _images(detector.image_size, len(images) - 1, seed=1)])
+    same = torch.equal(_map(detector, others)[0], maps[0])
+    require(same, "an image's map changes with the other images of its batch")
+    error = float((_map(detector, images[:1])[0] - maps[0]).abs().max() / maps[0].abs().max())
+    require(
+        error <= RELATIVE_ERROR,
+        f"an image's map changes by {error:.1e} of its maximum when it is alone in a batch",
+    )

@@ -47,7 +47,7 @@ def fit(
     """
     images = loader(samples, data, shuffle_seed=seed)
     pipeline.detector.require_trainable(max(images.batch_sizes()))
-    module = TrainingModule(pipeline, images, seed)
+    module = TrainingModule(pipeline, images, seed, options.rotation)
     trainer = make_trainer(options, run, resumed=resume)
     with stop_on_interrupt(trainer) as interrupted, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")

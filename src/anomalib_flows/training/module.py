@@ -11,6 +11,7 @@ from torch import Tensor
 
 from anomalib_flows.data.loading import Loader
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.training.augmentation import rotate
 from anomalib_flows.types import InputError
 
 
@@ -21,11 +22,12 @@ class TrainingModule(LightningModule):
         pipeline: What is trained; its encoder stays as it is.
         images: Batches of training images.
         seed: Decides, with the epoch, everything random in an epoch, so that a resumed run repeats it.
+        rotation: Largest angle, in degrees, by which images are turned.
     """
 
-    def __init__(self, pipeline: Pipeline, images: Loader, seed: int) -> None:
+    def __init__(self, pipeline: Pipeline, images: Loader, seed: int, rotation: float = 0.0) -> None:
         super().__init__()
-        self.pipeline, self.images, self.seed = pipeline, images, seed
+        self.pipeline, self.images, self.seed, self.rotation = pipeline, images, seed, rotation
 
     def train_dataloader(self) -> TrainingBatches:
         """Return what Lightning iterates over in each epoch."""
@@ -85,6 +87,7 @@ class TrainingBatches:
         module, pipeline = self.module, self.module.pipeline
         module.images.set_epoch(module.current_epoch)
         for batch in module.images:
+            images = rotate(batch.images.to(module.device), module.rotation)
             with torch.no_grad(), module.trainer.precision_plugin.forward_context():
-                features = pipeline.detector.encode(pipeline.preprocess.normalise(batch.images.to(module.device)))
+                features = pipeline.features(images)
             yield from pipeline.detector.training_batches(features)

@@ -4,14 +4,28 @@ import inspect
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import kstest, special_ortho_group
 from torch import Tensor, nn
 
 import anomalib_flows.flows
-from anomalib_flows.flows import AffineCoupling, Bijection, Chain, GlobalAffine, Permutation, Subnet
+from anomalib_flows.flows import (
+    AffineCoupling,
+    Bijection,
+    Chain,
+    Condition,
+    DenseSubnet,
+    GlobalAffine,
+    Permutation,
+    SoftPermutation,
+    Subnet,
+)
+from anomalib_flows.flows import given as rows
+from anomalib_flows.flows.permutation import random_rotation
 
 SHAPES = [(), (5,), (3, 2)]  # of what follows the channels: (B, C), (B, C, L), (B, C, H, W)
 CHANNELS = [2, 3, 4, 7]
@@ -30,13 +44,38 @@ def step(channels: int, dims: int) -> Chain:
     return Chain(AffineCoupling(channels, subnet(dims)), GlobalAffine(channels), Permutation(channels))
 
 
+def soft_permutation(channels: int) -> SoftPermutation:
+    """One that is a rotation up to the rounding of float64, not of float32."""
+    return SoftPermutation(channels, torch.from_numpy(special_ortho_group.rvs(channels, random_state=channels)))
+
+
+def conditional_coupling(channels: int) -> AffineCoupling:
+    return AffineCoupling(channels, lambda i, o: DenseSubnet(i, o, LENGTH), clamp=1.9)
+
+
+def conditional_chain(channels: int) -> Chain:
+    """Two steps in chains of their own, through which the condition has to pass."""
+    return Chain(
+        Chain(conditional_coupling(channels), GlobalAffine(channels), Permutation(channels)),
+        Chain(conditional_coupling(channels), GlobalAffine(channels), soft_permutation(channels)),
+    )
+
+
 MAKERS: dict[type[Bijection], Callable[[int, int], Bijection]] = {
     AffineCoupling: lambda channels, dims: AffineCoupling(channels, subnet(dims), clamp=1.3),
     GlobalAffine: lambda channels, dims: GlobalAffine(channels),
     Permutation: lambda channels, dims: Permutation(channels),
+    SoftPermutation: lambda channels, dims: soft_permutation(channels),
     Chain: lambda channels, dims: Chain(step(channels, dims), step(channels, dims)),
 }
+CONDITIONAL: dict[str, Callable[[int], Bijection]] = {
+    "coupling": conditional_coupling,
+    "chain": conditional_chain,
+    "coupling without a condition": lambda channels: AffineCoupling(channels, DenseSubnet),
+}
+LENGTH = 8  # of a condition
 every_bijection = pytest.mark.parametrize("kind", MAKERS)
+every_conditional = pytest.mark.parametrize("name", CONDITIONAL)
 every_shape = pytest.mark.parametrize("shape", SHAPES)
 
 
@@ -49,6 +88,27 @@ def make(disturb) -> Callable[[type[Bijection], int, int], Bijection]:
         return disturb(MAKERS[kind](channels, dims).double(), scale=1.0)
 
     return build
+
+
+@pytest.fixture
+def make_conditional(disturb) -> Callable[[str, int], Bijection]:
+    """Make a flow of feature vectors, likewise."""
+
+    def build(name: str, channels: int) -> Bijection:
+        torch.manual_seed(channels)
+        return disturb(CONDITIONAL[name](channels).double(), scale=1.0)
+
+    return build
+
+
+def conditions(name: str, count: int, seed: int = 2) -> Tensor | None:
+    """Draw a condition for each of so many vectors, if the flow takes any."""
+    generator = torch.Generator().manual_seed(seed)
+    return None if "without" in name else torch.randn(count, LENGTH, dtype=torch.float64, generator=generator)
+
+
+def condition_of(c: Tensor | None) -> Condition | None:
+    return None if c is None else rows(c)
 
 
 def images(*shape: int) -> Tensor:
@@ -120,6 +180,79 @@ def test_log_det_of_half_precision_tensors_is_float32(make, kind) -> None:
     assert flow(x)[1].dtype == flow.inverse(x)[1].dtype == torch.float32
 
 
+@every_conditional
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_a_condition_leaves_a_flow_invertible(make_conditional, name, channels) -> None:
+    flow, x, condition = make_conditional(name, channels), images(5, channels), condition_of(conditions(name, 5))
+    z, log_det = flow(x, condition)
+    back, inverse_log_det = flow.inverse(z, condition)
+    assert log_det.shape == inverse_log_det.shape == (5,)
+    torch.testing.assert_close(back, x, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(inverse_log_det, -log_det, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(flow(flow.inverse(x, condition)[0], condition)[0], x, rtol=1e-10, atol=1e-10)
+
+
+@every_conditional
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_log_det_is_that_of_the_jacobian_given_the_condition(make_conditional, name, channels) -> None:
+    flow, x, c = make_conditional(name, channels), images(3, channels), conditions(name, 3)
+    for direction in (flow.forward, flow.inverse):
+        for i, log_det in enumerate(direction(x, condition_of(c))[1]):
+            own = condition_of(None if c is None else c[i : i + 1])
+            jacobian = torch.autograd.functional.jacobian(lambda v, f=direction, o=own: f(v[None], o)[0][0], x[i])
+            torch.testing.assert_close(log_det, torch.linalg.slogdet(jacobian).logabsdet, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["coupling", "chain"])
+def test_a_vector_depends_on_its_own_condition_alone(make_conditional, name) -> None:
+    flow, x = make_conditional(name, 6), images(4, 6)
+    c, other = conditions(name, 4), conditions(name, 4, seed=3)
+    other[1] = c[1]
+    (z, log_det), (other_z, other_log_det) = flow(x, rows(c)), flow(x, rows(other))
+    torch.testing.assert_close(other_z[1], z[1], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(other_log_det[1], log_det[1], rtol=1e-12, atol=1e-12)
+    changed = [0, 2, 3]
+    assert bool(((z - other_z)[changed].abs().amax(1) > 1e-3).all())
+    assert bool(((log_det - other_log_det)[changed].abs() > 1e-3).all())
+    z_alone, _ = flow(x[2:3], rows(c[2:3]))
+    torch.testing.assert_close(z_alone[0], z[2], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [GlobalAffine, Permutation, SoftPermutation])
+def test_flows_without_a_condition_ignore_it(make, kind) -> None:
+    def fail(hidden: Tensor, weight: Tensor) -> Tensor:
+        raise AssertionError("the condition was asked for")
+
+    flow, x = make(kind, 4, 1), images(2, 4, 3)
+    for direction in (flow.forward, flow.inverse):
+        assert all(map(torch.equal, direction(x, fail), direction(x)))
+
+
+@pytest.mark.parametrize(("inputs", "length", "width"), [(3, 8, 2), (1, 4, 3), (5, 0, 2)])
+def test_a_dense_subnet_is_two_layers_of_vector_and_condition_in_one(inputs, length, width) -> None:
+    torch.manual_seed(0)
+    net = DenseSubnet(inputs, 4, length, width).double()
+    plain = nn.Sequential(nn.Linear(inputs + length, width * (inputs + length)), nn.ReLU())
+    plain.append(nn.Linear(width * (inputs + length), 4)).double()
+    plain.load_state_dict(dict(zip(plain.state_dict(), net.state_dict().values(), strict=True)))
+    x, c = images(7, inputs), torch.randn(7, length, dtype=torch.float64)
+    a, expected = net(x, rows(c) if length else None), plain(torch.cat((x, c), dim=1))
+    torch.testing.assert_close(a, expected, rtol=1e-12, atol=1e-12)
+    for net_grad, plain_grad in zip(
+        torch.autograd.grad(a.square().sum(), [*net.parameters()]),
+        torch.autograd.grad(expected.square().sum(), [*plain.parameters()]),
+        strict=True,
+    ):
+        torch.testing.assert_close(net_grad, plain_grad, rtol=1e-11, atol=1e-11)
+
+
+def test_a_condition_that_is_given_adds_its_image_and_changes_nothing_else() -> None:
+    hidden, c, weight = torch.randn(5, 3), torch.randn(5, 2), torch.randn(3, 2)
+    kept = [t.clone() for t in (hidden, c, weight)]
+    torch.testing.assert_close(rows(c)(hidden, weight), hidden + c @ weight.T)
+    assert all(map(torch.equal, (hidden, c, weight), kept))
+
+
 @given(
     channels=st.integers(2, 9),
     positions=st.lists(st.integers(1, 5), max_size=2),
@@ -175,6 +308,45 @@ def test_a_permutation_is_kept_as_an_index(channels) -> None:
     assert sum(b.numel() for b in permutation.buffers()) == channels
     assert not list(permutation.parameters())
     assert permutation.order.sort().values.tolist() == list(range(channels))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 17, 96])
+def test_a_random_rotation_keeps_lengths_and_orientation(channels) -> None:
+    torch.manual_seed(channels)
+    for _ in range(20):
+        rotation = random_rotation(channels)
+        assert rotation.dtype == torch.float32
+        torch.testing.assert_close(rotation @ rotation.T, torch.eye(channels), rtol=0, atol=2e-6)
+        assert abs(float(torch.linalg.det(rotation.double())) - 1) < 1e-4
+
+
+def test_random_rotations_are_uniform() -> None:
+    """In the plane the angle is; in space each entry is (Archimedes), and the angle has density 1 - cos."""
+    torch.manual_seed(0)
+    plane = torch.stack([random_rotation(2) for _ in range(2000)]).numpy()
+    assert kstest(np.arctan2(plane[:, 1, 0], plane[:, 0, 0]), "uniform", (-np.pi, 2 * np.pi)).pvalue > 0.001
+    space = torch.stack([random_rotation(3) for _ in range(2000)]).numpy()
+    for entries in space.reshape(-1, 9).T:
+        assert kstest(entries, "uniform", (-1, 2)).pvalue > 0.001
+    angles = np.arccos(np.clip((np.trace(space, axis1=1, axis2=2) - 1) / 2, -1, 1))
+    assert kstest(angles, lambda a: (a - np.sin(a)) / np.pi).pvalue > 0.001
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 3), (5, 2, 4)], ids=str)
+def test_a_soft_permutation_is_the_product_with_its_rotation(shape) -> None:
+    flow, x = soft_permutation(5), images(2, *shape)
+    assert {name: tuple(t.shape) for name, t in flow.state_dict().items()} == {"rotation": (5, 5)}
+    assert not list(flow.parameters())
+    z, log_det = flow(x)
+    torch.testing.assert_close(z.movedim(1, -1), x.movedim(1, -1) @ flow.rotation.T, rtol=1e-12, atol=1e-12)
+    assert torch.equal(log_det, torch.zeros(2, dtype=torch.float64))
+
+
+def test_a_new_soft_permutation_is_undone_in_float32() -> None:
+    torch.manual_seed(0)
+    flow, x = SoftPermutation(300), images(4, 300).float()
+    assert float((flow(x)[0] - x).abs().max()) > 1
+    torch.testing.assert_close(flow.inverse(flow(x)[0])[0], x, rtol=1e-5, atol=1e-5)
 
 
 def test_a_new_step_is_nearly_the_identity_up_to_the_order_of_channels() -> None:

@@ -5,7 +5,9 @@ import torch
 from FrEIA.modules import AllInOneBlock
 from torch import nn
 
-from anomalib_flows.flows import AffineCoupling, Chain, GlobalAffine, Permutation, Subnet
+from anomalib_flows.flows import AffineCoupling, Chain, DenseSubnet, GlobalAffine, Permutation, SoftPermutation, Subnet
+from anomalib_flows.flows import given as rows
+from reference.freia_cflow import dense_net
 from reference.freia_fastflow import copy_permutation, matched_step
 
 
@@ -45,6 +47,42 @@ def test_a_step_equals_a_block(disturb, relative_error, shape, clamp, dtype, tol
 
     back, inverse_log_det = ours.inverse(x)
     (expected_back,), expected_inverse_log_det = block((x,), rev=True)
+    assert relative_error(back, expected_back) < tolerance
+    assert relative_error(inverse_log_det, expected_inverse_log_det) < tolerance
+
+
+@pytest.mark.parametrize("permutation", [Permutation, SoftPermutation])
+@pytest.mark.parametrize(("channels", "condition"), [(2, 4), (7, 8), (24, 16), (9, 0)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)], ids=str)
+def test_a_conditional_step_equals_a_block(
+    disturb, relative_error, permutation, channels, condition, dtype, tolerance
+) -> None:
+    torch.manual_seed(0)
+    coupling = AffineCoupling(channels, lambda i, o: DenseSubnet(i, o, condition), clamp=1.9)
+    ours = disturb(Chain(coupling, GlobalAffine(channels), permutation(channels)).to(dtype), scale=0.5)
+    dims_c = [(condition,)] if condition else []
+    block = AllInOneBlock([(channels,)], dims_c, subnet_constructor=dense_net, affine_clamping=1.9).to(dtype)
+    with torch.no_grad():
+        for theirs, mine in matched_step(block, ours):
+            theirs.copy_(mine.view_as(theirs))
+    copy_permutation(block, ours)
+    x, c = torch.randn(6, channels, dtype=dtype), torch.randn(6, condition, dtype=dtype)
+    given, their_c = (rows(c), [c]) if condition else (None, [])
+
+    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    z, log_det = ours(mine, given)
+    (expected_z,), expected_log_det = block((theirs,), their_c)
+    assert relative_error(z, expected_z) < tolerance
+    assert relative_error(log_det, expected_log_det) < tolerance
+
+    (z.square().sum() - log_det.sum()).backward()
+    (expected_z.square().sum() - expected_log_det.sum()).backward()
+    assert relative_error(mine.grad, theirs.grad) < tolerance
+    for expected, parameter in matched_step(block, ours):
+        assert relative_error(parameter.grad.view_as(expected), expected.grad) < tolerance
+
+    back, inverse_log_det = ours.inverse(x, given)
+    (expected_back,), expected_inverse_log_det = block((x,), their_c, rev=True)
     assert relative_error(back, expected_back) < tolerance
     assert relative_error(inverse_log_det, expected_inverse_log_det) < tolerance
 
