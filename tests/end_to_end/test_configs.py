@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from anomalib_flows import FastFlow
+from anomalib_flows import CFlow, FastFlow
 from anomalib_flows.backbones import weights_follow
 from anomalib_flows.cli import main
 from anomalib_flows.commands.configs import config_names, find_config
@@ -58,6 +58,38 @@ def test_a_configurations_model_is_that_of_the_paper(name: str) -> None:
         "fastflow/cait_m48": [(768, 28, 28)],
     }
     assert model.encoder.shapes == expected[name]
+
+
+CFLOW = {  # channels and sizes of the feature maps; the paper's images of MVTec AD's bottle have 512 pixels
+    "cflow/resnet18": [(128, 32, 32), (256, 16, 16), (512, 8, 8)],
+    "cflow/wide_resnet50_2": [(512, 32, 32), (1024, 16, 16), (2048, 8, 8)],
+    "cflow/mobilenetv2": [(32, 32, 32), (96, 16, 16), (320, 8, 8)],
+    "cflow/mobilenetv3_large": [(40, 32, 32), (112, 16, 16), (960, 8, 8)],
+    "cflow/efficientnet_b5": [(64, 57, 57), (176, 29, 29), (512, 15, 15)],
+    "cflow/vit_base": [(768, 24, 24)] * 3,
+    "cflow/texture13": [(32, 64, 64), (48, 32, 32), (96, 16, 16)],
+    "cflow/mvtec/bottle": [(512, 64, 64), (1024, 32, 32), (2048, 16, 16)],
+    "cflow/mvtec/transistor": [(512, 16, 16), (1024, 8, 8), (2048, 4, 4)],
+}
+
+
+def test_every_configuration_of_cflow_is_covered() -> None:
+    names = {name for name in config_names() if name.startswith("cflow/")}
+    assert {name for name in names if "mvtec" not in name} < CFLOW.keys() <= names
+    assert len([name for name in names if name.startswith("cflow/mvtec/")]) == 15
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in {"cflow/vit_base", "cflow/efficientnet_b5"} else n for n in CFLOW],
+)
+def test_a_configurations_encoder_gives_these_feature_maps(name: str) -> None:
+    config = yaml.safe_load(find_config(name).read_text())
+    size = (config["data"]["init_args"]["image_size"],) * 2
+    options = config["model"]["init_args"]
+    with weights_follow():  # and a narrow flow of one step, for rotations of 2048 channels take a while to draw
+        model = CFlow(size, **options | {"steps": 1, "permutation": "hard"})
+    assert model.encoder.shapes == CFLOW[name]
 
 
 def test_another_dataset_takes_over_only_what_all_datasets_have(capsys: pytest.CaptureFixture[str]) -> None:

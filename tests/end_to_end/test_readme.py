@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
+from anomalib_flows import CFlow, FastFlow, Pipeline
 from anomalib_flows.cli import main
+from anomalib_flows.models.checkpoint import save
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -23,6 +28,23 @@ def test_its_python_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
     with pytest.warns(UserWarning, match="calibration images"):
         exec(small, {})  # noqa: S102
     assert "tensor(" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("model", [FastFlow, CFlow])
+def test_the_how_to_on_sampling_runs(model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    first, fastflow, cflow = re.findall(r"```python\n(.*?)```", (ROOT / "docs/sampling.md").read_text(), re.DOTALL)
+    detector = model((64, 64), "texture13", layers=[1, 2], steps=2)
+    run = SimpleNamespace(model_file=tmp_path / "model.safetensors")
+    save(Pipeline(detector), run.model_file)
+    known: dict[str, Any] = {"run": run}
+    exec(first + (fastflow if model is FastFlow else cflow), known)  # noqa: S102
+    assert known["features"].shape == (1, *detector.encoder.shapes[0])
+    if model is FastFlow:
+        back, log_det = detector.flows[0](known["features"])
+    else:
+        back, log_det = detector.flows[0](known["vectors"], detector.codes[0].everywhere())
+    torch.testing.assert_close(back, known["z"], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(log_det, -known["log_det"], rtol=1e-3, atol=1e-3)
 
 
 def test_its_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:

@@ -430,7 +430,9 @@ def test_numbers_of_no_use_are_refused(option, value) -> None:
 
 
 def test_a_share_of_the_vectors_goes_with_training_all_layers_together() -> None:
-    with pytest.raises(InputError, match=r"--model.fibre_share cannot be 0.5: it must be 1 with --model.order published"):
+    with pytest.raises(
+        InputError, match=r"--model.fibre_share cannot be 0.5: it must be 1 with --model.order published"
+    ):
         small(fibre_share=0.5, order="published")
 
 
