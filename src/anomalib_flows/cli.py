@@ -19,6 +19,7 @@ COMMANDS = {
     "test": "test a trained detector anew",
     "predict": "judge images: scores, heatmaps, masks",
     "calibrate": "set thresholds for another rate of false alarms",
+    "import-checkpoint": "take over a detector that was trained with another code base",
     "list": "list models, datasets or backbones",
 }
 
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _dispatch(arguments: list[str]) -> int:
     """Show help or version, or run the command named first."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE.format(commands="\n".join(f"  {name:12}{text}" for name, text in COMMANDS.items())), end="")
+        print(USAGE.format(commands="\n".join(f"  {name:19}{text}" for name, text in COMMANDS.items())), end="")
         return 0 if arguments else 2
     if arguments[0] == "--version":
         print(f"anomalib-flows {__version__}")

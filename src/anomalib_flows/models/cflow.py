@@ -59,7 +59,8 @@ class CFlow(Detector):
         permutation: ``hard`` reorders channels between the steps; ``soft`` rotates them as published, with C^2
             more weights for each step.
         fibre_batch: Feature vectors of the largest feature map in each training step.
-        fibre_share: Share of the feature vectors of each image, drawn anew in each epoch, that is trained on.
+        fibre_share: Share of the feature vectors of each image, drawn anew in each epoch, that is trained on; by
+            default a half, or all in the published order.
         order: ``together`` trains all feature maps in each step, ``published`` one after the other for each batch
             of images, with all feature vectors shuffled.
         max_fibres: Feature vectors that are transformed at once in inference, which bounds its memory.
@@ -104,7 +105,7 @@ class CFlow(Detector):
         clamp: float = 1.9,
         permutation: Literal["hard", "soft"] = "hard",
         fibre_batch: int = 2048,
-        fibre_share: float = 1.0,
+        fibre_share: float | None = None,
         order: Literal["together", "published"] = "together",
         max_fibres: int = 65536,
         upsampling: Upsampling = "bilinear-aligned",
@@ -119,9 +120,9 @@ class CFlow(Detector):
         require(steps >= 1, "--model.steps", steps, "at least 1")
         require(clamp > 0, "--model.clamp", clamp, "above 0")
         require(fibre_batch >= 1, "--model.fibre_batch", fibre_batch, "at least 1")
-        require(0 < fibre_share <= 1, "--model.fibre_share", fibre_share, "above 0 and at most 1")
-        whole = order == "together" or fibre_share == 1
-        require(whole, "--model.fibre_share", fibre_share, "1 with --model.order published")
+        share = fibre_share if fibre_share is not None else 0.5 if order == "together" else 1.0
+        require(0 < share <= 1, "--model.fibre_share", share, "above 0 and at most 1")
+        require(order == "together" or share == 1, "--model.fibre_share", share, "1 with --model.order published")
         require(max_fibres >= 1, "--model.max_fibres", max_fibres, "at least 1")
         require(learning_rate > 0, "--model.learning_rate", learning_rate, "above 0")
         require(std is None or min(std) > 0, "--model.std", std, "above 0")
@@ -142,7 +143,7 @@ class CFlow(Detector):
         shapes = self.encoder.shapes
         self.flows = nn.ModuleList(make_flow(shape[0], condition, steps, clamp, permutation) for shape in shapes)
         self.codes = nn.ModuleList(PositionalCode(condition, *shape[1:]) for shape in shapes if condition)
-        self.fibre_batch, self.fibre_share, self.order = fibre_batch, fibre_share, order
+        self.fibre_batch, self.fibre_share, self.order = fibre_batch, share, order
         self.max_fibres, self.upsampling = max_fibres, upsampling
         self.learning_rate, self.schedule = learning_rate, schedule
         self.register_buffer("peaks", torch.zeros(len(shapes)))

@@ -1,0 +1,1 @@
+"""Models that were trained with other code bases: their checkpoints become ours."""

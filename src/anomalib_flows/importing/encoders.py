@@ -1,0 +1,125 @@
+"""Encoders in checkpoints: which network of timm one is, and which of its tensors ours needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Any
+
+import timm
+
+from anomalib_flows.importing.freia import State
+from anomalib_flows.registry import unknown
+from anomalib_flows.types import ImageSize, InputError, first_line, require
+
+RESNETS = {
+    # Blocks of each layer, and the shape of the second convolution's weights.
+    "resnet18": ((2, 2, 2, 2), (64, 64)),
+    "resnet34": ((3, 4, 6, 3), (64, 64)),
+    "resnet50": ((3, 4, 6, 3), (64, 64)),
+    "wide_resnet50_2": ((3, 4, 6, 3), (128, 128)),
+    "resnext50_32x4d": ((3, 4, 6, 3), (128, 4)),
+    "resnet101": ((3, 4, 23, 3), (64, 64)),
+    "wide_resnet101_2": ((3, 4, 23, 3), (128, 128)),
+}
+BASIC_BLOCKS = {"resnet18", "resnet34"}
+TRANSFORMERS = {
+    # Positions, class tokens among them, and channels.
+    "deit_base_distilled_patch16_384": (24 * 24 + 2, 768),
+    "cait_m48_448": (28 * 28, 768),
+    "vit_base_patch16_224": (14 * 14 + 1, 768),
+    "vit_base_patch16_384": (24 * 24 + 1, 768),
+}
+PATCH = 16
+
+
+def identify(state: State) -> str:
+    """Tell by its weights which network an encoder is.
+
+    A file may lack the layers after the last that was used; those of networks that differ only there give the same.
+
+    Raises:
+        InputError: If it is none that can be told.
+    """
+    if "pos_embed" in state:
+        shape = tuple(state["pos_embed"].shape[1:])
+        found = next((name for name, known in TRANSFORMERS.items() if known == shape), None)
+    else:
+        found = next((name for name in RESNETS if is_resnet(name, state)), None)
+    if found is None:
+        raise InputError("The encoder in the file is none that can be told by its weights: name it with --backbone.")
+    return found
+
+
+def is_resnet(name: str, state: State) -> bool:
+    """Whether a state dict is that of a ResNet, or of its first layers."""
+    blocks, width = RESNETS[name]
+    counts = [len({key.split(".")[1] for key in state if key.startswith(f"layer{i}.")}) for i in range(1, 5)]
+    used = [count for count in counts if count]
+    basic = "layer1.0.conv3.weight" not in state
+    second = state.get("layer1.0.conv2.weight")
+    return (
+        bool(used)
+        and counts == used + [0] * (4 - len(used))
+        and tuple(used) == blocks[: len(used)]
+        and basic == (name in BASIC_BLOCKS)
+        and second is not None
+        and tuple(second.shape[:2]) == width
+    )
+
+
+def size_of_positions(state: State) -> ImageSize | None:
+    """Image size that a transformer's embedding of positions is for; None for other networks."""
+    if "pos_embed" not in state:
+        return None
+    side = PATCH * int(state["pos_embed"].shape[1] ** 0.5)  # one or two class tokens do not make another square
+    return side, side
+
+
+def feature_infos(backbone: str) -> list[dict[str, Any]]:
+    """What timm says of each feature map of a network: channels, stride and module.
+
+    Raises:
+        InputError: If timm has no such network, or one without several feature maps.
+    """
+    if not timm.is_model(backbone):
+        raise InputError(unknown("backbone", backbone, timm.list_models()))
+    try:
+        network: Any = timm.create_model(backbone, features_only=True)
+        infos = list(network.feature_info.info)
+    except (RuntimeError, AttributeError, AssertionError) as error:  # as timm has it for those that give none
+        raise InputError(f"--backbone {backbone} gives no feature maps ({first_line(error)}): name another.") from error
+    require(len(infos) > 1, "--backbone", backbone, "a network with several feature maps")
+    return infos
+
+
+def select(state: State, wanted: Collection[str]) -> State:
+    """Give an encoder's tensors the names that they have in ours, and leave out what follows the last layer used.
+
+    Args:
+        state: Tensors of the file's encoder, by timm's names.
+        wanted: Names in our encoder, which may begin with ``model.``, as a pruned transformer's do.
+
+    Raises:
+        InputError: If a tensor is left over that the features depend on.
+    """
+    sources = {key: key if key in state else key.removeprefix("model.") for key in wanted}
+    kept = set(sources.values())
+    if left := sorted(key for key in state if key not in kept and not follows(key, kept)):
+        raise InputError(f"The encoder in the file is another one, for it has {left[0]} too: name it with --backbone.")
+    return {key: state[source] for key, source in sources.items() if source in state}
+
+
+def follows(key: str, kept: Collection[str]) -> bool:
+    """Whether a tensor belongs to a module after those that are kept: a later block, a later layer, or the head."""
+    number = block_number(key)
+    if number is not None:
+        return number > max((n for n in map(block_number, kept) if n is not None), default=-1)
+    module = key.partition(".")[0]
+    return all(other.partition(".")[0] != module for other in kept)
+
+
+def block_number(key: str) -> int | None:
+    """Number of the top-level block that a tensor belongs to."""
+    match = re.match(r"blocks\.(\d+)\.", key)
+    return int(match[1]) if match else None

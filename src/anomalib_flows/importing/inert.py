@@ -1,0 +1,223 @@
+"""Read a file of ``torch.save`` without running anything that is in it.
+
+A pickle is a program: it imports what it names and calls what it likes. Here it can do neither. Each name stands for
+a class of ours that does nothing, and whatever the file calls, fills or changes is an object of these. So
+checkpoints of Lightning can be read, whose settings hold objects that torch's ``weights_only`` refuses together with
+the whole file: these become empty, and what lies beside them is kept.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from anomalib_flows.types import InputError, first_line
+
+STORAGES = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+}
+
+
+class Inert(dict[Any, Any]):
+    """Stand for any class, object or function: take whatever is done to it, keep items, do nothing.
+
+    The methods that unpickling looks for take no ``self``, so that nothing happens to the class either when a file
+    has them called on it.
+    """
+
+    def __new__(cls, *_: Any, **__: Any) -> Inert:
+        """Take any arguments."""
+        return super().__new__(cls)
+
+    def __init__(*_: Any, **__: Any) -> None:
+        """Take any arguments."""
+
+    def __call__(*_: Any, **__: Any) -> Inert:
+        """Return another object that does nothing."""
+        return Inert()
+
+    def __hash__(self) -> int:  # type: ignore[override]  # dictionaries have none
+        """Serve as a key of dictionaries."""
+        return id(self)
+
+    def __setstate__(*_: Any) -> None:
+        """Take any state."""
+
+    def append(*_: Any) -> None:
+        """Take any item."""
+
+    extend = add = append
+
+
+class Stored:
+    """A tensor, as the arguments that a file gives to rebuild it."""
+
+    arguments: tuple[Any, ...] = ()
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+
+    def __setstate__(*_: Any) -> None:
+        """Take any state."""
+
+    def read(self) -> Tensor:
+        """Read the numbers; raises an error of any kind if the arguments are of no use."""
+        storage, offset, size, stride, *_ = self.arguments
+        flat = torch.frombuffer(bytearray(storage.checkpoint.record(f"data/{storage.key}")), dtype=storage.dtype)
+        if math.prod(size) > len(flat):  # strides of 0 could make it larger than any memory
+            raise ValueError("a tensor is larger than its numbers")
+        return flat.as_strided(size, stride, offset).clone(memory_format=torch.contiguous_format)
+
+
+class Storage(NamedTuple):
+    """Where the numbers of a tensor are."""
+
+    checkpoint: Checkpoint
+    key: str
+    dtype: torch.dtype
+
+
+class Parameter:
+    """Stand for the function that makes a parameter of a tensor: return the tensor."""
+
+    def __new__(cls, tensor: Any = None, *_: Any) -> Any:
+        """Return the tensor."""
+        return tensor
+
+    def __setstate__(*_: Any) -> None:
+        """Take any state."""
+
+
+class Attribute:
+    """Stand for ``getattr``, by which pickles name classes within classes: return a class that does nothing."""
+
+    def __new__(cls, *_: Any) -> Any:
+        """Return the class."""
+        return Inert
+
+    def __setstate__(*_: Any) -> None:
+        """Take any state."""
+
+
+STAND_INS: dict[tuple[str, str], Any] = {
+    ("torch._utils", "_rebuild_tensor_v2"): Stored,
+    ("torch._utils", "_rebuild_parameter"): Parameter,
+    ("torch._utils", "_rebuild_parameter_with_state"): Parameter,
+    ("__builtin__", "getattr"): Attribute,
+    ("builtins", "getattr"): Attribute,
+    **{("torch", name): dtype for name, dtype in STORAGES.items()},
+}
+"""What names stand for; all others for :class:`Inert`."""
+
+
+class Unpickler(pickle.Unpickler):
+    """Rebuild what is pickled from stand-ins."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__(io.BytesIO(checkpoint.record("data.pkl")), encoding="utf-8")
+        self.checkpoint = checkpoint
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return what a name stands for; nothing is imported."""
+        return STAND_INS.get((module, name), Inert)
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Return where the numbers of a tensor are, or nothing of use if they are of a type that no model needs."""
+        _, dtype, key, *_ = pid
+        return Storage(self.checkpoint, key, dtype) if isinstance(dtype, torch.dtype) else Inert()
+
+
+class Checkpoint:
+    """A file of ``torch.save`` since torch 1.6, a zip of ``NAME/data.pkl`` and of the numbers of all tensors.
+
+    Args:
+        file: The file.
+        archive: The same, opened.
+
+    Attributes:
+        content: The dictionary in it, with :class:`Stored` for tensors.
+
+    Raises:
+        InputError: If it is damaged or foreign.
+    """
+
+    def __init__(self, file: Path, archive: zipfile.ZipFile) -> None:
+        self.file, self.archive = file, archive
+        names = [n for n in archive.namelist() if n.endswith("/data.pkl")]
+        if len(names) != 1:
+            raise self.refuse("it holds no 'data.pkl'")
+        self.folder = names[0].removesuffix("data.pkl")
+        try:
+            self.content: Any = Unpickler(self).load()
+        except Exception as error:  # a damaged pickle raises what it likes
+            raise self.refuse(f"{type(error).__name__}: {first_line(error)}") from error
+        if not isinstance(self.content, dict):
+            raise self.refuse("it holds no dictionary")
+
+    def record(self, name: str) -> bytes:
+        """Read a record; none is packed, so that none is larger than the file."""
+        info = self.archive.getinfo(self.folder + name)
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise zipfile.BadZipFile(f"{name} is packed")
+        return self.archive.read(info)
+
+    def tensors(self, state: Any) -> dict[str, Tensor]:
+        """Read a state dict.
+
+        Raises:
+            InputError: If it is none, or holds values that are no finite numbers.
+        """
+        if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
+            raise self.refuse("its weights are no dictionary of tensors")
+        return {key: self.tensor(key, value) for key, value in state.items()}
+
+    def tensor(self, key: str, value: Any) -> Tensor:
+        """Read a tensor; ``key`` is for messages."""
+        if not isinstance(value, Stored):
+            raise self.refuse(f"{key} is no tensor")
+        try:
+            tensor = value.read()
+        except Exception as error:  # of any kind, for each argument is the file's
+            raise self.refuse(f"{key}: {first_line(error)}") from error
+        if not tensor.isfinite().all():
+            raise InputError(f"{self.file} holds values in {key} that are no numbers: import an earlier checkpoint.")
+        return tensor
+
+    def refuse(self, reason: str) -> InputError:
+        """Say that the file is of no use."""
+        return InputError(
+            f"{self.file} cannot be read as a checkpoint ({reason}): it is damaged, or not a file that torch.save of "
+            "torch 1.6 or later writes."
+        )
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[Checkpoint]:
+    """Open a checkpoint; its tensors can be read while it is open.
+
+    Raises:
+        InputError: If the file is missing, damaged or foreign.
+    """
+    if not file.is_file():
+        raise InputError(f"There is no file {file}: name the checkpoint to import.")
+    try:
+        archive = zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise InputError(
+            f"{file} is no checkpoint, or was written by torch before 1.6: if torch can load it, save it again."
+        ) from error
+    with archive:
+        yield Checkpoint(file, archive)
