@@ -141,7 +141,8 @@ def infer(implementation: Any, images: Any) -> int:
 
 def infer_bfloat16(implementation: Any, images: Any) -> int:
     if isinstance(implementation, OurFastFlow):
-        implementation.model.bfloat16()
+        for part in implementation.model.children():
+            part.bfloat16()
     return infer(implementation, images)
 
 

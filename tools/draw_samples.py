@@ -19,6 +19,7 @@ from anomalib_flows import CFlow, Detector, FastFlow, load, read_image
 from anomalib_flows.data.splits import read_splits
 from anomalib_flows.files import atomic
 from anomalib_flows.run import Run
+from anomalib_flows.types import NORMAL
 
 SIDE, TEMPERATURE = 256, 0.7
 
@@ -47,7 +48,9 @@ def colours(features: Tensor, basis: Tensor, low: Tensor, high: Tensor) -> Image
 def draw(folder: Path) -> list[Image.Image]:
     """Draw a good image of a run, its features, and a sample."""
     run = Run.open(folder)
-    pipeline, good = load(run.model_file), [s for s in read_splits(run.splits_file) if s.split == "calibration"]
+    pipeline, good = load(run.model_file), [s for s in read_splits(run.splits_file) if s.label == NORMAL]
+    if not good:
+        raise SystemExit(f"{folder} knows no good image: name a run that 'train' wrote.")
     resized = pipeline.preprocess.resize(read_image(good[0].path))[None]
     features = pipeline.features(resized)[0]
     if isinstance(pipeline.detector, FastFlow):

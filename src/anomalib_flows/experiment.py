@@ -54,6 +54,7 @@ def run_experiment(
     config = describe(pipeline, data, trainer, false_alarm_rate, seed, output, protocol)
     if resume:
         require_resumable(pipeline, Run.open(resume), config)
+    pipeline.detector.require_trainable(min(data.batch_size, len(of(samples, "train"))))
     run = Run.open(resume) if resume else start_run(pipeline, data, samples, output)
     run.write_config(config)
     train_pipeline(pipeline, samples, data, trainer, seed, run, resume=resume is not None)
@@ -65,9 +66,9 @@ def run_experiment(
             evaluate_run(run, pipeline, tested, data, device, protocol)
             checkpoint.save(pipeline, run.model_file)
     except KeyboardInterrupt:
+        calibrate = f"  anomalib-flows calibrate {run.path}\n" if protocol == "calibrated" else ""
         raise KeyboardInterrupt(
-            f"Stopped after training. Go on with\n  anomalib-flows calibrate {run.path}\n"
-            f"  anomalib-flows test {run.path}"
+            f"Stopped after training. Go on with\n{calibrate}  anomalib-flows test {run.path} --protocol {protocol}"
         ) from None
     return run
 

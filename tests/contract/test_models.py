@@ -15,7 +15,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         OURS | {"steps": 2, "layers": [2, 3], "condition": 16, "fibre_batch": 32},
         OURS | {"steps": 2, "condition": 0, "fibre_batch": 32, "permutation": "soft", "max_fibres": 50},
         OURS | {"steps": 2, "layers": [2, 3], "fibre_batch": 7, "order": "published", "padding": "reflect"},
-        VIT | {"steps": 2, "fibre_batch": 8, "fibre_share": 0.5},
+        VIT | {"steps": 2, "fibre_batch": 8},
     ],
     "fastflow": [
         OURS | {"steps": 2},

@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import yaml
 
 from anomalib_flows import CFlow, load, read_image
 from anomalib_flows.cli import main
+from anomalib_flows.training.callbacks import EpochCheckpoint
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 
@@ -83,11 +85,26 @@ def test_an_image_scores_alone_as_in_company(trained: Path, tree: Path, tmp_path
     assert float(alone["score"]) == pytest.approx(together["1.png"], rel=1e-5)
 
 
-def test_a_run_with_a_schedule_goes_on_where_it_stopped(fit, trained: Path, tmp_path: Path) -> None:
-    longer = fit("--trainer.max_epochs=3", "--model.schedule=constant")
-    shorter = fit("--trainer.max_epochs=2", "--model.schedule=constant")
-    assert main(["train", "--resume", str(shorter), "--trainer.max_epochs=3"]) == 0
-    assert (shorter / "model.safetensors").read_bytes() == (longer / "model.safetensors").read_bytes()
+def test_a_run_with_a_schedule_goes_on_where_it_stopped(fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("--trainer.max_epochs=3", "--model.schedule=cosine")
+    whole = fit(*options)
+
+    def stop(self: EpochCheckpoint, trainer: Any, module: Any) -> None:
+        on_end(self, trainer, module)
+        if trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+
+    on_end = EpochCheckpoint.on_train_epoch_end
+    with monkeypatch.context() as patch:
+        patch.setattr(EpochCheckpoint, "on_train_epoch_end", stop)
+        with pytest.raises(AssertionError):
+            fit(*options)
+    stopped = sorted(
+        whole.parents[4].glob("results*/cflow/mvtec/stripes/run-001"), key=lambda run: run.stat().st_mtime
+    )[-1]
+    assert stopped != whole
+    assert main(["train", "--resume", str(stopped)]) == 0
+    assert (stopped / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 
 def test_the_learning_rate_follows_the_schedule(fit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +160,34 @@ def test_the_published_constants_are_those_of_the_test_images(published: Path, t
         )
 
 
+def test_a_published_run_is_not_calibrated_with_its_test_images(published: Path, capsys) -> None:
+    assert main(["calibrate", str(published)]) == 2
+    assert "--images" in capsys.readouterr().err
+
+
+def test_images_that_calibrate_are_not_tested_on(trained: Path, tree: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    assert main(["calibrate", str(run), f"--images={tree / 'stripes/test/good'}", "--false-alarm-rate=0.3"]) == 0
+    assert main(["test", str(run)]) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert (metrics["image"]["normal_images"], metrics["image"]["anomalous_images"]) == (0, 3)
+
+
+def test_clipping_goes_with_mixed_precision(fit) -> None:
+    run = fit("--trainer.precision=bf16-mixed", "--trainer.gradient_clip=1")
+    assert json.loads((run / "metrics.json").read_text())["image"]["auroc"] is not None
+
+
+def test_inference_in_bfloat16_keeps_the_decisions(trained: Path, tree: Path) -> None:
+    exact, fast = load(trained / "model.safetensors"), load(trained / "model.safetensors").bfloat16()
+    for file in sorted((tree / "stripes/test").rglob("*.png")):
+        ours, theirs = fast(read_image(file)[None]), exact(read_image(file)[None])
+        assert ours.maps.dtype == torch.float32
+        assert float(ours.scores) == pytest.approx(float(theirs.scores), abs=0.05)
+    assert fast.detector.peaks.dtype == fast.postprocess.image_threshold.dtype == torch.float32
+    assert fast.detector.flows[0].steps[0].steps[0].subnet.outer.weight.dtype == torch.bfloat16
+
+
 def test_calibrating_makes_a_published_run_fit_for_use(published: Path, tree: Path, tmp_path: Path, capsys) -> None:
     run = Path(shutil.copytree(published, tmp_path / "run"))
     new = tmp_path / "new"
@@ -191,7 +236,6 @@ def test_heatmap_options_are_part_of_the_model(fit, tree: Path, model: str) -> N
         (["--model.fibre_batch=1000000"], ["--model.fibre_batch", "1000000", "at most", "--data.batch_size"]),
         (["--model.condition=30"], ["--model.condition", "30", "multiple of 4"]),
         (["--model.layers=[2,7]"], ["--model.layers", "[7]", "layers 0 to 3"]),
-        (["--model.order=published", "--model.fibre_share=0.5"], ["--model.fibre_share", "--model.order published"]),
         (["--model.schedule=linear"], ["--model.schedule", "linear", "'cosine'"]),
         (["--heatmap.top_percent=101"], ["--heatmap.top_percent", "101"]),
         (["--heatmap.smoothing=-1"], ["--heatmap.smoothing", "-1"]),
@@ -205,6 +249,7 @@ def test_bad_options_are_said_in_a_sentence(tree: Path, tmp_path: Path, capsys, 
     assert main(["train", *CFLOW, *data, *options]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert all(word in line for word in words), line
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_published_protocol_needs_defects(tree: Path, tmp_path: Path, capsys) -> None:

@@ -1,4 +1,4 @@
-"""``anomalib-flows calibrate``: thresholds for another rate of false alarms, without retraining."""
+"""``anomalib-flows calibrate``: thresholds for another false-alarm rate or from other images, without retraining."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from anomalib_flows.calibration import set_thresholds
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.checking import check
 from anomalib_flows.data.reading import image_files
-from anomalib_flows.data.splits import read_splits
+from anomalib_flows.data.splits import read_splits, write_splits
 from anomalib_flows.inference import calibrate_on, choose_device
 from anomalib_flows.models import checkpoint
 from anomalib_flows.run import Run
@@ -23,7 +23,7 @@ def calibrate(
     images: Path | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
 ) -> Run:
-    """Set the thresholds of a trained detector for a rate of false alarms.
+    """Set the thresholds of a trained detector for a rate of false alarms, and its constants where images are given.
 
     Args:
         run: Run directory that 'train' wrote.
@@ -38,9 +38,10 @@ def calibrate(
     """
     opened = Run.open(run)
     pipeline = checkpoint.load(opened.model_file)
-    if images or not pipeline.postprocess.calibrated:
+    if images or not pipeline.postprocess.calibrated or pipeline.protocol == "paper":
         samples = check(calibration_samples(opened, images), data.on_error)
         calibrate_on(pipeline, samples, data, choose_device(device), false_alarm_rate)
+        record(samples, opened)
     else:
         set_thresholds(pipeline.postprocess, false_alarm_rate)
     checkpoint.save(pipeline, opened.model_file)
@@ -51,6 +52,13 @@ def calibrate(
         print("The run's figures are those of its former threshold: 'anomalib-flows test' makes them anew.")
     print(f"Threshold {threshold:.6g}, for a false-alarm rate of {false_alarm_rate:g}, from {count} normal images.")
     return opened
+
+
+def record(samples: list[Sample], run: Run) -> None:
+    """Write down which images calibrate now, so that 'test' leaves them out."""
+    chosen = {s.path.absolute() for s in samples}
+    others = [s for s in read_splits(run.splits_file) if s.split != "calibration" and s.path not in chosen]
+    write_splits([*others, *samples], run.splits_file)
 
 
 def calibration_samples(run: Run, images: Path | None) -> list[Sample]:

@@ -67,7 +67,8 @@ def predict(
         rows += zip((s.path for s in batch.samples), *lists(prediction), strict=True)
     write_csv(rows, table)
     anomalous = sum(label for *_, label in rows)
-    warn_if_too_few(pipeline.postprocess.calibration_size, rate)
+    if pipeline.protocol == "calibrated":
+        warn_if_too_few(pipeline.postprocess.calibration_size, rate)
     print(f"Anomalous: {anomalous} of {len(rows)}. Table and pictures: {output}")
     return table
 

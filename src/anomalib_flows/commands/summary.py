@@ -38,9 +38,7 @@ def table(metrics: dict[str, Any]) -> str:
     counts = f"normal: {image['normal_images']}, anomalous: {image['anomalous_images']}"
     lines.append(f"Test images: {counts}. F1* is at the threshold {image['threshold']:.4g}, bestF1 at the best one.")
     if metrics.get("protocol") == "paper":
-        lines.append(
-            "Protocol 'paper': constants and thresholds were chosen on these test images, to compare with tables."
-        )
+        lines.append("Protocol 'paper': constants and thresholds were chosen on test images, to compare with tables.")
     return "\n".join(lines)
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 Condition = Callable[[Tensor, Tensor], Tensor]
 """Adds the linear image of a condition c, :math:`(h, W) \\mapsto h + W c`, for h of (N, K) and W of (K, D).
 
-A function and no tensor of (N, D), since few conditions need to be written out: positions of a feature map are
-rows and columns, and N images share them.
+It may change h. A function and no tensor of (N, D), since few conditions need to be written out: positions of a
+feature map are rows and columns, and N images share them.
 """
 
 

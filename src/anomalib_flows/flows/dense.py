@@ -40,8 +40,14 @@ class DenseSubnet(nn.Module):
         self.outer = nn.Linear(hidden, outputs)
 
     def forward(self, x: Tensor, condition: Condition | None = None) -> Tensor:
-        """Return a of shape (N, outputs) for x of shape (N, inputs)."""
+        """Return a of shape (N, outputs) for x of shape (N, inputs).
+
+        Raises:
+            ValueError: If the network was made for a condition and is given none.
+        """
         weight = self.inner.weight
+        if condition is None and weight.shape[1] > self.inputs:
+            raise ValueError("This network needs a condition: give it one, such as given(c).")
         hidden = F.linear(x, weight[:, : self.inputs], self.inner.bias)
         if condition is not None:
             hidden = condition(hidden, weight[:, self.inputs :])

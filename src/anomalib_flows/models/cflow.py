@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,23 +14,11 @@ from torch import Tensor, nn
 from anomalib_flows.backbones import Encoder, Triple, Weights
 from anomalib_flows.flows import AffineCoupling, Chain, DenseSubnet, GlobalAffine, Permutation, SoftPermutation
 from anomalib_flows.models.base import Detector, Features, squares
+from anomalib_flows.models.fibres import Fibres, draw_positions, pick, shuffled
 from anomalib_flows.models.positions import PositionalCode
+from anomalib_flows.models.schedules import SCHEDULES
 from anomalib_flows.models.upsample import Upsampling, upsample
 from anomalib_flows.types import ImageSize, require
-
-
-class Fibres(NamedTuple):
-    """Feature vectors of one layer to train on, at the same positions of B images.
-
-    Args:
-        layer: Number of the feature map.
-        vectors: Feature vectors of shape (B * P, C), in the order (B, P).
-        positions: Where they are, y W + x, of shape (P,).
-    """
-
-    layer: int
-    vectors: Tensor
-    positions: Tensor
 
 
 class CFlow(Detector):
@@ -58,12 +46,11 @@ class CFlow(Detector):
         clamp: Bound of a coupling's log-scale.
         permutation: ``hard`` reorders channels between the steps; ``soft`` rotates them as published, with C^2
             more weights for each step.
-        fibre_batch: Feature vectors of the largest feature map in each training step.
-        fibre_share: Share of the feature vectors of each image, drawn anew in each epoch, that is trained on; by
-            default a half, or all in the published order.
-        order: ``together`` trains all feature maps in each step, ``published`` one after the other for each batch
-            of images, with all feature vectors shuffled.
-        max_fibres: Feature vectors that are transformed at once in inference, which bounds its memory.
+        fibre_batch: Feature vectors of a feature map in each training step.
+        order: ``together`` trains all feature maps in each step, on as many vectors of each as the smallest has;
+            ``published`` one after the other for each batch of images, on all their vectors, shuffled.
+        max_fibres: Feature vectors that are transformed at once in inference, at least one of each image, which
+            bounds its memory.
         upsampling: How likelihoods become maps of the image's size.
         learning_rate: Step size of Adam.
         schedule: ``constant`` learning rate; ``cosine`` to zero after a short warm-up; or as ``published``.
@@ -104,25 +91,22 @@ class CFlow(Detector):
         steps: int = 8,
         clamp: float = 1.9,
         permutation: Literal["hard", "soft"] = "hard",
-        fibre_batch: int = 2048,
-        fibre_share: float | None = None,
+        fibre_batch: int = 256,
         order: Literal["together", "published"] = "together",
         max_fibres: int = 65536,
         upsampling: Upsampling = "bilinear-aligned",
         learning_rate: float = 1e-3,
-        schedule: Literal["constant", "cosine", "published"] = "cosine",
+        schedule: Literal["constant", "cosine", "published"] = "constant",
         padding: Literal["zeros", "reflect"] = "zeros",
         timm_args: dict[str, Any] | None = None,
         mean: Triple | None = None,
         std: Triple | None = None,
     ) -> None:
         super().__init__()
+        require(condition >= 0 and condition % 4 == 0, "--model.condition", condition, "a multiple of 4, or 0 for none")
         require(steps >= 1, "--model.steps", steps, "at least 1")
         require(clamp > 0, "--model.clamp", clamp, "above 0")
         require(fibre_batch >= 1, "--model.fibre_batch", fibre_batch, "at least 1")
-        share = fibre_share if fibre_share is not None else 0.5 if order == "together" else 1.0
-        require(0 < share <= 1, "--model.fibre_share", share, "above 0 and at most 1")
-        require(order == "together" or share == 1, "--model.fibre_share", share, "1 with --model.order published")
         require(max_fibres >= 1, "--model.max_fibres", max_fibres, "at least 1")
         require(learning_rate > 0, "--model.learning_rate", learning_rate, "above 0")
         require(std is None or min(std) > 0, "--model.std", std, "above 0")
@@ -143,9 +127,10 @@ class CFlow(Detector):
         shapes = self.encoder.shapes
         self.flows = nn.ModuleList(make_flow(shape[0], condition, steps, clamp, permutation) for shape in shapes)
         self.codes = nn.ModuleList(PositionalCode(condition, *shape[1:]) for shape in shapes if condition)
-        self.fibre_batch, self.fibre_share, self.order = fibre_batch, share, order
+        self.fibre_batch, self.order = fibre_batch, order
         self.max_fibres, self.upsampling = max_fibres, upsampling
         self.learning_rate, self.schedule = learning_rate, schedule
+        self.sizes = [height * width for _, height, width in shapes]
         self.register_buffer("peaks", torch.zeros(len(shapes)))
         self.register_buffer("ceiling", torch.zeros(()))
 
@@ -166,12 +151,11 @@ class CFlow(Detector):
     def log_prob_map(self, layer: int, feature: Tensor) -> Tensor:
         """Return the log-likelihood per channel everywhere in a feature map, (B, C, h, w) -> (B, 1, h, w)."""
         vectors = rearrange(feature, "b c h w -> b (h w) c")
-        pieces = min(vectors.shape[1], -(-vectors[..., 0].numel() // self.max_fibres))
-        if pieces == 1:
+        if vectors[..., 0].numel() <= self.max_fibres:
             condition = self.codes[layer].everywhere() if self.codes else None
             log_probs = self._log_prob(layer, vectors.flatten(0, 1), condition).view(len(feature), -1)
         else:
-            positions = torch.arange(vectors.shape[1], device=feature.device).tensor_split(pieces)
+            positions = torch.split(torch.arange(vectors.shape[1]), max(1, self.max_fibres // len(feature)))
             log_probs = torch.cat([self.log_prob(pick(layer, vectors, p)).view(len(feature), -1) for p in positions], 1)
         return log_probs.view(len(feature), 1, *feature.shape[2:])
 
@@ -184,17 +168,19 @@ class CFlow(Detector):
         return self._aggregate([self.log_prob_map(i, feature) for i, feature in enumerate(features)])
 
     def _aggregate(self, log_probs: list[Tensor]) -> Tensor:
-        likelihoods = [(log_prob - peak).exp() for log_prob, peak in zip(log_probs, self.peaks, strict=True)]
+        peaks = self.peaks.to(log_probs[0].device)
+        likelihoods = [(log_prob - peak).exp() for log_prob, peak in zip(log_probs, peaks, strict=True)]
         upsampled = [upsample(likelihood, self.image_size, self.upsampling) for likelihood in likelihoods]
-        return self.ceiling - torch.stack(upsampled).sum(0)
+        return self.ceiling.to(log_probs[0].device) - torch.stack(upsampled).sum(0)
 
     @torch.no_grad()
     def calibrate(self, features: Iterable[Features]) -> None:
         """Set the constants to the maxima over images: of each layer's log-likelihood, and of the sum of the maps."""
         batches = [[self.log_prob_map(i, f).float().cpu() for i, f in enumerate(batch)] for batch in features]
-        self.peaks = torch.stack([torch.stack([m.amax() for m in maps]).amax() for maps in zip(*batches, strict=True)])
-        self.ceiling = torch.zeros(())
-        self.ceiling = torch.stack([-self._aggregate(batch).amin() for batch in batches]).amax()
+        layers = zip(*batches, strict=True)
+        self.peaks.copy_(torch.stack([torch.stack([m.amax() for m in maps]).amax() for maps in layers]))
+        self.ceiling.zero_()
+        self.ceiling.copy_(torch.stack([-self._aggregate(batch).amin() for batch in batches]).amax())
 
     def training_batches(self, features: Features) -> Iterator[list[Fibres]]:
         """Yield feature vectors of all layers, or of one at a time in the published order."""
@@ -204,22 +190,23 @@ class CFlow(Detector):
                 yield from ([fibres] for fibres in shuffled(layer, of_layer, self.fibre_batch))
             return
         count = self.training_batch_count(len(features[0]))
-        positions = [draw_positions(v.shape[1], self.fibre_share, count, v.device) for v in vectors]
+        positions = [draw_positions(v.shape[1], count, self.positions_a_step(len(v))) for v in vectors]
         for chosen in zip(*positions, strict=True):
             yield [pick(layer, v, p) for layer, (v, p) in enumerate(zip(vectors, chosen, strict=True))]
 
     def training_batch_count(self, images: int) -> int:
         """Count the steps for a batch of images."""
-        sizes = [height * width for _, height, width in self.encoder.shapes]
         if self.order == "published":
-            return sum(images * size // self.fibre_batch for size in sizes)
-        wanted = round(self.fibre_share * images * max(sizes) / self.fibre_batch)
-        return max(1, min(wanted, *(max(1, int(self.fibre_share * size)) for size in sizes)))
+            return sum(images * size // self.fibre_batch for size in self.sizes)
+        return max(1, min(self.sizes) // self.positions_a_step(images))
+
+    def positions_a_step(self, images: int) -> int:
+        """Count the positions of each image that a step takes."""
+        return min(max(1, self.fibre_batch // images), *self.sizes)
 
     def require_trainable(self, images: int) -> None:
         """Refuse steps of more feature vectors than a batch of images has."""
-        sizes = [height * width for _, height, width in self.encoder.shapes]
-        available = images * (min(sizes) if self.order == "published" else int(self.fibre_share * max(sizes)))
+        available = images * min(self.sizes)
         require(
             self.fibre_batch <= available,
             "--model.fibre_batch",
@@ -229,13 +216,11 @@ class CFlow(Detector):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Return Adam on the flows."""
-        on_cpu = self.peaks.device.type == "cpu"  # where a step on all weights at once saves the most
-        return torch.optim.Adam(self.flows.parameters(), lr=self.learning_rate, fused=on_cpu or None)
+        return torch.optim.Adam(self.flows.parameters(), lr=self.learning_rate)
 
     def learning_rate_factor(self, progress: float) -> float:
         """Return the factor of the learning rate when a share of the training is done."""
-        factors = {"constant": lambda p: 1.0, "cosine": cosine_factor, "published": published_factor}
-        return factors[self.schedule](progress)
+        return SCHEDULES[self.schedule](progress)
 
 
 def make_flow(channels: int, condition: int, steps: int, clamp: float, permutation: str) -> Chain:
@@ -251,39 +236,3 @@ def make_flow(channels: int, condition: int, steps: int, clamp: float, permutati
             for _ in range(steps)
         )
     )
-
-
-def pick(layer: int, vectors: Tensor, positions: Tensor) -> Fibres:
-    """Take the feature vectors of B images, (B, S, C), at P positions."""
-    return Fibres(layer, vectors.index_select(1, positions).flatten(0, 1), positions)
-
-
-def draw_positions(size: int, share: float, count: int, device: torch.device) -> tuple[Tensor, ...]:
-    """Draw a share of the positions of a feature map, and cut them into so many parts."""
-    kept = max(count, int(share * size))
-    return torch.randperm(size)[:kept].to(device).tensor_split(count)
-
-
-def shuffled(layer: int, vectors: Tensor, batch: int) -> Iterator[Fibres]:
-    """Shuffle all feature vectors (B, S, C) of a layer and cut them into batches; the rest is left out."""
-    flat = vectors.flatten(0, 1)
-    order = torch.randperm(len(flat)).to(flat.device)
-    for chosen in torch.split(order, batch)[: len(flat) // batch]:
-        yield Fibres(layer, flat[chosen], chosen % vectors.shape[1])
-
-
-def cosine_factor(progress: float) -> float:
-    """Rise over the first twentieth, then fall to zero along a cosine."""
-    return min(1.0, 0.1 + 18 * progress) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def published_factor(progress: float, epochs: int = 25, warm_up: int = 2, lowest: float = 1e-3) -> float:
-    """Rise from a tenth over 2 of 25 epochs, then fall along a cosine, epoch by epoch, to a thousandth."""
-
-    def cosine(epoch: float) -> float:
-        return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
-
-    epoch = progress * epochs
-    if epoch < warm_up:
-        return 0.1 + epoch / warm_up * (cosine(warm_up) - 0.1)
-    return cosine(math.floor(epoch))

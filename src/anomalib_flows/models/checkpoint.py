@@ -21,7 +21,7 @@ from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.types import InputError, first_line
 
-FORMAT = 1
+FORMAT = 2
 """Version of the file's layout."""
 
 

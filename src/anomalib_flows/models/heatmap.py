@@ -18,8 +18,8 @@ class HeatmapOptions:
 
     Args:
         smoothing: Standard deviation, in pixels, of the Gaussian that smooths maps; 0 for none.
-        top_percent: Percentage of an image's pixels, those with the highest values, whose mean is its score;
-            0 for the maximum.
+        top_percent: Percentage of the map's pixels, those with the highest values, whose mean is the image's score; 0
+            for the maximum. With ``pad`` the padding counts as pixels of the map.
     """
 
     smoothing: float = 0.0

@@ -52,6 +52,12 @@ class Pipeline(nn.Module):
         prediction: Prediction = self.postprocess(maps)
         return prediction
 
+    def bfloat16(self) -> Pipeline:
+        """Compute features and flows in bfloat16 from now on; constants, maps and decisions stay in float32."""
+        for part in self.detector.children():
+            part.bfloat16()
+        return self
+
     def features(self, resized: Tensor) -> Features:
         """Features of images that have the right size already, (B, 3, H, W)."""
         dtype = next((p.dtype for p in self.detector.parameters()), resized.dtype)

@@ -55,9 +55,10 @@ class PositionalCode(nn.Module):
 
     def at(self, positions: Tensor) -> Condition:
         """Condition feature vectors of B images at the same P positions, in the order (B, P)."""
+        codes = self.codes(positions)
 
         def add(hidden: Tensor, weight: Tensor) -> Tensor:
-            return add_to_each(hidden, F.linear(self.codes(positions), weight))
+            return add_to_each(hidden, F.linear(codes, weight))
 
         return add
 

@@ -45,9 +45,7 @@ def fit(
     Raises:
         InputError: If the loss is no number.
     """
-    images = loader(samples, data, shuffle_seed=seed)
-    pipeline.detector.require_trainable(max(images.batch_sizes()))
-    module = TrainingModule(pipeline, images, seed, options.rotation)
+    module = TrainingModule(pipeline, loader(samples, data, shuffle_seed=seed), seed, options.rotation)
     trainer = make_trainer(options, run, resumed=resume)
     with stop_on_interrupt(trainer) as interrupted, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")

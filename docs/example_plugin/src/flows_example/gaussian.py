@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anomalib_flows.backbones import Encoder, Weights
-from anomalib_flows.flows import Bijection
+from anomalib_flows.flows import Bijection, Condition
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.types import ImageSize
 
@@ -24,11 +24,11 @@ class Standardise(Bijection):
         self.mean = nn.Parameter(torch.zeros(shape))
         self.log_std = nn.Parameter(torch.zeros(shape))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return z of shape (B, C, h, w) and the log-determinant of shape (B,)."""
         return (x - self.mean) * torch.exp(-self.log_std), -self.log_std.sum().expand(len(x))
 
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return x and the log-determinant of z -> x."""
         return z * torch.exp(self.log_std) + self.mean, self.log_std.sum().expand(len(z))
 
