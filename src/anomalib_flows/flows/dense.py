@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,7 +27,6 @@ class DenseSubnet(nn.Module):
         CFLOW-AD (Gudovskiy et al., 2021), https://arxiv.org/abs/2107.12571, whose networks are twice as wide.
 
     Example:
-        >>> import torch
         >>> net = DenseSubnet(3, 4, condition=8)
         >>> net(torch.randn(5, 3), given(torch.randn(5, 8))).shape
         torch.Size([5, 4])
@@ -46,11 +46,12 @@ class DenseSubnet(nn.Module):
             ValueError: If the network was made for a condition and is given none.
         """
         weight = self.inner.weight
-        if condition is None and weight.shape[1] > self.inputs:
+        of_x, of_condition = torch.split(weight, [self.inputs, weight.shape[1] - self.inputs], dim=1)
+        if condition is None and of_condition.numel():
             raise ValueError("This network needs a condition: give it one, such as given(c).")
-        hidden = F.linear(x, weight[:, : self.inputs], self.inner.bias)
+        hidden = F.linear(x, of_x, self.inner.bias)
         if condition is not None:
-            hidden = condition(hidden, weight[:, self.inputs :])
+            hidden = condition(hidden, of_condition)
         a: Tensor = self.outer(F.relu(hidden, inplace=True))
         return a
 
@@ -59,7 +60,6 @@ def given(c: Tensor) -> Condition:
     """Make a condition of a tensor that has a row for each feature vector, (N, D).
 
     Example:
-        >>> import torch
         >>> given(torch.ones(2, 3))(torch.zeros(2, 1), torch.ones(1, 3)).tolist()
         [[3.0], [3.0]]
     """

@@ -45,16 +45,18 @@ class GlobalAffine(Bijection):
 
     def forward(self, x: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return z and the log-determinant."""
-        scale, offset = per_channel(self.scale, x), per_channel(self.offset, x)
-        return torch.addcmul(offset.to(x.dtype), x, scale.to(x.dtype)), self.log_det(x)
+        scale = self.scale
+        z = torch.addcmul(per_channel(self.offset, x).to(x.dtype), x, per_channel(scale, x).to(x.dtype))
+        return z, log_det(scale, x)
 
     def inverse(self, z: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return x and the log-determinant."""
-        scale, offset = per_channel(self.scale, z), per_channel(self.offset, z)
-        return (z - offset) / scale, -self.log_det(z)
+        scale = self.scale
+        return (z - per_channel(self.offset, z)) / per_channel(scale, z), -log_det(scale, z)
 
-    def log_det(self, x: Tensor) -> Tensor:
-        """Log-determinant of the scaling at every position of x, of shape (B,)."""
-        positions, scale = x[0, 0].numel(), self.scale
-        scale = scale.to(torch.promote_types(scale.dtype, torch.float32))
-        return (positions * scale.log().sum()).expand(len(x))
+
+def log_det(scale: Tensor, x: Tensor) -> Tensor:
+    """Log-determinant of a scaling (C,) at every position of x, of shape (B,)."""
+    positions = x[0, 0].numel()
+    scale = scale.to(torch.promote_types(scale.dtype, torch.float32))
+    return (positions * scale.log().sum()).expand(len(x))

@@ -46,7 +46,8 @@ class CFlow(Detector):
         clamp: Bound of a coupling's log-scale.
         permutation: ``hard`` reorders channels between the steps; ``soft`` rotates them as published, with C^2
             more weights for each step.
-        fibre_batch: Feature vectors of a feature map in each training step.
+        fibre_batch: Feature vectors of a feature map in each training step; by default 256, or fewer if a batch of
+            images has no more.
         order: ``together`` trains all feature maps in each step, on as many vectors of each as the smallest has;
             ``published`` one after the other for each batch of images, on all their vectors, shuffled.
         max_fibres: Feature vectors that are transformed at once in inference, at least one of each image, which
@@ -91,7 +92,7 @@ class CFlow(Detector):
         steps: int = 8,
         clamp: float = 1.9,
         permutation: Literal["hard", "soft"] = "hard",
-        fibre_batch: int = 256,
+        fibre_batch: int | None = None,
         order: Literal["together", "published"] = "together",
         max_fibres: int = 65536,
         upsampling: Upsampling = "bilinear-aligned",
@@ -106,7 +107,7 @@ class CFlow(Detector):
         require(condition >= 0 and condition % 4 == 0, "--model.condition", condition, "a multiple of 4, or 0 for none")
         require(steps >= 1, "--model.steps", steps, "at least 1")
         require(clamp > 0, "--model.clamp", clamp, "above 0")
-        require(fibre_batch >= 1, "--model.fibre_batch", fibre_batch, "at least 1")
+        require(fibre_batch is None or fibre_batch >= 1, "--model.fibre_batch", fibre_batch, "at least 1")
         require(max_fibres >= 1, "--model.max_fibres", max_fibres, "at least 1")
         require(learning_rate > 0, "--model.learning_rate", learning_rate, "above 0")
         require(std is None or min(std) > 0, "--model.std", std, "above 0")
@@ -127,7 +128,8 @@ class CFlow(Detector):
         shapes = self.encoder.shapes
         self.flows = nn.ModuleList(make_flow(shape[0], condition, steps, clamp, permutation) for shape in shapes)
         self.codes = nn.ModuleList(PositionalCode(condition, *shape[1:]) for shape in shapes if condition)
-        self.fibre_batch, self.order = fibre_batch, order
+        self.fibre_batch, self.order = fibre_batch or 256, order
+        self.whole_steps = fibre_batch is not None or order == "published"
         self.max_fibres, self.upsampling = max_fibres, upsampling
         self.learning_rate, self.schedule = learning_rate, schedule
         self.sizes = [height * width for _, height, width in shapes]
@@ -208,7 +210,7 @@ class CFlow(Detector):
         """Refuse steps of more feature vectors than a batch of images has."""
         available = images * min(self.sizes)
         require(
-            self.fibre_batch <= available,
+            self.fibre_batch <= available or not self.whole_steps,
             "--model.fibre_batch",
             self.fibre_batch,
             f"at most {available}, which is what a batch of {images} images has; or raise --data.batch_size",
@@ -216,7 +218,11 @@ class CFlow(Detector):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Return Adam on the flows."""
-        return torch.optim.Adam(self.flows.parameters(), lr=self.learning_rate)
+        on_cpu = self.peaks.device.type == "cpu"  # where one pass over all weights saves the most
+        optimizer = torch.optim.Adam(self.flows.parameters(), lr=self.learning_rate, fused=on_cpu or None)
+        if on_cpu:  # Lightning clips no gradients in mixed precision beside an optimizer that unscales them itself
+            optimizer._step_supports_amp_scaling = False  # noqa: SLF001
+        return optimizer
 
     def learning_rate_factor(self, progress: float) -> float:
         """Return the factor of the learning rate when a share of the training is done."""

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from anomalib_flows.models.cflow import CFlow, Fibres
+from anomalib_flows.models.heatmap import HeatmapOptions
+from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.types import InputError
 from reference.freia_cflow import FreiaCFlow, copy_weights, matched_parameters
 
@@ -427,6 +429,15 @@ def test_numbers_of_no_use_are_refused(option, value) -> None:
         small(**{option: value})
 
 
+def test_the_default_takes_what_few_small_images_have() -> None:
+    model = small(fibre_batch=None, layers=[2, 3])
+    model.require_trainable(2)
+    (batch,) = model.training_batches(numbered(model, 2))
+    assert [len(fibres.vectors) for fibres in batch] == [48, 48]
+    with pytest.raises(InputError, match="--model.fibre_batch cannot be 256"):
+        small(fibre_batch=None, order="published").require_trainable(1)
+
+
 @every_order
 def test_more_vectors_than_a_batch_of_images_has_are_refused(order) -> None:
     options = {"order": order}
@@ -440,3 +451,26 @@ def test_more_vectors_than_a_batch_of_images_has_are_refused(order) -> None:
     assert fitting.training_batch_count(4) >= 1
     with pytest.raises(InputError, match=f"--model.fibre_batch cannot be {limit + 1}"):
         small(fibre_batch=limit + 1, **options).require_trainable(4)
+
+
+class Maps(nn.Module):
+    """What is deployed of a pipeline: images of the right size to maps and scores."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        super().__init__()
+        self.pipeline = pipeline
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        maps = self.pipeline.maps(images)
+        return maps, self.pipeline.postprocess.scores(maps)
+
+
+@pytest.mark.parametrize("options", [{}, {"condition": 0, "permutation": "soft"}])
+def test_the_whole_model_is_exported_as_it_is(options) -> None:
+    detector = small(**options)
+    pipeline = Pipeline(detector, heatmap=HeatmapOptions(smoothing=2.0, top_percent=1.0)).eval()
+    images = torch.rand(2, 3, *detector.image_size) * 255
+    exported = torch.export.export(Maps(pipeline), (images,)).module()
+    with torch.no_grad():
+        for mine, theirs in zip(Maps(pipeline)(images), exported(images), strict=True):
+            torch.testing.assert_close(theirs, mine, rtol=1e-5, atol=1e-5)
