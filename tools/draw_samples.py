@@ -19,7 +19,7 @@ from anomalib_flows import CFlow, Detector, FastFlow, load, read_image
 from anomalib_flows.data.splits import read_splits
 from anomalib_flows.files import atomic
 from anomalib_flows.run import Run
-from anomalib_flows.types import NORMAL
+from anomalib_flows.types import NORMAL, InputError
 
 SIDE, TEMPERATURE = 256, 0.7
 
@@ -70,7 +70,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.manual_seed(args.seed)
-    rows = [draw(folder) for folder in args.runs]
+    try:
+        rows = [draw(folder) for folder in args.runs]
+    except InputError as error:
+        parser.error(str(error))
     sheet = Image.new("RGB", (SIDE * 3 + 16, (SIDE + 8) * len(rows) - 8), "white")
     for y, row in enumerate(rows):
         for x, picture in enumerate(row):

@@ -43,14 +43,15 @@ def calibrate(postprocess: Postprocess, maps: Tensor, false_alarm_rate: float) -
 def set_scores(postprocess: Postprocess, maps: Tensor) -> None:
     """Let a postprocess know the raw maps of normal images, of shape (n, 1, H, W): scores and typical value."""
     postprocess.calibration_scores = postprocess.scores(maps).sort().values
+    postprocess.calibration_maxima = maps.flatten(1).amax(1).sort().values
     postprocess.typical = maps.median()
 
 
 def set_thresholds(postprocess: Postprocess, false_alarm_rate: float) -> None:
     """Set thresholds for a rate of false alarms from the calibration scores that the model keeps.
 
-    A pixel's threshold is the image's: a mask is empty exactly if the image is normal, so false alarms of masks
-    have the same rate.
+    A pixel's threshold is that of the maps' maxima, so that false alarms of masks have the same rate. Where the
+    maximum is the image's score it is the image's threshold, and a mask is empty exactly if the image is normal.
 
     Raises:
         InputError: If the rate does not lie between 0 and 1.
@@ -59,7 +60,7 @@ def set_thresholds(postprocess: Postprocess, false_alarm_rate: float) -> None:
     scores = postprocess.calibration_scores
     warn_if_too_few(len(scores), false_alarm_rate)
     postprocess.image_threshold = conformal_threshold(scores, false_alarm_rate)
-    postprocess.pixel_threshold = postprocess.image_threshold.clone()
+    postprocess.pixel_threshold = conformal_threshold(postprocess.calibration_maxima, false_alarm_rate)
 
 
 def warn_if_too_few(count: int, false_alarm_rate: float) -> None:

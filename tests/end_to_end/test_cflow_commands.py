@@ -15,6 +15,7 @@ import yaml
 from anomalib_flows import CFlow, load, read_image
 from anomalib_flows.cli import main
 from anomalib_flows.training.callbacks import EpochCheckpoint
+from anomalib_flows.types import InputError
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 
@@ -165,10 +166,11 @@ def test_a_published_run_is_not_calibrated_with_its_test_images(published: Path,
     assert "--images" in capsys.readouterr().err
 
 
-def test_images_that_calibrate_are_not_tested_on(trained: Path, tree: Path, tmp_path: Path) -> None:
+def test_images_that_calibrate_are_not_tested_on(trained: Path, tree: Path, tmp_path: Path, capsys) -> None:
     run = Path(shutil.copytree(trained, tmp_path / "run"))
     assert main(["calibrate", str(run), f"--images={tree / 'stripes/test/good'}", "--false-alarm-rate=0.3"]) == 0
     assert main(["test", str(run)]) == 0
+    assert "Left out 3 test images" in capsys.readouterr().out
     metrics = json.loads((run / "metrics.json").read_text())
     assert (metrics["image"]["normal_images"], metrics["image"]["anomalous_images"]) == (0, 3)
 
@@ -207,6 +209,23 @@ def test_a_run_can_be_tested_as_published_without_changing_it(trained: Path, tmp
     assert (run / "metrics.json").read_bytes() == (trained / "metrics.json").read_bytes()
 
 
+def test_a_model_with_values_that_are_no_numbers_is_refused(trained: Path, tmp_path: Path, capsys) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    content = bytearray((run / "model.safetensors").read_bytes())
+    content[-4000:-2000] = b"\xff" * 2000
+    (run / "model.safetensors").write_bytes(content)
+    assert main(["predict", str(run), f"--input={run}", f"--output={tmp_path / 'out'}"]) == 2
+    assert "damaged" in capsys.readouterr().err
+    with pytest.raises(InputError, match="damaged"):
+        load(str(run / "model.safetensors"))
+
+
+def test_masks_have_a_threshold_of_their_own_where_scores_are_means(fit) -> None:
+    post = load(fit("--heatmap.top_percent=20", "--false-alarm-rate=0.3") / "model.safetensors").postprocess
+    assert post.pixel_threshold > post.image_threshold
+    assert float(post.pixel_threshold) == float(post.calibration_maxima.max())
+
+
 @pytest.mark.parametrize("model", ["cflow", "fastflow"])
 def test_heatmap_options_are_part_of_the_model(fit, tree: Path, model: str) -> None:
     run = (
@@ -233,7 +252,7 @@ def test_heatmap_options_are_part_of_the_model(fit, tree: Path, model: str) -> N
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--model.fibre_batch=1000000"], ["--model.fibre_batch", "1000000", "at most", "--data.batch_size"]),
+        (["--model.fibre_batch=1000000"], ["--model.fibre_batch", "1000000", "at most", "3 images", "left out"]),
         (["--model.condition=30"], ["--model.condition", "30", "multiple of 4"]),
         (["--model.layers=[2,7]"], ["--model.layers", "[7]", "layers 0 to 3"]),
         (["--model.schedule=linear"], ["--model.schedule", "linear", "'cosine'"]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,9 +33,11 @@ def test_its_python_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
 def test_the_how_to_on_sampling_runs(model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     first, fastflow, cflow = re.findall(r"```python\n(.*?)```", (ROOT / "docs/sampling.md").read_text(), re.DOTALL)
     detector = model((64, 64), "texture13", layers=[1, 2], steps=2)
-    run = SimpleNamespace(model_file=tmp_path / "model.safetensors")
-    save(Pipeline(detector), run.model_file)
-    known: dict[str, Any] = {"run": run}
+    (named,) = re.findall(r'load\("(.*?)"\)', first)
+    monkeypatch.chdir(tmp_path)
+    Path(named).parent.mkdir(parents=True)
+    save(Pipeline(detector), Path(named))
+    known: dict[str, Any] = {}
     exec(first + (fastflow if model is FastFlow else cflow), known)  # noqa: S102
     assert known["features"].shape == (1, *detector.encoder.shapes[0])
     if model is FastFlow:

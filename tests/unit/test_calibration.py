@@ -66,7 +66,7 @@ def test_false_alarms_keep_to_the_rate_on_exchangeable_draws(n, rate, discrete) 
 @pytest.mark.parametrize(("count", "rate", "needed"), [(10, 0.01, 99), (98, 0.01, 99), (1, 0.3, 3), (18, 0.05, 19)])
 def test_too_few_images_warn_and_take_the_largest(count, rate, needed) -> None:
     post, scores = Postprocess(), torch.randperm(count).float()
-    post.calibration_scores = scores.sort().values
+    post.calibration_scores = post.calibration_maxima = scores.sort().values
     with pytest.warns(
         UserWarning, match=rf"calibration images, {count} in number, .* {rate:g}, which takes {needed}:"
     ) as caught:
@@ -78,7 +78,7 @@ def test_too_few_images_warn_and_take_the_largest(count, rate, needed) -> None:
 @pytest.mark.parametrize(("count", "rate"), [(99, 0.01), (19, 0.05), (3, 0.3), (9, 0.1), (999, 0.001)])
 def test_just_enough_images_do_not_warn(count, rate) -> None:
     post = Postprocess()
-    post.calibration_scores = torch.arange(float(count))
+    post.calibration_scores = post.calibration_maxima = torch.arange(float(count))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         set_thresholds(post, rate)
@@ -87,7 +87,7 @@ def test_just_enough_images_do_not_warn(count, rate) -> None:
 @pytest.mark.parametrize("rate", [0, 1, -0.1, 1.5, 5, float("nan"), float("inf")])
 def test_rates_that_are_none_are_refused(rate) -> None:
     post = Postprocess()
-    post.calibration_scores = torch.arange(50.0)
+    post.calibration_scores = post.calibration_maxima = torch.arange(50.0)
     with pytest.raises(InputError, match="--false-alarm-rate"):
         set_thresholds(post, rate)
     assert not post.calibrated

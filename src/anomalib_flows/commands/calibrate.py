@@ -50,7 +50,8 @@ def calibrate(
     count = len(pipeline.postprocess.calibration_scores)
     if opened.metrics():
         print("The run's figures are those of its former threshold: 'anomalib-flows test' makes them anew.")
-    print(f"Threshold {threshold:.6g}, for a false-alarm rate of {false_alarm_rate:g}, from {count} normal images.")
+    aim = f"for a false-alarm rate of {max(false_alarm_rate, 1 / (count + 1)):.2g}"
+    print(f"Threshold {threshold:.6g}, {aim}, from the scores of normal images, {count} in number.")
     return opened
 
 

@@ -36,7 +36,11 @@ def table(metrics: dict[str, Any]) -> str:
     lines = ["  ".join([row[0].ljust(width), *(cell.rjust(12) for cell in row[1:])]) for row in rows]
     image = metrics["image"]
     counts = f"normal: {image['normal_images']}, anomalous: {image['anomalous_images']}"
-    lines.append(f"Test images: {counts}. F1* is at the threshold {image['threshold']:.4g}, bestF1 at the best one.")
+    pixel = metrics["pixel"]["threshold"]
+    of_pixels = f" of images and {pixel:.4g} of pixels" if pixel != image["threshold"] else ""
+    lines.append(
+        f"Test images: {counts}. F1* is at the threshold {image['threshold']:.4g}{of_pixels}, bestF1 at the best one."
+    )
     if metrics.get("protocol") == "paper":
         lines.append("Protocol 'paper': constants and thresholds were chosen on test images, to compare with tables.")
     return "\n".join(lines)

@@ -39,7 +39,10 @@ def test(
     opened = Run.open(run)
     pipeline = checkpoint.load(opened.model_file)
     used = used_paths(opened)
-    samples = [s for s in data.samples() if s.split == "test" and s.path.absolute() not in used]
+    listed = [s for s in data.samples() if s.split == "test"]
+    samples = [s for s in listed if s.path.absolute() not in used]
+    if left_out := len(listed) - len(samples):
+        print(f"Left out {left_out} test images that this run was trained or calibrated with.")
     if not samples:
         raise InputError(f"The dataset {data.name} {data.subset} has no test images: nothing can be tested.")
     evaluate_run(opened, pipeline, check(samples, data.on_error), data, choose_device(device), protocol)

@@ -213,7 +213,7 @@ class CFlow(Detector):
             self.fibre_batch <= available or not self.whole_steps,
             "--model.fibre_batch",
             self.fibre_batch,
-            f"at most {available}, which is what a batch of {images} images has; or raise --data.batch_size",
+            f"at most {available}, as many as {images} images have, or left out; larger batches of images have more",
         )
 
     def optimizer(self) -> torch.optim.Optimizer:

@@ -58,12 +58,13 @@ def plain(value: Any) -> Any:
     return str(value.absolute()) if isinstance(value, Path) else value
 
 
-def load(file: Path) -> Pipeline:
-    """Read a pipeline from a file, in evaluation mode.
+def load(file: Path | str) -> Pipeline:
+    """Read a pipeline from a file, given by its path, in evaluation mode.
 
     Raises:
         InputError: If the file is missing, damaged, foreign, or does not fit the model that it names.
     """
+    file = Path(file)
     if not file.is_file():
         raise InputError(f"There is no model {file}: train one first, or name another run.")
     try:
@@ -80,7 +81,7 @@ def load(file: Path) -> Pipeline:
             f"or upgrade what it was made with."
         ) from error
     count = tensors.get("postprocess.calibration_scores", torch.empty(0)).numel()
-    pipeline.postprocess.calibration_scores = torch.empty(count)
+    pipeline.postprocess.resize(count)
     try:
         pipeline.load_state_dict(tensors)
     except RuntimeError as error:
@@ -88,6 +89,11 @@ def load(file: Path) -> Pipeline:
         raise InputError(
             f"The model {file} does not hold the weights of the {name} that it names: {first_line(error)}"
         ) from error
+    if broken := [name for name, p in pipeline.detector.named_parameters() if not p.isfinite().all()]:
+        raise InputError(
+            f"The model {file} is damaged ({broken[0]} holds values that are no numbers): train again, or restore it "
+            "from a copy."
+        )
     return pipeline.eval()
 
 

@@ -28,6 +28,7 @@ class Postprocess(nn.Module):
         pixel_threshold: Value above which a pixel is anomalous; NaN before calibration.
         typical: Median of the maps of normal images, where heatmaps begin.
         calibration_scores: Sorted scores of the calibration images, of shape (n,).
+        calibration_maxima: Sorted maxima of their maps, of shape (n,); the scores, unless these are means.
 
     References:
         Distribution-free predictive inference (Lei et al., 2018), https://arxiv.org/abs/1604.04173; p-values as in
@@ -38,13 +39,19 @@ class Postprocess(nn.Module):
     pixel_threshold: Tensor
     typical: Tensor
     calibration_scores: Tensor
+    calibration_maxima: Tensor
 
     def __init__(self, calibration_size: int = 0, top_percent: float = 0.0) -> None:
         super().__init__()
         self.top_percent = top_percent
         for name in ("image_threshold", "pixel_threshold", "typical"):
             self.register_buffer(name, torch.tensor(torch.nan))
-        self.register_buffer("calibration_scores", torch.empty(calibration_size))
+        for name in ("calibration_scores", "calibration_maxima"):
+            self.register_buffer(name, torch.empty(calibration_size))
+
+    def resize(self, calibration_size: int) -> None:
+        """Make room for the scores of so many calibration images."""
+        self.calibration_scores, self.calibration_maxima = torch.empty(calibration_size), torch.empty(calibration_size)
 
     @property
     def calibration_size(self) -> int:
