@@ -166,6 +166,8 @@ def check_arguments(make: Make) -> None:
 def check_checkpoint(make: Make) -> None:
     """A trained detector that is saved and loaded gives the same maps, bit by bit."""
     detector = _trained(make)
+    finite = all(bool(p.isfinite().all()) for p in detector.parameters())
+    require(finite, "training makes weights that are infinite or no numbers")
     images = _images(detector.image_size)
     same = torch.equal(_map(_reloaded(detector), images), _map(detector, images))
     require(
