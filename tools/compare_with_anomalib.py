@@ -95,17 +95,22 @@ class AnomalibFastFlow:
         return self.model(images)
 
 
+def anomalib_cflow(backbone: str, layers: list[Any]) -> Any:
+    """Make anomalib's module so that its training step, which steps the optimizer itself, needs no trainer."""
+    from anomalib.models import Cflow
+
+    module: Any = Cflow(backbone, layers, pre_trained=False)
+    optimizer = module.configure_optimizers()
+    module.optimizers = lambda: optimizer
+    module.manual_backward = lambda loss: loss.backward()
+    module.log = lambda *_, **__: None
+    return module
+
+
 class AnomalibCFlow:
     def __init__(self, setting: Setting) -> None:
-        from anomalib.models import Cflow
-
-        self.module = Cflow(setting.backbone, [f"layer{i}" for i in STAGES[setting.backbone]], pre_trained=False)
+        self.module = anomalib_cflow(setting.backbone, [f"layer{i}" for i in STAGES[setting.backbone]])
         self.model = self.module.model
-        optimizer = self.module.configure_optimizers()
-        # Its training step steps the optimizer itself, for which Lightning's trainer stands by.
-        self.module.optimizers = lambda: optimizer
-        self.module.manual_backward = lambda loss: loss.backward()
-        self.module.log = lambda *_, **__: None
 
     def train(self, images: Any) -> None:
         from types import SimpleNamespace

@@ -164,7 +164,7 @@ def with_transforms(parts: Parts, checkpoint: Checkpoint) -> Parts:
             parts.options |= {"mean": tuple(arguments["mean"]), "std": tuple(arguments["std"])}
         else:
             raise InputError(
-                f"{checkpoint.file} prepares images by {name[:40]}, with arguments which ours does not: import a "
+                f"{checkpoint.file} prepares images by {name[:40]} in a way that ours does not: import a "
                 "model whose images are only resized, to a height and a width, and normalised."
             )
     return parts

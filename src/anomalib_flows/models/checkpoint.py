@@ -19,6 +19,7 @@ from anomalib_flows.files import atomic
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.types import InputError, first_line
 
 FORMAT = 2
@@ -81,7 +82,7 @@ def load(file: Path | str) -> Pipeline:
             f"or upgrade what it was made with."
         ) from error
     count = tensors.get("postprocess.calibration_scores", torch.empty(0)).numel()
-    pipeline.postprocess.resize(count)
+    pipeline.postprocess = Postprocess(count, pipeline.heatmap.top_percent)
     try:
         pipeline.load_state_dict(tensors)
     except RuntimeError as error:

@@ -49,10 +49,6 @@ class Postprocess(nn.Module):
         for name in ("calibration_scores", "calibration_maxima"):
             self.register_buffer(name, torch.empty(calibration_size))
 
-    def resize(self, calibration_size: int) -> None:
-        """Make room for the scores of so many calibration images."""
-        self.calibration_scores, self.calibration_maxima = torch.empty(calibration_size), torch.empty(calibration_size)
-
     @property
     def calibration_size(self) -> int:
         """Number n of calibration scores."""

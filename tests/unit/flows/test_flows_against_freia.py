@@ -1,11 +1,23 @@
 """A step of our flow is FrEIA's ``AllInOneBlock``: same values, log-determinants, inverses and gradients."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import pytest
 import torch
 from FrEIA.modules import AllInOneBlock
-from torch import nn
+from torch import Tensor, nn
 
-from anomalib_flows.flows import AffineCoupling, Chain, DenseSubnet, GlobalAffine, Permutation, SoftPermutation, Subnet
+from anomalib_flows.flows import (
+    AffineCoupling,
+    Chain,
+    Condition,
+    DenseSubnet,
+    GlobalAffine,
+    Permutation,
+    SoftPermutation,
+    Subnet,
+)
 from anomalib_flows.flows import given as rows
 from reference.freia_cflow import dense_net
 from reference.freia_fastflow import copy_permutation, matched_step
@@ -18,6 +30,38 @@ def subnet(dims: int) -> Subnet:
     return lambda i, o: nn.Sequential(conv(i, 9, 3, padding=1), nn.ReLU(), conv(9, o, 3, padding=1))
 
 
+def assert_equal(
+    ours: Chain,
+    block: Any,
+    x: Tensor,
+    close: Callable[[Tensor, Tensor], bool],
+    given: Condition | None = None,
+    their_condition: Sequence[Tensor] = (),
+) -> None:
+    """Give the block the weights of our step, and compare values, log-determinants, gradients and inverses."""
+    with torch.no_grad():
+        for theirs, mine in matched_step(block, ours):
+            theirs.copy_(mine.view_as(theirs))
+    copy_permutation(block, ours)
+
+    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    z, log_det = ours(mine, given)
+    (expected_z,), expected_log_det = block((theirs,), their_condition)
+    assert close(z, expected_z)
+    assert close(log_det, expected_log_det)
+
+    (z.square().sum() - log_det.sum()).backward()
+    (expected_z.square().sum() - expected_log_det.sum()).backward()
+    assert close(mine.grad, theirs.grad)
+    for expected, parameter in matched_step(block, ours):
+        assert close(parameter.grad.view_as(expected), expected.grad)
+
+    back, inverse_log_det = ours.inverse(x, given)
+    (expected_back,), expected_inverse_log_det = block((x,), their_condition, rev=True)
+    assert close(back, expected_back)
+    assert close(inverse_log_det, expected_inverse_log_det)
+
+
 @pytest.mark.parametrize("clamp", [2.0, 0.7])
 @pytest.mark.parametrize("shape", [(2,), (7,), (3, 5), (8, 4), (2, 3, 2), (5, 6, 4), (16, 5, 7)], ids=str)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)], ids=str)
@@ -27,28 +71,8 @@ def test_a_step_equals_a_block(disturb, relative_error, shape, clamp, dtype, tol
     ours = Chain(AffineCoupling(channels, network, clamp), GlobalAffine(channels), Permutation(channels))
     ours = disturb(ours.to(dtype), scale=0.5)
     block = AllInOneBlock([shape], subnet_constructor=network, affine_clamping=clamp, permute_soft=False).to(dtype)
-    with torch.no_grad():
-        for theirs, mine in matched_step(block, ours):
-            theirs.copy_(mine.view_as(theirs))
-    copy_permutation(block, ours)
     x = torch.randn(3, *shape, dtype=dtype)
-
-    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
-    z, log_det = ours(mine)
-    (expected_z,), expected_log_det = block((theirs,))
-    assert relative_error(z, expected_z) < tolerance
-    assert relative_error(log_det, expected_log_det) < tolerance
-
-    (z.square().sum() - log_det.sum()).backward()
-    (expected_z.square().sum() - expected_log_det.sum()).backward()
-    assert relative_error(mine.grad, theirs.grad) < tolerance
-    for expected, parameter in matched_step(block, ours):
-        assert relative_error(parameter.grad.view_as(expected), expected.grad) < tolerance
-
-    back, inverse_log_det = ours.inverse(x)
-    (expected_back,), expected_inverse_log_det = block((x,), rev=True)
-    assert relative_error(back, expected_back) < tolerance
-    assert relative_error(inverse_log_det, expected_inverse_log_det) < tolerance
+    assert_equal(ours, block, x, lambda one, other: relative_error(one, other) < tolerance)
 
 
 @pytest.mark.parametrize("permutation", [Permutation, SoftPermutation])
@@ -62,29 +86,9 @@ def test_a_conditional_step_equals_a_block(
     ours = disturb(Chain(coupling, GlobalAffine(channels), permutation(channels)).to(dtype), scale=0.5)
     dims_c = [(condition,)] if condition else []
     block = AllInOneBlock([(channels,)], dims_c, subnet_constructor=dense_net, affine_clamping=1.9).to(dtype)
-    with torch.no_grad():
-        for theirs, mine in matched_step(block, ours):
-            theirs.copy_(mine.view_as(theirs))
-    copy_permutation(block, ours)
     x, c = torch.randn(6, channels, dtype=dtype), torch.randn(6, condition, dtype=dtype)
-    given, their_c = (rows(c), [c]) if condition else (None, [])
-
-    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
-    z, log_det = ours(mine, given)
-    (expected_z,), expected_log_det = block((theirs,), their_c)
-    assert relative_error(z, expected_z) < tolerance
-    assert relative_error(log_det, expected_log_det) < tolerance
-
-    (z.square().sum() - log_det.sum()).backward()
-    (expected_z.square().sum() - expected_log_det.sum()).backward()
-    assert relative_error(mine.grad, theirs.grad) < tolerance
-    for expected, parameter in matched_step(block, ours):
-        assert relative_error(parameter.grad.view_as(expected), expected.grad) < tolerance
-
-    back, inverse_log_det = ours.inverse(x, given)
-    (expected_back,), expected_inverse_log_det = block((x,), their_c, rev=True)
-    assert relative_error(back, expected_back) < tolerance
-    assert relative_error(inverse_log_det, expected_inverse_log_det) < tolerance
+    given, theirs = (rows(c), [c]) if condition else (None, [])
+    assert_equal(ours, block, x, lambda one, other: relative_error(one, other) < tolerance, given, theirs)
 
 
 def test_a_new_scaling_begins_as_in_freia() -> None:
