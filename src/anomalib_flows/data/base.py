@@ -6,8 +6,9 @@ import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+from anomalib_flows.data.card import Card
 from anomalib_flows.registry import name_of
 from anomalib_flows.types import ImageSize, InputError, Sample, require
 
@@ -25,6 +26,9 @@ class Dataset(ABC):
         on_error: What to do with files that cannot be read: ``stop``, or ``skip`` and list them.
         calibration_fraction: Share of the normal training images that is held out to set thresholds.
     """
+
+    card: ClassVar[Card | None] = None
+    """Facts about the dataset, if it is a published one."""
 
     image_size: int | str | tuple[int, int] = 256
     resize: Literal["stretch", "pad"] = "stretch"
