@@ -15,6 +15,7 @@ from anomalib_flows.backbones import weights_follow
 from anomalib_flows.calibration import require_rate
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.checking import check
+from anomalib_flows.data.duplicates import duplicates, warn_of_leaks
 from anomalib_flows.data.splits import hold_out, read_splits, write_splits
 from anomalib_flows.evaluation import evaluate_run, require_both_labels
 from anomalib_flows.inference import calibrate_on, choose_device
@@ -92,10 +93,13 @@ def load_samples(data: Dataset, protocol: Protocol, seed: int, resume: Path | No
     if resume:
         return read_splits(Run.open(resume).splits_file)
     samples = check(data.samples(), data.on_error)
+    same = duplicates(sample.path for sample in samples)
     if protocol == "paper":
         require_both_labels(of(samples, "test"))
-        return samples
-    return hold_out(samples, data.calibration_fraction, seed)
+    else:
+        samples = hold_out(samples, data.calibration_fraction, seed, same)
+    warn_of_leaks(samples, same)
+    return samples
 
 
 def of(samples: list[Sample], split: Split) -> list[Sample]:

@@ -17,6 +17,8 @@ ImageSize = tuple[int, int]
 """Height and width in pixels."""
 
 NORMAL, ANOMALOUS = 0, 1
+GOOD = "good"
+"""What stands in the place of a kind of defect where there is none."""
 
 
 class InputError(ValueError):
@@ -51,13 +53,13 @@ class Sample:
         split: What the image is used for.
         label: 0 for a normal image, 1 for an anomalous one.
         defect: The kind of defect, ``"good"`` for normal images.
-        mask: The file of the defect's mask, if there is one.
+        mask: The file of the defect's mask, or a folder of several that are united; None if it is not known.
     """
 
     path: Path
     split: Split
     label: int = NORMAL
-    defect: str = "good"
+    defect: str = GOOD
     mask: Path | None = None
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from anomalib_flows.commands.summary import print_summary
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.checking import check
+from anomalib_flows.data.duplicates import duplicates, warn_of_leaks
 from anomalib_flows.data.splits import read_splits
 from anomalib_flows.evaluation import evaluate_run
 from anomalib_flows.inference import choose_device
@@ -38,18 +39,16 @@ def test(
     """
     opened = Run.open(run)
     pipeline = checkpoint.load(opened.model_file)
-    used = used_paths(opened)
+    used = [s for s in read_splits(opened.splits_file) if s.split != "test"]
     listed = [s for s in data.samples() if s.split == "test"]
-    samples = [s for s in listed if s.path.absolute() not in used]
+    used_paths = {s.path for s in used}
+    samples = [s for s in listed if s.path.absolute() not in used_paths]
     if left_out := len(listed) - len(samples):
         print(f"Left out {left_out} test images that this run was trained or calibrated with.")
     if not samples:
         raise InputError(f"The dataset {data.name} {data.subset} has no test images: nothing can be tested.")
-    evaluate_run(opened, pipeline, check(samples, data.on_error), data, choose_device(device), protocol)
+    samples = check(samples, data.on_error)
+    warn_of_leaks(used + samples, duplicates(s.path for s in used + samples))
+    evaluate_run(opened, pipeline, samples, data, choose_device(device), protocol)
     print_summary(opened)
     return opened
-
-
-def used_paths(run: Run) -> set[Path]:
-    """Images that a run was trained or calibrated with."""
-    return {s.path for s in read_splits(run.splits_file) if s.split != "test"}

@@ -38,6 +38,36 @@ def test_seeds_draw_other_images_and_every_image_now_and_then():
     assert set.union(*draws) == {s.path for s in training(10)}
 
 
+@given(
+    sizes=st.lists(st.integers(1, 6), min_size=2, max_size=20),
+    fraction=st.floats(0.01, 0.99),
+    seed=st.integers(0, 1000),
+)
+def test_images_of_the_same_content_stay_together(sizes, fraction, seed):
+    paths = [[Path(f"/data/{group}/{i}.png") for i in range(size)] for group, size in enumerate(sizes)]
+    same = {path: group[0] for group in paths for path in group if len(group) > 1}
+    samples = [Sample(path, "train") for group in paths for path in group]
+    split = {s.path: s.split for s in hold_out(samples, fraction, seed, same)}
+    assert all(len({split[path] for path in group}) == 1 for group in paths)
+    assert set(split.values()) == {"train", "calibration"}
+    held = list(split.values()).count("calibration")
+    assert held <= max(min(sizes), round(fraction * len(samples)))
+    assert held > fraction * len(samples) - max(sizes) or held >= len(samples) - max(sizes)
+
+
+def test_images_that_the_dataset_holds_out_are_enough():
+    own = [*training(10), Sample(Path("/data/own.png"), "calibration")]
+    assert hold_out(own + TEST, 0.2, 0) == own + TEST
+    with pytest.raises(InputError, match="there are none"):
+        hold_out(own[-1:], 0.2, 0)
+
+
+def test_images_that_are_all_the_same_cannot_be_split():
+    same = {s.path: Path("/data/0.png") for s in training(5)}
+    with pytest.raises(InputError, match="At least 2 training images.*: all have the same content"):
+        hold_out(training(5), 0.2, 0, same)
+
+
 @pytest.mark.parametrize(("count", "text"), [(0, "there are none"), (1, "there is 1")])
 def test_too_few_images(count, text):
     with pytest.raises(InputError, match=f"At least 2 training images are needed.*{text}"):
@@ -82,11 +112,16 @@ def test_paths_become_absolute_and_the_columns_are_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text", ["a,b\n1,2\n", "split,label,defect,path,mask\ntrain,x,good,/a,\n", "split,label\ntrain"]
+    ("text", "fault"),
+    [
+        ("a,b\n1,2\n", "does not name the column split"),
+        ("split,label,defect,path,mask\ntrain,x,good,/a,\n", "no record of splits.*'x'"),
+        ("split,label\ntrain", "does not name the column defect"),
+    ],
 )
-def test_other_files_are_no_records(tmp_path, text):
+def test_other_files_are_no_records(tmp_path, text, fault):
     (tmp_path / "splits.csv").write_text(text)
-    with pytest.raises(InputError, match=r"splits.csv is not a record of splits: its columns are split,label"):
+    with pytest.raises(InputError, match=f"splits.csv is .*{fault}"):
         read_splits(tmp_path / "splits.csv")
 
 
