@@ -9,6 +9,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _NAMES = {
+    "BTAD": "data.btad",
     "CFlow": "models.cflow",
     "Dataset": "data.base",
     "Detector": "models.base",
@@ -17,11 +18,14 @@ _NAMES = {
     "HeatmapOptions": "models.heatmap",
     "InputError": "types",
     "MVTec": "data.mvtec",
+    "MVTecAD2": "data.mvtec_ad2",
+    "MVTecLOCO": "data.mvtec_loco",
     "Pipeline": "models.pipeline",
     "Run": "run",
     "Sample": "types",
     "Synthetic": "data.synthetic",
     "TrainerOptions": "training.options",
+    "VisA": "data.visa",
     "calibrate": "commands.calibrate",
     "load": "models.checkpoint",
     "predict": "commands.predict",

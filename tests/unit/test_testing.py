@@ -367,7 +367,8 @@ def test_a_sound_dataset_passes(samples):
         (3, {"defect": "a/b"}, "'a/b' cannot name a folder"),
         (3, {"label": 2}, "label 2: 0 or 1"),
         (1, {"label": 1, "defect": "cut"}, "in the split train"),
-        (2, {"split": "calibration"}, "of split 'calibration'"),
+        (2, {"split": "tset"}, "of split 'tset'"),
+        (3, {"split": "calibration"}, "in the split calibration"),
     ],
 )
 def test_a_fault_of_a_sample_is_found_and_said(samples, tmp_path, position, change, message):

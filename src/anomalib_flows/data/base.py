@@ -24,7 +24,8 @@ class Dataset(ABC):
         batch_size: Images per training step.
         workers: Processes that read images; 0 reads in the main process. By default cores - 2, at most 8.
         on_error: What to do with files that cannot be read: ``stop``, or ``skip`` and list them.
-        calibration_fraction: Share of the normal training images that is held out to set thresholds.
+        calibration_fraction: Share of the normal training images that is held out to set thresholds, unless
+            the dataset has images of its own for that.
     """
 
     card: ClassVar[Card | None] = None
@@ -56,9 +57,10 @@ class Dataset(ABC):
 
     @abstractmethod
     def samples(self) -> list[Sample]:
-        """List the images of the ``train`` and ``test`` splits, sorted by path.
+        """List the images with their splits, sorted by path.
 
-        Training images are normal. The calibration split is taken from them elsewhere.
+        Training images are normal. The calibration split is taken from them elsewhere, unless the dataset brings its
+        own, of normal images too.
 
         Raises:
             InputError: If the folder is missing or holds no images.

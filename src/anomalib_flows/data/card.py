@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 
 class Counts(NamedTuple):
-    """Numbers of images of a category."""
+    """Numbers of images of a category; ``calibration`` are normal ones that the makers set apart for validation."""
 
     train: int
     test_good: int
     test_defective: int
+    calibration: int = 0
 
 
 @dataclass(frozen=True)

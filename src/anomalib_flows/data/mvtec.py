@@ -1,84 +1,107 @@
-"""The layout of MVTec AD, which most published datasets share."""
+"""MVTec AD, and the many sets that are arranged like it."""
 
 from __future__ import annotations
 
+import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from anomalib_flows import registry
-from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.reading import image_files, natural, pair_masks
-from anomalib_flows.types import ANOMALOUS, NORMAL, InputError, Sample
+from anomalib_flows.data.card import Archive, Card, Counts
+from anomalib_flows.data.category import warn_of_other_counts
+from anomalib_flows.data.layout import LayoutDataset, find_category, list_category
+from anomalib_flows.types import InputError, Sample, Split
 
-GOOD = "good"
+CARD = Card(
+    title="MVTec AD",
+    homepage="https://www.mvtec.com/company/research/datasets/mvtec-ad",
+    licence="CC BY-NC-SA 4.0: no commercial use",
+    citation="Bergmann, Batzner, Fauser, Sattlegger, Steger: The MVTec Anomaly Detection Dataset: A Comprehensive "
+    "Real-World Dataset for Unsupervised Anomaly Detection, IJCV 129(4), 2021, doi:10.1007/s11263-020-01400-4",
+    counts={
+        "bottle": Counts(209, 20, 63),
+        "cable": Counts(224, 58, 92),
+        "capsule": Counts(219, 23, 109),
+        "carpet": Counts(280, 28, 89),
+        "grid": Counts(264, 21, 57),
+        "hazelnut": Counts(391, 40, 70),
+        "leather": Counts(245, 32, 92),
+        "metal_nut": Counts(220, 22, 93),
+        "pill": Counts(267, 26, 141),
+        "screw": Counts(320, 41, 119),
+        "tile": Counts(230, 33, 84),
+        "toothbrush": Counts(60, 12, 30),
+        "transistor": Counts(213, 60, 40),
+        "wood": Counts(247, 19, 60),
+        "zipper": Counts(240, 32, 119),
+    },
+    archives=(
+        Archive(
+            "mvtec_anomaly_detection.tar.xz",
+            # The makers publish no checksum: address and checksum are those that anomalib's loader has.
+            "https://www.mydrive.ch/shares/38536/3830184030e49fe74747669442f0f283/download/420938113-1629960298/"
+            "mvtec_anomaly_detection.tar.xz",
+            "sha256:cf4313b13603bec67abb49ca959488f7eedce2a9f7795ec54446c649ac98cd3d",
+        ),
+    ),
+)
 
 
 @dataclass(kw_only=True)
-class MVTec(Dataset):
-    """Read one category of a dataset in MVTec AD's layout.
+class MVTec(LayoutDataset):
+    """Read one category of MVTec AD, or of any dataset in its layout.
 
     The images are in ``ROOT/CATEGORY/train/good``, ``test/good`` and ``test/DEFECT``, and the masks in
     ``ground_truth/DEFECT``, named ``NAME_mask.png`` or like the image, of any image format.
 
-    Bergmann et al., MVTec AD: A Comprehensive Real-World Dataset for Unsupervised Anomaly Detection, 2019.
+    Where there are files ``ROOT/CATEGORY/CATEGORY_train.json`` and ``CATEGORY_test.json``, as the implementation of
+    FastFlow in MindSpore's model zoo has them, only the images that they name are used:
+    ``{"0": {"name": "000", "img_type": "good"}, ...}`` with an image's name without its suffix and its folder.
+    They may also be in ``ROOT/json/CATEGORY``, where that implementation writes them.
 
-    Args:
-        root: Folder that holds the categories.
-        category: Name of the category, such as ``leather``.
+    Bergmann et al., MVTec AD: A Comprehensive Real-World Dataset for Unsupervised Anomaly Detection, 2019.
     """
 
-    root: Path
-    category: str
-
-    @property
-    def subset(self) -> str:
-        """Name of the category."""
-        return Path(self.root, self.category).absolute().name
+    card = CARD
 
     def samples(self) -> list[Sample]:
         """List the images of the category, with the masks that there are."""
-        folder = Path(self.root) / self.category
-        if not folder.is_dir():
-            raise InputError(_no_category(Path(self.root), self.category))
-        return mvtec_samples(folder)
+        folder = find_category(self.root, self.category)
+        samples = found = list_category(folder)
+        for split in ("train", "test"):
+            for place in (folder, Path(self.root, "json", self.subset)):
+                samples = select(samples, split, place / f"{self.subset}_{split}.json")
+        if samples == found:
+            warn_of_other_counts(samples, self.card, self.subset)
+        return samples
 
 
-def mvtec_samples(folder: Path) -> list[Sample]:
-    """List the images of one category, sorted by path; without a ``test`` folder they are all for training.
+def select(samples: list[Sample], split: Split, file: Path) -> list[Sample]:
+    """Leave out the images of a split that a split file, if there is one, does not name; warn of it.
 
     Raises:
-        InputError: If there is nothing to train on.
+        InputError: If the file cannot be read, or names an image that is not there.
     """
-    train = folder / "train" / GOOD
-    if not train.is_dir():
-        raise InputError(f"{folder} has no folder train/{GOOD}: put the good images to train on there.")
-    good = image_files(train, recursive=True)
-    if not good:
-        raise InputError(f"{train} holds no images: put the good images to train on there.")
-    samples = [Sample(path, "train") for path in good] + _test_samples(folder)
-    return sorted(samples, key=lambda sample: natural(sample.path))
+    if not file.is_file():
+        return samples
+    named, there = read_names(file), {(s.defect, s.path.stem) for s in samples if s.split == split}
+    if missing := sorted(named - there):
+        raise InputError(f"{file} names {'/'.join(missing[0])}, which is not in {split}: mend or remove the file.")
+    kept = [s for s in samples if s.split != split or (s.defect, s.path.stem) in named]
+    if left_out := len(samples) - len(kept):
+        warnings.warn(f"{file} leaves out {left_out} of {len(there)} images of {split}.", stacklevel=3)
+    return kept
 
 
-def _test_samples(folder: Path) -> list[Sample]:
-    """List the images of ``test/good`` and ``test/DEFECT``."""
-    test = folder / "test"
-    tested = [path for path in image_files(test, recursive=True) if path.parent != test]
-    defect = {path: path.relative_to(test).parts[0] for path in tested}
-    masks = pair_masks([path for path in tested if defect[path] != GOOD], test, folder / "ground_truth")
-    return [
-        Sample(path, "test", NORMAL if defect[path] == GOOD else ANOMALOUS, defect[path], masks.get(path))
-        for path in tested
-    ]
+def read_names(file: Path) -> set[tuple[str, str]]:
+    """Read the folders and names of the images in a split file.
 
-
-def _no_category(root: Path, category: str) -> str:
-    """Say why there is no such category, and what to type instead."""
-    if not root.is_dir():
-        return f"--data.root {root} is not a folder: give the one that holds the categories."
-    if (root / "train").is_dir():
-        here = root.resolve()
-        return f"{root} is itself a category: write --data.root {here.parent} --data.category {here.name}."
-    known = sorted(child.name for child in root.iterdir() if (child / "train").is_dir())
-    if not known:
-        return f"--data.root {root} holds no category: a category is a folder with a folder train/{GOOD} in it."
-    return f"In --data.root {root}: {registry.unknown('category', category, known)}"
+    Raises:
+        InputError: If it is none.
+    """
+    try:
+        entries = json.loads(file.read_text(encoding="utf-8")).values()
+        return {(str(entry["img_type"]), str(entry["name"])) for entry in entries}
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        form = '{"0": {"name": "000", "img_type": "good"}, ...}'
+        raise InputError(f"{file} is not of the form {form}: mend or remove it.") from error

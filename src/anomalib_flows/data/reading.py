@@ -45,22 +45,26 @@ def natural(path: Path) -> tuple[list[str | int], str]:
     return [int(part) if part.isdecimal() else part for part in parts], str(path)
 
 
-def pair_masks(images: list[Path], base: Path, masks: Path) -> dict[Path, Path]:
-    """Find the mask of each image, in a folder that mirrors the folder of the images.
+def pair_masks(images: list[Path], base: Path, masks: Path, ending: str = "_mask") -> dict[Path, Path]:
+    """Find the mask of each image, in a folder that mirrors the folder of the images, or in that very folder.
 
-    The mask of ``base/cut/7.jpg`` is ``masks/cut/7_mask.png`` or ``masks/cut/7.png``, of any image format.
-    Images without a mask are left out of the answer, with one warning for all of them.
+    The mask of ``base/cut/7.jpg`` is ``masks/cut/7_mask.png`` or ``masks/cut/7.png``, of any image format, or all
+    that is in the folder ``masks/cut/7``. Images without a mask are left out of the answer, with one warning for all
+    of them.
     """
     known: dict[str, Path] = {}
-    for file in image_files(masks, recursive=True):
+    for file in sorted(set(image_files(masks, recursive=True)).difference(images), key=natural):
         name = file.relative_to(masks)
         known |= {str(name).lower(): file, str(name.with_suffix("")).lower(): file}
+        if not (base / name.parent).is_dir():  # else it mirrors a folder of images
+            known[f"{name.parent}/".lower()] = file.parent
 
     def mask_of(image: Path) -> Path | None:
         name = image.relative_to(base)
-        both = name.with_stem(f"{name.stem}_mask"), name
+        both = name.with_stem(f"{name.stem}{ending}"), name
         # With its suffix first, since 7.bmp and 7.png may lie side by side.
         tried = [str(n).lower() for mask in both for n in (mask, mask.with_suffix(""))]
+        tried.append(f"{name.with_suffix('')}/".lower())
         return next((known[n] for n in tried if n in known), None)
 
     pairs = {image: mask for image in images if (mask := mask_of(image))}
@@ -109,7 +113,7 @@ def read_mask(path: Path, shape: ImageSize, image: Path | str = "its image") -> 
     """Read a mask upright: true where a pixel is neither zero nor fully transparent.
 
     Args:
-        path: The mask; in one with a palette, index 0 means no defect.
+        path: The mask, or a folder of masks to unite; in one with a palette, index 0 means no defect.
         shape: Height h and width w of the image.
         image: What the image is called in an error.
 
@@ -119,6 +123,8 @@ def read_mask(path: Path, shape: ImageSize, image: Path | str = "its image") -> 
     Raises:
         InputError: If the file cannot be read, or has another size than the image.
     """
+    if path.is_dir():
+        return _united(path, shape, image)
     mask = _load(path)
     least = 128 if path.suffix.lower() in LOSSY else 1  # compression blurs the edges of a mask
     bands = np.atleast_3d(np.asarray(mask) >= least)
@@ -130,6 +136,14 @@ def read_mask(path: Path, shape: ImageSize, image: Path | str = "its image") -> 
         )
     marked = bands[..., :-1].any(-1) & bands[..., -1] if mask.mode.endswith("A") else bands.any(-1)
     return torch.from_numpy(marked)
+
+
+def _united(folder: Path, shape: ImageSize, image: Path | str) -> Tensor:
+    """Read all masks in a folder: true where any of them is."""
+    files = image_files(folder)
+    if not files:
+        raise InputError(f"{folder} holds no masks of {image}: put them there or remove the folder.")
+    return torch.stack([read_mask(file, shape, image) for file in files]).any(0)
 
 
 def _load(path: Path) -> Image.Image:

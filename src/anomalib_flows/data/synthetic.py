@@ -14,7 +14,7 @@ from tqdm import tqdm
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.drawing import draw
 from anomalib_flows.data.drawing.defects import DEFECTS
-from anomalib_flows.data.mvtec import mvtec_samples
+from anomalib_flows.data.layout import list_category
 from anomalib_flows.registry import unknown
 from anomalib_flows.types import InputError, Sample
 
@@ -61,7 +61,7 @@ class Synthetic(Dataset):
                 draw_category(folder)
             except OSError as error:
                 raise InputError(f"{folder} cannot be written ({error}): give another --data.root.") from error
-        return mvtec_samples(folder)
+        return list_category(folder)
 
 
 def draw_category(folder: Path) -> None:

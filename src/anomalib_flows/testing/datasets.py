@@ -7,12 +7,13 @@ import json
 import re
 from collections.abc import Callable
 from itertools import pairwise
+from typing import get_args
 
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.reading import natural, read_sample
 from anomalib_flows.models.checkpoint import plain
 from anomalib_flows.testing.require import require
-from anomalib_flows.types import ANOMALOUS, NORMAL, InputError
+from anomalib_flows.types import ANOMALOUS, NORMAL, InputError, Split
 
 
 def check_dataset(dataset: Dataset) -> None:
@@ -40,16 +41,17 @@ def check_samples(dataset: Dataset) -> None:
 
 
 def check_labels(dataset: Dataset) -> None:
-    """Training images are normal, normal images are 'good', and only anomalous ones have masks."""
+    """Images to train and calibrate with are normal, normal images are 'good', and only anomalous ones have masks."""
     for sample in dataset.samples():
         name = sample.path
         require(
-            sample.split in ("train", "test"),
-            f"{name} is of split {sample.split!r}: 'train' or 'test' is expected",
+            sample.split in get_args(Split),
+            f"{name} is of split {sample.split!r}: one of {', '.join(get_args(Split))} is expected",
         )
         require(sample.label in (NORMAL, ANOMALOUS), f"{name} has label {sample.label!r}: 0 or 1 is expected")
         anomalous = sample.label == ANOMALOUS
-        require(not (anomalous and sample.split == "train"), f"{name} is anomalous and in the split train")
+        normal_only = sample.split in ("train", "calibration")
+        require(not (anomalous and normal_only), f"{name} is anomalous and in the split {sample.split}")
         require(
             anomalous == (sample.defect != "good"),
             f"{name} has label {sample.label} and defect '{sample.defect}'",
@@ -60,8 +62,8 @@ def check_labels(dataset: Dataset) -> None:
 def check_files(dataset: Dataset) -> None:
     """All files exist, and the first image of each split and defect can be read, with a mask of its size."""
     samples = dataset.samples()
-    files = [file for sample in samples for file in (sample.path, sample.mask) if file is not None]
-    missing = [str(file) for file in files if not file.is_file()]
+    missing = [str(sample.path) for sample in samples if not sample.path.is_file()]
+    missing += [str(sample.mask) for sample in samples if sample.mask and not sample.mask.exists()]
     require(not missing, f"samples() lists {len(missing)} files that do not exist, such as {missing[:1]}")
     try:
         for sample in {(s.split, s.defect, s.mask is None): s for s in reversed(samples)}.values():

@@ -1,6 +1,7 @@
 import struct
 import warnings
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -251,6 +252,28 @@ def test_masks_are_paired_by_name(save, tmp_path):
         "dent/1_MASK.PNG",
         "dent/1.5_mask.png",
     ]
+
+
+def test_a_folder_of_masks_is_united(save, tmp_path):
+    image = Sample(save("cut/7.png", size=(2, 2)), "test", 1, "cut", tmp_path / "masks")
+    save("masks/0.png", np.array([[9, 0], [0, 0]], np.uint8))
+    save("masks/1.bmp", np.array([[9, 0], [0, 255]], np.uint8))
+    assert read_sample(image)[1].tolist() == [[True, False], [False, True]]
+    save("masks/2.png", size=(3, 2))
+    with pytest.raises(InputError, match=r"2.png is 3 x 2 .*7.png 2 x 2"):
+        read_sample(image)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="none holds no masks of .*7.png"):
+        read_sample(replace(image, mask=tmp_path / "none"))
+
+
+def test_a_folder_is_a_mask_only_if_it_mirrors_no_images(save, tmp_path):
+    images = [save(f"images/{name}.png") for name in ("1", "cut", "cut/1")]
+    for name in ("1/0", "1/1", "cut/1", "cut/9/0"):
+        save(f"masks/{name}.png")
+    with pytest.warns(UserWarning, match="1 of 3"):
+        found = pair_masks(images, tmp_path / "images", tmp_path / "masks")
+    assert found == {images[0]: tmp_path / "masks/1", images[2]: tmp_path / "masks/cut/1.png"}
 
 
 def test_images_without_mask_give_one_warning(save, tmp_path):
