@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import combinations, zip_longest
+from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 
 from anomalib_flows.data.base import Dataset, require_fraction
-from anomalib_flows.data.reading import IMAGE_SUFFIXES, image_files, natural, pair_masks
+from anomalib_flows.data.duplicates import duplicates
+from anomalib_flows.data.reading import natural, pair_masks
+from anomalib_flows.data.sources import Source, find_images, require_apart, split_pattern, warn_of_masks
 from anomalib_flows.data.splits import draw
-from anomalib_flows.types import ANOMALOUS, InputError, Sample
+from anomalib_flows.data.table import read_table, samples_of
+from anomalib_flows.types import ANOMALOUS, GOOD, InputError, Sample
 
 OPTIONS = ("normal", "normal_test", "abnormal", "masks")
 
@@ -19,24 +22,31 @@ class Folder(Dataset):
     """Read good images, and defective ones if there are any, from folders of your own.
 
     All good images are for training unless there are defective ones to test with; then a part of the good
-    ones is kept for the test. Images in sub-folders count too.
+    ones is kept for the test. Images in sub-folders count too. In the place of a folder of images a pattern may
+    stand, such as ``'photos/*/good_*.png'``, in quotation marks, since the shell would fill it in otherwise.
 
     Args:
         root: Where the other folders are, if not where the command runs.
         normal: Folder of good images; several as ``[one,two]``.
         abnormal: Folder of defective images; several as ``[one,two]``. Sub-folders name the kinds of defect.
         masks: Folder of masks for each folder of ``abnormal``, which it mirrors: the mask of ``cut/7.jpg`` is
-            ``cut/7_mask.png`` or ``cut/7.png``.
+            ``cut/7_mask.png`` or ``cut/7.png``, or all that is in the folder ``cut/7``.
+        mask_ending: What names of masks end with, if not ``_mask``; without ``masks`` they lie beside the images.
         normal_test: Folder of good images for the test. By default a part of ``normal``.
-        test_fraction: Share of ``normal`` that is kept for the test.
+        table: CSV or JSON file that lists the images, instead of folders: ``path`` and, as far as known, ``label``
+            (good or bad), ``split`` (train, calibration or test), ``mask`` and ``defect``. Its paths are relative
+            to ``root`` or else to its own folder.
+        test_fraction: Share of the good images that is kept for the test.
         seed: Decides which good images are kept for the test.
     """
 
     root: Path | None = None
-    normal: Path | list[Path]
+    normal: Path | list[Path] = field(default_factory=list)
     abnormal: Path | list[Path] = field(default_factory=list)
     masks: Path | list[Path] = field(default_factory=list)
+    mask_ending: str | None = None
     normal_test: Path | list[Path] = field(default_factory=list)
+    table: Path | None = None
     test_fraction: float = 0.2
     seed: int = 0
 
@@ -44,76 +54,79 @@ class Folder(Dataset):
         """Refuse bad options when they are given."""
         super().__post_init__()
         require_fraction("test_fraction", self.test_fraction)
+        given = {option: len(self._paths(option)) for option in OPTIONS if self._paths(option)}
+        if self.table and given:
+            raise InputError(f"--data.table lists all images: leave out --data.{next(iter(given))}.")
+        if not self.table and "normal" not in given:
+            raise InputError("--data.normal must be given, a folder of good images, or --data.table, a list of all.")
+        if "masks" in given and given["masks"] != given.get("abnormal", 0):
+            raise InputError(
+                f"--data.masks names {given['masks']} folders and --data.abnormal {given.get('abnormal', 0)}: give one "
+                "folder of masks for each folder of defective images, in the same order."
+            )
 
     @property
     def subset(self) -> str:
-        """Name of the root or, without one, of the first folder of good images."""
-        return Path(self.root).absolute().name if self.root else self._folders("normal")[0].name
+        """Name of the root or, without one, of the table or the first folder of good images."""
+        if self.root:
+            return Path(self.root).absolute().name
+        return Path(self.table).stem if self.table else split_pattern(self._paths("normal")[0])[0].name
 
     def samples(self) -> list[Sample]:
         """List the images, with the masks that there are."""
-        _require_apart([(option, folder) for option in OPTIONS for folder in self._folders(option)])
-        normal, tested = (
-            [image for folder in self._folders(option) for image in _images(option, folder)]
-            for option in ("normal", "normal_test")
-        )
-        abnormal = self._abnormal()
-        if abnormal and not tested:
-            tested = list(draw(normal, self.test_fraction, self.seed))
-            normal = list(set(normal).difference(tested))
-        samples = [Sample(path, "train") for path in normal] + [Sample(path, "test") for path in tested]
-        return sorted(samples + abnormal, key=lambda sample: natural(sample.path))
+        samples = self._listed() if self.table else self._found()
+        return sorted(samples, key=lambda sample: natural(sample.path))
 
-    def _folders(self, option: str) -> list[Path]:
-        """Absolute paths of the folders that an option names."""
+    def _listed(self) -> list[Sample]:
+        """List the images of the table; where it tells no splits, a part of the good ones is kept for the test."""
+        table = Path(self.root or "", self.table or "").absolute()
+        rows = read_table(table, ["path"])
+        samples = samples_of(rows, table, Path(self.root).absolute() if self.root else table.parent)
+        return samples if any(row.get("split") for row in rows) else self._with_good_to_test(samples)
+
+    def _found(self) -> list[Sample]:
+        """List the images of the folders."""
+        sources = {option: [self._source(option, path) for path in self._paths(option)] for option in OPTIONS}
+        require_apart([source for named in sources.values() for source in named])
+        samples = [Sample(image, "train") for source in sources["normal"] for image in source.images]
+        samples += [Sample(image, "test") for source in sources["normal_test"] for image in source.images]
+        samples += [
+            sample for pair in zip_longest(sources["abnormal"], sources["masks"]) for sample in self._defective(*pair)
+        ]
+        return self._with_good_to_test(samples)
+
+    def _paths(self, option: str) -> list[Path]:
+        """Absolute paths of the folders and patterns that an option names."""
         value: Path | list[Path] = getattr(self, option)
         listed = value if isinstance(value, list) else [value]
-        return [Path(self.root or "", folder).absolute() for folder in listed]
+        return [Path(self.root or "", path).absolute() for path in listed]
 
-    def _abnormal(self) -> list[Sample]:
-        """List the defective images with their masks."""
-        folders, masks = self._folders("abnormal"), self._folders("masks")
-        if masks and len(masks) != len(folders):
-            raise InputError(
-                f"--data.masks names {len(masks)} folders and --data.abnormal {len(folders)}: give one "
-                "folder of masks for each folder of defective images, in the same order."
-            )
-        return [sample for pair in zip_longest(folders, masks) for sample in _defective(*pair)]
+    def _source(self, option: str, path: Path) -> Source:
+        """Find what a value of an option names."""
+        if option == "masks":
+            return find_images(option, path)
+        source = find_images(option, path, self.mask_ending)
+        warn_of_masks(source)
+        return source
 
+    def _defective(self, source: Source, masks: Source | None) -> list[Sample]:
+        """List the images of one folder of defective images."""
+        kinds = [source.kind(image) for image in source.images]
+        if GOOD in kinds:
+            raise InputError(f"{source.name} has a folder of good images: give it as --data.normal_test instead.")
+        pairs = {}
+        if masks or self.mask_ending:
+            folder = masks.base if masks else source.base
+            pairs = pair_masks(source.images, source.base, folder, self.mask_ending or "_mask")
+        return [
+            Sample(image, "test", ANOMALOUS, kind, pairs.get(image))
+            for image, kind in zip(source.images, kinds, strict=True)
+        ]
 
-def _defective(folder: Path, masks: Path | None) -> list[Sample]:
-    """List the images of one folder of defective images; a sub-folder names the kind of defect."""
-    images = _images("abnormal", folder)
-    # A masks folder mistyped is an error, and not a folder full of images without masks.
-    pairs = pair_masks(images, folder, masks) if masks and _images("masks", masks) else {}
-    kinds = [_kind(image.relative_to(folder).parts, folder) for image in images]
-    if "good" in kinds:
-        raise InputError(
-            f"--data.abnormal {folder} has a folder of good images: give it as --data.normal_test instead."
-        )
-    return [Sample(image, "test", ANOMALOUS, kind, pairs.get(image)) for image, kind in zip(images, kinds, strict=True)]
-
-
-def _kind(parts: tuple[str, ...], folder: Path) -> str:
-    return parts[0] if len(parts) > 1 else folder.name
-
-
-def _images(option: str, folder: Path) -> list[Path]:
-    """List the images of a folder that must hold some."""
-    images = image_files(folder, recursive=True)
-    if not images:
-        fault = "holds no images" if folder.is_dir() else "is not a folder"
-        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-        raise InputError(f"--data.{option} {folder} {fault}: give a folder of {suffixes} files.")
-    return images
-
-
-def _require_apart(named: list[tuple[str, Path]]) -> None:
-    """Refuse folders within each other: an image of both would count as good and as defective."""
-    for (option, folder), (other, inner) in combinations(named, 2):
-        one, two = folder.resolve(), inner.resolve()
-        if one.is_relative_to(two) or two.is_relative_to(one):
-            raise InputError(
-                f"--data.{option} {folder} and --data.{other} {inner} are the same or one lies in the other: "
-                "give folders that lie apart."
-            )
+    def _with_good_to_test(self, samples: list[Sample]) -> list[Sample]:
+        """Move a part of the good images to the test, if there are defective ones alone."""
+        if {sample.label for sample in samples if sample.split == "test"} != {ANOMALOUS}:
+            return samples
+        good = [sample.path for sample in samples if sample.split == "train"]
+        kept = draw(good, self.test_fraction, self.seed, duplicates(good))
+        return [replace(sample, split="test") if sample.path in kept else sample for sample in samples]

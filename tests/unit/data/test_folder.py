@@ -1,16 +1,18 @@
+import json
 from pathlib import Path
 
 import pytest
 from jsonargparse import ArgumentParser
 
 from anomalib_flows.data.folder import Folder
-from anomalib_flows.types import InputError
+from anomalib_flows.data.splits import write_splits
+from anomalib_flows.types import InputError, Sample
 
 
 @pytest.fixture
 def photos(save, tmp_path):
     for i in range(20):
-        save(f"photos/good/{i}.png")
+        save(f"photos/good/{i}.png", i)
     for name in ("bad/1.png", "bad/cut/1.png", "bad/cut/deep/2.png", "bad/dent/1.jpg"):
         save(f"photos/{name}")
     return tmp_path / "photos"
@@ -82,6 +84,119 @@ def test_several_folders_each_with_masks(photos, save):
     }
 
 
+def test_several_masks_of_an_image_may_lie_in_a_folder(photos, save):
+    for name in ("cut/1/a.png", "cut/1/b.png", "cut/deep/2.png"):
+        save(f"photos/masks/{name}")
+    with pytest.warns(UserWarning, match="2 of 4 defective images lack a mask"):
+        samples = Folder(root=photos, normal="good", abnormal="bad", masks="masks").samples()
+    masks = {s.path.relative_to(photos).as_posix(): s.mask for s in samples if s.mask}
+    assert masks == {
+        "bad/cut/1.png": photos / "masks/cut/1",
+        "bad/cut/deep/2.png": photos / "masks/cut/deep/2.png",
+    }
+
+
+def test_masks_beside_the_images(photos, save):
+    for name in ("good/0_gt", "bad/cut/1_gt", "bad/cut/deep/2_gt"):
+        save(f"photos/{name}.bmp")
+    with pytest.warns(UserWarning, match="2 of 4 defective images lack a mask"):
+        samples = Folder(root=photos, normal="good", abnormal="bad", mask_ending="_gt").samples()
+    assert len(samples) == 24
+    assert {s.path.stem: s.mask.name for s in samples if s.mask} == {"1": "1_gt.bmp", "2": "2_gt.bmp"}
+
+
+def test_images_that_look_like_masks_are_warned_of(photos, save):
+    save("photos/bad/cut/1_mask.png")
+    save("photos/good/face_mask.png")  # of no other image
+    with pytest.warns(
+        UserWarning, match=r"1 images of --data.abnormal .*1_mask.png.* --data.mask_ending _mask"
+    ) as caught:
+        Folder(root=photos, normal="good", abnormal="bad").samples()
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("good/1?.png", {f"good/1{i}.png" for i in range(10)}),
+        ("g*/[0-3].png", {f"good/{i}.png" for i in range(4)}),
+        ("bad/*", {"bad/1.png", "bad/cut/1.png", "bad/cut/deep/2.png", "bad/dent/1.jpg"}),
+        ("bad/**/*.png", {"bad/1.png", "bad/cut/1.png", "bad/cut/deep/2.png"}),
+        ("*/c*t/*.png", {"bad/cut/1.png"}),
+        ("[odd]/*.png", {"[odd]/1.png"}),
+    ],
+)
+def test_patterns(photos, save, pattern, names):
+    save("photos/[odd]/1.png")
+    save("photos/bad/cut/.hidden.png")
+    save("photos/bad/.hidden/cut/1.png")
+    (photos / "bad/cut/notes.txt").touch()
+    for dataset in (Folder(root=photos, normal=pattern), Folder(normal=[photos / pattern])):
+        assert {s.path.relative_to(photos).as_posix() for s in dataset.samples()} == names
+
+
+def test_patterns_of_defective_images(photos, save):
+    save("photos/masks/cut/1_mask.png")
+    dataset = Folder(root=photos, normal="good", abnormal="bad/*/1.*", masks="masks")
+    with pytest.warns(UserWarning, match="1 of 2 defective images lack a mask"):
+        samples = [s for s in dataset.samples() if s.label == 1]
+    assert {(s.path.name, s.defect, s.mask and s.mask.name) for s in samples} == {
+        ("1.png", "cut", "1_mask.png"),
+        ("1.jpg", "dent", None),
+    }
+    assert Folder(normal=photos / "*/1?.png").subset == "photos"
+
+
+def test_images_of_the_same_content_are_not_parted(photos, save):
+    for i in range(8):
+        save(f"photos/good/again {i}.png", i)
+    for seed in range(10):
+        samples = Folder(root=photos, normal="good", abnormal="bad", seed=seed).samples()
+        used = {s.path.name: s.split for s in samples if s.label == 0}
+        assert all(used[f"{i}.png"] == used[f"again {i}.png"] for i in range(8))
+        assert "test" in used.values()
+
+
+@pytest.fixture
+def table(photos):
+    def write(text: str, name: str = "list.csv") -> Path:
+        (photos / name).write_text(text)
+        return photos / name
+
+    return write
+
+
+def test_a_table_of_images_and_labels_is_split_like_folders(photos, table):
+    rows = [f"good/{i}.png,good" for i in range(20)] + ["bad/cut/1.png,bad"]
+    file = table("\n".join(["path,label", *rows]))
+    samples = Folder(table=file).samples()
+    assert [s.split for s in samples if s.label == 0].count("test") == 4
+    assert [s.path for s in samples if s.label == 1] == [photos / "bad/cut/1.png"]
+    assert Folder(table=file).subset == "list"
+    assert Folder(root=photos, table="list.csv").subset == "photos"
+    assert Folder(root=photos, table="list.csv").samples() == samples
+
+
+def test_a_table_that_tells_splits_is_followed(photos, table):
+    entries = [
+        {"path": "good/0.png", "split": "train"},
+        {"path": "good/1.png", "split": "calibration"},
+        {"path": "bad/cut/1.png", "label": 1, "mask": "bad/1.png", "defect": "cut"},
+    ]
+    samples = Folder(table=table(json.dumps(entries), "list.json")).samples()
+    assert samples == [
+        Sample(photos / "bad/cut/1.png", "test", 1, "cut", photos / "bad/1.png"),
+        Sample(photos / "good/0.png", "train"),
+        Sample(photos / "good/1.png", "calibration"),
+    ]
+
+
+def test_the_splits_of_a_run_are_such_a_table(photos, tmp_path):
+    samples = Folder(root=photos, normal="good", abnormal="bad").samples()
+    write_splits(samples, tmp_path / "splits.csv")
+    assert Folder(table=tmp_path / "splits.csv").samples() == samples
+
+
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
@@ -93,15 +208,19 @@ def test_several_folders_each_with_masks(photos, save):
         ({"masks": "bad"}, r"--data.masks names 1 folders and --data.abnormal 0"),
         (
             {"normal": ".", "abnormal": "bad"},
-            r"--data.normal .*photos and --data.abnormal .*bad are the same or",
+            r"bad/1.png belongs to --data.normal .*photos and to --data.abnormal .*bad: give",
         ),
-        ({"normal_test": "good/../good"}, r"--data.normal .* and --data.normal_test .* are the same or"),
+        ({"normal_test": "good/../good"}, r"0.png belongs to --data.normal .* and to --data.normal_test"),
         (
             {"abnormal": ["bad", "bad/cut"]},
-            r"--data.abnormal .*bad and --data.abnormal .*cut are the same or",
+            r"cut/1.png belongs to --data.abnormal .*bad and to --data.abnormal .*cut",
         ),
         ({"abnormal": "test"}, r"--data.abnormal .*test has a folder of good images"),
         ({"abnormal": "bad", "seed": -1}, "seed is -1"),
+        ({"normal": "good/x*"}, r"--data.normal .*good/x\* matches no images: give a folder"),
+        ({"normal": []}, "--data.normal must be given, a folder of good images, or --data.table"),
+        ({"table": "list.csv"}, "--data.table lists all images: leave out --data.normal"),
+        ({"table": "list.csv", "normal": []}, "list.csv does not exist"),
         ({"test_fraction": 1.0}, r"--data.test_fraction cannot be 1.0: it must be a share"),
     ],
 )
