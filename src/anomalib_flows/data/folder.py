@@ -22,17 +22,18 @@ class Folder(Dataset):
     """Read good images, and defective ones if there are any, from folders of your own.
 
     All good images are for training unless there are defective ones to test with; then a part of the good
-    ones is kept for the test. Images in sub-folders count too. In the place of a folder of images a pattern may
-    stand, such as ``'photos/*/good_*.png'``, in quotation marks, since the shell would fill it in otherwise.
+    ones is kept for the test. Images in sub-folders count too.
 
     Args:
         root: Where the other folders are, if not where the command runs.
-        normal: Folder of good images; several as ``[one,two]``.
-        abnormal: Folder of defective images; several as ``[one,two]``. Sub-folders name the kinds of defect.
+        normal: Folder of good images, or a pattern in quotation marks, ``'photos/*/good_*.png'``; several as
+            ``[one,two]``.
+        abnormal: Folder or pattern of defective images; several as ``[one,two]``. Sub-folders name the kinds of
+            defect.
         masks: Folder of masks for each folder of ``abnormal``, which it mirrors: the mask of ``cut/7.jpg`` is
             ``cut/7_mask.png`` or ``cut/7.png``, or all that is in the folder ``cut/7``.
         mask_ending: What names of masks end with, if not ``_mask``; without ``masks`` they lie beside the images.
-        normal_test: Folder of good images for the test. By default a part of ``normal``.
+        normal_test: Folder or pattern of good images for the test. By default a part of ``normal``.
         table: CSV or JSON file that lists the images, instead of folders: ``path`` and, as far as known, ``label``
             (good or bad), ``split`` (train, calibration or test), ``mask`` and ``defect``. Its paths are relative
             to ``root`` or else to its own folder.

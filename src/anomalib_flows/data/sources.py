@@ -51,7 +51,8 @@ def find_images(option: str, given: Path, mask_ending: str | None = None) -> Sou
     images = [path for path in found if not (mask_ending and path.stem.endswith(mask_ending))]
     if not images:
         fault = "matches no images" if pattern else "holds no images" if base.is_dir() else "is not a folder"
-        raise InputError(f"{name} {fault}: give a folder of {', '.join(sorted(IMAGE_SUFFIXES))} files.")
+        wanted = "a folder or a pattern" if pattern else "a folder"
+        raise InputError(f"{name} {fault}: give {wanted} of {', '.join(sorted(IMAGE_SUFFIXES))} files.")
     return Source(name, base, pattern, images)
 
 
