@@ -32,9 +32,9 @@ class CategoryDataset(Dataset):
 
 def count(samples: list[Sample]) -> Counts:
     """Count the images of each use."""
-    found = Counter((sample.split, sample.label == NORMAL) for sample in samples)
+    found: Counter[tuple[str, bool]] = Counter((sample.split, sample.label == NORMAL) for sample in samples)
     uses = (("train", True), ("test", True), ("test", False), ("calibration", True))
-    return Counts(*(found[use] for use in uses))  # type: ignore[index]
+    return Counts(*(found[use] for use in uses))
 
 
 def warn_of_other_counts(samples: list[Sample], card: Card | None, category: str) -> None:
