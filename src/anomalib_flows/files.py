@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO, cast
 from uuid import uuid4
+
+from tqdm import tqdm
 
 
 @contextmanager
@@ -49,11 +52,42 @@ def fresh_folder(path: Path) -> Iterator[Path]:
     Raises:
         OSError: If the folder cannot be written to or the disk is full.
     """
-    temporary = path.with_name(f".tmp-{uuid4().hex}")
-    temporary.mkdir(parents=True)
-    try:
+    with temporary_folder(path.parent) as temporary:
         yield temporary
         shutil.rmtree(path, ignore_errors=True)
         temporary.replace(path)
+
+
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Work in a hidden folder within ``parent``, which goes when the block ends; so do parents made for nothing.
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
+    temporary = parent / f".tmp-{uuid4().hex}"
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        for folder in made:
+            with suppress(OSError):  # not empty: something was made in it
+                folder.rmdir()
+
+
+@contextmanager
+def read_with_bar(path: Path, what: str) -> Iterator[IO[bytes]]:
+    """Open a large file, and show how far it is read.
+
+    Args:
+        path: The file.
+        what: What is done with it, for the bar of progress.
+    """
+    size, what = path.stat().st_size, f"{what} {path.name}"
+    with (
+        path.open("rb") as raw,
+        tqdm.wrapattr(raw, "read", size, desc=what, leave=False, delay=1, disable=None) as stream,
+    ):
+        yield cast("IO[bytes]", stream)
