@@ -107,6 +107,21 @@ def visa(root: Path) -> Options:
     return {"root": root, "category": "cake"}
 
 
+def cifar10(root: Path) -> Options:
+    """One class to train on, and test images of several."""
+    draw(root, *(f"train/{kind}/{i:05}.png" for i in range(9) for kind in ("cat", "dog")))
+    draw(root, "test/cat/00000.png", "test/dog/00001.png", "test/ship/00002.png")
+    return {"root": root, "category": "cat"}
+
+
+def stc(root: Path) -> Options:
+    """Two scenes, of which one is read, and masks of anomalous frames only."""
+    draw(root, *(f"training/frames/{video}/{i:08}.jpg" for video in ("01_001", "01_02", "02_001") for i in range(6)))
+    draw(root, *(f"testing/frames/{video}/{i:03}.jpg" for video in ("01_0014", "02_0128") for i in range(3)))
+    draw_masks(root, "testing/masks/01_0014/001.png", "testing/masks/02_0128/000.png")
+    return {"root": root, "category": "01", "every": 2}
+
+
 def only_good(root: Path) -> Options:
     """Images of one folder and its sub-folder, and no others."""
     draw(root, *numbered("good/{}.png", 5), "good/night/1.png")
@@ -150,10 +165,12 @@ def fabric(root: Path) -> Options:
 
 TREES: dict[str, list[Callable[[Path], Options]]] = {
     "btad": [btad],
+    "cifar10": [cifar10],
     "folder": [only_good, good_and_bad, good_to_test, patterns, table],
     "mvtec": [mvtec, mvtec_with_split_files],
     "mvtec_ad2": [mvtec_ad2],
     "mvtec_loco": [mvtec_loco],
+    "stc": [stc],
     "synthetic": [fabric],
     "visa": [visa],
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -30,6 +31,8 @@ class Dataset(ABC):
 
     card: ClassVar[Card | None] = None
     """Facts about the dataset, if it is a published one."""
+    arrange_needs: ClassVar[Mapping[str, str]] = {}
+    """Modules that :meth:`arrange` imports and this package does not require, with what pip installs for each."""
 
     image_size: int | str | tuple[int, int] = 256
     resize: Literal["stretch", "pad"] = "stretch"
@@ -65,6 +68,20 @@ class Dataset(ABC):
         Raises:
             InputError: If the folder is missing or holds no images.
         """
+
+    @classmethod
+    def arrange(cls, folder: Path) -> None:
+        """Turn what the published archives hold into the files that :meth:`samples` reads; 'data prepare' calls it.
+
+        By default they hold just these files.
+
+        Args:
+            folder: Where the archives are unpacked, without a folder around everything; it becomes the root.
+
+        Raises:
+            InputError: If the archives hold something else.
+        """
+        return None  # noqa: RET501 (without it the method would look abstract)
 
     def options(self) -> dict[str, Any]:
         """Arguments that make the same dataset again.
