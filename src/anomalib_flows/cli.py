@@ -20,9 +20,12 @@ COMMANDS = {
     "predict": "judge images: scores, heatmaps, masks",
     "calibrate": "set thresholds for another rate of false alarms",
     "import-checkpoint": "take over a detector that was trained with another code base",
+    "data prepare": "unpack a published dataset, for training",
+    "data check": "look a whole dataset over: counts, broken files, duplicates",
     "list": "list models, datasets or backbones",
 }
 
+HELP = ("-h", "--help")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
@@ -65,21 +68,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    """Show help or version, or run the command named first."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE.format(commands="\n".join(f"  {name:19}{text}" for name, text in COMMANDS.items())), end="")
-        return 0 if arguments else 2
+    """Show help or version, or run the command named first, by one word or two."""
+    if not arguments or arguments[0] in HELP:
+        return _usage(list(COMMANDS), asked=bool(arguments))
     if arguments[0] == "--version":
         print(f"anomalib-flows {__version__}")
         return 0
-    if arguments[0] not in COMMANDS:
+    words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
+    name = " ".join(arguments[:words])
+    group = [command for command in COMMANDS if command.startswith(f"{name} ")]
+    if group and (not arguments[1:] or arguments[1] in HELP):
+        return _usage(group, asked=bool(arguments[1:]))
+    if name not in COMMANDS:
         from anomalib_flows.registry import unknown
 
-        raise InputError(unknown("command", arguments[0], list(COMMANDS)))
+        raise InputError(unknown("command", " ".join(arguments[:2]) if group else name, group or list(COMMANDS)))
     from anomalib_flows.commands.parsing import run_command
 
-    run_command(arguments[0], arguments[1:])
+    run_command(name, arguments[words:])
     return 0
+
+
+def _usage(commands: list[str], *, asked: bool) -> int:
+    """Show what there is; not to name a command is a mistake unless help was asked for."""
+    print(USAGE.format(commands="\n".join(f"  {name:19}{COMMANDS[name]}" for name in commands)), end="")
+    return 0 if asked else 2
 
 
 def _fail(message: str) -> int:

@@ -50,7 +50,7 @@ print(sorted(sys.modules.keys() & {{"torch", "lightning", "timm", "numpy", "json
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     for command in COMMANDS:
         with pytest.raises(SystemExit) as stopped:
-            main([command, "--help"])
+            main([*command.split(), "--help"])
         assert stopped.value.code == 0
         assert f"anomalib-flows {command}" in capsys.readouterr().out
 
@@ -305,7 +305,7 @@ def test_list_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "datasets"]) == 0
     listed = re.findall(r"^\w+", capsys.readouterr().out, re.MULTILINE)
     assert listed == sorted(listed)
-    assert {"folder", "mvtec", "synthetic", "visa"} <= set(listed)
+    assert {"cifar10", "folder", "mvtec", "stc", "synthetic", "visa"} <= set(listed)
     assert main(["list", "backbones", "--filter", "resnet18"]) == 0
     assert "resnet18\n" in capsys.readouterr().out
 

@@ -44,7 +44,7 @@ def required(match: re.Match[str], known: list[str]) -> str:
     """Name what is missing."""
     prefix = f"--{match['key']}." if match["key"] else "--"
     names = [name.strip().removesuffix("_") for name in match["names"].split(",")]
-    names = [name if name in ("run", "kind", "file") else prefix + name for name in names]
+    names = [name if name in ("run", "kind", "file", "name") else prefix + name for name in names]
     return f"{' and '.join(names)} must be given."
 
 

@@ -34,6 +34,8 @@ FUNCTIONS = {
     "predict": "predict:predict",
     "calibrate": "calibrate:calibrate",
     "import-checkpoint": "import_checkpoint:import_checkpoint",
+    "data prepare": "data_prepare:prepare",
+    "data check": "data_check:check",
     "list": "list:list_names",
 }
 KINDS: dict[str, registry.Kind] = {"model": "models", "data": "datasets"}
@@ -41,7 +43,24 @@ POSITIONAL = {
     "run": "run directory that 'train' wrote",
     "kind": "what to list",
     "file": "checkpoint that the other code base wrote",
+    "name": "name of the dataset, see 'anomalib-flows list datasets'",
+    "folder": "category in MVTec AD's layout, or folder of such; any other dataset is given by --data",
 }
+OPTIONAL = ("folder",)
+"""Positional arguments that may be left out."""
+WRITTEN_OUT: dict[str, dict[str, Any]] = {
+    "archive": {
+        "nargs": "+",
+        "type": Path,
+        "help": "archives that you have downloaded: tar (plain, gz, bz2 or xz) or zip files",
+    },
+    "download": {
+        "action": "store_true",
+        "help": "download the archives from where their makers publish them; after a broken connection the next call "
+        "goes on from what it brought, which is kept beside ROOT",
+    },
+}
+"""Options that jsonargparse would not take as shells write them: several values, and none."""
 RUN_DEFAULTS = {"test": ("data",), "predict": ("data",), "calibrate": ("data", "false_alarm_rate")}
 
 
@@ -74,9 +93,13 @@ def make_parser(name: str, function: Callable[..., Any]) -> ArgumentParser:
         parser.add_argument("-c", "--config", action="config", help="YAML file, or name of one that comes with us")
         parser.add_function_arguments(function)
     else:
-        first = next(iter(inspect.signature(function).parameters))
-        parser.add_argument(first, type=typing.get_type_hints(function)[first], help=POSITIONAL[first])
-        parser.add_function_arguments(function, skip={first})
+        first, *others = inspect.signature(function).parameters
+        optional: dict[str, Any] = {"nargs": "?"} if first in OPTIONAL else {}
+        parser.add_argument(first, type=typing.get_type_hints(function)[first], help=POSITIONAL[first], **optional)
+        written_out = [option for option in others if option in WRITTEN_OUT]
+        parser.add_function_arguments(function, skip={first, *written_out})
+        for option in written_out:
+            parser.add_argument(f"--{option}", **WRITTEN_OUT[option])
     for action in parser._actions:  # noqa: SLF001
         if action.dest in RUN_DEFAULTS.get(name, ()):
             action.required = False  # the run provides it

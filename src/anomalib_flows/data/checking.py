@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from tqdm import tqdm
 
 from anomalib_flows.data.reading import read_sample
-from anomalib_flows.types import ANOMALOUS, InputError, Sample
+from anomalib_flows.types import ANOMALOUS, ImageSize, InputError, Sample
 
 LISTED = 10
-"""How many left-out files a warning names."""
+"""How many files a warning names."""
 MAX_LEVEL, DARK = 255, 64  # up to 14 bits in a file of 16 stay below a quarter of the range
 
 
@@ -31,26 +32,42 @@ def check(samples: list[Sample], on_error: Literal["stop", "skip"]) -> list[Samp
         InputError: If a file cannot be read, or a mask differs from its image in size, and ``on_error`` is
             ``stop``.
     """
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow decodes without holding the GIL
-        found = list(tqdm(pool.map(_inspect, samples), "reading", len(samples), leave=False, delay=2, disable=None))
-    faults = [fault for fault, _ in found if isinstance(fault, str)]
+    found = inspect(samples)
+    faults = [one.fault for one in found if one.fault]
     if faults:
         _report_faults(faults, on_error)
     if samples and len(faults) == len(samples):
         raise InputError(f"None of {len(samples)} images can be read. {faults[0]}")
-    fit = [(old, new, level) for old, (new, level) in zip(samples, found, strict=True) if isinstance(new, Sample)]
-    _warn_of_empty_masks([old for old, new, _ in fit if old.label == ANOMALOUS and old.mask and not new.mask])
-    _warn_of_dark_images(max((level for _, _, level in fit), default=MAX_LEVEL))
-    return [new for _, new, _ in fit]
+    fit = [one for one in found if not one.fault]
+    _warn_of_empty_masks([one.sample for one in fit if one.empty_mask and one.sample.label == ANOMALOUS])
+    if said := darkness(fit):
+        warnings.warn(said, stacklevel=2)
+    return [replace(one.sample, mask=None) if one.empty_mask else one.sample for one in fit]
 
 
-def _inspect(sample: Sample) -> tuple[Sample | str, int]:
-    """Read a sample; return it, or what is wrong with it, and the brightest of its pixels."""
+class Inspected(NamedTuple):
+    """What was found when an image was read: what is wrong, or else its size and its brightest value."""
+
+    sample: Sample
+    fault: str = ""
+    size: ImageSize = (0, 0)
+    brightest: int = 0
+    empty_mask: bool = False
+
+
+def inspect(samples: list[Sample]) -> list[Inspected]:
+    """Read all images and masks."""
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow decodes without holding the GIL
+        return list(tqdm(pool.map(_inspect, samples), "reading", len(samples), leave=False, delay=2, disable=None))
+
+
+def _inspect(sample: Sample) -> Inspected:
     try:
         image, mask = read_sample(sample)
     except InputError as fault:
-        return str(fault), 0
-    return sample if mask is None or mask.any() else replace(sample, mask=None), int(image.max())
+        return Inspected(sample, str(fault))
+    empty = mask is not None and not mask.any()
+    return Inspected(sample, "", (image.shape[1], image.shape[2]), int(image.max()), empty)
 
 
 def _report_faults(faults: list[str], on_error: Literal["stop", "skip"]) -> None:
@@ -58,8 +75,13 @@ def _report_faults(faults: list[str], on_error: Literal["stop", "skip"]) -> None
     if on_error == "stop":
         more = f" ({len(faults)} files have faults)" if len(faults) > 1 else ""
         raise InputError(f"{faults[0].removesuffix('.')}, or go on without it by --data.on_error skip{more}.")
-    lines = faults[:LISTED] + ([f"and {len(faults) - LISTED} more"] if len(faults) > LISTED else [])
-    warnings.warn("\n  ".join([f"Images that are left out ({len(faults)}):", *lines]), stacklevel=3)
+    warnings.warn(itemise("Images that are left out", faults), stacklevel=3)
+
+
+def itemise(title: str, items: Sequence[object]) -> str:
+    """Count items in a title, and put them below it, a line each, as many as one reads."""
+    rest = [f"and {len(items) - LISTED} more"] * (len(items) > LISTED)
+    return "\n  ".join([f"{title} ({len(items)}):", *map(str, items[:LISTED]), *rest])
 
 
 def _warn_of_empty_masks(samples: list[Sample]) -> None:
@@ -71,10 +93,12 @@ def _warn_of_empty_masks(samples: list[Sample]) -> None:
         )
 
 
-def _warn_of_dark_images(brightest: int) -> None:
-    if brightest < DARK:
-        warnings.warn(
-            f"No image has a value above {brightest} of {MAX_LEVEL}: if the camera wrote 10 or 12 bits into "
-            "files of 16 bits, stretch the values to the full range first.",
-            stacklevel=3,
-        )
+def darkness(found: list[Inspected]) -> str:
+    """Say that all images are so dark that their upper bits must be empty, if they are."""
+    brightest = max((one.brightest for one in found), default=MAX_LEVEL)
+    if brightest >= DARK:
+        return ""
+    return (
+        f"No image has a value above {brightest} of {MAX_LEVEL}: if the camera wrote 10 or 12 bits into "
+        "files of 16 bits, stretch the values to the full range first."
+    )

@@ -22,7 +22,22 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".
 LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 """Suffixes of files whose values are not exactly those that were saved."""
 
+PIXELS = {
+    "1": "grey",
+    "L": "grey",
+    "I": "grey",
+    "F": "grey",
+    "RGB": "colour",
+    "RGBA": "colour with alpha",
+    "P": "palette",
+}
+"""What a pixel is, by Pillow's mode."""
+
 _DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")  # Pillow's modes of more than 8 bits
+
+
+class MissingMaskWarning(UserWarning):
+    """Defective images have no mask."""
 
 
 def image_files(folder: Path, recursive: bool = False) -> list[Path]:
@@ -72,6 +87,7 @@ def pair_masks(images: list[Path], base: Path, masks: Path, ending: str = "_mask
         warnings.warn(
             f"{len(bare)} of {len(images)} defective images lack a mask in {masks} (the first is {bare[0]}): "
             "they count for image metrics only.",
+            MissingMaskWarning,
             stacklevel=2,
         )
     return pairs
@@ -107,6 +123,24 @@ def read_image(path: Path) -> Tensor:
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA")  # straight to RGB, Pillow warns of some transparent palettes
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+
+
+def describe_file(path: Path) -> str:
+    """Say which format an image file has, what a pixel is and how many bits a value has; read its header only.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "1.png"
+        >>> Image.new("L", (4, 4)).save(file)
+        >>> describe_file(file)
+        'PNG, grey, 8 bits'
+    """
+    with Image.open(path) as image:
+        mode = image.mode.partition(";")[0]
+        raw = str(image.tile[0].args) if image.tile else ""
+        # Pillow reads colours of 16 bits as of 8, and tells of it in the raw mode alone.
+        bits = 16 if "16" in image.mode + raw else {"1": 1, "I": 32, "F": 32}.get(mode, 8)
+        return f"{image.format}, {PIXELS.get(mode, mode)}, {bits} bit{'s' * (bits > 1)}"
 
 
 def read_mask(path: Path, shape: ImageSize, image: Path | str = "its image") -> Tensor:

@@ -1,0 +1,101 @@
+"""``anomalib-flows data check``: look a whole dataset over before training on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.inspection import Inspection, inspect_dataset
+from anomalib_flows.data.mvtec import MVTec
+from anomalib_flows.report.files import save_image
+from anomalib_flows.report.overview import overview
+from anomalib_flows.types import ANOMALOUS, ImageSize, InputError
+
+
+def check(folder: Path | None = None, data: Dataset | None = None, output: Path = Path("results")) -> list[Inspection]:
+    """Read a whole dataset; report what is there and what is wrong, and draw a sheet of examples.
+
+    Faults are files that cannot be read, masks of another size than their image, and images of the same content in
+    several splits: with any, the exit code is 2.
+
+    Args:
+        folder: A category in MVTec AD's layout (with train/good in it), or a folder of such categories. Any other
+            dataset is given as for training, by --data.
+        data: Name of the dataset, see 'anomalib-flows list datasets'; its options follow as --data.OPTION.
+        output: Where the sheet goes: OUTPUT/check/DATASET/CATEGORY.jpg.
+
+    Raises:
+        InputError: If there are faults, or nothing was given to check.
+    """
+    if (folder is None) == (data is None):
+        raise InputError("Give either a FOLDER in MVTec AD's layout or --data NAME with its options.")
+    found = []
+    for dataset in [data] if data else categories(folder or Path()):
+        found.append(inspect_dataset(dataset))
+        report(dataset, found[-1], output / "check" / dataset.name / f"{dataset.subset}.jpg")
+    if count := sum(len(inspection.faults) for inspection in found):
+        raise InputError(f"Faults named above: {count}; mend them before training.")
+    return found
+
+
+def categories(folder: Path) -> list[Dataset]:
+    """Recognise a category in MVTec AD's layout, or each in a folder of such.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    folder = folder.absolute()
+    if (folder / "train").is_dir():
+        return [MVTec(root=folder.parent, category=folder.name)]
+    names = sorted(path.parent.name for path in folder.glob("*/train") if path.is_dir())
+    if not names:
+        raise InputError(
+            f"{folder} is no folder in MVTec AD's layout, with train/good or CATEGORY/train/good in it: name another "
+            "one, or say what it is by --data NAME and its options."
+        )
+    return [MVTec(root=folder, category=name) for name in names]
+
+
+def report(dataset: Dataset, found: Inspection, sheet: Path) -> None:
+    """Print what was found, and draw the sheet."""
+    print(f"\n{dataset.name} {dataset.subset}: {len(found.sound)} images that can be read")
+    if found.sound:
+        print(f"\n{table(found)}\n\nsizes  {sizes(found.sizes)}\nfiles  {most(found.kinds)}")
+        save_image(overview([one.sample for one in found.sound]), sheet)
+        print(f"sheet  {sheet}")
+    for remark in found.remarks:
+        print(f"warning: {remark}")
+    for fault in found.faults:
+        print(f"fault: {fault}", flush=True)
+
+
+def table(found: Inspection) -> str:
+    """Count images, masks and empty masks of each split and kind."""
+    rows = [("split", "kind", "images", "masks", "empty")]
+    groups = Counter((one.sample.split, one.sample.label, one.sample.defect) for one in found.sound)
+    for split, label, defect in sorted(groups, key=lambda group: (group[0] != "train", *group)):
+        members = [one for one in found.sound if (one.sample.split, one.sample.defect) == (split, defect)]
+        masks = [sum(one.sample.mask is not None for one in members), sum(one.empty_mask for one in members)]
+        cells = map(str, masks) if label == ANOMALOUS else ("", "")
+        rows.append((split, defect, str(len(members)), *cells))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    aligned = [[row[0].ljust(widths[0]), row[1].ljust(widths[1]), *map(str.rjust, row[2:], widths[2:])] for row in rows]
+    return "\n".join("  ".join(row).rstrip() for row in aligned)
+
+
+def sizes(counted: Counter[ImageSize]) -> str:
+    """Say which heights and widths there are."""
+    if len(counted) <= SHOWN:
+        return most(Counter({f"{height} x {width}": n for (height, width), n in counted.items()}))
+    heights, widths = zip(*counted, strict=True)
+    return f"{len(counted)} different, {min(heights)} to {max(heights)} high and {min(widths)} to {max(widths)} wide"
+
+
+def most(counted: Counter[str]) -> str:
+    """List what there is, the most frequent first."""
+    return "; ".join(f"{n} of {name}" for name, n in counted.most_common())
+
+
+SHOWN = 4
+"""How many different sizes are listed one by one."""

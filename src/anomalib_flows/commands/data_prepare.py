@@ -1,0 +1,55 @@
+"""``anomalib-flows data prepare``: from the archives of a published dataset to a folder that can be read."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from anomalib_flows import registry
+from anomalib_flows.data import preparing
+from anomalib_flows.data.base import Dataset
+from anomalib_flows.types import InputError
+
+
+def prepare(name: str, root: Path, archive: list[Path] | None = None, download: bool = False) -> Path:
+    """Unpack the archives of a published dataset into the layout that its adapter reads.
+
+    Licence and citation are shown first. Nothing is downloaded unless asked for, nothing in ROOT is replaced, and an
+    archive that is damaged, not the published one or malicious leaves nothing behind.
+
+    Args:
+        name: Name of the dataset, see 'anomalib-flows list datasets'.
+        root: Folder that holds the dataset afterwards; for training it is --data.root.
+        archive: Archives that you have downloaded: tar (plain, gz, bz2 or xz) or zip files.
+        download: Whether to download the archives from where their makers publish them. What was fetched before a
+            connection broke is kept beside ROOT, and the next call goes on from there.
+
+    Returns:
+        The root folder.
+
+    Raises:
+        InputError: If the dataset is no published one, or an archive is refused.
+    """
+    dataset: type[Dataset] = registry.load("datasets", name)
+    if dataset.card is None:
+        raise InputError(f"{name} is no published dataset: there is nothing to prepare, train with it as it is.")
+    print(preparing.describe(dataset.card), flush=True)
+    preparing.require_modules(dataset.arrange_needs.items())
+    if not archive and not download:
+        raise InputError(f"No archive is given: {preparing.how_to_get(dataset.card)}.")
+    root = root.absolute()
+    fetched = root.with_name(f"{root.name}.download")
+    files = [*(archive or []), *(preparing.fetch(dataset.card, fetched) if download else [])]
+    preparing.prepare(dataset, dataset.card, root, files)
+    shutil.rmtree(fetched, ignore_errors=True)
+    for file in files:
+        if not preparing.known(dataset.card, file).checksum:
+            print(f"No checksum of {file.name} is published, so none was verified.")
+    print(f"{dataset.card.title} is in {root}. To look it over: {check_command(dataset, name, root)}")
+    return root
+
+
+def check_command(dataset: type[Dataset], name: str, root: Path) -> str:
+    """Say what to type to look a dataset over."""
+    category = " --data.category CATEGORY" if "category" in dataset.__dataclass_fields__ else ""
+    return f"anomalib-flows data check --data {name} --data.root {root}{category}"
