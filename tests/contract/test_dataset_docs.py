@@ -4,12 +4,14 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from anomalib_flows import registry
 from anomalib_flows.cli import main
 from anomalib_flows.data.folder import Folder
 from anomalib_flows.testing import check_dataset
+from published import array, pack
 from trees import draw, draw_masks
 
 TEXT = (Path(__file__).parents[2] / "docs/datasets.md").read_text(encoding="utf-8")
@@ -48,6 +50,17 @@ def test_its_example_is_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     dataset = registry.load("datasets", "castings.Castings")(root=tmp_path, category="rim")
     check_dataset(dataset)
     assert [sample.mask for sample in dataset.samples() if sample.label] == [tmp_path / "rim/masks/pore/1.png"]
+
+
+def test_the_example_of_a_dataset_that_arranges_its_files_is_prepared(tmp_path: Path, monkeypatch) -> None:
+    guide = (Path(__file__).parents[2] / "docs/datasets-prepare.md").read_text(encoding="utf-8")
+    [code] = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "scans.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    archive = pack(tmp_path / "scans.zip", {f"scans/{i}.npy": array(np.full((6, 8), i, np.uint8)) for i in range(2)})
+    root = tmp_path / "root"
+    assert main(["data", "prepare", "scans.Scans", "--root", str(root), "--archive", str(archive)]) == 0
+    assert len(registry.load("datasets", "scans.Scans")(root=root, category="scan").samples()) == 2
 
 
 def test_its_example_of_a_table_is_read(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_licence_and_citation_come_first(said: Said, cifar10: Path, tmp_path: Pa
     assert code == 0
     first = "\n".join(out.splitlines()[:4])
     assert all(words in first for words in ("CIFAR-10", "cs.toronto.edu", "licence", "Krizhevsky"))
-    assert "No checksum of cifar-10-binary.tar.gz is published" in out
+    assert "No checksum of cifar-10-binary.tar.gz is known" in out
     assert f"anomalib-flows data check --data cifar10 --data.root {tmp_path / 'root'}" in out
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.inspection import Inspection, inspect_dataset
+from anomalib_flows.data.layout import categories
 from anomalib_flows.data.mvtec import MVTec
 from anomalib_flows.report.files import save_image
 from anomalib_flows.report.overview import overview
@@ -31,7 +32,7 @@ def check(folder: Path | None = None, data: Dataset | None = None, output: Path 
     if (folder is None) == (data is None):
         raise InputError("Give either a FOLDER in MVTec AD's layout or --data NAME with its options.")
     found = []
-    for dataset in [data] if data else categories(folder or Path()):
+    for dataset in [data] if data else recognise(folder or Path()):
         found.append(inspect_dataset(dataset))
         report(dataset, found[-1], output / "check" / dataset.name / f"{dataset.subset}.jpg")
     if count := sum(len(inspection.faults) for inspection in found):
@@ -39,7 +40,7 @@ def check(folder: Path | None = None, data: Dataset | None = None, output: Path 
     return found
 
 
-def categories(folder: Path) -> list[Dataset]:
+def recognise(folder: Path) -> list[Dataset]:
     """Recognise a category in MVTec AD's layout, or each in a folder of such.
 
     Raises:
@@ -48,7 +49,7 @@ def categories(folder: Path) -> list[Dataset]:
     folder = folder.absolute()
     if (folder / "train").is_dir():
         return [MVTec(root=folder.parent, category=folder.name)]
-    names = sorted(path.parent.name for path in folder.glob("*/train") if path.is_dir())
+    names = categories(folder)
     if not names:
         raise InputError(
             f"{folder} is no folder in MVTec AD's layout, with train/good or CATEGORY/train/good in it: name another "

@@ -44,7 +44,7 @@ def prepare(name: str, root: Path, archive: list[Path] | None = None, download: 
     shutil.rmtree(fetched, ignore_errors=True)
     for file in files:
         if not preparing.known(dataset.card, file).checksum:
-            print(f"No checksum of {file.name} is published, so none was verified.")
+            print(f"No checksum of {file.name} is known, so none was verified.")
     print(f"{dataset.card.title} is in {root}. To look it over: {check_command(dataset, name, root)}")
     return root
 

@@ -69,6 +69,8 @@ def about_masks(sound: list[Inspected]) -> list[str]:
     empty = [one.sample.mask for one in anomalous if one.empty_mask and one.sample.mask]
     bare = [one.sample.path for one in anomalous if one.sample.mask is None]
     lonely = masks_without_image([one.sample for one in sound])
+    if bare and len(bare) == len(anomalous):
+        return [f"None of {len(bare)} defective images has a mask: they count for image metrics only."]
     titles = {
         "Empty masks of defective images, which count for image metrics only": empty,
         "Defective images without a mask, which count for image metrics only": bare,

@@ -82,6 +82,11 @@ def _test_samples(folder: Path, layout: Layout) -> list[Sample]:
     ]
 
 
+def categories(root: Path, layout: Layout = MVTEC_AD) -> list[str]:
+    """Names of the folders that look like categories."""
+    return sorted(child.parent.name for child in root.glob(f"*/{layout.train}") if child.is_dir())
+
+
 def find_category(root: Path | str, category: str, layout: Layout = MVTEC_AD) -> Path:
     """Return the folder of a category.
 
@@ -101,7 +106,7 @@ def _no_category(root: Path, category: str, layout: Layout) -> str:
     if (root / layout.train).is_dir():
         here = root.resolve()
         return f"{root} is itself a category: write --data.root {here.parent} --data.category {here.name}."
-    known = sorted(child.name for child in root.iterdir() if (child / layout.train).is_dir())
+    known = categories(root, layout)
     if not known:
         inner = f"{layout.train}/{layout.good}"
         return f"--data.root {root} holds no category: a category is a folder with a folder {inner} in it."

@@ -35,7 +35,7 @@ def prepare(dataset: type[Dataset], card: Card, root: Path, files: list[Path]) -
         InputError: If an archive is refused, or something of its content is in the root already.
         OSError: If the disk is full or may not be written to.
     """
-    require_room(card, root, files)
+    require_room(dataset, card, root, files)
     for file in files:
         verify(file, known(card, file).checksum)
     exists = root.exists()
@@ -62,10 +62,12 @@ def require_modules(needs: Iterable[tuple[str, str]]) -> None:
             raise InputError(f"Preparing this dataset takes the module {module}: run pip install '{package}'.")
 
 
-def require_room(card: Card, root: Path, files: list[Path]) -> None:
+def require_room(dataset: type[Dataset], card: Card, root: Path, files: list[Path]) -> None:
     """Refuse what can be seen to fail without unpacking gigabytes first."""
     if root.exists() and not root.is_dir():
         raise InputError(f"--root {root} is a file: name a folder.")
+    if "arrange" in vars(dataset) and root.exists() and any(root.iterdir()):
+        raise InputError(f"--root {root} is not empty, and what is there stays: name a new folder for this dataset.")
     for file in files:
         if not file.is_file():
             raise InputError(f"--archive {file} is not a file: name one that was downloaded from {card.homepage}.")

@@ -85,6 +85,11 @@ def test_empty_missing_and_lonely_masks_are_named(nut: Path, save) -> None:
     assert [text.splitlines()[0][-4:] for text in (empty, missing, lonely)] == ["(1):", "(1):", "(2):"]
 
 
+def test_a_dataset_without_any_masks_is_not_listed(nut: Path) -> None:
+    shutil.rmtree(nut / "ground_truth")
+    assert look(nut).remarks == ["None of 2 defective images has a mask: they count for image metrics only."]
+
+
 def test_masks_of_another_category_are_not_lonely(tmp_path: Path, save) -> None:
     """As in ShanghaiTech Campus, where all scenes share a folder of masks."""
     save("good/0.png", 1)

@@ -163,6 +163,14 @@ def test_a_dataset_may_make_its_files_itself(tmp_path: Path) -> None:
     assert tree(tmp_path / "root") == {"nut/train/good/0.png", "licence.txt"}
 
 
+def test_a_dataset_that_makes_its_files_takes_a_folder_of_its_own(tmp_path: Path, monkeypatch) -> None:
+    archive = pack(tmp_path / "in/raw.tar.gz", {"v1/raw.bin": b"\x07", "v1/licence.txt": b"CC0"})
+    prepare(tmp_path / "root", archive, dataset=Raw)
+    monkeypatch.setattr(preparing, "unpack", None)
+    with pytest.raises(InputError, match="root is not empty"):
+        prepare(tmp_path / "root", archive, dataset=Raw)
+
+
 def test_what_a_dataset_refuses_leaves_nothing(tmp_path: Path) -> None:
     archive = pack(tmp_path / "in/raw.tar.gz", {"v1/raw.bin": b"", "v1/licence.txt": b"CC0"})
     with pytest.raises(InputError, match="is empty"):
