@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
-from tqdm import tqdm
-
+from anomalib_flows.data.parallel import in_threads
 from anomalib_flows.data.reading import read_sample
 from anomalib_flows.types import ANOMALOUS, ImageSize, InputError, Sample
 
@@ -57,8 +54,7 @@ class Inspected(NamedTuple):
 
 def inspect(samples: list[Sample]) -> list[Inspected]:
     """Read all images and masks."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # Pillow decodes without holding the GIL
-        return list(tqdm(pool.map(_inspect, samples), "reading", len(samples), leave=False, delay=2, disable=None))
+    return in_threads(_inspect, samples, "reading")
 
 
 def _inspect(sample: Sample) -> Inspected:

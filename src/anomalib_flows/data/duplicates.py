@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
 
-from tqdm import tqdm
-
+from anomalib_flows.data.parallel import in_threads
 from anomalib_flows.types import Sample, Split
 
 
@@ -22,8 +19,7 @@ def duplicates(paths: Iterable[Path]) -> dict[Path, Path]:
     Only files of the same size are read. A file that cannot be read is like no other; checks elsewhere name it.
     """
     alike = [path for group in _groups(sorted(set(paths)), _size) for path in group]
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # hashing does not hold the GIL
-        contents = list(tqdm(pool.map(_content, alike), "comparing", len(alike), leave=False, delay=2, disable=None))
+    contents = in_threads(_content, alike, "comparing")
     content = dict(zip(alike, contents, strict=True))
     return {path: group[0] for group in _groups(alike, content.__getitem__) for path in group}
 

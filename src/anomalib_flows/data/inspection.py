@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import Counter, defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.checking import Inspected, darkness, inspect, itemise
 from anomalib_flows.data.duplicates import duplicates
+from anomalib_flows.data.parallel import in_threads
 from anomalib_flows.data.reading import MissingMaskWarning, describe_file, image_files
 from anomalib_flows.types import ANOMALOUS, ImageSize, InputError, Sample
 
@@ -59,8 +58,7 @@ def inspect_dataset(data: Dataset) -> Inspection:
 
 def kinds_of(paths: list[Path]) -> Counter[str]:
     """Count the files of each format and depth."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return Counter(pool.map(describe_file, paths))
+    return Counter(in_threads(describe_file, paths, "listing"))
 
 
 def about_masks(sound: list[Inspected]) -> list[str]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -13,10 +10,10 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from tqdm import tqdm
 
 from anomalib_flows.data.card import Archive, Card
 from anomalib_flows.data.category import CategoryDataset
+from anomalib_flows.data.parallel import in_threads
 from anomalib_flows.data.reading import image_files, natural
 from anomalib_flows.registry import unknown
 from anomalib_flows.types import ANOMALOUS, InputError, Sample, require
@@ -87,8 +84,8 @@ class STC(CategoryDataset):
         for part in (VIDEOS, TESTED, LABELS, PIXELS):
             if not (folder / part).is_dir():
                 raise InputError(f"The archive lacks {part}: is it {cls.card.archives[0].file} of {cls.card.homepage}?")
-        in_parallel(write_masks, videos(folder / TESTED), "writing masks")
-        in_parallel(write_frames, sorted(folder.glob(f"{VIDEOS}/*.avi")), "writing frames")
+        in_threads(write_masks, videos(folder / TESTED), "writing masks")
+        in_threads(write_frames, sorted(folder.glob(f"{VIDEOS}/*.avi")), "writing frames")
         for part in (VIDEOS, LABELS, PIXELS):
             shutil.rmtree(folder / part)
 
@@ -105,13 +102,6 @@ def test_samples(folder: Path) -> list[Sample]:
         Sample(frame, "test", ANOMALOUS, ANOMALY, masks[frame.stem]) if frame.stem in masks else Sample(frame, "test")
         for frame in image_files(folder)
     ]
-
-
-def in_parallel(work: Callable[[Path], None], paths: list[Path], what: str) -> None:
-    """Do something for each path, with a bar of progress."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # decoders work without holding the GIL
-        for _ in tqdm(pool.map(work, paths), what, len(paths), leave=False, delay=1, disable=None):
-            pass
 
 
 def write_masks(video: Path) -> None:

@@ -1,0 +1,32 @@
+"""Work on many files at once, in threads: decoders, hashes and disks do not hold Python's lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_threads(work: Callable[[T], R], items: Sequence[T], what: str) -> list[R]:
+    """Call a function with each item, and show a bar of progress if it takes long.
+
+    Args:
+        work: The function; the first error that it raises ends all.
+        items: What to call it with.
+        what: What is being done, for the bar.
+
+    Returns:
+        What it returned, in the order of the items.
+
+    Example:
+        >>> in_threads(abs, [-1, 2], "counting")
+        [1, 2]
+    """
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return list(tqdm(pool.map(work, items), what, len(items), leave=False, delay=2, disable=None))
