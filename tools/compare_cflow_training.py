@@ -46,7 +46,12 @@ class Ours:
         config = yaml.safe_load(find_config("cflow/mobilenetv2").read_text())
         published = {"fibre_batch": 256, "order": "published", "learning_rate": 2e-4}
         published |= {"schedule": "constant"}  # an epoch is too short for its warm-up over 16
-        options = config["model"]["init_args"] | (published if self.published else {})
+        options = config["model"]["init_args"] | {
+            "norm": "none",
+            "local_scale": 0.0,
+            "learning_rate": 2e-3,
+        }  # as measured
+        options |= published if self.published else {}
         detector = CFlow((SIZE, SIZE), weights=Path(weights), **options)
         self.torch, self.pipeline, self.optimizer = torch, Pipeline(detector), detector.optimizer()
 

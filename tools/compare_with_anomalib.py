@@ -54,7 +54,8 @@ class OurFastFlow:
     def make(self, setting: Setting, size: tuple[int, int]) -> Any:
         from anomalib_flows import FastFlow
 
-        return FastFlow(size, setting.backbone, weights="random", kernel_sizes=KERNELS[setting.backbone])
+        recipe = FastFlow.published | {"kernel_sizes": KERNELS[setting.backbone]}  # as anomalib's
+        return FastFlow(size, setting.backbone, weights="random", **recipe)
 
     def train(self, images: Any) -> None:
         for batch in self.model.training_batches(self.model.encode(images)):
@@ -71,7 +72,8 @@ class OurCFlow(OurFastFlow):
     def make(self, setting: Setting, size: tuple[int, int]) -> Any:
         from anomalib_flows import CFlow
 
-        return CFlow(size, setting.backbone, weights="random", layers=list(STAGES[setting.backbone]))
+        recipe = {"norm": "none", "local_scale": 0.0, "layers": list(STAGES[setting.backbone])}  # as anomalib's
+        return CFlow(size, setting.backbone, weights="random", **recipe)
 
 
 class AnomalibFastFlow:

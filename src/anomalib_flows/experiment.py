@@ -18,7 +18,7 @@ from anomalib_flows.data.checking import check
 from anomalib_flows.data.duplicates import duplicates, warn_of_leaks
 from anomalib_flows.data.splits import hold_out, read_splits, write_splits
 from anomalib_flows.evaluation import evaluate_run, require_both_labels
-from anomalib_flows.inference import calibrate_on, choose_device
+from anomalib_flows.inference import balance_detector, calibrate_on, choose_device, prepare_detector
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.heatmap import HeatmapOptions
@@ -56,10 +56,13 @@ def run_experiment(
     if resume:
         require_resumable(pipeline, Run.open(resume), config)
     pipeline.detector.require_trainable(min(data.batch_size, len(of(samples, "train"))))
+    if not resume:  # before anything is written: what is interrupted here leaves nothing
+        prepare_detector(pipeline, of(samples, "train"), data, device)
     run = Run.open(resume) if resume else start_run(pipeline, data, samples, output)
     run.write_config(config)
     train_pipeline(pipeline, samples, data, trainer, seed, run, resume=resume is not None)
     try:
+        balance_detector(pipeline, of(samples, "train"), data, device)
         if protocol == "calibrated":
             calibrate_on(pipeline, of(samples, "calibration"), data, device, false_alarm_rate)
             checkpoint.save(pipeline, run.model_file)

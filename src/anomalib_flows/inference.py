@@ -18,6 +18,9 @@ from anomalib_flows.types import Batch, InputError, Sample
 
 T = TypeVar("T")
 
+BALANCING = 128
+"""How many training images a detector is balanced with, at most."""
+
 
 def choose_device(accelerator: str) -> torch.device:
     """Turn ``auto``, ``cpu`` or ``cuda`` into a device.
@@ -76,6 +79,21 @@ def calibrate_on(
     set_constants(pipeline, samples, data, device)
     maps = [m for _, m in compute_maps(pipeline, samples, data, device, "Calibrating")]
     calibrate(pipeline.postprocess, torch.cat(maps), false_alarm_rate)
+
+
+def prepare_detector(pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device) -> None:
+    """Set what a detector takes from the features of all training images; one that takes nothing computes nothing."""
+    batches = compute(pipeline, pipeline.features, samples, data, device, "Measuring features")
+    pipeline.detector.prepare(features for _, features in batches)
+    pipeline.detector.cpu()
+
+
+def balance_detector(pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device) -> None:
+    """Set what a trained detector takes from the likelihoods of training images, of which some will do."""
+    some = samples[:: -(-len(samples) // BALANCING)]
+    batches = compute(pipeline, pipeline.features, some, data, device, "Balancing")
+    pipeline.detector.balance(features for _, features in batches)
+    pipeline.detector.cpu()
 
 
 def set_constants(pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device) -> None:

@@ -19,8 +19,8 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     ],
     "fastflow": [
         OURS | {"steps": 2},
-        OURS | {"steps": 2, "layers": [2], "kernel_sizes": [3, 1], "layer_norm": "fixed"},
-        VIT | {"steps": 2, "layer_norm": "none"},
+        OURS | {"steps": 2, "layers": [2], "kernel_sizes": [3, 1], "norm": "layer-fixed"},
+        VIT | {"steps": 2, "norm": "none"},
     ],
 }
 """For each registered model arguments that make it small, for the variants that its code tells apart."""

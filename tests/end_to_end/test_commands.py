@@ -59,7 +59,7 @@ def test_a_models_options_are_in_its_help(capsys: pytest.CaptureFixture[str]) ->
     with pytest.raises(SystemExit):
         main(["train", "--model.help", "fastflow"])
     shown = capsys.readouterr().out
-    for option in ("backbone", "weights", "steps", "hidden_ratio", "kernel_sizes", "clamp", "layer_norm"):
+    for option in ("backbone", "weights", "steps", "hidden_ratio", "kernel_sizes", "clamp", "norm"):
         assert f"--model.{option}" in shown
 
 

@@ -15,7 +15,7 @@ from anomalib_flows.commands.configs import config_names, find_config
 from anomalib_flows.commands.parsing import load_yaml
 from anomalib_flows.models.base import Detector
 
-HEAVY = {"fastflow/cait_m48", "fastflow/deit_base_distilled"}
+HEAVY = {"fastflow/paper/cait_m48", "fastflow/paper/deit_base_distilled"}
 
 
 def test_there_are_configurations() -> None:
@@ -42,20 +42,22 @@ def assert_within(part: dict[str, Any], whole: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=pytest.mark.slow) if n in HEAVY else n for n in config_names() if "fastflow" in n]
 )
-def test_a_configurations_model_is_that_of_the_paper(name: str) -> None:
+def test_a_configurations_model_takes_these_feature_maps(name: str) -> None:
     config = yaml.safe_load(find_config(name).read_text())
     size = (config["data"]["init_args"]["image_size"],) * 2
     with weights_follow():
         model = FastFlow(size, **config["model"]["init_args"])
     features = [torch.randn(1, *shape) for shape in model.encoder.shapes]
     assert model.anomaly_map(features).shape == (1, 1, *size)
-    expected = {  # channels of the paper's table 6, and its input sizes over the stride
-        "fastflow/resnet18": [(64, 64, 64), (128, 32, 32), (256, 16, 16)],
-        "fastflow/wide_resnet50_2": [(256, 64, 64), (512, 32, 32), (1024, 16, 16)],
+    expected = {  # for the paper's, channels of its table 6, and its input sizes over the stride
+        "fastflow/resnet18": [(128, 32, 32), (256, 16, 16), (512, 8, 8)],
+        "fastflow/wide_resnet50_2": [(512, 32, 32), (1024, 16, 16)],
         "fastflow/texture13": [(32, 64, 64), (48, 32, 32), (96, 16, 16)],
-        "fastflow/mobilenetv2": [(24, 64, 64), (32, 32, 32), (96, 16, 16)],
-        "fastflow/deit_base_distilled": [(768, 24, 24)],
-        "fastflow/cait_m48": [(768, 28, 28)],
+        "fastflow/mobilenetv2": [(32, 32, 32), (96, 16, 16), (320, 8, 8)],
+        "fastflow/paper/resnet18": [(64, 64, 64), (128, 32, 32), (256, 16, 16)],
+        "fastflow/paper/wide_resnet50_2": [(256, 64, 64), (512, 32, 32), (1024, 16, 16)],
+        "fastflow/paper/deit_base_distilled": [(768, 24, 24)],
+        "fastflow/paper/cait_m48": [(768, 28, 28)],
     }
     assert model.encoder.shapes == expected[name]
 

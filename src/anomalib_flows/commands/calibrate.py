@@ -10,7 +10,7 @@ from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.checking import check
 from anomalib_flows.data.reading import image_files
 from anomalib_flows.data.splits import read_splits, write_splits
-from anomalib_flows.inference import calibrate_on, choose_device
+from anomalib_flows.inference import balance_detector, calibrate_on, choose_device
 from anomalib_flows.models import checkpoint
 from anomalib_flows.run import Run
 from anomalib_flows.types import InputError, Sample
@@ -40,6 +40,9 @@ def calibrate(
     pipeline = checkpoint.load(opened.model_file)
     if images or not pipeline.postprocess.calibrated or pipeline.protocol == "paper":
         samples = check(calibration_samples(opened, images), data.on_error)
+        trained = [s for s in read_splits(opened.splits_file) if s.split == "train"]
+        if not pipeline.postprocess.calibrated and trained:  # training was stopped before its end
+            balance_detector(pipeline, trained, data, choose_device(device))
         calibrate_on(pipeline, samples, data, choose_device(device), false_alarm_rate)
         record(samples, opened)
     else:

@@ -14,6 +14,7 @@ from anomalib_flows.importing.assemble import assemble
 from anomalib_flows.importing.sources import Source, read
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector
+from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run import Run, versions
 from anomalib_flows.types import ImageSize, InputError, require
@@ -81,7 +82,7 @@ def write(detector: Detector, data: Dataset | None, output: Path, source: dict[s
 
     samples = data.samples() if data else []
     recorded = replace(data or NoDataset(), image_size=detector.image_size)
-    pipeline = Pipeline(detector, recorded.resize)
+    pipeline = Pipeline(detector, recorded.resize, HeatmapOptions(top_percent=0))  # as the other code bases score
     config = describe(pipeline, recorded, TrainerOptions(), FALSE_ALARM_RATE, 0, output.absolute().parent)
     with fresh_folder(output.absolute()) as temporary:
         run = Run(temporary)

@@ -24,6 +24,7 @@ from anomalib_flows import registry
 from anomalib_flows.backbones import Encoder
 from anomalib_flows.commands.configs import find_config
 from anomalib_flows.commands.messages import explain
+from anomalib_flows.commands.published import published_defaults
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.run import Run
 from anomalib_flows.types import InputError, first_line
@@ -74,6 +75,8 @@ def run_command(name: str, arguments: list[str]) -> None:
     module, _, function_name = FUNCTIONS[name].partition(":")
     function = getattr(importlib.import_module(f"anomalib_flows.commands.{module}"), function_name)
     words = normalise(arguments)
+    if name == "train":
+        words = published_defaults(words) + words
     set_loader("registry_yaml", partial(load_yaml, chosen=chosen_classes(words)))
     parser = make_parser(name, function)
     set_run_defaults(name, parser, arguments)

@@ -15,7 +15,7 @@ from anomalib_flows.models.cflow import CFlow
 from anomalib_flows.models.fastflow import FastFlow
 from anomalib_flows.types import ImageSize, InputError, first_line
 
-OURS = {"peaks", "ceiling"}
+OURS = ("peaks", "ceiling", "scales.")
 """Constants of CFLOW, which calibration sets."""
 
 
@@ -52,6 +52,8 @@ def empty(parts: Parts, size: ImageSize, given: dict[str, Any]) -> Detector:
         options |= {
             "condition": freia.condition(parts.flows[0]),
             "permutation": freia.permutation(parts.flows),
+            "norm": "none",
+            "local_scale": 0.0,
             "clamp": 1.9,
             "upsampling": "bilinear-aligned",
         }
@@ -59,8 +61,9 @@ def empty(parts: Parts, size: ImageSize, given: dict[str, Any]) -> Detector:
     options |= {
         "kernel_sizes": freia.kernel_sizes(parts.flows[0]),
         "hidden_ratio": freia.hidden_ratio(parts.flows),
-        "layer_norm": "trainable" if parts.norms else "none",
+        "norm": "layer" if parts.norms else "none",
         "clamp": 2.0,
+        "local_scale": 0.0,
         "upsampling": "bilinear",
     }
     return FastFlow(size, **options | parts.options | given)
@@ -74,12 +77,13 @@ def load(detector: Detector, parts: Parts) -> None:
     """
     wanted = detector.state_dict()
     state = renamed(parts, [key for key in wanted if key.startswith("encoder.network.")])
-    if missing := sorted(wanted.keys() - state.keys() - OURS):
+    ours = {key: tensor for key, tensor in wanted.items() if key.startswith(OURS)}
+    if missing := sorted(wanted.keys() - state.keys() - ours.keys()):
         raise InputError(f"The file lacks weights that its model needs, such as {missing[0]}: name another file.")
     if left := sorted(state.keys() - wanted.keys()):
         raise InputError(f"The file holds weights that its model has no place for, such as {left[0]}.")
     try:
-        detector.load_state_dict({key: wanted[key] for key in wanted.keys() & OURS} | state)
+        detector.load_state_dict(ours | state)
     except RuntimeError as error:
         fault = str(error).splitlines()[-1].strip() or first_line(error)
         raise InputError(f"The weights in the file do not fit their model: {fault}") from error

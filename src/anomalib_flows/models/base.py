@@ -32,6 +32,9 @@ class Detector(nn.Module, ABC):
     IMAGENET_MEAN: ClassVar[Triple] = (0.485, 0.456, 0.406)
     IMAGENET_STD: ClassVar[Triple] = (0.229, 0.224, 0.225)
 
+    published: ClassVar[dict[str, Any]] = {}
+    """Arguments of the recipe in the model's paper, where they differ from the defaults."""
+
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
     image_size: ImageSize
@@ -51,6 +54,9 @@ class Detector(nn.Module, ABC):
     def encode(self, images: Tensor) -> Features:
         """Return the features of normalised images (B, 3, H, W), frozen and without gradient."""
 
+    def prepare(self, features: Iterable[Features]) -> None:
+        """Set, before the first step, what depends on the features of all training images, batch by batch."""
+
     def training_batches(self, features: Features) -> Iterator[Any]:
         """Yield what :meth:`loss` takes; the optimizer makes one step for each."""
         yield features
@@ -69,6 +75,9 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def anomaly_map(self, features: Features) -> Tensor:
         """Return raw maps of shape (B, 1, H, W), higher = more anomalous, each image by itself."""
+
+    def balance(self, features: Iterable[Features]) -> None:
+        """Set, after the last step, what depends on how likely training images have become, batch by batch."""
 
     def calibrate(self, features: Iterable[Features]) -> None:
         """Set the constants that maps depend on from the features of held-out normal images, batch by batch."""

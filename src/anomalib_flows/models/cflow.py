@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -15,9 +15,11 @@ from anomalib_flows.backbones import Encoder, Triple, Weights
 from anomalib_flows.flows import AffineCoupling, Chain, DenseSubnet, GlobalAffine, Permutation, SoftPermutation
 from anomalib_flows.models.base import Detector, Features, squares
 from anomalib_flows.models.fibres import Fibres, draw_positions, pick, shuffled
+from anomalib_flows.models.local import LocalScale, set_scales
 from anomalib_flows.models.positions import PositionalCode
 from anomalib_flows.models.schedules import SCHEDULES
 from anomalib_flows.models.upsample import Upsampling, upsample
+from anomalib_flows.models.whitening import make_norm, whiten
 from anomalib_flows.types import ImageSize, require
 
 
@@ -31,9 +33,10 @@ class CFlow(Detector):
         - \tfrac{1}{2} \log 2 \pi
 
     training minimises the mean of :math:`-\log \mathrm{sigmoid}(\ell)` over the feature vectors, summed over the
-    feature maps. The anomaly map is :math:`s - \sum_{maps} \exp(\ell - m)`, each exponential upsampled. The
-    constants m, one for each feature map, and s are the maxima of :math:`\ell` and of the sum over held-out normal
-    images, found by :meth:`calibrate`.
+    feature maps. The anomaly map is :math:`s - \sum_{maps} \exp(f (\ell - m))`, each exponential upsampled, with a
+    factor f for each position, see :class:`~anomalib_flows.models.local.LocalScale`. The constants m, one for each
+    feature map, and s are the maxima of :math:`\ell` and of the sum over held-out normal images, found by
+    :meth:`calibrate`.
 
     Args:
         image_size: Height H and width W of the images.
@@ -41,6 +44,10 @@ class CFlow(Detector):
         weights: ``pretrained`` (timm's cache or hub), ``random``, or a file with a state dict of that model.
         layers: Indices of timm's feature maps, or of blocks for transformers. By default the maps of stride 8, 16
             and 32, or blocks 2, 6 and 10 of 12.
+        norm: What feature maps go through first: ``whitened`` by statistics of the training images, or ``none`` as
+            published.
+        shrinkage: Of ``whitened``: 0 decorrelates the channels, 1 standardises each by itself.
+        local_mean: Of ``whitened``: whether each position may have a mean of its own.
         condition: Length of the positional code; 0 for flows without a condition.
         steps: Flow steps for each feature map.
         clamp: Bound of a coupling's log-scale.
@@ -52,6 +59,7 @@ class CFlow(Detector):
             ``published`` one after the other for each batch of images, on all their vectors, shuffled.
         max_fibres: Feature vectors that are transformed at once in inference, at least one of each image, which
             bounds its memory.
+        local_scale: How far energies are taken in units of what is usual at their position, from 0 to 1.
         upsampling: How likelihoods become maps of the image's size.
         learning_rate: Step size of Adam.
         schedule: ``constant`` learning rate; ``cosine`` to zero after a short warm-up; or as ``published``.
@@ -78,6 +86,16 @@ class CFlow(Detector):
         torch.Size([2, 1, 64, 64])
     """
 
+    published: ClassVar[dict[str, Any]] = {
+        "norm": "none",
+        "local_scale": 0.0,
+        "permutation": "soft",
+        "fibre_batch": 256,
+        "order": "published",
+        "learning_rate": 2e-4,
+        "schedule": "published",
+        "padding": "reflect",
+    }
     peaks: Tensor
     ceiling: Tensor
     codes: Any  # a ModuleList of positional codes, which its type cannot say
@@ -88,6 +106,9 @@ class CFlow(Detector):
         backbone: str = "wide_resnet50_2",
         weights: Weights = "pretrained",
         layers: list[int] | None = None,
+        norm: Literal["whitened", "none"] = "whitened",
+        shrinkage: float = 0.01,
+        local_mean: bool = True,
         condition: int = 128,
         steps: int = 8,
         clamp: float = 1.9,
@@ -95,6 +116,7 @@ class CFlow(Detector):
         fibre_batch: int | None = None,
         order: Literal["together", "published"] = "together",
         max_fibres: int = 65536,
+        local_scale: float = 0.5,
         upsampling: Upsampling = "bilinear-aligned",
         learning_rate: float = 1e-3,
         schedule: Literal["constant", "cosine", "published"] = "constant",
@@ -107,6 +129,8 @@ class CFlow(Detector):
         require(condition >= 0 and condition % 4 == 0, "--model.condition", condition, "a multiple of 4, or 0 for none")
         require(steps >= 1, "--model.steps", steps, "at least 1")
         require(clamp > 0, "--model.clamp", clamp, "above 0")
+        require(0 <= local_scale <= 1, "--model.local_scale", local_scale, "from 0 to 1")
+        require(0 <= shrinkage <= 1, "--model.shrinkage", shrinkage, "from 0 to 1")
         require(fibre_batch is None or fibre_batch >= 1, "--model.fibre_batch", fibre_batch, "at least 1")
         require(max_fibres >= 1, "--model.max_fibres", max_fibres, "at least 1")
         require(learning_rate > 0, "--model.learning_rate", learning_rate, "above 0")
@@ -126,10 +150,12 @@ class CFlow(Detector):
         )
         self.mean, self.std = self.encoder.mean, self.encoder.std
         shapes = self.encoder.shapes
+        self.norms = nn.ModuleList(make_norm(shape, norm, shrinkage, local_mean) for shape in shapes)
         self.flows = nn.ModuleList(make_flow(shape[0], condition, steps, clamp, permutation) for shape in shapes)
         self.codes = nn.ModuleList(PositionalCode(condition, *shape[1:]) for shape in shapes if condition)
         self.fibre_batch, self.order = fibre_batch or 256, order
         self.whole_steps = fibre_batch is not None or order == "published"
+        self.scales = nn.ModuleList(LocalScale(shape[1:], local_scale) for shape in shapes)
         self.max_fibres, self.upsampling = max_fibres, upsampling
         self.learning_rate, self.schedule = learning_rate, schedule
         self.sizes = [height * width for _, height, width in shapes]
@@ -152,7 +178,7 @@ class CFlow(Detector):
 
     def log_prob_map(self, layer: int, feature: Tensor) -> Tensor:
         """Return the log-likelihood per channel everywhere in a feature map, (B, C, h, w) -> (B, 1, h, w)."""
-        vectors = rearrange(feature, "b c h w -> b (h w) c")
+        vectors = rearrange(self.norms[layer](feature), "b c h w -> b (h w) c")
         if vectors[..., 0].numel() <= self.max_fibres:
             condition = self.codes[layer].everywhere() if self.codes else None
             log_probs = self._log_prob(layer, vectors.flatten(0, 1), condition).view(len(feature), -1)
@@ -171,22 +197,43 @@ class CFlow(Detector):
 
     def _aggregate(self, log_probs: list[Tensor]) -> Tensor:
         peaks = self.peaks.to(log_probs[0].device)
-        likelihoods = [(log_prob - peak).exp() for log_prob, peak in zip(log_probs, peaks, strict=True)]
+        likelihoods = [
+            torch.exp(-scale(peak - log_prob))
+            for scale, log_prob, peak in zip(self.scales, log_probs, peaks, strict=True)
+        ]
         upsampled = [upsample(likelihood, self.image_size, self.upsampling) for likelihood in likelihoods]
         return self.ceiling.to(log_probs[0].device) - torch.stack(upsampled).sum(0)
 
     @torch.no_grad()
+    def balance(self, features: Iterable[Features]) -> None:
+        """Take what is usual at each position, below the highest log-likelihood of these images."""
+        if not any(scale.strength for scale in self.scales):
+            return
+        batches = [self.log_prob_maps(batch) for batch in features]
+        peaks = [torch.stack([m.amax() for m in maps]).amax() for maps in zip(*batches, strict=True)]
+        set_scales(self.scales, ([peak - m for peak, m in zip(peaks, maps, strict=True)] for maps in batches))
+
+    def log_prob_maps(self, features: Features) -> list[Tensor]:
+        """Return :meth:`log_prob_map` of all layers, in float32 on the CPU, to be kept for many images."""
+        return [self.log_prob_map(i, feature).float().cpu() for i, feature in enumerate(features)]
+
+    @torch.no_grad()
     def calibrate(self, features: Iterable[Features]) -> None:
         """Set the constants to the maxima over images: of each layer's log-likelihood, and of the sum of the maps."""
-        batches = [[self.log_prob_map(i, f).float().cpu() for i, f in enumerate(batch)] for batch in features]
+        batches = [self.log_prob_maps(batch) for batch in features]
         layers = zip(*batches, strict=True)
         self.peaks.copy_(torch.stack([torch.stack([m.amax() for m in maps]).amax() for maps in layers]))
         self.ceiling.zero_()
         self.ceiling.copy_(torch.stack([-self._aggregate(batch).amin() for batch in batches]).amax())
 
+    def prepare(self, features: Iterable[Features]) -> None:
+        """Take the statistics by which features are whitened."""
+        whiten(self.norms, features)
+
     def training_batches(self, features: Features) -> Iterator[list[Fibres]]:
         """Yield feature vectors of all layers, or of one at a time in the published order."""
-        vectors = [rearrange(feature, "b c h w -> b (h w) c") for feature in features]
+        normed = [norm(feature) for norm, feature in zip(self.norms, features, strict=True)]
+        vectors = [rearrange(feature, "b c h w -> b (h w) c") for feature in normed]
         if self.order == "published":
             for layer, of_layer in enumerate(vectors):
                 yield from ([fibres] for fibres in shuffled(layer, of_layer, self.fibre_batch))

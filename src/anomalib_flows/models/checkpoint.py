@@ -111,6 +111,6 @@ def build(description: dict[str, Any] | None, file: Path) -> Pipeline:
         raise InputError(f"The model {file} names {detector!r}, which is no detector: the file is not to be trusted.")
     with weights_follow(), torch.random.fork_rng(devices=[]):
         made = detector(tuple(description["image_size"]), **description["model"]["init_args"])
-    pipeline = Pipeline(made, description["resize"], HeatmapOptions(**description.get("heatmap", {})))
+    pipeline = Pipeline(made, description["resize"], HeatmapOptions(**description.get("heatmap", {"top_percent": 0.0})))
     pipeline.protocol = description.get("protocol", "calibrated")
     return pipeline

@@ -23,7 +23,7 @@ class HeatmapOptions:
     """
 
     smoothing: float = 0.0
-    top_percent: float = 0.0
+    top_percent: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse numbers of no use when they are given."""

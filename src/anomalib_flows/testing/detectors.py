@@ -188,19 +188,25 @@ def check_copy(make: Make) -> None:
 
 
 def check_calibration(make: Make) -> None:
-    """Calibration sets buffers alone, the same when repeated; maps stay finite and each image's own."""
+    """What is set from images is set in buffers alone, the same when repeated; maps stay finite, each image's own."""
     detector = _trained(make)
     weights = {name: p.detach().clone() for name, p in detector.named_parameters()}
     _calibrate(detector)
     changed = [name for name, p in detector.named_parameters() if not torch.equal(p, weights[name])]
-    require(not changed, f"calibrate changes the weight {', '.join(changed[:3])}: set buffers alone")
+    require(
+        not changed, f"prepare, balance or calibrate changes the weight {', '.join(changed[:3])}: set buffers alone"
+    )
     before = _state(detector)
     _calibrate(detector)
-    _require_unchanged(detector, before, "calibrate, on the same features a second time,")
+    _require_unchanged(detector, before, "prepare, balance or calibrate, on the same features a second time,")
     maps = _map(detector, _images(detector.image_size))
-    require(bool(maps.isfinite().all()), "anomaly_map gives values that are not finite after calibrate")
+    require(
+        bool(maps.isfinite().all()), "anomaly_map gives values that are not finite after prepare, balance and calibrate"
+    )
     saved = torch.equal(_map(_reloaded(detector), _images(detector.image_size)), maps)
-    require(saved, "a loaded checkpoint gives other maps after calibrate: keep its constants in buffers")
+    require(
+        saved, "a loaded checkpoint gives other maps after prepare, balance and calibrate: keep constants in buffers"
+    )
     _require_independence(detector)
 
 
@@ -259,11 +265,12 @@ def _train(detector: Detector, epochs: int) -> None:
 
 
 def _calibrate(detector: Detector) -> None:
-    """Calibrate as after training: the batches come once, in turn, from inference mode."""
+    """Set constants as before and after training: the batches come once, in turn, from inference mode."""
     images = _images(detector.image_size)
     with torch.inference_mode():
         batches = [detector.eval().encode(some) for some in (images[:3], images[3:])]
-    detector.calibrate(iter(batches))
+    for step in (detector.prepare, detector.balance, detector.calibrate):
+        step(iter(batches))
 
 
 def _reloaded(detector: Detector) -> Detector:

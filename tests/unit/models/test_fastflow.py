@@ -16,9 +16,9 @@ from reference.freia_fastflow import FreiaFastFlow, copy_weights, matched_parame
 CASES: dict[str, dict[str, Any]] = {
     "odd sizes, 3x3": {"image_size": (97, 131), "backbone": "resnet18", "steps": 2},
     "3x3 and 1x1": {"image_size": (64, 96), "kernel_sizes": (3, 1), "steps": 5},
-    "narrow, fixed norm": {"image_size": (65, 47), "hidden_ratio": 0.16, "steps": 3, "layer_norm": "fixed"},
-    "one step, no norm": {"image_size": (64, 64), "steps": 1, "layer_norm": "none", "clamp": 1.2},
-    "transformer": {"image_size": (160, 96), "backbone": "test_vit", "steps": 2, "layer_norm": "none"},
+    "narrow, fixed norm": {"image_size": (65, 47), "hidden_ratio": 0.16, "steps": 3, "norm": "layer-fixed"},
+    "one step, no norm": {"image_size": (64, 64), "steps": 1, "norm": "none", "clamp": 1.2},
+    "transformer": {"image_size": (160, 96), "backbone": "test_vit", "steps": 2, "norm": "none"},
     "tall": {"image_size": (130, 40), "backbone": "test_efficientnet", "steps": 2, "kernel_sizes": (1, 3)},
 }
 WIDE_RESNET = {"image_size": (256, 256), "backbone": "wide_resnet50_2", "kernel_sizes": (3, 1), "steps": 8}
@@ -51,11 +51,11 @@ def make_reference(model: FastFlow, kernel_sizes=(3,), steps=8, hidden_ratio=1.0
 def make_pair(disturb) -> Callable[..., Pair]:
     def make(options: dict[str, Any], dtype: torch.dtype) -> Pair:
         torch.manual_seed(0)
-        model = FastFlow(**{"backbone": "test_resnet", "weights": "random"} | options)
+        model = FastFlow(**{"backbone": "test_resnet", "weights": "random"} | FastFlow.published | options)
         for part in (model.norms, model.flows):
             disturb(part, scale=0.03)
         reference = make_reference(model, **options)
-        if options.get("layer_norm") == "none":
+        if options.get("norm") == "none":
             reference.norms = nn.ModuleList(nn.Identity() for _ in model.norms)
         copy_weights(reference, model)
         model, reference = model.to(dtype), reference.to(dtype)
@@ -119,7 +119,8 @@ def test_the_reference_is_a_module_of_its_own(make_pair) -> None:
 @pytest.fixture(scope="module")
 def model() -> FastFlow:
     torch.manual_seed(0)
-    return FastFlow((64, 96), "test_resnet", weights="random", steps=2, learning_rate=0.5, weight_decay=0.25)
+    options = {"steps": 2, "learning_rate": 0.5, "weight_decay": 0.25}
+    return FastFlow((64, 96), "test_resnet", weights="random", **FastFlow.published | options)
 
 
 @pytest.fixture(scope="module")
@@ -186,13 +187,13 @@ def test_the_optimizer_holds_all_of_norms_and_flows_and_nothing_else(model) -> N
     assert len(group["params"]) == len(expected)
 
 
-@pytest.mark.parametrize(("kind", "count"), [("trainable", 6), ("fixed", 0), ("none", 0)])
+@pytest.mark.parametrize(("kind", "count"), [("layer", 6), ("layer-fixed", 0), ("none", 0), ("whitened", 0)])
 def test_layer_norms(kind, count) -> None:
-    model = FastFlow((64, 96), "test_resnet", weights="random", steps=1, layer_norm=kind)
+    model = FastFlow((64, 96), "test_resnet", weights="random", steps=1, norm=kind)
     assert len(list(model.norms.parameters())) == count
     x = torch.randn(2, *model.encoder.shapes[1]) * 7 + 3
     normed = model.norms[1](x)
-    if kind == "none":
+    if kind in ("none", "whitened"):  # which is set from training images only
         assert torch.equal(normed, x)
     else:
         torch.testing.assert_close(normed.mean((1, 2, 3)), torch.zeros(2), atol=1e-4, rtol=0)

@@ -91,8 +91,8 @@ def test_numbers_of_no_use_are_refused(option, value) -> None:
         HeatmapOptions(**{option: value})
 
 
-def test_by_default_maps_stay_and_the_score_is_the_maximum() -> None:
-    assert HeatmapOptions() == HeatmapOptions(smoothing=0, top_percent=0)
+def test_by_default_maps_stay_and_a_hundredth_of_the_pixels_make_the_score() -> None:
+    assert HeatmapOptions() == HeatmapOptions(smoothing=0, top_percent=1)
     HeatmapOptions(smoothing=40, top_percent=100)
 
 
