@@ -14,6 +14,7 @@ from anomalib_flows import registry
 from anomalib_flows.backbones import weights_follow
 from anomalib_flows.calibration import require_rate
 from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.changes import Changes
 from anomalib_flows.data.checking import check
 from anomalib_flows.data.splits import hold_out, read_splits, write_splits
 from anomalib_flows.evaluation import evaluate_run, require_both_labels
@@ -36,6 +37,7 @@ def run_experiment(
     data: Dataset,
     trainer: TrainerOptions,
     heatmap: HeatmapOptions,
+    augment: Changes,
     false_alarm_rate: float,
     protocol: Protocol,
     seed: int,
@@ -51,13 +53,13 @@ def run_experiment(
     torch.manual_seed(seed)
     with weights_follow() if resume else nullcontext():
         pipeline = Pipeline(model(data.size), data.resize, heatmap)
-    config = describe(pipeline, data, trainer, false_alarm_rate, seed, output, protocol)
+    config = describe(pipeline, data, trainer, false_alarm_rate, seed, output, protocol, augment)
     if resume:
         require_resumable(pipeline, Run.open(resume), config)
     pipeline.detector.require_trainable(min(data.batch_size, len(of(samples, "train"))))
     run = Run.open(resume) if resume else start_run(pipeline, data, samples, output)
     run.write_config(config)
-    train_pipeline(pipeline, samples, data, trainer, seed, run, resume=resume is not None)
+    train_pipeline(pipeline, samples, data, trainer, augment, seed, run, resume=resume is not None)
     try:
         if protocol == "calibrated":
             calibrate_on(pipeline, of(samples, "calibration"), data, device, false_alarm_rate)
@@ -81,7 +83,7 @@ def require_resumable(pipeline: Pipeline, run: Run, config: dict[str, Any]) -> N
         changed = sorted(k for k in after if k not in MAY_CHANGE and before.get(k) != after[k])
         if changed:
             raise InputError(f"--{key}.{changed[0]} cannot change when a run is resumed: leave it out.")
-    for key in ("seed", "protocol", "heatmap"):
+    for key in ("seed", "protocol", "heatmap", "augment"):
         if old.get(key, config[key]) != config[key]:
             raise InputError(f"--{key} cannot change when a run is resumed: leave it out.")
     require_checkpoint(pipeline, run.resume_file)
@@ -119,6 +121,7 @@ def train_pipeline(
     samples: list[Sample],
     data: Dataset,
     trainer: TrainerOptions,
+    augment: Changes,
     seed: int,
     run: Run,
     *,
@@ -126,7 +129,7 @@ def train_pipeline(
 ) -> None:
     """Train, and say where things are if that does not come to its end."""
     try:
-        finished = fit(pipeline, of(samples, "train"), data, trainer, seed, run, resume=resume)
+        finished = fit(pipeline, of(samples, "train"), data, trainer, augment, seed, run, resume=resume)
     except InputError as error:
         raise InputError(f"{error} The state after the last whole epoch is kept in {run.path}.") from error
     except KeyboardInterrupt:
@@ -146,6 +149,7 @@ def describe(
     seed: int,
     output: Path,
     protocol: Protocol = "calibrated",
+    augment: Changes = Changes(),  # noqa: B008 (frozen)
 ) -> dict[str, Any]:
     """Write down the options that make the same run again, in plain types."""
     config: dict[str, Any] = checkpoint.plain(
@@ -154,6 +158,7 @@ def describe(
             "data": {"class_path": registry.name_of("datasets", type(data)), "init_args": data.options()},
             "trainer": dataclasses.asdict(trainer),
             "heatmap": dataclasses.asdict(pipeline.heatmap),
+            "augment": dataclasses.asdict(augment),
             "false_alarm_rate": false_alarm_rate,
             "protocol": protocol,
             "seed": seed,

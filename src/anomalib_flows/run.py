@@ -64,6 +64,11 @@ class Run:
         """Figures of the test images."""
         return self.path / "images"
 
+    @property
+    def disturbed(self) -> Run:
+        """Figures, predictions and pictures of the last test on disturbed images."""
+        return Run(self.path / "disturbed")
+
     @classmethod
     def create(cls, output: Path, model: str, dataset: str, subset: str) -> Run:
         """Make a new directory with the next free number."""

@@ -7,9 +7,10 @@ from typing import Literal
 
 from anomalib_flows.commands.summary import print_summary
 from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.changes import Changes
 from anomalib_flows.data.checking import check
 from anomalib_flows.data.splits import read_splits
-from anomalib_flows.evaluation import evaluate_run
+from anomalib_flows.evaluation import evaluate_disturbed, evaluate_run
 from anomalib_flows.inference import choose_device
 from anomalib_flows.models import checkpoint
 from anomalib_flows.run import Run
@@ -21,6 +22,8 @@ def test(
     data: Dataset,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     protocol: Protocol = "calibrated",
+    disturb: Changes = Changes(),  # noqa: B008 (frozen)
+    seed: int = 0,
 ) -> Run:
     """Test a trained detector anew, and replace the run's figures, predictions and pictures.
 
@@ -32,6 +35,8 @@ def test(
         device: Where to compute.
         protocol: 'paper' chooses constants and thresholds on the test images, for comparison with published tables
             only; the model stays as it is.
+        disturb: How far the images are changed at random for a second test, whose figures go beside the first ones'.
+        seed: Decides how each image is disturbed.
 
     Raises:
         InputError: If the run is none, is not calibrated, or the dataset has no test split.
@@ -45,8 +50,11 @@ def test(
         print(f"Left out {left_out} test images that this run was trained or calibrated with.")
     if not samples:
         raise InputError(f"The dataset {data.name} {data.subset} has no test images: nothing can be tested.")
-    evaluate_run(opened, pipeline, check(samples, data.on_error), data, choose_device(device), protocol)
-    print_summary(opened)
+    samples = check(samples, data.on_error)
+    evaluate_run(opened, pipeline, samples, data, choose_device(device), protocol)
+    if disturb.active:
+        evaluate_disturbed(opened, pipeline, samples, data, choose_device(device), disturb, seed)
+    print_summary(opened, disturbed=disturb.active)
     return opened
 
 
