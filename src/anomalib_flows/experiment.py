@@ -28,7 +28,17 @@ from anomalib_flows.training.fit import fit, require_checkpoint
 from anomalib_flows.training.options import TrainerOptions
 from anomalib_flows.types import ImageSize, InputError, Protocol, Sample, Split
 
-MAY_CHANGE = {"weights", "learning_rate", "weight_decay", "root", "batch_size", "workers", "on_error"}
+MAY_CHANGE = {
+    "weights",
+    "learning_rate",
+    "weight_decay",
+    "root",
+    "batch_size",
+    "workers",
+    "cache",
+    "cache_size",
+    "on_error",
+}
 """Options of model and data that a resumed run may have otherwise."""
 
 
