@@ -56,10 +56,9 @@ def evaluate_run(
     """
     if protocol == "paper":
         tested = adapt_to_test(pipeline, samples, data, device)
-    elif pipeline.postprocess.calibrated:
-        tested = collect(pipeline, samples, data, device)
     else:
-        raise InputError(f"The model of {run.path} has no thresholds yet: run 'anomalib-flows calibrate {run.path}'.")
+        require_calibrated(run, pipeline)
+        tested = collect(pipeline, samples, data, device)
     return record(run, pipeline, tested, data)
 
 
@@ -77,13 +76,21 @@ def evaluate_disturbed(
     return record(run.disturbed, pipeline, tested, data, disturb=asdict(changes), seed=seed)
 
 
+def evaluate_validation(
+    run: Run, pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device
+) -> dict[str, Any]:
+    """Test on held-out normal images and the same with drawn defects; write to ``validation/`` of the run."""
+    require_calibrated(run, pipeline)
+    return record(run.validation, pipeline, collect(pipeline, samples, data, device), data, anomalies="drawn")
+
+
 def record(run: Run, pipeline: Pipeline, tested: Tested, data: Dataset, **about: Any) -> dict[str, Any]:
     """Write ``predictions.csv``, ``images/`` and ``metrics.json`` with what there is to say about them."""
     results = make_results(pipeline.postprocess, tested)
     metrics = measure(pipeline.postprocess, tested)
     write_csv(((r.path, r.score, r.p_value, r.predicted) for r in results), run.predictions_file)
     with fresh_folder(run.images) as folder:
-        write_figures(results, folder, Path(os.path.commonpath([s.path.absolute().parent for s in tested.samples])))
+        draw_figures(results, folder, run.drawn / "defects")
     about = {
         "dataset": data.name,
         "subset": data.subset,
@@ -93,6 +100,16 @@ def record(run: Run, pipeline: Pipeline, tested: Tested, data: Dataset, **about:
     }
     run.write_json(run.metrics_file.name, about | metrics)
     return metrics
+
+
+def draw_figures(results: list[Result], folder: Path, drawn: Path) -> None:
+    """Draw a figure of each result; images with drawn defects lie apart, and are set beside the good ones."""
+    spoilt = [result for result in results if result.path.is_relative_to(drawn)]
+    others = [result for result in results if not result.path.is_relative_to(drawn)]
+    if spoilt:
+        write_figures(spoilt, folder, drawn)
+    root = Path(os.path.commonpath([result.path.absolute().parent for result in others]))
+    write_figures(others, folder / "good" if spoilt else folder, root)
 
 
 def adapt_to_test(pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device) -> Tested:
@@ -111,6 +128,16 @@ def adapt_to_test(pipeline: Pipeline, samples: list[Sample], data: Dataset, devi
     of_pixels = figures["pixel"]["f1_max_threshold"]
     postprocess.pixel_threshold = torch.tensor(best if of_pixels is None else of_pixels)
     return tested
+
+
+def require_calibrated(run: Run, pipeline: Pipeline) -> None:
+    """Refuse a pipeline without thresholds.
+
+    Raises:
+        InputError: If it has not been calibrated.
+    """
+    if not pipeline.postprocess.calibrated:
+        raise InputError(f"The model of {run.path} has no thresholds yet: run 'anomalib-flows calibrate {run.path}'.")
 
 
 def require_both_labels(samples: list[Sample]) -> None:

@@ -17,7 +17,8 @@ from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.changes import Changes
 from anomalib_flows.data.checking import check
 from anomalib_flows.data.splits import hold_out, read_splits, write_splits
-from anomalib_flows.evaluation import evaluate_run, require_both_labels
+from anomalib_flows.data.validation import draw_defects, hold_out_validation
+from anomalib_flows.evaluation import evaluate_run, evaluate_validation, require_both_labels
 from anomalib_flows.inference import calibrate_on, choose_device
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector
@@ -67,7 +68,10 @@ def run_experiment(
     if resume:
         require_resumable(pipeline, Run.open(resume), config)
     pipeline.detector.require_trainable(min(data.batch_size, len(of(samples, "train"))))
-    run = Run.open(resume) if resume else start_run(pipeline, data, samples, output)
+    run = Run.open(resume) if resume else start_run(pipeline, data, output)
+    if not resume:
+        samples = [*samples, *draw_defects(samples, run.validation.drawn, seed)]
+        write_splits(samples, run.splits_file)
     run.write_config(config)
     train_pipeline(pipeline, samples, data, trainer, augment, seed, run, resume=resume is not None)
     try:
@@ -76,6 +80,8 @@ def run_experiment(
             checkpoint.save(pipeline, run.model_file)
         if tested := of(samples, "test"):
             evaluate_run(run, pipeline, tested, data, device, protocol)
+        if validating := of(samples, "validation"):
+            evaluate_validation(run, pipeline, validating, data, device)
             checkpoint.save(pipeline, run.model_file)
     except KeyboardInterrupt:
         calibrate = f"  anomalib-flows calibrate {run.path}\n" if protocol == "calibrated" else ""
@@ -90,7 +96,7 @@ def require_resumable(pipeline: Pipeline, run: Run, config: dict[str, Any]) -> N
     old = run.config()
     for key in ("model", "data"):
         before, after = old[key]["init_args"], config[key]["init_args"]
-        changed = sorted(k for k in after if k not in MAY_CHANGE and before.get(k) != after[k])
+        changed = sorted(k for k in after if k not in MAY_CHANGE and before.get(k, after[k]) != after[k])
         if changed:
             raise InputError(f"--{key}.{changed[0]} cannot change when a run is resumed: leave it out.")
     for key in ("seed", "protocol", "heatmap", "augment"):
@@ -105,9 +111,12 @@ def load_samples(data: Dataset, protocol: Protocol, seed: int, resume: Path | No
         return read_splits(Run.open(resume).splits_file)
     samples = check(data.samples(), data.on_error)
     if protocol == "paper":
+        if data.validation_fraction:
+            raise InputError("--data.validation_fraction holds out what --protocol paper trains on: leave one out.")
         require_both_labels(of(samples, "test"))
         return samples
-    return hold_out(samples, data.calibration_fraction, seed)
+    samples = hold_out(samples, data.calibration_fraction, seed)
+    return hold_out_validation(samples, data.validation_fraction, seed)
 
 
 def of(samples: list[Sample], split: Split) -> list[Sample]:
@@ -115,15 +124,13 @@ def of(samples: list[Sample], split: Split) -> list[Sample]:
     return [sample for sample in samples if sample.split == split]
 
 
-def start_run(pipeline: Pipeline, data: Dataset, samples: list[Sample], output: Path) -> Run:
-    """Make a run directory and record which image serves for what."""
+def start_run(pipeline: Pipeline, data: Dataset, output: Path) -> Run:
+    """Make a run directory."""
     model = registry.name_of("models", type(pipeline.detector)).rpartition(".")[2].lower()
     try:
-        run = Run.create(output, model, data.name, data.subset)
+        return Run.create(output, model, data.name, data.subset)
     except OSError as error:
         raise InputError(f"--output {output} cannot be written ({error.strerror}): name another folder.") from error
-    write_splits(samples, run.splits_file)
-    return run
 
 
 def train_pipeline(

@@ -65,6 +65,16 @@ class Run:
         return self.path / "images"
 
     @property
+    def validation(self) -> Run:
+        """Figures, predictions and pictures of held-out normal images, as they are and with drawn defects."""
+        return Run(self.path / "validation")
+
+    @property
+    def drawn(self) -> Path:
+        """Images with drawn defects, and their masks; of the part ``validation`` only."""
+        return self.path.absolute() / "drawn"
+
+    @property
     def disturbed(self) -> Run:
         """Figures, predictions and pictures of the last test on disturbed images."""
         return Run(self.path / "disturbed")

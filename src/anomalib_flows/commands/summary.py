@@ -28,7 +28,14 @@ def print_summary(run: Run, *, disturbed: bool = False) -> None:
     metrics = run.metrics()
     beside = run.disturbed.metrics() if disturbed else None
     print("\n" + (table(metrics, beside) if metrics else "There are no test images, so nothing was tested."))
+    if validation := run.validation.metrics():
+        print(
+            "\nValidation, on held-out normal images as they are and with drawn defects; these tell settings apart, and"
+        )
+        print("promise nothing for real defects:\n\n" + table(validation))
     print(f"\n{files(run)}")
+    if validation:
+        print(f"{'validation':12} {run.validation.path}")
     if beside:
         print(f"{'disturbed':12} {run.disturbed.path}")
 
@@ -60,9 +67,7 @@ def notes(metrics: dict[str, Any]) -> list[str]:
     counts = f"normal: {image['normal_images']}, anomalous: {image['anomalous_images']}"
     pixel = metrics["pixel"]["threshold"]
     of_pixels = f" of images and {pixel:.4g} of pixels" if pixel != image["threshold"] else ""
-    lines = [
-        f"Test images: {counts}. F1* is at the threshold {image['threshold']:.4g}{of_pixels}, bestF1 at the best one."
-    ]
+    lines = [f"Images: {counts}. F1* is at the threshold {image['threshold']:.4g}{of_pixels}, bestF1 at the best one."]
     if metrics.get("protocol") == "paper":
         lines.append("Protocol 'paper': constants and thresholds were chosen on test images, to compare with tables.")
     return lines

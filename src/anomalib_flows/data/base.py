@@ -28,6 +28,8 @@ class Dataset(ABC):
         cache_size: Room for them in GB; images beyond it are decoded each time.
         on_error: What to do with files that cannot be read: ``stop``, or ``skip`` and list them.
         calibration_fraction: Share of the normal training images that is held out to set thresholds.
+        validation_fraction: Share of those left that is held out to compare settings with: as they are, and with drawn
+            defects.
     """
 
     card: ClassVar[Card | None] = None
@@ -41,6 +43,7 @@ class Dataset(ABC):
     cache_size: float = 4.0
     on_error: Literal["stop", "skip"] = "stop"
     calibration_fraction: float = 0.15
+    validation_fraction: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse bad options when they are given, not after minutes of reading."""
@@ -49,6 +52,8 @@ class Dataset(ABC):
         require(self.workers is None or self.workers >= 0, "--data.workers", self.workers, "at least 0")
         require(self.cache_size > 0, "--data.cache_size", self.cache_size, "above 0, in GB")
         require_fraction("calibration_fraction", self.calibration_fraction)
+        if self.validation_fraction != 0:
+            require_fraction("validation_fraction", self.validation_fraction)
 
     @property
     def name(self) -> str:
