@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from anomalib_flows.data.changes import generator
 from anomalib_flows.data.drawing import VISIBLE
 from anomalib_flows.data.drawing.defects import Defect, blob, crack, dent, place, scratch, stain
 from anomalib_flows.data.drawing.products import CANVAS, COLUMNS, ROWS, Array, box, noise, paint, step
+from anomalib_flows.data.randomness import generator
 
 SMALLEST = 40
 """Pixels, of a canvas of 288 x 288, that a defect must change clearly."""

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anomalib_flows.data.randomness import generator
 from anomalib_flows.types import Batch, require
 
 DRAWS = 9
@@ -96,11 +97,6 @@ def change(batch: Batch, changes: Changes, *names: object) -> Batch:
             if (mask := masks[i]) is not None and mask.any():
                 masks[i] = F.pad(draws.mask(mask[:height, :width], place), (0, beside, 0, below))
     return replace(batch, images=images, masks=masks)
-
-
-def generator(*names: object) -> np.random.Generator:
-    """Random numbers that depend on the names only, on every machine."""
-    return np.random.default_rng(list("/".join(map(str, names)).encode(errors="surrogateescape")))
 
 
 class Draws:
