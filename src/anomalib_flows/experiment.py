@@ -80,9 +80,9 @@ def run_experiment(
             checkpoint.save(pipeline, run.model_file)
         if tested := of(samples, "test"):
             evaluate_run(run, pipeline, tested, data, device, protocol)
+            checkpoint.save(pipeline, run.model_file)
         if validating := of(samples, "validation"):
             evaluate_validation(run, pipeline, validating, data, device)
-            checkpoint.save(pipeline, run.model_file)
     except KeyboardInterrupt:
         calibrate = f"  anomalib-flows calibrate {run.path}\n" if protocol == "calibrated" else ""
         raise KeyboardInterrupt(
