@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _NAMES = {
     "BTAD": "data.btad",
     "CFlow": "models.cflow",
+    "Changes": "data.changes",
     "Dataset": "data.base",
     "Detector": "models.base",
     "FastFlow": "models.fastflow",

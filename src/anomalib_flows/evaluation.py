@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from anomalib_flows.calibration import set_scores
 from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.changes import Changes, change
 from anomalib_flows.data.reading import read_image
 from anomalib_flows.files import fresh_folder
 from anomalib_flows.inference import compute_maps, set_constants
@@ -23,17 +25,18 @@ from anomalib_flows.report.files import write_csv, write_figures
 from anomalib_flows.report.heatmap import Picture
 from anomalib_flows.report.result import Result
 from anomalib_flows.run import Run
-from anomalib_flows.types import NORMAL, ImageSize, InputError, Prediction, Protocol, Sample
+from anomalib_flows.types import NORMAL, Batch, ImageSize, InputError, Prediction, Protocol, Sample
 
 
 @dataclass(frozen=True)
 class Tested:
-    """The maps of N samples, (N, 1, H, W), with their masks and the sizes of their contents."""
+    """The maps of N samples, (N, 1, H, W), with their masks, the sizes of their contents, and pictures to show."""
 
     samples: list[Sample]
     maps: Tensor
     masks: list[Tensor | None]
     contents: list[ImageSize]
+    pictures: list[Picture | Callable[[], Picture]]
 
 
 def evaluate_run(
@@ -53,23 +56,60 @@ def evaluate_run(
     """
     if protocol == "paper":
         tested = adapt_to_test(pipeline, samples, data, device)
-    elif pipeline.postprocess.calibrated:
-        tested = collect(pipeline, samples, data, device)
     else:
-        raise InputError(f"The model of {run.path} has no thresholds yet: run 'anomalib-flows calibrate {run.path}'.")
+        require_calibrated(run, pipeline)
+        tested = collect(pipeline, samples, data, device)
+    return record(run, pipeline, tested, data)
+
+
+def evaluate_disturbed(
+    run: Run,
+    pipeline: Pipeline,
+    samples: list[Sample],
+    data: Dataset,
+    device: torch.device,
+    changes: Changes,
+    seed: int,
+) -> dict[str, Any]:
+    """Test on images that are changed at random, with the model as it is; write to ``disturbed/`` of the run."""
+    tested = collect(pipeline, samples, data, device, changes, seed)
+    return record(run.disturbed, pipeline, tested, data, disturb=asdict(changes), seed=seed)
+
+
+def evaluate_validation(
+    run: Run, pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device
+) -> dict[str, Any]:
+    """Test on held-out normal images and the same with drawn defects; write to ``validation/`` of the run."""
+    require_calibrated(run, pipeline)
+    return record(run.validation, pipeline, collect(pipeline, samples, data, device), data, anomalies="drawn")
+
+
+def record(run: Run, pipeline: Pipeline, tested: Tested, data: Dataset, **about: Any) -> dict[str, Any]:
+    """Write ``predictions.csv``, ``images/`` and ``metrics.json`` with what there is to say about them."""
     results = make_results(pipeline.postprocess, tested)
     metrics = measure(pipeline.postprocess, tested)
     write_csv(((r.path, r.score, r.p_value, r.predicted) for r in results), run.predictions_file)
     with fresh_folder(run.images) as folder:
-        write_figures(results, folder, Path(os.path.commonpath([s.path.absolute().parent for s in samples])))
+        draw_figures(results, folder, run.drawn / "defects")
     about = {
         "dataset": data.name,
         "subset": data.subset,
         "protocol": pipeline.protocol,
         "calibration_images": pipeline.postprocess.calibration_size,
+        **about,
     }
     run.write_json(run.metrics_file.name, about | metrics)
     return metrics
+
+
+def draw_figures(results: list[Result], folder: Path, drawn: Path) -> None:
+    """Draw a figure of each result; images with drawn defects lie apart, and are set beside the good ones."""
+    spoilt = [result for result in results if result.path.is_relative_to(drawn)]
+    others = [result for result in results if not result.path.is_relative_to(drawn)]
+    if spoilt:
+        write_figures(spoilt, folder, drawn)
+    root = Path(os.path.commonpath([result.path.absolute().parent for result in others]))
+    write_figures(others, folder / "good" if spoilt else folder, root)
 
 
 def adapt_to_test(pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device) -> Tested:
@@ -90,6 +130,16 @@ def adapt_to_test(pipeline: Pipeline, samples: list[Sample], data: Dataset, devi
     return tested
 
 
+def require_calibrated(run: Run, pipeline: Pipeline) -> None:
+    """Refuse a pipeline without thresholds.
+
+    Raises:
+        InputError: If it has not been calibrated.
+    """
+    if not pipeline.postprocess.calibrated:
+        raise InputError(f"The model of {run.path} has no thresholds yet: run 'anomalib-flows calibrate {run.path}'.")
+
+
 def require_both_labels(samples: list[Sample]) -> None:
     """Refuse the protocol ``paper`` where nothing can be chosen on the test samples.
 
@@ -100,11 +150,36 @@ def require_both_labels(samples: list[Sample]) -> None:
         raise InputError("--protocol paper needs normal and anomalous test images: leave it out, or name other data.")
 
 
-def collect(pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device) -> Tested:
-    """Compute the maps of samples."""
-    batches = list(compute_maps(pipeline, samples, data, device, "Testing"))
-    maps = torch.cat([m for _, m in batches])
-    return Tested(samples, maps, [m for b, _ in batches for m in b.masks], [c for b, _ in batches for c in b.contents])
+def collect(
+    pipeline: Pipeline,
+    samples: list[Sample],
+    data: Dataset,
+    device: torch.device,
+    changes: Changes = Changes(),  # noqa: B008 (frozen)
+    seed: int = 0,
+) -> Tested:
+    """Compute the maps of samples, which may be changed at random first."""
+    maps, tested = [], Tested(samples, torch.empty(0), [], [], [])
+    disturb = partial(disturbed, changes=changes, seed=seed)
+    for batch, computed in compute_maps(pipeline, samples, data, device, "Testing", disturb):
+        maps.append(computed)
+        tested.masks.extend(batch.masks)
+        tested.contents.extend(batch.contents)
+        tested.pictures.extend(
+            as_seen(batch) if changes.active else [partial(read_picture, s.path) for s in batch.samples]
+        )
+    return replace(tested, maps=torch.cat(maps))
+
+
+def disturbed(batch: Batch, changes: Changes, seed: int) -> Batch:
+    """Change each image in a way that depends on its file's name and the seed."""
+    return change(batch, changes, seed)
+
+
+def as_seen(batch: Batch) -> list[Picture]:
+    """Turn the images of a batch, without padding, into pixels to show."""
+    levels = batch.images.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return [pixels[:h, :w] for pixels, (h, w) in zip(levels, batch.contents, strict=True)]
 
 
 def measure(postprocess: Postprocess, tested: Tested) -> dict[str, Any]:
@@ -129,7 +204,7 @@ def make_results(postprocess: Postprocess, tested: Tested) -> list[Result]:
     return [
         Result(
             path=sample.path,
-            image=partial(read_picture, sample.path),
+            image=picture,
             map01=shown[i, 0, :h, :w].numpy(),
             mask=prediction.masks[i, 0, :h, :w].numpy(),
             score=float(prediction.scores[i]),
@@ -140,7 +215,9 @@ def make_results(postprocess: Postprocess, tested: Tested) -> list[Result]:
             defect=sample.defect,
             ground_truth=None if mask is None else mask[:h, :w].numpy(),
         )
-        for i, (sample, mask, (h, w)) in enumerate(zip(tested.samples, tested.masks, tested.contents, strict=True))
+        for i, (sample, mask, (h, w), picture) in enumerate(
+            zip(tested.samples, tested.masks, tested.contents, tested.pictures, strict=True)
+        )
     ]
 
 

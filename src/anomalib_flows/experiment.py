@@ -14,10 +14,12 @@ from anomalib_flows import registry
 from anomalib_flows.backbones import weights_follow
 from anomalib_flows.calibration import require_rate
 from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.changes import Changes
 from anomalib_flows.data.checking import check
 from anomalib_flows.data.duplicates import duplicates, warn_of_leaks
 from anomalib_flows.data.splits import hold_out, read_splits, write_splits
-from anomalib_flows.evaluation import evaluate_run, require_both_labels
+from anomalib_flows.data.validation import draw_defects, hold_out_validation
+from anomalib_flows.evaluation import evaluate_run, evaluate_validation, require_both_labels
 from anomalib_flows.inference import balance_detector, calibrate_on, choose_device, prepare_detector
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector
@@ -28,7 +30,17 @@ from anomalib_flows.training.fit import fit, require_checkpoint
 from anomalib_flows.training.options import TrainerOptions
 from anomalib_flows.types import ImageSize, InputError, Protocol, Sample, Split
 
-MAY_CHANGE = {"weights", "learning_rate", "weight_decay", "root", "batch_size", "workers", "on_error"}
+MAY_CHANGE = {
+    "weights",
+    "learning_rate",
+    "weight_decay",
+    "root",
+    "batch_size",
+    "workers",
+    "cache",
+    "cache_size",
+    "on_error",
+}
 """Options of model and data that a resumed run may have otherwise."""
 
 
@@ -37,6 +49,7 @@ def run_experiment(
     data: Dataset,
     trainer: TrainerOptions,
     heatmap: HeatmapOptions,
+    augment: Changes,
     false_alarm_rate: float,
     protocol: Protocol,
     seed: int,
@@ -52,23 +65,21 @@ def run_experiment(
     torch.manual_seed(seed)
     with weights_follow() if resume else nullcontext():
         pipeline = Pipeline(model(data.size), data.resize, heatmap)
-    config = describe(pipeline, data, trainer, false_alarm_rate, seed, output, protocol)
+    config = describe(pipeline, data, trainer, false_alarm_rate, seed, output, protocol, augment)
     if resume:
         require_resumable(pipeline, Run.open(resume), config)
     pipeline.detector.require_trainable(min(data.batch_size, len(of(samples, "train"))))
-    if not resume:  # before anything is written: what is interrupted here leaves nothing
-        prepare_detector(pipeline, of(samples, "train"), data, device)
-    run = Run.open(resume) if resume else start_run(pipeline, data, samples, output)
+    if resume:
+        run = Run.open(resume)
+    else:
+        prepare_detector(pipeline, of(samples, "train"), data, device)  # stopped here, it leaves nothing behind
+        run = start_run(pipeline, data, output)
+        samples = [*samples, *draw_defects(samples, run.validation.drawn, seed)]
+        write_splits(samples, run.splits_file)
     run.write_config(config)
-    train_pipeline(pipeline, samples, data, trainer, seed, run, resume=resume is not None)
+    train_pipeline(pipeline, samples, data, trainer, augment, seed, run, resume=resume is not None)
     try:
-        balance_detector(pipeline, of(samples, "train"), data, device)
-        if protocol == "calibrated":
-            calibrate_on(pipeline, of(samples, "calibration"), data, device, false_alarm_rate)
-            checkpoint.save(pipeline, run.model_file)
-        if tested := of(samples, "test"):
-            evaluate_run(run, pipeline, tested, data, device, protocol)
-            checkpoint.save(pipeline, run.model_file)
+        judge(run, pipeline, samples, data, device, false_alarm_rate, protocol)
     except KeyboardInterrupt:
         calibrate = f"  anomalib-flows calibrate {run.path}\n" if protocol == "calibrated" else ""
         raise KeyboardInterrupt(
@@ -77,15 +88,36 @@ def run_experiment(
     return run
 
 
+def judge(
+    run: Run,
+    pipeline: Pipeline,
+    samples: list[Sample],
+    data: Dataset,
+    device: torch.device,
+    false_alarm_rate: float,
+    protocol: Protocol,
+) -> None:
+    """Set what a trained pipeline decides by, and measure how well it decides."""
+    balance_detector(pipeline, of(samples, "train"), data, device)
+    if protocol == "calibrated":
+        calibrate_on(pipeline, of(samples, "calibration"), data, device, false_alarm_rate)
+        checkpoint.save(pipeline, run.model_file)
+    if tested := of(samples, "test"):
+        evaluate_run(run, pipeline, tested, data, device, protocol)
+        checkpoint.save(pipeline, run.model_file)
+    if validating := of(samples, "validation"):
+        evaluate_validation(run, pipeline, validating, data, device)
+
+
 def require_resumable(pipeline: Pipeline, run: Run, config: dict[str, Any]) -> None:
     """Refuse to resume a run with other options than those that may change, before anything is written."""
     old = run.config()
     for key in ("model", "data"):
         before, after = old[key]["init_args"], config[key]["init_args"]
-        changed = sorted(k for k in after if k not in MAY_CHANGE and before.get(k) != after[k])
+        changed = sorted(k for k in after if k not in MAY_CHANGE and before.get(k, after[k]) != after[k])
         if changed:
             raise InputError(f"--{key}.{changed[0]} cannot change when a run is resumed: leave it out.")
-    for key in ("seed", "protocol", "heatmap"):
+    for key in ("seed", "protocol", "heatmap", "augment"):
         if old.get(key, config[key]) != config[key]:
             raise InputError(f"--{key} cannot change when a run is resumed: leave it out.")
     require_checkpoint(pipeline, run.resume_file)
@@ -98,9 +130,12 @@ def load_samples(data: Dataset, protocol: Protocol, seed: int, resume: Path | No
     samples = check(data.samples(), data.on_error)
     same = duplicates(sample.path for sample in samples)
     if protocol == "paper":
+        if data.validation_fraction:
+            raise InputError("--data.validation_fraction holds out what --protocol paper trains on: leave one out.")
         require_both_labels(of(samples, "test"))
     else:
         samples = hold_out(samples, data.calibration_fraction, seed, same)
+        samples = hold_out_validation(samples, data.validation_fraction, seed, same)
     warn_of_leaks(samples, same)
     return samples
 
@@ -110,15 +145,13 @@ def of(samples: list[Sample], split: Split) -> list[Sample]:
     return [sample for sample in samples if sample.split == split]
 
 
-def start_run(pipeline: Pipeline, data: Dataset, samples: list[Sample], output: Path) -> Run:
-    """Make a run directory and record which image serves for what."""
+def start_run(pipeline: Pipeline, data: Dataset, output: Path) -> Run:
+    """Make a run directory."""
     model = registry.name_of("models", type(pipeline.detector)).rpartition(".")[2].lower()
     try:
-        run = Run.create(output, model, data.name, data.subset)
+        return Run.create(output, model, data.name, data.subset)
     except OSError as error:
         raise InputError(f"--output {output} cannot be written ({error.strerror}): name another folder.") from error
-    write_splits(samples, run.splits_file)
-    return run
 
 
 def train_pipeline(
@@ -126,6 +159,7 @@ def train_pipeline(
     samples: list[Sample],
     data: Dataset,
     trainer: TrainerOptions,
+    augment: Changes,
     seed: int,
     run: Run,
     *,
@@ -133,7 +167,7 @@ def train_pipeline(
 ) -> None:
     """Train, and say where things are if that does not come to its end."""
     try:
-        finished = fit(pipeline, of(samples, "train"), data, trainer, seed, run, resume=resume)
+        finished = fit(pipeline, of(samples, "train"), data, trainer, augment, seed, run, resume=resume)
     except InputError as error:
         raise InputError(f"{error} The state after the last whole epoch is kept in {run.path}.") from error
     except KeyboardInterrupt:
@@ -153,6 +187,7 @@ def describe(
     seed: int,
     output: Path,
     protocol: Protocol = "calibrated",
+    augment: Changes = Changes(),  # noqa: B008 (frozen)
 ) -> dict[str, Any]:
     """Write down the options that make the same run again, in plain types."""
     config: dict[str, Any] = checkpoint.plain(
@@ -161,6 +196,7 @@ def describe(
             "data": {"class_path": registry.name_of("datasets", type(data)), "init_args": data.options()},
             "trainer": dataclasses.asdict(trainer),
             "heatmap": dataclasses.asdict(pipeline.heatmap),
+            "augment": dataclasses.asdict(augment),
             "false_alarm_rate": false_alarm_rate,
             "protocol": protocol,
             "seed": seed,

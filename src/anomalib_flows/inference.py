@@ -34,11 +34,21 @@ def choose_device(accelerator: str) -> torch.device:
     return torch.device("cuda" if available and accelerator != "cpu" else "cpu")
 
 
+def unaltered(batch: Batch) -> Batch:
+    """Return a batch as it was read."""
+    return batch
+
+
 def compute_maps(
-    pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device, title: str
+    pipeline: Pipeline,
+    samples: list[Sample],
+    data: Dataset,
+    device: torch.device,
+    title: str,
+    alter: Callable[[Batch], Batch] = unaltered,
 ) -> Iterator[tuple[Batch, Tensor]]:
     """Yield batches of samples with their raw anomaly maps, of shape (B, 1, H, W) and on the CPU."""
-    for batch, maps in compute(pipeline, pipeline.maps, samples, data, device, title):
+    for batch, maps in compute(pipeline, pipeline.maps, samples, data, device, title, alter):
         yield batch, hide_padding(maps.cpu(), batch.contents)
 
 
@@ -50,8 +60,9 @@ def compute(
     data: Dataset,
     device: torch.device,
     title: str,
+    alter: Callable[[Batch], Batch] = unaltered,
 ) -> Iterator[tuple[Batch, T]]:
-    """Yield batches of samples with a function of their resized images.
+    """Yield batches of samples with a function of their resized images, which may be altered first.
 
     Size and resizing are the pipeline's, whatever the dataset says. Decisions are made on the CPU: only what
     computes maps is moved to the device.
@@ -63,7 +74,7 @@ def compute(
         for module in computing:
             module.to(device)
         with tqdm(total=len(samples), desc=title, unit="image", delay=1, leave=False) as progress:
-            for batch in loader(samples, data):
+            for batch in map(alter, loader(samples, data)):
                 yield batch, function(batch.images.to(device))
                 progress.update(len(batch.samples))
     finally:

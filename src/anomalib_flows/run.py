@@ -64,6 +64,21 @@ class Run:
         """Figures of the test images."""
         return self.path / "images"
 
+    @property
+    def validation(self) -> Run:
+        """Figures, predictions and pictures of held-out normal images, as they are and with drawn defects."""
+        return Run(self.path / "validation")
+
+    @property
+    def drawn(self) -> Path:
+        """Images with drawn defects, and their masks; of the part ``validation`` only."""
+        return self.path.absolute() / "drawn"
+
+    @property
+    def disturbed(self) -> Run:
+        """Figures, predictions and pictures of the last test on disturbed images."""
+        return Run(self.path / "disturbed")
+
     @classmethod
     def create(cls, output: Path, model: str, dataset: str, subset: str) -> Run:
         """Make a new directory with the next free number."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-Split = Literal["train", "calibration", "test"]
+Split = Literal["train", "calibration", "validation", "test"]
 Protocol = Literal["calibrated", "paper"]
 """``calibrated`` sets a model's constants and thresholds on held-out normal images; ``paper`` as published, on the
 test images, for comparison with published tables only."""

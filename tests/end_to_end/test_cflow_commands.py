@@ -130,7 +130,7 @@ def test_the_published_order_of_steps_can_be_chosen(fit) -> None:
 
 
 def test_images_are_rotated_in_training_alone(fit, trained: Path) -> None:
-    rotated, plain = load(fit("--trainer.rotation=5") / "model.safetensors"), load(trained / "model.safetensors")
+    rotated, plain = load(fit("--augment.rotate=5") / "model.safetensors"), load(trained / "model.safetensors")
     weights = [p.detector.flows[0].steps[0].steps[0].subnet.outer.weight for p in (rotated, plain)]
     assert not torch.equal(*weights)
     images = torch.rand(1, 3, 64, 64) * 255
@@ -265,7 +265,7 @@ def test_heatmap_options_are_part_of_the_model(model: list[str], tree: Path, tmp
         (["--model.schedule=linear"], ["--model.schedule", "linear", "'cosine'"]),
         (["--heatmap.top_percent=101"], ["--heatmap.top_percent", "101"]),
         (["--heatmap.smoothing=-1"], ["--heatmap.smoothing", "-1"]),
-        (["--trainer.rotation=200"], ["--trainer.rotation", "200"]),
+        (["--augment.rotate=200"], ["--augment.rotate", "200"]),
         (["--protocol=papers"], ["--protocol", "papers", "'paper'"]),
     ],
     ids=lambda value: value[0] if isinstance(value[0], str) else "",

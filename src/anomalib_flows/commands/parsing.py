@@ -216,6 +216,7 @@ def set_run_defaults(name: str, parser: ArgumentParser, arguments: list[str]) ->
             "data",
             "trainer",
             "heatmap",
+            "augment",
             "false_alarm_rate",
             "protocol",
             "seed",

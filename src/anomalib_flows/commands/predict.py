@@ -6,6 +6,7 @@ import glob
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -61,6 +62,7 @@ def predict(
     samples = check([Sample(path, "test") for path in paths], data.on_error)
     names = unique_names([relative(s.path, root) for s in samples], ".png")
     rows: list[tuple[Path, float, float, int]] = []
+    data = replace(data, cache="none")  # new images are read once
     for batch, maps in compute_maps(pipeline, samples, data, choose_device(device), "Predicting"):
         prediction = pipeline.postprocess(maps)
         write_pictures(output, names[len(rows) :], batch, prediction, pipeline.postprocess)

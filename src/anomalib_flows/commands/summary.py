@@ -18,32 +18,59 @@ COLUMNS = (
 )
 
 
-def print_summary(run: Run) -> None:
-    """Print a run's figures, overall and for each kind of defect, and its files."""
+def print_summary(run: Run, *, disturbed: bool = False) -> None:
+    """Print a run's figures, overall and for each kind of defect, and its files.
+
+    Args:
+        run: The run.
+        disturbed: Whether the figures on disturbed images stand beside those on the images as they are.
+    """
     metrics = run.metrics()
-    print("\n" + (table(metrics) if metrics else "There are no test images, so nothing was tested."))
+    beside = run.disturbed.metrics() if disturbed else None
+    print("\n" + (table(metrics, beside) if metrics else "There are no test images, so nothing was tested."))
+    if validation := run.validation.metrics():
+        print(
+            "\nValidation, on held-out normal images as they are and with drawn defects; these tell settings apart, and"
+        )
+        print("promise nothing for real defects:\n\n" + table(validation))
     print(f"\n{files(run)}")
+    if validation:
+        print(f"{'validation':12} {run.validation.path}")
+    if beside:
+        print(f"{'disturbed':12} {run.disturbed.path}")
 
 
-def table(metrics: dict[str, Any]) -> str:
+def table(metrics: dict[str, Any], disturbed: dict[str, Any] | None = None) -> str:
     """Lay out figures: a column for each, a row for all images and for each kind of defect.
 
     Below it stands what it was measured on, and what is meant by its F1.
+
+    Args:
+        metrics: Figures on the images as they are.
+        disturbed: Figures on the same images changed at random, each row below its counterpart.
     """
-    rows = [("", *(title for title, _, _ in COLUMNS)), ("all", *cells(metrics))]
-    rows += [(defect, *cells(figures)) for defect, figures in metrics["defects"].items()]
+    rows = [("", *(title for title, _, _ in COLUMNS))]
+    beside = disturbed or {"defects": {}}
+    parts = [("all", metrics, disturbed)]
+    parts += [(kind, figures, beside["defects"].get(kind)) for kind, figures in metrics["defects"].items()]
+    for name, figures, changed in parts:
+        rows.append((name, *cells(figures)))
+        rows += [(f"{name}, disturbed", *cells(changed))] if changed else []
     width = max(len(row[0]) for row in rows)
     lines = ["  ".join([row[0].ljust(width), *(cell.rjust(12) for cell in row[1:])]) for row in rows]
+    return "\n".join([*lines, *notes(metrics)])
+
+
+def notes(metrics: dict[str, Any]) -> list[str]:
+    """Say what figures were measured on, and how."""
     image = metrics["image"]
     counts = f"normal: {image['normal_images']}, anomalous: {image['anomalous_images']}"
     pixel = metrics["pixel"]["threshold"]
     of_pixels = f" of images and {pixel:.4g} of pixels" if pixel != image["threshold"] else ""
-    lines.append(
-        f"Test images: {counts}. F1* is at the threshold {image['threshold']:.4g}{of_pixels}, bestF1 at the best one."
-    )
+    lines = [f"Images: {counts}. F1* is at the threshold {image['threshold']:.4g}{of_pixels}, bestF1 at the best one."]
     if metrics.get("protocol") == "paper":
         lines.append("Protocol 'paper': constants and thresholds were chosen on test images, to compare with tables.")
-    return "\n".join(lines)
+    return lines
 
 
 def cells(figures: dict[str, Any]) -> list[str]:

@@ -7,14 +7,15 @@ from typing import Literal
 
 from anomalib_flows.commands.summary import print_summary
 from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.changes import Changes
 from anomalib_flows.data.checking import check
 from anomalib_flows.data.duplicates import duplicates, warn_of_leaks
 from anomalib_flows.data.splits import read_splits
-from anomalib_flows.evaluation import evaluate_run
+from anomalib_flows.evaluation import evaluate_disturbed, evaluate_run, evaluate_validation
 from anomalib_flows.inference import choose_device
 from anomalib_flows.models import checkpoint
 from anomalib_flows.run import Run
-from anomalib_flows.types import InputError, Protocol
+from anomalib_flows.types import InputError, Protocol, Sample
 
 
 def test(
@@ -22,10 +23,12 @@ def test(
     data: Dataset,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     protocol: Protocol = "calibrated",
+    disturb: Changes = Changes(),  # noqa: B008 (frozen)
+    seed: int = 0,
 ) -> Run:
     """Test a trained detector anew, and replace the run's figures, predictions and pictures.
 
-    Images that the run was trained or calibrated with are left out, whatever the dataset says of them today.
+    Images that the run was trained, calibrated or validated with are left out, whatever the dataset says of them today.
 
     Args:
         run: Run directory that 'train' wrote.
@@ -33,22 +36,44 @@ def test(
         device: Where to compute.
         protocol: 'paper' chooses constants and thresholds on the test images, for comparison with published tables
             only; the model stays as it is.
+        disturb: How far the images are changed at random for a second test, whose figures go beside the first ones'.
+        seed: Decides how each image is disturbed.
 
     Raises:
         InputError: If the run is none, is not calibrated, or the dataset has no test split.
     """
-    opened = Run.open(run)
+    opened, where = Run.open(run), choose_device(device)
     pipeline = checkpoint.load(opened.model_file)
-    used = [s for s in read_splits(opened.splits_file) if s.split != "test"]
-    listed = [s for s in data.samples() if s.split == "test"]
-    used_paths = {s.path for s in used}
-    samples = [s for s in listed if s.path.absolute() not in used_paths]
-    if left_out := len(listed) - len(samples):
-        print(f"Left out {left_out} test images that this run was trained or calibrated with.")
-    if not samples:
+    samples, validating = test_samples(opened, data), validation_samples(opened)
+    if not samples and (disturb.active or not validating):
         raise InputError(f"The dataset {data.name} {data.subset} has no test images: nothing can be tested.")
-    samples = check(samples, data.on_error)
-    warn_of_leaks(used + samples, duplicates(s.path for s in used + samples))
-    evaluate_run(opened, pipeline, samples, data, choose_device(device), protocol)
-    print_summary(opened)
+    if validating:  # first, for the protocol 'paper' changes thresholds
+        evaluate_validation(opened, pipeline, validating, data, where)
+    if samples:
+        samples = check(samples, data.on_error)
+        used = [s for s in read_splits(opened.splits_file) if s.split != "test"]
+        warn_of_leaks(used + samples, duplicates(s.path for s in used + samples))
+        evaluate_run(opened, pipeline, samples, data, where, protocol)
+    if disturb.active:
+        evaluate_disturbed(opened, pipeline, samples, data, where, disturb, seed)
+    print_summary(opened, disturbed=disturb.active)
     return opened
+
+
+def test_samples(run: Run, data: Dataset) -> list[Sample]:
+    """List the test images, without those that the run was made with."""
+    used = {s.path for s in read_splits(run.splits_file) if s.split != "test"}
+    listed = [s for s in data.samples() if s.split == "test"]
+    samples = [s for s in listed if s.path.absolute() not in used]
+    if left_out := len(listed) - len(samples):
+        print(f"Left out {left_out} test images that this run was trained, calibrated or validated with.")
+    return samples
+
+
+def validation_samples(run: Run) -> list[Sample]:
+    """List the images that the run is validated with, or none if some of them are gone."""
+    samples = [s for s in read_splits(run.splits_file) if s.split == "validation"]
+    if missing := [s.path for s in samples if not s.path.is_file()]:
+        print(f"Left out the validation: {len(missing)} of its images are gone, such as {missing[0]}.")
+        return []
+    return samples

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from anomalib_flows.commands.summary import print_summary
 from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.changes import Changes
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.run import Run
@@ -19,6 +20,7 @@ def train(
     data: Dataset,
     trainer: TrainerOptions = TrainerOptions(),  # noqa: B008 (frozen)
     heatmap: HeatmapOptions = HeatmapOptions(),  # noqa: B008 (frozen)
+    augment: Changes = Changes(),  # noqa: B008 (frozen)
     false_alarm_rate: float = 0.01,
     protocol: Protocol = "calibrated",
     seed: int = 0,
@@ -32,10 +34,11 @@ def train(
         data: Name of the dataset, see 'anomalib-flows list datasets'; its options follow as --data.OPTION.
         trainer: How long and on what to train.
         heatmap: How maps become scores.
+        augment: How far training images are changed at random, otherwise in each epoch.
         false_alarm_rate: Share of normal images that may be called anomalous.
         protocol: 'paper' trains on all normal training images and chooses constants and thresholds on the test
             images, as published tables do: for comparison with these only.
-        seed: Decides the initial weights, the order of the images, and which are held out for calibration.
+        seed: Decides the initial weights, the order and the changes of the images, and which are held out.
         output: Where run directories are made.
         resume: Run directory to go on with, after its last whole epoch and with its options.
 
@@ -47,6 +50,6 @@ def train(
     """
     from anomalib_flows.experiment import run_experiment  # Lightning takes seconds, which --help has no use for
 
-    run = run_experiment(model, data, trainer, heatmap, false_alarm_rate, protocol, seed, output, resume)
+    run = run_experiment(model, data, trainer, heatmap, augment, false_alarm_rate, protocol, seed, output, resume)
     print_summary(run)
     return run

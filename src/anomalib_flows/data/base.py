@@ -23,10 +23,15 @@ class Dataset(ABC):
         resize: ``stretch`` changes the aspect ratio, as the papers do; ``pad`` keeps it and repeats the
             border.
         batch_size: Images per training step.
-        workers: Processes that read images; 0 reads in the main process. By default cores - 2, at most 8.
+        workers: Threads that read images ahead; 0 reads each batch when it is needed. By default one for each core, at
+            most 8.
+        cache: Where resized images are kept for the next epoch (``memory``) or the next run (``disk``), or ``none``.
+        cache_size: Room for them in GB; images beyond it are decoded each time.
         on_error: What to do with files that cannot be read: ``stop``, or ``skip`` and list them.
         calibration_fraction: Share of the normal training images that is held out to set thresholds, unless
             the dataset has images of its own for that.
+        validation_fraction: Share of those left that is held out to compare settings with: as they are, and with drawn
+            defects.
     """
 
     card: ClassVar[Card | None] = None
@@ -38,15 +43,21 @@ class Dataset(ABC):
     resize: Literal["stretch", "pad"] = "stretch"
     batch_size: int = 32
     workers: int | None = None
+    cache: Literal["none", "memory", "disk"] = "none"
+    cache_size: float = 4.0
     on_error: Literal["stop", "skip"] = "stop"
     calibration_fraction: float = 0.15
+    validation_fraction: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse bad options when they are given, not after minutes of reading."""
         parse_size(self.image_size)
         require(self.batch_size >= 1, "--data.batch_size", self.batch_size, "at least 1")
         require(self.workers is None or self.workers >= 0, "--data.workers", self.workers, "at least 0")
+        require(self.cache_size > 0, "--data.cache_size", self.cache_size, "above 0, in GB")
         require_fraction("calibration_fraction", self.calibration_fraction)
+        if self.validation_fraction != 0:
+            require_fraction("validation_fraction", self.validation_fraction)
 
     @property
     def name(self) -> str:

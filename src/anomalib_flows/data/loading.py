@@ -1,52 +1,47 @@
-"""Batches of resized images, read by worker processes."""
+"""Batches of resized images, read ahead by threads.
+
+Threads rather than processes: Pillow decodes and torch resizes without Python's lock, so they read as fast, and they
+start at once on every system, share one cache, and send nothing back and forth.
+"""
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Barrier
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils import data
 
 from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.cache import Cache, Item, make_cache
 from anomalib_flows.data.reading import read_sample
 from anomalib_flows.preprocess import ResizeMode, content_size, resize
-from anomalib_flows.types import NORMAL, Batch, ImageSize, InputError, Sample
+from anomalib_flows.types import NORMAL, Batch, ImageSize, Sample
 
-Item = tuple[Tensor, Sample, Tensor | None, ImageSize]
+AHEAD = 2
+"""Batches that are read while another is worked on."""
 
 
-class ImageDataset(data.Dataset[Item | InputError]):
-    """Read and resize the images of samples.
-
-    An item is the image of shape (3, H, W), the sample, the mask of shape (H, W) if there is one, and the
-    height and width of the image's own pixels. A file that cannot be read is returned as an error instead:
-    raised in a worker process, it would reach the user with that process's traceback in its text.
+def read_resized(sample: Sample, size: ImageSize, mode: ResizeMode) -> Item:
+    """Read the image and the mask of a sample, and resize both.
 
     Args:
-        samples: What to read.
-        size: Height H and width W of the items.
+        sample: What to read.
+        size: Height H and width W to resize to.
         mode: ``stretch`` or ``pad``, see :func:`anomalib_flows.preprocess.resize`.
+
+    Raises:
+        InputError: If a file cannot be read, or the mask is not as large as the image.
     """
-
-    def __init__(self, samples: list[Sample], size: ImageSize, mode: ResizeMode) -> None:
-        self.samples, self.size, self.mode = samples, size, mode
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> Item | InputError:
-        sample = self.samples[index]
-        try:
-            image, mask = read_sample(sample)
-        except InputError as error:
-            return error
-        inner = content_size(image.shape[1], image.shape[2], self.size, self.mode)
-        small = None if mask is None else resize_mask(mask, inner, self.size)
-        return resize(image, self.size, self.mode), sample, small, inner
+    image, mask = read_sample(sample)
+    inner = content_size(image.shape[1], image.shape[2], size, mode)
+    return Item(resize(image, size, mode), None if mask is None else resize_mask(mask, inner, size), inner)
 
 
 def resize_mask(mask: Tensor, inner: ImageSize, size: ImageSize) -> Tensor:
@@ -55,109 +50,123 @@ def resize_mask(mask: Tensor, inner: ImageSize, size: ImageSize) -> Tensor:
     return F.pad(pixels, (0, size[1] - inner[1], 0, size[0] - inner[0]))[0, 0].bool()
 
 
-def collate(items: list[Item | InputError]) -> Batch | InputError:
-    """Put items together; the first that could not be read stands for the whole batch."""
-    read: list[Item] = []
-    for item in items:
-        if isinstance(item, InputError):
-            return item
-        read.append(item)
-    images, samples, masks, contents = zip(*read, strict=True)
-    stacked = torch.stack(images)
-    clean = torch.zeros(stacked.shape[-2:], dtype=torch.bool)
-    # One storage for all masks: each that a worker process sends keeps a file open as long as it lives.
-    clean, *known = torch.stack([clean, *(mask for mask in masks if mask is not None)])
-    rest = iter(known)
-    shared = [
-        next(rest) if mask is not None else clean if sample.label == NORMAL else None
-        for mask, sample in zip(masks, samples, strict=True)
+def collate(samples: list[Sample], items: list[Item]) -> Batch:
+    """Put items together; normal images have a mask without a pixel in it."""
+    images = torch.stack([item.image for item in items])
+    clean = torch.zeros(images.shape[-2:], dtype=torch.bool)
+    masks = [
+        clean if item.mask is None and sample.label == NORMAL else item.mask
+        for sample, item in zip(samples, items, strict=True)
     ]
-    return Batch(stacked, list(samples), shared, list(contents))
+    return Batch(images, samples, masks, [item.content for item in items])
 
 
-class EpochSampler(data.Sampler[int]):
-    """Shuffle in an order that depends on the seed and the epoch alone, so that a resumed run repeats it.
+class Loader:
+    """Iterate over batches, in the order of the samples or shuffled anew in each epoch.
+
+    The order depends on the seed and the epoch alone, so that a resumed run repeats it.
 
     Args:
-        length: How many items there are.
-        seed: Seed of the order; None keeps the items in theirs.
+        samples: What to read.
+        options: Size, batch size and number of threads.
+        cache: What keeps images that were read before.
+        seed: Seed of the order; None keeps that of the samples.
     """
 
-    def __init__(self, length: int, seed: int | None) -> None:
-        self.length, self.seed, self.epoch = length, seed, 0
+    def __init__(self, samples: list[Sample], options: Dataset, cache: Cache | None = None, seed: int | None = None):
+        self.samples, self.options, self.cache, self.seed, self.epoch = samples, options, cache, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration follows."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[int]:
-        if self.seed is None:
-            return iter(range(self.length))
-        return iter(np.random.default_rng((self.seed, self.epoch)).permutation(self.length).tolist())
-
-
-class Loader:
-    """Iterate over batches, raising what could not be read as one clean sentence.
-
-    Args:
-        batches: Loader of batches or errors.
-        sampler: What decides the order.
-    """
-
-    def __init__(self, batches: data.DataLoader[Item | InputError], sampler: EpochSampler) -> None:
-        self.batches, self.sampler = batches, sampler
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order the next iteration follows."""
-        self.sampler.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.batch_sizes())
 
     def batch_sizes(self) -> list[int]:
         """Count the images of each batch; only the last may be smaller."""
-        whole, rest = divmod(len(self.sampler), self.batches.batch_size or 1)
-        return [self.batches.batch_size or 1] * whole + [rest] * bool(rest)
+        whole, rest = divmod(len(self.samples), self.options.batch_size)
+        return [self.options.batch_size] * whole + [rest] * bool(rest)
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self.batches:
-            if isinstance(batch, InputError):
-                raise batch
-            yield batch
+        ordered = iter(self._ordered())
+        batches = [[next(ordered) for _ in range(size)] for size in self.batch_sizes()]
+        workers = default_workers() if self.options.workers is None else self.options.workers
+        if workers == 0:
+            yield from (collate(batch, [self.read(sample) for sample in batch]) for batch in batches)
+            return
+        waiting: deque[tuple[list[Sample], list[Future[Item]]]] = deque()
+        with reading_threads(min(workers, len(self.samples))) as pool:
+            for batch in batches:
+                waiting.append((batch, [pool.submit(self.read, sample) for sample in batch]))
+                if len(waiting) > AHEAD:
+                    yield _collected(*waiting.popleft())
+            while waiting:
+                yield _collected(*waiting.popleft())
+
+    def _ordered(self) -> list[Sample]:
+        if self.seed is None:
+            return self.samples
+        return [self.samples[i] for i in np.random.default_rng((self.seed, self.epoch)).permutation(len(self.samples))]
+
+    def read(self, sample: Sample) -> Item:
+        """Read and resize a sample, or take it from the cache."""
+        if self.cache is None:
+            return read_resized(sample, self.options.size, self.options.resize)
+        item = self.cache.get(sample)
+        if item is None:
+            item = read_resized(sample, self.options.size, self.options.resize)
+            self.cache.put(sample, item)
+        return item
+
+
+def _collected(batch: list[Sample], reading: list[Future[Item]]) -> Batch:
+    """Wait for the images of a batch, and put them together."""
+    return collate(batch, [item.result() for item in reading])
+
+
+@contextmanager
+def reading_threads(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Start threads in which torch computes by one core each; what is not begun when they end is not read.
+
+    Otherwise every thread would bring along as many of torch's own as there are cores, which get in each other's way
+    and in that of the training: resizing took twice as long.
+    """
+    own, started = torch.get_num_threads(), Barrier(count + 1)
+
+    def start() -> None:
+        torch.set_num_threads(1)
+        torch.get_num_threads()  # from here on this thread keeps its number, whatever others set
+        started.wait()
+
+    pool = ThreadPoolExecutor(count, "reading", start)
+    try:
+        for _ in range(count):
+            pool.submit(int)
+        started.wait()
+        torch.set_num_threads(own)
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def loader(samples: list[Sample], options: Dataset, *, shuffle_seed: int | None = None) -> Loader:
-    """Build a loader of all samples, in their order or shuffled anew in each epoch.
+    """Build a loader of all samples, in their order or, to train on, shuffled anew in each epoch.
 
     Args:
         samples: What to read.
-        options: Size, batch size and number of workers.
+        options: Size, batch size, number of threads and cache.
         shuffle_seed: Seed of the order; None keeps the order of the samples.
     """
-    sampler = EpochSampler(len(samples), shuffle_seed)
-    batches = -(-len(samples) // options.batch_size)
-    return Loader(
-        data.DataLoader(
-            ImageDataset(samples, options.size, options.resize),
-            batch_size=options.batch_size,
-            sampler=sampler,
-            num_workers=min(default_workers() if options.workers is None else options.workers, batches),
-            collate_fn=collate,
-            generator=torch.Generator(),  # of its own, so that reading leaves the global random state alone
-        ),
-        sampler,
-    )
+    return Loader(samples, options, make_cache(samples, options, repeated=shuffle_seed is not None), shuffle_seed)
 
 
 def default_workers() -> int:
-    """Two cores fewer than this process may use, since training needs some itself; at most 8.
+    """As many threads as cores that this process may use, at most 8: they rest when enough is read ahead.
 
     Example:
-        >>> 0 <= default_workers() <= 8
+        >>> 1 <= default_workers() <= 8
         True
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(0, min(8, cores - 2))
+    return min(8, cores)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -39,10 +39,12 @@ def hold_out(
     if not held:
         there = "all have the same content" if len(training) > 1 else "there is 1" if training else "there are none"
         raise InputError(f"At least 2 training images are needed, one to train on and one to calibrate with: {there}.")
-    return [
-        replace(sample, split="calibration") if sample.split == "train" and sample.path in held else sample
-        for sample in samples
-    ]
+    return moved(samples, held, "calibration")
+
+
+def moved(samples: list[Sample], held: Container[Path], split: Split) -> list[Sample]:
+    """Move some training images to another split."""
+    return [replace(s, split=split) if s.split == "train" and s.path in held else s for s in samples]
 
 
 def draw(paths: Iterable[Path], fraction: float, seed: int, same: Mapping[Path, Path] | None = None) -> set[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -92,11 +91,9 @@ def stop_on_interrupt(trainer: Trainer) -> Iterator[Event]:
     if current_thread() is not main_thread():  # which alone may handle signals
         yield interrupted
         return
-    before, owner = signal.getsignal(signal.SIGINT), os.getpid()
+    before = signal.getsignal(signal.SIGINT)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if os.getpid() != owner:  # a process that reads images, which ends with the loader
-            return
         tqdm.write("Stopping after this step; press Ctrl-C again to stop at once.", file=sys.stderr)
         trainer.should_stop = True
         interrupted.set()

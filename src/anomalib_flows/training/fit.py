@@ -11,6 +11,7 @@ from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.changes import Changes
 from anomalib_flows.data.loading import loader
 from anomalib_flows.inference import choose_device
 from anomalib_flows.models.pipeline import Pipeline
@@ -26,6 +27,7 @@ def fit(
     samples: list[Sample],
     data: Dataset,
     options: TrainerOptions,
+    augment: Changes,
     seed: int,
     run: Run,
     *,
@@ -38,14 +40,15 @@ def fit(
         samples: The training images.
         data: How images are read.
         options: How long and on what to train.
-        seed: Decides the order of the images.
+        augment: How far training images are changed at random.
+        seed: Decides the order of the images and their changes.
         run: Where checkpoints and logs go.
         resume: Whether to go on from the run's checkpoint.
 
     Raises:
         InputError: If the loss is no number.
     """
-    module = TrainingModule(pipeline, loader(samples, data, shuffle_seed=seed), seed, options.rotation)
+    module = TrainingModule(pipeline, loader(samples, data, shuffle_seed=seed), seed, augment)
     trainer = make_trainer(options, run, resumed=resume)
     with stop_on_interrupt(trainer) as interrupted, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from lightning import LightningModule
 from torch import Tensor
 
+from anomalib_flows.data.changes import Changes, change
 from anomalib_flows.data.loading import Loader
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.training.augmentation import rotate
 from anomalib_flows.types import InputError
 
 
@@ -22,12 +23,12 @@ class TrainingModule(LightningModule):
         pipeline: What is trained; its encoder stays as it is.
         images: Batches of training images.
         seed: Decides, with the epoch, everything random in an epoch, so that a resumed run repeats it.
-        rotation: Largest angle, in degrees, by which images are turned.
+        augment: How far images are changed at random, otherwise in each epoch.
     """
 
-    def __init__(self, pipeline: Pipeline, images: Loader, seed: int, rotation: float = 0.0) -> None:
+    def __init__(self, pipeline: Pipeline, images: Loader, seed: int, augment: Changes) -> None:
         super().__init__()
-        self.pipeline, self.images, self.seed, self.rotation = pipeline, images, seed, rotation
+        self.pipeline, self.images, self.seed, self.augment = pipeline, images, seed, augment
 
     def train_dataloader(self) -> TrainingBatches:
         """Return what Lightning iterates over in each epoch."""
@@ -87,7 +88,8 @@ class TrainingBatches:
         module, pipeline = self.module, self.module.pipeline
         module.images.set_epoch(module.current_epoch)
         for batch in module.images:
-            images = rotate(batch.images.to(module.device), module.rotation)
+            moved = replace(batch, images=batch.images.to(module.device))
+            images = change(moved, module.augment, module.seed, module.current_epoch).images
             with torch.no_grad(), module.trainer.precision_plugin.forward_context():
                 features = pipeline.features(images)
             yield from pipeline.detector.training_batches(features)

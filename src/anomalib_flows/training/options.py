@@ -17,7 +17,6 @@ class TrainerOptions:
         max_epochs: Passes over the training images.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
         precision: ``32``, ``bf16-mixed``, or ``16-mixed`` on CUDA. Likelihoods are summed in float32 always.
-        rotation: Largest angle, in degrees, by which training images are turned at random.
         gradient_clip: Largest norm of the gradient; no limit if not given.
         logger: ``csv`` writes the loss of each step to ``logs/``; ``tensorboard`` needs the extra of that name.
     """
@@ -25,14 +24,12 @@ class TrainerOptions:
     max_epochs: int = 20
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
-    rotation: float = 0.0
     gradient_clip: float | None = None
     logger: Literal["csv", "tensorboard"] = "csv"
 
     def __post_init__(self) -> None:
         """Refuse numbers of no use when they are given."""
         require(self.max_epochs >= 1, "--trainer.max_epochs", self.max_epochs, "at least 1")
-        require(0 <= self.rotation <= 180, "--trainer.rotation", self.rotation, "from 0 to 180")
         clip = self.gradient_clip
         require(clip is None or clip > 0, "--trainer.gradient_clip", clip, "above 0")
         if self.logger == "tensorboard" and not find_spec("tensorboard"):

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from anomalib_flows.data.drawing.defects import DEFECTS
 from anomalib_flows.data.drawing.products import CANVAS, PRODUCTS, Array, noise
+from anomalib_flows.data.randomness import generator
 
 SIZE = 256
 VISIBLE = 0.035
@@ -32,11 +33,6 @@ def draw(category: str, defect: str, key: str) -> tuple[NDArray[np.uint8], NDArr
     spoilt = DEFECTS[category][defect](generator(category, defect, key, "defect"), canvas)
     seen = pose(rng, np.dstack([spoilt, abs(spoilt - canvas).max(axis=2)]))
     return photograph(rng, seen[..., :3]), outline(seen[..., 3] > VISIBLE)
-
-
-def generator(*names: str) -> np.random.Generator:
-    """Random numbers that depend on the names only."""
-    return np.random.default_rng(list("/".join(names).encode()))
 
 
 def pose(rng: np.random.Generator, canvas: Array) -> Array:

@@ -1,0 +1,177 @@
+"""A cache changes nothing but the time that reading takes."""
+
+import os
+from dataclasses import replace
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+import torch
+
+from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.cache import DiskCache, Item, MemoryCache, default_folder, pack, unpack
+from anomalib_flows.data.loading import Loader, loader, read_resized
+from anomalib_flows.data.synthetic import Synthetic
+from anomalib_flows.types import Batch, InputError, Sample
+
+KINDS = ("memory", "disk")
+ITEM = 3 * 12 * 16 * 4
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def samples(save) -> list[Sample]:
+    """Five images and one with a mask."""
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 30, 40, 3), np.uint8)
+    mask = np.zeros((30, 40), np.uint8)
+    mask[5:9, 20:30] = 255
+    good = [Sample(save(f"{i}.png", image), "train") for i, image in enumerate(pixels[:5])]
+    return [*good, Sample(save("bad.png", pixels[5]), "train", 1, "cut", save("mask.png", mask))]
+
+
+def options(**given) -> Dataset:
+    return Synthetic(image_size=(12, 16), **{"batch_size": 4, "workers": 2, **given})
+
+
+def epochs(samples: list[Sample], data: Dataset, count: int = 2) -> list[list[Batch]]:
+    made, read = loader(samples, data, shuffle_seed=3), []
+    for epoch in range(count):
+        made.set_epoch(epoch)
+        read.append(list(made))
+    return read
+
+
+def equal(one: list[list[Batch]], other: list[list[Batch]]) -> bool:
+    pairs = [pair for epochs in zip(one, other, strict=True) for pair in zip(*epochs, strict=True)]
+    return all(
+        torch.equal(a.images, b.images)
+        and a.samples == b.samples
+        and a.contents == b.contents
+        and all(torch.equal(m, n) for m, n in zip(a.masks, b.masks, strict=True))
+        for a, b in pairs
+    )
+
+
+@pytest.mark.parametrize("resize", ["stretch", "pad"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_are_the_same_bit_for_bit_with_and_without(samples, kind, resize) -> None:
+    plain = epochs(samples, options(resize=resize))
+    assert equal(epochs(samples, options(resize=resize, cache=kind)), plain)
+    assert equal(epochs(samples, options(resize=resize, cache=kind)), plain)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_image_is_decoded_once(samples, kind, monkeypatch) -> None:
+    decoded = []
+    monkeypatch.setattr(
+        "anomalib_flows.data.loading.read_resized", lambda s, *size: decoded.append(s) or read_resized(s, *size)
+    )
+    epochs(samples, options(cache=kind), count=3)
+    assert sorted(s.path for s in decoded) == sorted(s.path for s in samples)
+    epochs(samples, options(cache=kind))
+    assert len(decoded) == {"memory": 2, "disk": 1}[kind] * len(samples), "only files outlast their loader"
+
+
+def test_what_is_read_once_is_not_kept_in_memory(samples) -> None:
+    assert isinstance(loader(samples, options(cache="memory"), shuffle_seed=0).cache, MemoryCache)
+    assert loader(samples, options(cache="memory")).cache is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_does_not_fit_is_decoded_and_said_once(samples, kind) -> None:
+    small = options(cache=kind, cache_size=3.5 * ITEM / 1e9)
+    with pytest.warns(UserWarning, match=r"--data.cache_size .* is used up .*decoded each time") as warned:
+        read = epochs(samples, small)
+    assert len(warned) == 1
+    assert equal(read, epochs(samples, options()))
+    if kind == "disk":
+        assert sum(file.stat().st_size for file in default_folder().iterdir()) <= 3.5 * ITEM
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda b: b[:-1], lambda b: b"", lambda b: b[:50] + b"!" + b[51:], lambda b: b[:4] + b"x"]
+)
+def test_damaged_files_are_read_anew_and_replaced(samples, damage) -> None:
+    data = options(cache="disk")
+    plain = epochs(samples, data)
+    whole = {file: file.read_bytes() for file in default_folder().iterdir()}
+    assert len(whole) == len(samples)
+    for file, content in whole.items():
+        file.write_bytes(damage(content))
+    assert equal(epochs(samples, data), plain)
+    assert {file: file.read_bytes() for file in default_folder().iterdir()} == whole
+
+
+def test_an_image_or_mask_that_changed_is_read_anew(samples, save) -> None:
+    data = options(cache="disk")
+    epochs(samples, data)
+    states = [file.stat() for file in (samples[0].path, samples[5].mask)]
+    save("0.png", np.full((30, 40, 3), 7, np.uint8))
+    save("mask.png", np.full((30, 40), 255, np.uint8))
+    for file, state in zip((samples[0].path, samples[5].mask), states, strict=True):
+        os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    read = epochs(samples, data, count=1)[0]
+    images = {s.path.name: (i, m) for b in read for s, i, m in zip(b.samples, b.images, b.masks, strict=True)}
+    torch.testing.assert_close(images["0.png"][0], torch.full((3, 12, 16), 7.0))
+    assert images["bad.png"][1].all()
+
+
+def test_other_sizes_are_other_images(samples) -> None:
+    for data in (
+        options(cache="disk"),
+        options(cache="disk", resize="pad"),
+        replace(options(cache="disk"), image_size=8),
+    ):
+        assert equal(epochs(samples, data), epochs(samples, replace(data, cache="none")))
+
+
+def test_a_missing_image_is_an_error_with_a_cache_too(samples) -> None:
+    samples[2].path.unlink()
+    with pytest.raises(InputError, match="does not exist"):
+        epochs(samples, options(cache="disk"))
+
+
+def test_a_folder_that_cannot_be_written_is_said_once(samples, tmp_path) -> None:
+    (tmp_path / "cache").write_text("in the way")
+    with pytest.warns(UserWarning, match="XDG_CACHE_HOME") as warned:
+        assert equal(epochs(samples, options(cache="disk")), epochs(samples, options()))
+    assert len(warned) == 1
+
+
+def fill(samples: list[Sample]) -> None:
+    list(Loader(samples, options(workers=0), DiskCache(default_folder(), 10**9, options())))
+
+
+def test_several_processes_fill_one_folder(samples) -> None:
+    context = get_context("fork") if os.name == "posix" else get_context()
+    processes = [context.Process(target=fill, args=(samples,)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    cache = DiskCache(default_folder(), 10**9, options())
+    for sample in samples:
+        kept, read = cache.get(sample), read_resized(sample, (12, 16), "stretch")
+        assert torch.equal(kept.image, read.image)
+    assert {file.suffix for file in default_folder().iterdir()} == {".item"}
+
+
+def test_items_are_written_exactly() -> None:
+    image = torch.randn(3, 5, 7)
+    for mask in (None, torch.rand(5, 7) > 0.5):
+        read = unpack(pack(Item(image, mask, (4, 7))))
+        assert torch.equal(read.image, image)
+        assert read.content == (4, 7)
+        assert mask is read.mask or torch.equal(read.mask, mask)
+    with pytest.raises(ValueError, match="damaged"):
+        unpack(b"1")
+
+
+def test_room_of_no_use_is_refused() -> None:
+    with pytest.raises(InputError, match=r"--data.cache_size cannot be 0"):
+        options(cache_size=0)
