@@ -51,6 +51,7 @@ def main(
     epochs: int = 20,
     evaluations: int = 4,
     batch_size: int = 16,
+    image_size: int = 256,
     precision: str = "bf16",
 ) -> None:
     """Run recipes and print their table.
@@ -67,13 +68,11 @@ def main(
         epochs: Passes over the training images.
         evaluations: How often detection is measured, at even distances, besides before the first step.
         batch_size: Images in a step.
+        image_size: Side of the images in pixels.
         precision: ``bf16`` or ``32``, in training.
     """
-    data: Dataset = (
-        MVTec(root=root, category=category, batch_size=batch_size)
-        if root
-        else Synthetic(category=category, batch_size=batch_size)
-    )
+    common: dict[str, Any] = {"category": category, "batch_size": batch_size, "image_size": image_size}
+    data: Dataset = MVTec(root=root, **common) if root else Synthetic(**common)
     make = registry.load("models", model)
     options = {"backbone": backbone, **(encoder or {})}
     samples = hold_out(data.samples(), data.calibration_fraction, 0)

@@ -124,7 +124,7 @@ def standardised(normal: list[Tensor], maps: list[Tensor]) -> Tensor:
 def by_position(normal: list[Tensor], maps: list[Tensor]) -> Tensor:
     """Take each position in units of its own deviation on held-out normal images."""
     n, m = normal[0], maps[0]
-    return (m - n.mean(0)) / (n.std(0) + 0.1 * n.std())
+    return (m - n.mean(0)) / (n.std(0, correction=0) + 0.1 * n.std())
 
 
 def p_values(normal: list[Tensor], maps: list[Tensor]) -> Tensor:
