@@ -9,6 +9,7 @@ SMALL = [
     "--model=fastflow",
     "--model.backbone=texture13",
     "--model.steps=2",
+    "--model.schedule=constant",  # for runs that are made longer afterwards
     "--data.image_size=64",
     "--data.batch_size=3",
     "--trainer.accelerator=cpu",

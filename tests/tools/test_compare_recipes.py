@@ -15,7 +15,14 @@ from recipes import RECIPES, Remedies, p_values
 
 OPTIONS: dict[str, Any] = {"seeds": 1, "epochs": 2, "evaluations": 1, "batch_size": 2, "image_size": 64}
 CHOSEN = {
-    "fastflow": ["default", "paper", "noise 0.5 to 0", "average of weights", "base distribution learnt"],
+    "fastflow": [
+        "default",
+        "default, every score",
+        "paper",
+        "noise 0.5 to 0",
+        "average of weights",
+        "base distribution learnt",
+    ],
     "cflow": ["default", "before"],
 }
 

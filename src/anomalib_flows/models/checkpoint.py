@@ -90,7 +90,7 @@ def load(file: Path | str) -> Pipeline:
         raise InputError(
             f"The model {file} does not hold the weights of the {name} that it names: {first_line(error)}"
         ) from error
-    if broken := [name for name, p in pipeline.detector.named_parameters() if not p.isfinite().all()]:
+    if broken := [name for name, tensor in pipeline.detector.state_dict().items() if not tensor.isfinite().all()]:
         raise InputError(
             f"The model {file} is damaged ({broken[0]} holds values that are no numbers): train again, or restore it "
             "from a copy."

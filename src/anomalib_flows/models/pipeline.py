@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.heatmap import HeatmapOptions, smooth
+from anomalib_flows.models.local import LocalScale
 from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.models.whitening import Whitening
 from anomalib_flows.preprocess import Preprocess, ResizeMode, content_size
 from anomalib_flows.types import ImageSize, Prediction, Protocol
 
@@ -55,7 +57,8 @@ class Pipeline(nn.Module):
     def bfloat16(self) -> Pipeline:
         """Compute features and flows in bfloat16 from now on; constants, maps and decisions stay in float32."""
         for part in self.detector.children():
-            part.bfloat16()
+            if not any(isinstance(module, Whitening | LocalScale) for module in part.modules()):
+                part.bfloat16()
         return self
 
     def features(self, resized: Tensor) -> Features:

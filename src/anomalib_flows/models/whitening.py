@@ -51,9 +51,11 @@ class Whitening(nn.Module):
         self.register_buffer("matrix", torch.eye(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Whiten feature maps (B, C, h, w), in float32 also under mixed precision."""
+        """Whiten feature maps (B, C, h, w), with statistics in float32 also in lower and mixed precision."""
+        mixed = torch.is_autocast_enabled(x.device.type)
         with torch.autocast(x.device.type, enabled=False):
-            return F.conv2d(x.to(self.mean.dtype) - self.mean, self.matrix[:, :, None, None])
+            whitened = F.conv2d(x.to(self.mean.dtype) - self.mean, self.matrix[:, :, None, None])
+        return whitened if mixed else whitened.to(x.dtype)
 
     def set(self, moments: Moments) -> None:
         """Take the statistics of training features."""
