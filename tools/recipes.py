@@ -190,6 +190,9 @@ CFLOW = {
     "no local scale": Remedies({"local_scale": 0.0}),
     "4 steps": Remedies({"steps": 4}),
     "rate 0.002": Remedies({"learning_rate": 2e-3}),
+    "rate 0.005": Remedies({"learning_rate": 5e-3}),
+    "rate 0.005, clamp 0.5": Remedies({"learning_rate": 5e-3, "clamp": 0.5}),
+    "rate 0.005, cosine": Remedies({"learning_rate": 5e-3, "schedule": "cosine"}),
     "rate 0.002, cosine": Remedies({"learning_rate": 2e-3, "schedule": "cosine"}),
 }
 RECIPES = {"fastflow": FASTFLOW, "cflow": CFLOW}

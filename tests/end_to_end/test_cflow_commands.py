@@ -195,11 +195,14 @@ def test_clipping_goes_with_mixed_precision(fit) -> None:
 
 def test_inference_in_bfloat16_keeps_the_decisions(trained: Path, tree: Path) -> None:
     exact, fast = load(trained / "model.safetensors"), load(trained / "model.safetensors").bfloat16()
-    for file in sorted((tree / "stripes/test").rglob("*.png")):
-        ours, theirs = fast(read_image(file)[None]), exact(read_image(file)[None])
-        assert ours.maps.dtype == torch.float32
-        assert float(ours.scores) == pytest.approx(float(theirs.scores), abs=0.05)
+    images = [read_image(file)[None] for file in sorted((tree / "stripes/test").rglob("*.png"))]
+    expected, found = torch.cat([exact(i).scores for i in images]), torch.cat([fast(i).scores for i in images])
+    assert fast(images[0]).maps.dtype == torch.float32
+    assert [int(fast(i).labels) for i in images] == [int(exact(i).labels) for i in images]
+    # Whitening by a handful of images takes rounded features to ten times their rounding.
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.1 * float(expected.max() - expected.min()))
     assert fast.detector.peaks.dtype == fast.postprocess.image_threshold.dtype == torch.float32
+    assert fast.detector.norms[0].matrix.dtype == fast.detector.scales[0].factor.dtype == torch.float32
     assert fast.detector.flows[0].steps[0].steps[0].subnet.outer.weight.dtype == torch.bfloat16
 
 
