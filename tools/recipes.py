@@ -179,17 +179,17 @@ FASTFLOW = {
     "average of weights": Remedies({"schedule": "constant"}, average=0.98),
     "base distribution learnt": Remedies(base=True),
 }
-CFLOW_PAPER: dict[str, Any] = {"norm": "none", "clamp": 1.9, "local_scale": 0.0}
+CFLOW_BEFORE: dict[str, Any] = {"norm": "none", "local_scale": 0.0, "learning_rate": 1e-3}
 CFLOW = {
     "default": Remedies(),
-    "before": Remedies(CFLOW_PAPER),
-    "before, whitened": Remedies(CFLOW_PAPER | {"norm": "whitened"}),
+    "before": Remedies(CFLOW_BEFORE),
+    "before, whitened": Remedies(CFLOW_BEFORE | {"norm": "whitened"}),
     "clamp 0.5": Remedies({"clamp": 0.5}),
     "clamp 1": Remedies({"clamp": 1.0}),
     "one mean": Remedies({"local_mean": False}),
     "no local scale": Remedies({"local_scale": 0.0}),
     "4 steps": Remedies({"steps": 4}),
-    "rate 0.002": Remedies({"learning_rate": 2e-3}),
+    "rate 0.001": Remedies({"learning_rate": 1e-3}),
     "rate 0.005": Remedies({"learning_rate": 5e-3}),
     "rate 0.005, clamp 0.5": Remedies({"learning_rate": 5e-3, "clamp": 0.5}),
     "rate 0.005, cosine": Remedies({"learning_rate": 5e-3, "schedule": "cosine"}),

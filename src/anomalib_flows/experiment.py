@@ -99,6 +99,7 @@ def judge(
 ) -> None:
     """Set what a trained pipeline decides by, and measure how well it decides."""
     balance_detector(pipeline, of(samples, "train"), data, device)
+    checkpoint.save(pipeline, run.model_file)
     if protocol == "calibrated":
         calibrate_on(pipeline, of(samples, "calibration"), data, device, false_alarm_rate)
         checkpoint.save(pipeline, run.model_file)

@@ -52,7 +52,6 @@ def compute_maps(
         yield batch, hide_padding(maps.cpu(), batch.contents)
 
 
-@torch.inference_mode()
 def compute(
     pipeline: Pipeline,
     function: Callable[[Tensor], T],
@@ -69,17 +68,21 @@ def compute(
     """
     preprocess = pipeline.preprocess
     data = replace(data, image_size=preprocess.size, resize=preprocess.mode)
-    computing = [preprocess, pipeline.detector.eval()]
+    computing, training = [preprocess, pipeline.detector], pipeline.detector.training
+    pipeline.detector.eval()
     try:
         for module in computing:
             module.to(device)
         with tqdm(total=len(samples), desc=title, unit="image", delay=1, leave=False) as progress:
             for batch in map(alter, loader(samples, data)):
-                yield batch, function(batch.images.to(device))
+                with torch.inference_mode():  # and not around modules that move, whose weights could not be trained
+                    computed = function(batch.images.to(device))
+                yield batch, computed
                 progress.update(len(batch.samples))
     finally:
         for module in computing:
             module.cpu()
+        pipeline.detector.train(training)
 
 
 def calibrate_on(
@@ -101,7 +104,8 @@ def prepare_detector(pipeline: Pipeline, samples: list[Sample], data: Dataset, d
 
 def balance_detector(pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device) -> None:
     """Set what a trained detector takes from the likelihoods of training images, of which some will do."""
-    some = samples[:: -(-len(samples) // BALANCING)]
+    count = min(len(samples), BALANCING)
+    some = [samples[i * len(samples) // count] for i in range(count)]
     batches = compute(pipeline, pipeline.features, some, data, device, "Balancing")
     pipeline.detector.balance(features for _, features in batches)
     pipeline.detector.cpu()

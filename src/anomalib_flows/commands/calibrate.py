@@ -40,7 +40,7 @@ def calibrate(
     pipeline = checkpoint.load(opened.model_file)
     if images or not pipeline.postprocess.calibrated or pipeline.protocol == "paper":
         samples = check(calibration_samples(opened, images), data.on_error)
-        trained = [s for s in read_splits(opened.splits_file) if s.split == "train"]
+        trained = [s for s in read_splits(opened.splits_file) if s.split == "train" and s.path.is_file()]
         if not pipeline.postprocess.calibrated and trained:  # training was stopped before its end
             balance_detector(pipeline, trained, data, choose_device(device))
         calibrate_on(pipeline, samples, data, choose_device(device), false_alarm_rate)

@@ -24,7 +24,7 @@ from anomalib_flows import registry
 from anomalib_flows.backbones import Encoder
 from anomalib_flows.commands.configs import find_config
 from anomalib_flows.commands.messages import explain
-from anomalib_flows.commands.published import published_defaults
+from anomalib_flows.commands.published import chosen_model, published_defaults
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.run import Run
 from anomalib_flows.types import InputError, first_line
@@ -75,9 +75,12 @@ def run_command(name: str, arguments: list[str]) -> None:
     module, _, function_name = FUNCTIONS[name].partition(":")
     function = getattr(importlib.import_module(f"anomalib_flows.commands.{module}"), function_name)
     words = normalise(arguments)
+    chosen = chosen_classes(words)
     if name == "train":
+        if model := chosen_model(words):  # of several configurations too, the last says which
+            chosen = {"model": class_path("model", model)} | chosen
         words = published_defaults(words) + words
-    set_loader("registry_yaml", partial(load_yaml, chosen=chosen_classes(words)))
+    set_loader("registry_yaml", partial(load_yaml, chosen=chosen))
     parser = make_parser(name, function)
     set_run_defaults(name, parser, arguments)
     try:
@@ -91,7 +94,9 @@ def run_command(name: str, arguments: list[str]) -> None:
 
 def make_parser(name: str, function: Callable[..., Any]) -> ArgumentParser:
     """Make the parser of a command from its function's signature; the first argument but train's is positional."""
-    parser = ArgumentParser(prog=f"anomalib-flows {name}", exit_on_error=False, parser_mode="registry_yaml")
+    parser = ArgumentParser(
+        prog=f"anomalib-flows {name}", exit_on_error=False, parser_mode="registry_yaml", allow_abbrev=False
+    )
     if name == "train":
         parser.add_argument("-c", "--config", action="config", help="YAML file, or name of one that comes with us")
         parser.add_function_arguments(function)
@@ -177,7 +182,7 @@ def normalise(arguments: list[str]) -> list[str]:
     configurations, classes, others = [], [], []
     waiting = list(arguments)
     while waiting:
-        option, has_value, value = waiting.pop(0).partition("=")
+        option, has_value, value = unglued(waiting.pop(0)).partition("=")
         if option.startswith("--"):
             option = "--" + option[2:].replace("-", "_")
         key = option.removeprefix("--").removesuffix(".help")
@@ -190,6 +195,16 @@ def normalise(arguments: list[str]) -> list[str]:
         else:
             others.append(option + has_value + value)
     return [*configurations, *classes, *others]
+
+
+def unglued(word: str) -> str:
+    """Write ``-cFILE`` as ``-c=FILE``.
+
+    Example:
+        >>> unglued("-cmine.yaml")
+        '-c=mine.yaml'
+    """
+    return f"-c={word[2:].removeprefix('=')}" if word.startswith("-c") and len(word) > 2 else word
 
 
 def first_positional(arguments: list[str]) -> str:

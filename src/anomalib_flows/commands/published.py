@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,12 +28,31 @@ def published_defaults(words: list[str]) -> list[str]:
     if any(word.startswith("--resume") for word in words):
         return []  # the run's own options hold all of it
     configs = [read(word.partition("=")[2]) for word in words if word.startswith("--config=")]
-    model = last("model", words, [class_of(config.get("model")) for config in configs])
+    model = chosen_model(words)
     if not model or last("protocol", words, [config.get("protocol") for config in configs]) != "paper":
         return []
     recipe = registry.load("models", model).published
+    warn_of_others(recipe, configs)
     defaults = {"heatmap": {"top_percent": 0.0}, "model": {"class_path": model, "init_args": recipe}}
     return [f"--config={json.dumps(defaults)}"]
+
+
+def chosen_model(words: list[str]) -> str | None:
+    """Name of the model that a normalised command line asks for, itself or by its last configuration that names one."""
+    configs = [read(word.partition("=")[2]) for word in words if word.startswith("--config=")]
+    return last("model", words, [class_of(config.get("model")) for config in configs])
+
+
+def warn_of_others(recipe: dict[str, Any], configs: list[dict[str, Any]]) -> None:
+    """Warn of what configurations have otherwise than the published recipe: what is asked for wins."""
+    given: dict[str, Any] = {}
+    for config in configs:
+        if isinstance(model := config.get("model"), dict):
+            given |= model.get("init_args") or {}
+    others = {name: given[name] for name in recipe if name in given and given[name] != recipe[name]}
+    if others:
+        listed = ", ".join(f"{name} {value} ({recipe[name]} is published)" for name, value in others.items())
+        warnings.warn(f"--protocol paper goes by your configuration where it differs: {listed}.", stacklevel=3)
 
 
 def read(file: str) -> dict[str, Any]:

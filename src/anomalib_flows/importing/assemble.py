@@ -16,7 +16,7 @@ from anomalib_flows.models.fastflow import FastFlow
 from anomalib_flows.types import ImageSize, InputError, first_line
 
 OURS = ("peaks", "ceiling", "scales.")
-"""Constants of CFLOW, which calibration sets."""
+"""Beginnings of the names of constants that are ours alone."""
 
 
 def assemble(parts: Parts, image_size: ImageSize | None, options: dict[str, Any]) -> Detector:

@@ -33,7 +33,7 @@ class Detector(nn.Module, ABC):
     IMAGENET_STD: ClassVar[Triple] = (0.229, 0.224, 0.225)
 
     published: ClassVar[dict[str, Any]] = {}
-    """Arguments of the recipe in the model's paper, where they differ from the defaults."""
+    """Arguments of the recipe in the model's paper, where they differ from the defaults whatever the encoder."""
 
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD

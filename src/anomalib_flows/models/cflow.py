@@ -118,7 +118,7 @@ class CFlow(Detector):
         max_fibres: int = 65536,
         local_scale: float = 0.5,
         upsampling: Upsampling = "bilinear-aligned",
-        learning_rate: float = 1e-3,
+        learning_rate: float = 2e-3,
         schedule: Literal["constant", "cosine", "published"] = "constant",
         padding: Literal["zeros", "reflect"] = "zeros",
         timm_args: dict[str, Any] | None = None,
@@ -129,6 +129,7 @@ class CFlow(Detector):
         require(condition >= 0 and condition % 4 == 0, "--model.condition", condition, "a multiple of 4, or 0 for none")
         require(steps >= 1, "--model.steps", steps, "at least 1")
         require(clamp > 0, "--model.clamp", clamp, "above 0")
+        require(norm in ("whitened", "none"), "--model.norm", norm, "whitened or none")
         require(0 <= local_scale <= 1, "--model.local_scale", local_scale, "from 0 to 1")
         require(0 <= shrinkage <= 1, "--model.shrinkage", shrinkage, "from 0 to 1")
         require(fibre_batch is None or fibre_batch >= 1, "--model.fibre_batch", fibre_batch, "at least 1")
@@ -206,11 +207,12 @@ class CFlow(Detector):
 
     @torch.no_grad()
     def balance(self, features: Iterable[Features]) -> None:
-        """Take what is usual at each position, below the highest log-likelihood of these images."""
+        """Take what is usual at each position, below the highest log-likelihood of a typical image."""
         if not any(scale.strength for scale in self.scales):
             return
         batches = [self.log_prob_maps(batch) for batch in features]
-        peaks = [torch.stack([m.amax() for m in maps]).amax() for maps in zip(*batches, strict=True)]
+        highest = [torch.cat([m.flatten(1).amax(1) for m in maps]) for maps in zip(*batches, strict=True)]
+        peaks = [of_layer.median() for of_layer in highest]
         set_scales(self.scales, ([peak - m for peak, m in zip(peaks, maps, strict=True)] for maps in batches))
 
     def log_prob_maps(self, features: Features) -> list[Tensor]:

@@ -22,7 +22,7 @@ from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.types import InputError, first_line
 
-FORMAT = 2
+FORMAT = 3
 """Version of the file's layout."""
 
 
@@ -106,11 +106,16 @@ def build(description: dict[str, Any] | None, file: Path) -> Pipeline:
         raise InputError(
             f"The model {file} was written by anomalib-flows {description['version']}: upgrade from {__version__}."
         )
+    if description["format"] < FORMAT:
+        raise InputError(
+            f"The model {file} was written by anomalib-flows {description['version']} in a layout that is no longer "
+            "read: train it again."
+        )
     detector = registry.load("models", description["model"]["class_path"])
     if not (isinstance(detector, type) and issubclass(detector, Detector)):
         raise InputError(f"The model {file} names {detector!r}, which is no detector: the file is not to be trusted.")
     with weights_follow(), torch.random.fork_rng(devices=[]):
         made = detector(tuple(description["image_size"]), **description["model"]["init_args"])
-    pipeline = Pipeline(made, description["resize"], HeatmapOptions(**description.get("heatmap", {"top_percent": 0.0})))
+    pipeline = Pipeline(made, description["resize"], HeatmapOptions(**description.get("heatmap", {})))
     pipeline.protocol = description.get("protocol", "calibrated")
     return pipeline

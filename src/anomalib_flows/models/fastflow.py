@@ -110,6 +110,7 @@ class FastFlow(Detector):
             kernel_sizes,
             "odd",
         )
+        require(bool(strides), "--model.strides", strides, "at least one")
         require(hidden_ratio > 0, "--model.hidden_ratio", hidden_ratio, "above 0")
         require(clamp > 0, "--model.clamp", clamp, "above 0")
         require(0 <= local_scale <= 1, "--model.local_scale", local_scale, "from 0 to 1")

@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+LARGE = 1e6
+"""What an infinite energy counts as."""
+
 
 class LocalScale(nn.Module):
     r"""Multiply energies, negative log-likelihoods from 0 on, by a factor for each position.
@@ -27,7 +30,7 @@ class LocalScale(nn.Module):
         >>> scale = LocalScale((1, 2), strength=1.0)
         >>> scale.set([torch.tensor([1.0, 3.0]).expand(1000, 1, 1, 2)])
         >>> [round(value, 2) for value in scale(torch.ones(1, 1, 1, 2)).flatten().tolist()]
-        [1.99, 0.67]
+        [1.98, 0.67]
     """
 
     PRIOR = 8
@@ -46,12 +49,12 @@ class LocalScale(nn.Module):
 
     def set(self, batches: Iterable[Tensor]) -> None:
         """Take what is usual from energies of normal images, batches of (B, 1, h, w)."""
-        sums = [(len(energies), energies.double().sum((0, 1))) for energies in batches]
+        sums = [(len(energies), energies.double().nan_to_num(posinf=LARGE).sum((0, 1))) for energies in batches]
         count = sum(number for number, _ in sums)
         local = torch.stack([total for _, total in sums]).sum(0) / count
         overall = local.mean()
         usual = (count * local + self.PRIOR * overall) / (count + self.PRIOR)
-        self.factor.copy_((overall / usual.clamp_min(torch.finfo(usual.dtype).tiny)) ** self.strength)
+        self.factor.copy_((overall / usual) ** self.strength if overall > 0 else torch.ones_like(usual))
 
 
 def set_scales(scales: Iterable[Any], batches: Iterable[list[Tensor]]) -> None:

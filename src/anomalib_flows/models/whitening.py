@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
@@ -25,7 +25,8 @@ class Whitening(nn.Module):
 
     Args:
         shape: C, h and w of the feature map.
-        shrinkage: The share :math:`\rho`, from 0 (whitened) to 1 (each channel standardised by itself).
+        shrinkage: The share :math:`\rho`, from 0 (whitened) to 1 (each channel standardised by itself), or more where
+            there are few vectors, see :func:`oracle_shrinkage`.
         local_mean: Whether :math:`\mu` may differ from position to position, see :func:`shrunk_means`.
 
     References:
@@ -61,40 +62,50 @@ class Whitening(nn.Module):
         """Take the statistics of training features."""
         mean = moments.local_mean()
         centre = shrunk_means(mean, moments) if self.local_mean else mean.mean((1, 2), keepdim=True)
-        matrix = zca_cor(moments.covariance(centre), self.shrinkage)
+        matrix = zca_cor(moments.covariance(centre), self.shrinkage, moments.vectors)
         self.mean.copy_(centre)
         self.matrix.copy_(matrix)
 
 
 class Moments:
-    """Sums over feature maps, from which means and covariances follow, in float64."""
+    """Sums over feature maps, from which means and covariances follow; products in float32, sums in float64."""
 
     def __init__(self) -> None:
         self.count = 0
-        self.first, self.second, self.origin = (torch.empty(0) for _ in range(3))
+        self.origin, self.first, self.second, self.levels = (torch.empty(0) for _ in range(4))
 
     def add(self, features: Tensor) -> None:
         """Add feature maps of shape (B, C, h, w)."""
-        if not self.count:  # sums of squares about a point amid the values lose no digits to their mean
-            self.origin = features.float().mean((0, 2, 3), keepdim=True)
-            self.first = features.new_zeros(features.shape[1:], dtype=torch.float64)
-            self.second = features.new_zeros(features.shape[1], features.shape[1], dtype=torch.float64)
+        if not self.count:  # sums of squares about points amid the values lose no digits to their means
+            self.origin = features.float().mean(0)
+            self.first = torch.zeros_like(self.origin, dtype=torch.float64)
+            self.second = self.first.new_zeros(len(self.origin), len(self.origin))
+            self.levels = self.first.new_zeros(len(self.origin))
         centred = features.float() - self.origin
         vectors = centred.movedim(1, 0).flatten(1)
         self.second += (vectors @ vectors.T).double()
         self.first += centred.double().sum(0)
+        self.levels += centred.double().mean((2, 3)).square().sum(0)
         self.count += len(features)
+
+    @property
+    def vectors(self) -> int:
+        """How many feature vectors were added."""
+        return self.count * self.first[0].numel()
 
     def local_mean(self) -> Tensor:
         """Mean at each position, (C, h, w)."""
-        return self.first / self.count + self.origin[0].double()
+        return self.first / self.count + self.origin.double()
 
     def covariance(self, centre: Tensor) -> Tensor:
         """Mean of (x - centre)(x - centre)' over images and positions; ``centre`` is (C, h, w) or (C, 1, 1)."""
-        positions = self.first[0].numel()
-        c = (centre - self.origin[0].double()).expand_as(self.first).flatten(1)
+        c = (centre - self.origin.double()).flatten(1)
         m = (self.first / self.count).flatten(1)
-        return self.second / (self.count * positions) - (c @ m.T + m @ c.T - c @ c.T) / positions
+        return self.second / self.vectors - (c @ m.T + m @ c.T - c @ c.T) / c.shape[1]
+
+    def level_variance(self) -> Tensor:
+        """Variance, for each channel, of the images' means about the mean of all, (C,)."""
+        return self.levels / self.count - (self.first / self.count).mean((1, 2)).square()
 
 
 def shrunk_means(local: Tensor, moments: Moments) -> Tensor:
@@ -103,9 +114,9 @@ def shrunk_means(local: Tensor, moments: Moments) -> Tensor:
     .. math::
         \mu_p = \bar{x} + \frac{\tau^2}{\tau^2 + s^2 / n} (\bar{x}_p - \bar{x})
 
-    for each channel, with the variance :math:`s^2` among n images at one position, and :math:`\tau^2` by which the
-    means of the positions vary beyond that. A texture keeps one mean, a product in a fixed place one for each
-    position.
+    for each channel, with the variance :math:`s^2` among n images at one position, beyond what whole images differ by,
+    and :math:`\tau^2` by which the means of the positions vary beyond that. A texture keeps one mean, a product in a
+    fixed place one for each position.
 
     Args:
         local: Means of the positions, (C, h, w).
@@ -117,15 +128,16 @@ def shrunk_means(local: Tensor, moments: Moments) -> Tensor:
     overall = local.mean((1, 2), keepdim=True)
     if moments.count < 2:
         return overall.expand_as(local).clone()
-    within = moments.covariance(local).diagonal() * moments.count / (moments.count - 1)
+    # A darker image is darker everywhere, which makes positions differ no more.
+    within = (moments.covariance(local).diagonal() - moments.level_variance()) * moments.count / (moments.count - 1)
     chance = within.clamp_min(0)[:, None, None] / moments.count
     spread = (local - overall).square().mean((1, 2), keepdim=True)
     share = ((spread - chance) / spread.clamp_min(torch.finfo(spread.dtype).tiny)).clamp(0, 1)
     return overall + share * (local - overall)
 
 
-def zca_cor(covariance: Tensor, shrinkage: float) -> Tensor:
-    """Whitening matrix of a covariance (C, C), near the identity up to the scales of the channels."""
+def zca_cor(covariance: Tensor, shrinkage: float, vectors: int) -> Tensor:
+    """Whitening matrix of a covariance (C, C) of so many vectors, near the identity up to the channels' scales."""
     variances = covariance.diagonal()
     # A channel that never changes, such as that of a dead unit, tells something as soon as it does, but not the more
     # the less it did before.
@@ -134,9 +146,26 @@ def zca_cor(covariance: Tensor, shrinkage: float) -> Tensor:
     deviations = covariance.diagonal().sqrt()
     correlation = covariance / deviations[:, None] / deviations
     identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
-    values, vectors = torch.linalg.eigh((1 - shrinkage) * correlation + shrinkage * identity)
-    matrix: Tensor = (vectors * values.clamp_min(1e-6).rsqrt()) @ vectors.T / deviations
+    share = max(shrinkage, oracle_shrinkage(correlation, vectors))
+    values, axes = torch.linalg.eigh((1 - share) * correlation + share * identity)
+    matrix: Tensor = (axes * values.clamp_min(1e-6).rsqrt()) @ axes.T / deviations
     return matrix
+
+
+def oracle_shrinkage(covariance: Tensor, vectors: int) -> float:
+    r"""Share :math:`\rho` by which a covariance (C, C) of a few vectors is best drawn towards the identity.
+
+    References:
+        Shrinkage algorithms for MMSE covariance estimation (Chen et al., 2010), eq. 23, the OAS estimator as in
+        scikit-learn, with a mean variance of 1 as correlations have.
+
+    Example:
+        >>> round(oracle_shrinkage(torch.eye(3), 100), 2), round(oracle_shrinkage(torch.ones(3, 3), 100), 3)
+        (1.0, 0.03)
+    """
+    power, variance = float(covariance.square().mean()), float(covariance.diagonal().mean())
+    surplus = power - variance**2 / len(covariance)
+    return min(1.0, (power + variance**2) / max((vectors + 1) * surplus, 1e-12))
 
 
 def whiten(norms: Iterable[nn.Module], batches: Iterable[Features]) -> None:
@@ -152,8 +181,12 @@ def whiten(norms: Iterable[nn.Module], batches: Iterable[Features]) -> None:
         norm.set(of_layer)
 
 
-def make_norm(shape: tuple[int, int, int], kind: Norm, shrinkage: float, local_mean: bool) -> nn.Module:
-    """Make the norm of a feature map of shape (C, h, w)."""
-    if kind == "whitened":
-        return Whitening(shape, shrinkage, local_mean)
-    return nn.Identity() if kind == "none" else nn.LayerNorm(shape, elementwise_affine=kind == "layer")
+def make_norm(shape: tuple[int, int, int], kind: str, shrinkage: float, local_mean: bool) -> nn.Module:
+    """Make the norm of a feature map of shape (C, h, w); which, is one of :data:`Norm`."""
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "whitened": lambda: Whitening(shape, shrinkage, local_mean),
+        "layer": lambda: nn.LayerNorm(shape),
+        "layer-fixed": lambda: nn.LayerNorm(shape, elementwise_affine=False),
+        "none": nn.Identity,
+    }
+    return makers[kind]()

@@ -111,6 +111,7 @@ def check_batch_count(make: Make) -> None:
 def check_learning(make: Make) -> None:
     """Training lowers the loss."""
     detector = _any(make)
+    detector.prepare(iter([detector.encode(_images(detector.image_size))]))
     before = _loss(detector)
     _train(detector, epochs=5)
     after = _loss(detector)
@@ -257,6 +258,7 @@ def _train(detector: Detector, epochs: int) -> None:
     """Train on one batch of images, the same at every call."""
     optimizer = detector.train().optimizer()
     features = detector.encode(_images(detector.image_size))
+    detector.prepare(iter([features]))
     for _ in range(epochs):
         for batch in detector.training_batches(features):
             optimizer.zero_grad()

@@ -253,7 +253,7 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path, change) -> None:
         tensors["detector.weight"] = torch.zeros(4)
     else:
         tensors["postprocess.calibration_scores"] = torch.tensor(3.0)
-    description = json.dumps({"format": 1, **checkpoint.describe(Pipeline(Brightness(SIZE)))})
+    description = json.dumps({"format": checkpoint.FORMAT, **checkpoint.describe(Pipeline(Brightness(SIZE)))})
     save_file(tensors, file, metadata={"anomalib_flows": description})
     assert_refused(file, "does not hold the weights")
 

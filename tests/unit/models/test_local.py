@@ -58,4 +58,14 @@ def test_batches_do_not_matter() -> None:
 def test_energies_of_nothing_stay_finite() -> None:
     scale = LocalScale((4, 6), 1.0)
     scale.set([torch.zeros(3, 1, 4, 6)])
-    assert scale(torch.zeros(1, 1, 4, 6)).isfinite().all()
+    assert (scale.factor == 1).all()
+
+
+def test_an_infinite_energy_does_not_spoil_other_positions() -> None:
+    batch = energies(8)
+    batch[0, 0, 1, 1] = float("inf")
+    scale = LocalScale((4, 6), 1.0)
+    scale.set([batch])
+    assert scale.factor.isfinite().all()
+    assert (scale.factor > 0).all()
+    assert float(scale.factor[1, 1]) == float(scale.factor.min())

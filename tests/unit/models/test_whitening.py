@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.covariance import EmpiricalCovariance
+from sklearn.covariance import OAS, EmpiricalCovariance
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from anomalib_flows.models.whitening import Moments, Whitening, whiten
+from anomalib_flows.models.whitening import Moments, Whitening, oracle_shrinkage, whiten, zca_cor
 
 
 def features(images: int = 40, channels: int = 5, height: int = 6, width: int = 7, offset: float = 50.0) -> Tensor:
@@ -35,9 +35,17 @@ def rows(x: Tensor) -> np.ndarray:
     return x.movedim(1, -1).flatten(0, -2).double().numpy()
 
 
+def decorrelated(x: Tensor) -> Tensor:
+    """Whiten without any shrinkage, as if there were vectors without end."""
+    found = moments(x)
+    mean = found.local_mean().mean((1, 2), keepdim=True)
+    matrix = zca_cor(found.covariance(mean), 0.0, vectors=10**12)
+    return torch.einsum("dc,bchw->bdhw", matrix, x.double() - mean)
+
+
 def test_squared_lengths_are_mahalanobis_distances() -> None:
     x = features()
-    lengths = whitening(x, shrinkage=0.0, local_mean=False)(x).square().sum(1).flatten()
+    lengths = decorrelated(x).square().sum(1).flatten()
     expected = EmpiricalCovariance().fit(rows(x)).mahalanobis(rows(x))
     np.testing.assert_allclose(lengths, expected, rtol=1e-2, atol=1e-3)
 
@@ -48,13 +56,16 @@ def test_full_shrinkage_standardises_each_channel() -> None:
     np.testing.assert_allclose(rows(whitened), StandardScaler().fit_transform(rows(x)), atol=2e-3)
 
 
-@pytest.mark.parametrize("shrinkage", [0.0, 0.01, 0.3])
-def test_shrinkage_leaves_variances_alone(shrinkage: float) -> None:
+def test_channels_become_uncorrelated() -> None:
+    np.testing.assert_allclose(np.cov(rows(decorrelated(features())), rowvar=False), np.eye(5), atol=1e-2)
+
+
+@pytest.mark.parametrize("shrinkage", [0.1, 0.3])
+def test_shrinkage_blows_no_direction_up(shrinkage: float) -> None:
     x = features()
     covariance = np.cov(rows(whitening(x, shrinkage=shrinkage, local_mean=False)(x)), rowvar=False)
-    if shrinkage == 0:
-        np.testing.assert_allclose(covariance, np.eye(5), atol=1e-2)
-    assert np.linalg.eigvalsh(covariance).max() < 1 / max(1e-9, 1 - shrinkage) + 0.02
+    assert np.linalg.eigvalsh(covariance).max() < 1 / (1 - shrinkage) + 0.02
+    assert np.linalg.eigvalsh(covariance).min() < 0.9
 
 
 def test_the_matrix_stays_near_the_channels() -> None:
@@ -88,6 +99,25 @@ def test_means_of_positions_that_differ_stay() -> None:
     assert float(made(x).mean(0).abs().max()) < 0.02
 
 
+def test_light_that_changes_from_image_to_image_does_not_hide_positions() -> None:
+    generator = torch.Generator().manual_seed(2)
+    pattern, light = torch.randn(5, 6, 7, generator=generator), 10 * torch.randn(8, 5, 1, 1, generator=generator)
+    x = pattern + light + 0.1 * torch.randn(8, 5, 6, 7, generator=generator)
+    kept = whitening(x, local_mean=True).mean
+    torch.testing.assert_close(kept, x.mean(0), rtol=0, atol=0.05)
+
+
+def test_few_vectors_are_shrunk_as_scikit_learn_shrinks_them() -> None:
+    x = features(images=2, channels=30, height=3, width=4)
+    scaled = StandardScaler().fit_transform(rows(x))
+    correlation = torch.from_numpy(np.corrcoef(rows(x), rowvar=False))
+    expected = OAS(assume_centered=True).fit(scaled).shrinkage_
+    assert oracle_shrinkage(correlation, len(scaled)) == pytest.approx(expected, rel=1e-6)
+    assert 0.05 < expected < 1
+    generous = EmpiricalCovariance().fit(rows(whitening(x, shrinkage=0.001, local_mean=False)(x))).covariance_
+    assert np.linalg.eigvalsh(generous).max() < 1 / (1 - expected) + 0.01
+
+
 def test_of_one_image_all_positions_have_one_mean() -> None:
     made = whitening(features(images=1), local_mean=True)
     assert (made.mean == made.mean[:, :1, :1]).all()
@@ -113,11 +143,10 @@ def test_mixed_precision_does_not_round_what_is_whitened() -> None:
     x = features()
     made = whitening(x)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(made(x), made(x))
-        assert made(x).dtype == torch.float32
-    with torch.autocast("cpu", torch.bfloat16):
         mixed = made(x)
+    assert mixed.dtype == torch.float32
     assert torch.equal(mixed, made(x))
+    assert made(x.bfloat16()).dtype == torch.bfloat16
 
 
 def test_only_whitenings_are_set_and_features_are_read_only_for_them() -> None:
