@@ -111,6 +111,34 @@ def test_a_download_is_prepared_and_not_kept(said: Said, served: Path, tmp_path:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["root"]
 
 
+def test_what_was_kept_of_a_download_stays_when_none_is_asked_for(said: Said, cifar10: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "root.download"
+    kept.mkdir()
+    (kept / "other.tar.gz.part").write_bytes(b"gigabytes")
+    assert said("data", "prepare", "cifar10", "--root", tmp_path / "root", "--archive", cifar10)[0] == 0
+    assert [file.name for file in kept.iterdir()] == ["other.tar.gz.part"]
+
+
+def test_only_what_was_downloaded_is_removed(said: Said, served: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "root.download"
+    kept.mkdir()
+    (kept / "mine.txt").write_text("mine")
+    assert said("data", "prepare", "cifar10", "--root", tmp_path / "root", "--download")[0] == 0
+    assert [file.name for file in kept.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(("root", "words"), [("root", "is not empty"), ("/", "is the whole disk")])
+def test_nothing_is_downloaded_for_a_root_of_no_use(
+    said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str, words: str
+) -> None:
+    monkeypatch.setattr("urllib.request.urlopen", None)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/mine.txt").write_text("mine")
+    code, _, err = said("data", "prepare", "cifar10", "--root", tmp_path / root, "--download")
+    assert code == 2
+    assert words in err
+
+
 def test_malicious_archives_are_refused_with_one_sentence(said: Said, tmp_path: Path) -> None:
     hostile = published.pack(tmp_path / "archives/cifar.tar.gz", {"good.bin": b"", "../../evil": b""})
     code, _, err = said("data", "prepare", "cifar10", "--root", tmp_path / "root", "--archive", hostile)
