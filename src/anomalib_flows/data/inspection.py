@@ -11,7 +11,7 @@ from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.checking import Inspected, darkness, inspect, itemise
 from anomalib_flows.data.duplicates import duplicates
 from anomalib_flows.data.parallel import in_threads
-from anomalib_flows.data.reading import MissingMaskWarning, describe_file, image_files
+from anomalib_flows.data.reading import MissingMaskWarning, describe_file, image_files, mask_files
 from anomalib_flows.types import ANOMALOUS, ImageSize, InputError, Sample
 
 
@@ -80,7 +80,7 @@ def about_masks(sound: list[Inspected]) -> list[str]:
 def masks_without_image(samples: list[Sample]) -> list[Path]:
     """List the files in folders of masks that are the mask of no image."""
     pairs = [(s.path.parent, s.mask) for s in samples if s.mask and s.mask.parent != s.path.parent]
-    used = {file for _, mask in pairs for file in (image_files(mask) if mask.is_dir() else [mask])}
+    used = {file for _, mask in pairs for file in mask_files(mask)}
     folders = {mask.parent for _, mask in pairs}
     for images, masks in {mirror(parent, mask.parent) for parent, mask in pairs}:
         # Of a folder that exists on both sides, another category's images may be the owners.

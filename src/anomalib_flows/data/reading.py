@@ -64,8 +64,8 @@ def pair_masks(images: list[Path], base: Path, masks: Path, ending: str = "_mask
     """Find the mask of each image, in a folder that mirrors the folder of the images, or in that very folder.
 
     The mask of ``base/cut/7.jpg`` is ``masks/cut/7_mask.png`` or ``masks/cut/7.png``, of any image format, or all
-    that is in the folder ``masks/cut/7``. Images without a mask are left out of the answer, with one warning for all
-    of them.
+    that is in the folder ``masks/cut/7``; beside the images, where names without the ending are photos, it is
+    ``7_mask.png`` alone. Images without a mask are left out of the answer, with one warning for all of them.
     """
     known: dict[str, Path] = {}
     for file in sorted(set(image_files(masks, recursive=True)).difference(images), key=natural):
@@ -76,7 +76,7 @@ def pair_masks(images: list[Path], base: Path, masks: Path, ending: str = "_mask
 
     def mask_of(image: Path) -> Path | None:
         name = image.relative_to(base)
-        both = name.with_stem(f"{name.stem}{ending}"), name
+        both = [name.with_stem(f"{name.stem}{ending}"), *([name] if masks != base else [])]
         # With its suffix first, since 7.bmp and 7.png may lie side by side.
         tried = [str(n).lower() for mask in both for n in (mask, mask.with_suffix(""))]
         tried.append(f"{name.with_suffix('')}/".lower())
@@ -91,6 +91,11 @@ def pair_masks(images: list[Path], base: Path, masks: Path, ending: str = "_mask
             stacklevel=2,
         )
     return pairs
+
+
+def mask_files(mask: Path) -> list[Path]:
+    """List the files of a mask, which may be a folder of several."""
+    return image_files(mask) if mask.is_dir() else [mask]
 
 
 def read_sample(sample: Sample) -> tuple[Tensor, Tensor | None]:

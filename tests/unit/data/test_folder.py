@@ -105,6 +105,14 @@ def test_masks_beside_the_images(photos, save):
     assert {s.path.stem: s.mask.name for s in samples if s.mask} == {"1": "1_gt.bmp", "2": "2_gt.bmp"}
 
 
+@pytest.mark.filterwarnings("ignore:1 of 1 defective images lack")
+def test_a_photo_beside_an_image_is_not_its_mask(photos, save):
+    save("photos/line/bad_1.png")
+    save("photos/line/bad_1.jpg")
+    data = Folder(root=photos, normal="good", abnormal="line/*.png", mask_ending="_gt")
+    assert [s.mask for s in data.samples() if s.label == 1] == [None]
+
+
 def test_images_that_look_like_masks_are_warned_of(photos, save):
     save("photos/bad/cut/1_mask.png")
     save("photos/good/face_mask.png")  # of no other image
