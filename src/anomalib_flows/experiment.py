@@ -136,8 +136,9 @@ def load_samples(data: Dataset, protocol: Protocol, seed: int, resume: Path | No
             raise InputError(f"{data.name} {data.subset} has no images to train on: give good ones of the split train.")
         require_both_labels(of(samples, "test"))
     else:
-        samples = hold_out(samples, data.calibration_fraction, seed, same)
-        samples = hold_out_validation(samples, data.validation_fraction, seed, same)
+        together = same | data.together(samples)
+        samples = hold_out(samples, data.calibration_fraction, seed, together)
+        samples = hold_out_validation(samples, data.validation_fraction, seed, together)
     warn_of_leaks(samples, same)
     return samples
 

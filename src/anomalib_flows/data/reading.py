@@ -41,12 +41,21 @@ class MissingMaskWarning(UserWarning):
 
 
 def image_files(folder: Path, recursive: bool = False) -> list[Path]:
-    """List the images in a folder in natural order, leaving out hidden files and hidden folders."""
+    """List the images in a folder in natural order, leaving out hidden files and hidden folders.
+
+    Links to folders are followed, but not back to a folder that the link lies in.
+    """
     found: list[Path] = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        visible = [name for name in folders if recursive and not name.startswith(".")]
+        folders[:] = [name for name in visible if not leads_back(Path(parent, name))]
         found += (Path(parent, name) for name in files if not name.startswith("."))
     return sorted((file for file in found if file.suffix.lower() in IMAGE_SUFFIXES), key=natural)
+
+
+def leads_back(folder: Path) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    return folder.is_symlink() and any(folder.samefile(above) for above in folder.absolute().parents)
 
 
 def natural(path: Path) -> tuple[list[str | int], str]:

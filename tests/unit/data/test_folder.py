@@ -226,9 +226,11 @@ def test_the_splits_of_a_run_are_such_a_table(photos, tmp_path):
         ({"abnormal": "test"}, r"--data.abnormal .*test has a folder of good images"),
         ({"abnormal": "bad", "seed": -1}, "seed is -1"),
         ({"normal": "good/x*"}, r"--data.normal .*good/x\* matches no images: give a folder or a pattern of"),
+        ({"normal": "good/**.png"}, r"--data.normal .*\*\*.png (is no pattern|matches no images)"),
         ({"normal": []}, "--data.normal must be given, a folder of good images, or --data.table"),
         ({"table": "list.csv"}, "--data.table lists all images: leave out --data.normal"),
         ({"table": "list.csv", "normal": []}, "list.csv does not exist"),
+        ({"table": "good", "normal": []}, "good is a folder: name the CSV or JSON file"),
         ({"test_fraction": 1.0}, r"--data.test_fraction cannot be 1.0: it must be a share"),
     ],
 )
