@@ -215,7 +215,7 @@ def test_an_output_that_cannot_be_written_is_named(fails, data, trained: Path, t
 
 
 def test_predict_says_when_there_are_no_images(fails, trained: Path, tmp_path: Path) -> None:
-    for source in (tmp_path, tmp_path / "nothing.png", tmp_path / "*.png"):
+    for source in (tmp_path, tmp_path / "nothing.png", tmp_path / "*.png", tmp_path / "**.png"):
         assert str(source) in fails("predict", trained, "--input", source, "--output", tmp_path / "out")
 
 

@@ -14,7 +14,7 @@ from anomalib_flows.calibration import warn_if_too_few
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.checking import check
 from anomalib_flows.data.parallel import default_threads
-from anomalib_flows.data.sources import find_images
+from anomalib_flows.data.sources import find_images, split_pattern
 from anomalib_flows.evaluation import read_picture
 from anomalib_flows.inference import choose_device, compute_maps
 from anomalib_flows.models import checkpoint
@@ -78,6 +78,8 @@ def input_images(path: Path) -> tuple[Path, list[Path]]:
     """List the images that a file, folder or pattern names, and the folder below which names are kept."""
     if path.is_file():
         return path.parent, [path]
+    if not path.is_dir() and not split_pattern(path)[1]:
+        raise InputError(f"--input {path} does not exist: give an image, a folder or a pattern like 'photos/*.png'.")
     source = find_images("--input", path)
     return source.base, source.images
 
