@@ -5,14 +5,13 @@ Only what the command needs is imported: ``--help`` and ``--version`` touch no t
 
 from __future__ import annotations
 
-import errno
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from anomalib_flows import __version__
-from anomalib_flows.types import InputError
+from anomalib_flows.types import NO_RIGHT, NO_ROOM, InputError
 
 COMMANDS = {
     "train": "train a detector on normal images, and test it",
@@ -26,8 +25,6 @@ COMMANDS = {
 }
 
 HELP = ("-h", "--help")
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
 
 USAGE = """usage: anomalib-flows COMMAND [options]
 

@@ -16,6 +16,7 @@ from anomalib_flows.calibration import set_scores
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.changes import Changes, change
 from anomalib_flows.data.reading import read_image
+from anomalib_flows.data.validation import is_drawn
 from anomalib_flows.files import fresh_folder
 from anomalib_flows.inference import compute_maps, set_constants
 from anomalib_flows.metrics.evaluate import evaluate
@@ -77,11 +78,26 @@ def evaluate_disturbed(
 
 
 def evaluate_validation(
-    run: Run, pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device
+    run: Run,
+    pipeline: Pipeline,
+    samples: list[Sample],
+    data: Dataset,
+    device: torch.device,
+    own: Dataset | None = None,
 ) -> dict[str, Any]:
-    """Test on held-out normal images and the same with drawn defects; write to ``validation/`` of the run."""
+    """Test on the images of the split validation; write to ``validation/`` of the run.
+
+    Args:
+        run: The run.
+        pipeline: What it trained.
+        samples: Held-out normal images, and defective ones, which are drawn unless the dataset brings them.
+        data: Says how images are read.
+        device: Where to compute.
+        own: The run's dataset, if ``data`` is another one.
+    """
     require_calibrated(run, pipeline)
-    return record(run.validation, pipeline, collect(pipeline, samples, data, device), data, anomalies="drawn")
+    about = {"anomalies": "drawn"} if any(map(is_drawn, samples)) else {}
+    return record(run.validation, pipeline, collect(pipeline, samples, data, device), own or data, **about)
 
 
 def record(run: Run, pipeline: Pipeline, tested: Tested, data: Dataset, **about: Any) -> dict[str, Any]:

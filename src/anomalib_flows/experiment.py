@@ -133,10 +133,13 @@ def load_samples(data: Dataset, protocol: Protocol, seed: int, resume: Path | No
     if protocol == "paper":
         if data.validation_fraction:
             raise InputError("--data.validation_fraction holds out what --protocol paper trains on: leave one out.")
+        if not of(samples, "train"):
+            raise InputError(f"{data.name} {data.subset} has no images to train on: give good ones of the split train.")
         require_both_labels(of(samples, "test"))
     else:
-        samples = hold_out(samples, data.calibration_fraction, seed, same)
-        samples = hold_out_validation(samples, data.validation_fraction, seed, same)
+        together = same | data.together(samples)
+        samples = hold_out(samples, data.calibration_fraction, seed, together)
+        samples = hold_out_validation(samples, data.validation_fraction, seed, together)
     warn_of_leaks(samples, same)
     return samples
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,6 +16,10 @@ Protocol = Literal["calibrated", "paper"]
 test images, for comparison with published tables only."""
 ImageSize = tuple[int, int]
 """Height and width in pixels."""
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+"""Errors of the system that the command line explains; any other one is a fault of ours."""
 
 NORMAL, ANOMALOUS = 0, 1
 GOOD = "good"

@@ -138,6 +138,16 @@ def test_one_image_is_too_few(fails, data, output: Path, tmp_path: Path) -> None
     assert not output.exists()
 
 
+def test_nothing_to_train_on_is_said_by_both_protocols(fails, data, output: Path, tmp_path: Path) -> None:
+    table = tmp_path / "list.csv"
+    folder = tmp_path / "data/stripes/test"
+    table.write_text(f"path,label,split\n{folder}/good/0.png,good,test\n{folder}/blob/0.png,bad,test\n")
+    for protocol in ("paper", "calibrated"):
+        listed = ["--data=folder", f"--data.table={table}", f"--protocol={protocol}", f"--output={output}"]
+        assert "train" in fails("train", *SMALL, *listed)
+        assert not output.exists()
+
+
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(fails, data, output: Path) -> None:
     message = fails("train", *SMALL, *data, f"--output={output}", "--model.learning_rate=1e30")
     assert "step" in message
@@ -205,7 +215,7 @@ def test_an_output_that_cannot_be_written_is_named(fails, data, trained: Path, t
 
 
 def test_predict_says_when_there_are_no_images(fails, trained: Path, tmp_path: Path) -> None:
-    for source in (tmp_path, tmp_path / "nothing.png", tmp_path / "*.png"):
+    for source in (tmp_path, tmp_path / "nothing.png", tmp_path / "*.png", tmp_path / "**.png"):
         assert str(source) in fails("predict", trained, "--input", source, "--output", tmp_path / "out")
 
 

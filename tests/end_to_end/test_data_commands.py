@@ -19,6 +19,7 @@ import published
 from anomalib_flows.cli import main
 from anomalib_flows.data.card import Archive
 from anomalib_flows.data.cifar10 import CIFAR10
+from anomalib_flows.data.splits import read_splits
 from anomalib_flows.data.stc import STC
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
@@ -75,6 +76,9 @@ def test_scenes_of_stc_are_trained(said: Said, tmp_path: Path) -> None:
     code, out, _ = said("train", *SMALL, *root, "--trainer.max_epochs=1", f"--output={tmp_path}")
     assert code == 0
     assert "anomaly" in out
+    split = read_splits(tmp_path / "fastflow/stc/01/run-001/splits.csv")
+    trained, held_out = ({s.path.parent for s in split if s.split == name} for name in ("train", "calibration"))
+    assert (len(trained), len(held_out), len(trained | held_out)) == (1, 1, 2), "whole videos are held out"
 
 
 def test_nothing_is_downloaded_unless_asked_for(said: Said, tmp_path: Path, monkeypatch) -> None:
@@ -109,6 +113,34 @@ def test_a_download_is_prepared_and_not_kept(said: Said, served: Path, tmp_path:
     assert code == 0, err
     assert len(list((tmp_path / "new/root").rglob("*.png"))) == 60
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["root"]
+
+
+def test_what_was_kept_of_a_download_stays_when_none_is_asked_for(said: Said, cifar10: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "root.download"
+    kept.mkdir()
+    (kept / "other.tar.gz.part").write_bytes(b"gigabytes")
+    assert said("data", "prepare", "cifar10", "--root", tmp_path / "root", "--archive", cifar10)[0] == 0
+    assert [file.name for file in kept.iterdir()] == ["other.tar.gz.part"]
+
+
+def test_only_what_was_downloaded_is_removed(said: Said, served: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "root.download"
+    kept.mkdir()
+    (kept / "mine.txt").write_text("mine")
+    assert said("data", "prepare", "cifar10", "--root", tmp_path / "root", "--download")[0] == 0
+    assert [file.name for file in kept.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(("root", "words"), [("root", "is not empty"), ("/", "is the whole disk")])
+def test_nothing_is_downloaded_for_a_root_of_no_use(
+    said: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str, words: str
+) -> None:
+    monkeypatch.setattr("urllib.request.urlopen", None)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/mine.txt").write_text("mine")
+    code, _, err = said("data", "prepare", "cifar10", "--root", tmp_path / root, "--download")
+    assert code == 2
+    assert words in err
 
 
 def test_malicious_archives_are_refused_with_one_sentence(said: Said, tmp_path: Path) -> None:
@@ -168,6 +200,8 @@ def test_a_damaged_copy_names_each_fault(said: Said, tree: Path, tmp_path: Path)
     }.items():
         assert [words in fault for fault in faults if f"{folder / name} " in fault] == [True]
     remarks = out.split("warning: ")[1:]
+    (lonely,) = [remark.partition("\nfault: ")[0] for remark in remarks if remark.startswith("Masks without an image")]
+    assert lonely.split() == f"Masks without an image (1): {folder}/ground_truth/blob/9_mask.png".split()
     for name, words in {
         "train/good/again.png": "of the same content",
         "ground_truth/blob/1_mask.png": "Empty masks",
@@ -176,6 +210,15 @@ def test_a_damaged_copy_names_each_fault(said: Said, tree: Path, tmp_path: Path)
         "train/good/link.png": "Links that leave",
     }.items():
         assert [words in remark for remark in remarks if str(folder / name) in remark] == [True]
+
+
+def test_a_folder_above_is_called_by_its_name(
+    said: Said, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tree / "stripes/train")
+    code, out, _ = said("data", "check", "..", "--output", tmp_path)
+    assert code == 0
+    assert "mvtec stripes: 14 images" in out
 
 
 def test_a_link_alone_is_no_fault(said: Said, tree: Path, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sklearn.metrics import roc_auc_score
 from tiny import SMALL
 
 from anomalib_flows.cli import main
@@ -41,7 +43,11 @@ def test_training_ends_with_figures_and_pictures(
         assert "There are no test images, so nothing was tested." in capsys.readouterr().out
         return
     assert metrics is not None
-    assert 0 <= metrics["image"]["auroc"] <= 1
+    labels = {str(sample.path): sample.label for sample in tested}
+    with run.predictions_file.open(newline="") as stream:
+        predicted = list(csv.DictReader(stream))
+    auroc = roc_auc_score([labels[row["path"]] for row in predicted], [float(row["score"]) for row in predicted])
+    assert metrics["image"]["auroc"] == pytest.approx(auroc)
     assert metrics["image"]["normal_images"] == sum(sample.label == NORMAL for sample in tested)
     assert metrics["defects"].keys() == {sample.defect for sample in tested if sample.label != NORMAL}
     assert (metrics["pixel"]["auroc"] is not None) == any(sample.mask for sample in tested)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
+from sklearn.metrics import roc_auc_score
 from tiny import SMALL, draw
 
 from anomalib_flows import experiment
@@ -57,7 +58,11 @@ def test_its_figures_are_apart_from_the_tests(validated: Path) -> None:
     metrics = json.loads((validated / "validation/metrics.json").read_text())
     assert (metrics["image"]["normal_images"], metrics["image"]["anomalous_images"]) == (6, 6)
     assert metrics["pixel"]["masked_images"] == 6
-    assert 0 <= metrics["image"]["auroc"] <= 1
+    expected = {row["path"]: int(row["label"]) for row in rows(validated / "splits.csv")}
+    predicted = rows(validated / "validation/predictions.csv")
+    auroc = roc_auc_score([expected[row["path"]] for row in predicted], [float(row["score"]) for row in predicted])
+    assert metrics["image"]["auroc"] == pytest.approx(auroc)
+    assert metrics["anomalies"] == "drawn"
     assert not (validated / "metrics.json").exists(), "there is nothing to test on"
     assert len(rows(validated / "validation/predictions.csv")) == 12
     figures = {file.parent.name for file in (validated / "validation/images").rglob("*.jpg")}
@@ -105,6 +110,44 @@ def test_a_run_that_was_moved_says_what_is_gone(good: Path, validated: Path, tmp
     printed = capsys.readouterr()
     assert "6 of its images are gone" in printed.out
     assert "no test images" in printed.err
+
+
+@pytest.fixture(scope="module")
+def tested(train) -> Path:
+    """A finished run with test images too, not to be changed."""
+    return train("--trainer.max_epochs=1", "--data.validation_fraction=0.4")
+
+
+def test_figures_of_an_earlier_validation_are_not_shown_as_new(tested: Path, tmp_path: Path, capsys) -> None:
+    run = Path(shutil.copytree(tested, tmp_path / "run"))
+    text = (run / "splits.csv").read_text()
+    (run / "splits.csv").write_text(text.replace(str(tested), str(tmp_path / "elsewhere")))
+    capsys.readouterr()
+    assert main(["test", str(run)]) == 0
+    printed = capsys.readouterr().out
+    assert "Left out the validation" in printed
+    assert "Validation, on" not in printed
+
+
+def test_the_validation_of_a_run_is_of_its_own_dataset(tested: Path, tree: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tested, tmp_path / "run"))
+    shutil.copytree(tree / "stripes", tmp_path / "others")
+    other = [f"--data.root={tmp_path}", "--data.category=others"]
+    assert main(["test", str(run), "--data=mvtec", *other]) == 0
+    subsets = [json.loads((run / part / "metrics.json").read_text())["subset"] for part in ("", "validation")]
+    assert subsets == ["others", "stripes"]
+
+
+def test_defects_of_the_datasets_own_are_validated_with_as_they_are(validated: Path, tmp_path: Path, capsys) -> None:
+    """The list of a run, given back, brings the defects that were drawn for it."""
+    data = ["--data=folder", f"--data.table={validated / 'splits.csv'}"]
+    assert main(["train", *SMALL, *data, "--trainer.max_epochs=1", f"--output={tmp_path}"]) == 0
+    run = tmp_path / "fastflow/folder/splits/run-001"
+    assert not (run / "validation/drawn").exists()
+    metrics = json.loads((run / "validation/metrics.json").read_text())
+    assert (metrics["image"]["normal_images"], metrics["image"]["anomalous_images"]) == (6, 6)
+    assert metrics["anomalies"] == "drawn", "they still are no real ones"
+    assert "promise nothing for real defects" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def recognise(folder: Path) -> list[Dataset]:
     Raises:
         InputError: If it is neither.
     """
-    folder = folder.absolute()
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 (absolute() would leave the name '..')
     if (folder / "train").is_dir():
         return [MVTec(root=folder.parent, category=folder.name)]
     names = categories(folder)

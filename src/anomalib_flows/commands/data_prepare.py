@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from anomalib_flows import registry
 from anomalib_flows.data import preparing
 from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.download import download as fetch
 from anomalib_flows.types import InputError
 
 
@@ -37,16 +39,29 @@ def prepare(name: str, root: Path, archive: list[Path] | None = None, download: 
     preparing.require_modules(dataset.arrange_needs.items())
     if not archive and not download:
         raise InputError(f"No archive is given: {preparing.how_to_get(dataset.card)}.")
-    root = root.absolute()
-    fetched = root.with_name(f"{root.name}.download")
-    files = [*(archive or []), *(preparing.fetch(dataset.card, fetched) if download else [])]
-    preparing.prepare(dataset, dataset.card, root, files)
-    shutil.rmtree(fetched, ignore_errors=True)
-    for file in files:
+    root = Path(os.path.abspath(root))  # noqa: PTH100 (a root that is a link stays one)
+    if not root.name:
+        raise InputError(f"--root {root} is the whole disk: name a folder for the dataset.")
+    given, kept = archive or [], root.with_name(f"{root.name}.download")
+    wanted = preparing.fetchable(dataset.card) if download else []
+    preparing.require_room(dataset, dataset.card, root, given, wanted)
+    fetched = [fetch(one, kept) for one in wanted]
+    preparing.prepare(dataset, dataset.card, root, [*given, *fetched])
+    discard(fetched, kept)
+    for file in [*given, *fetched]:
         if not preparing.known(dataset.card, file).checksum:
             print(f"No checksum of {file.name} is known, so none was verified.")
     print(f"{dataset.card.title} is in {root}. To look it over: {check_command(dataset, name, root)}")
     return root
+
+
+def discard(fetched: list[Path], folder: Path) -> None:
+    """Remove what was downloaded, and its folder unless something else is in it."""
+    for file in fetched:
+        file.unlink()
+    if fetched:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def check_command(dataset: type[Dataset], name: str, root: Path) -> str:

@@ -50,16 +50,8 @@ POSITIONAL = {
 OPTIONAL = ("folder",)
 """Positional arguments that may be left out."""
 WRITTEN_OUT: dict[str, dict[str, Any]] = {
-    "archive": {
-        "nargs": "+",
-        "type": Path,
-        "help": "archives that you have downloaded: tar (plain, gz, bz2 or xz) or zip files",
-    },
-    "download": {
-        "action": "store_true",
-        "help": "download the archives from where their makers publish them; after a broken connection the next call "
-        "goes on from what it brought, which is kept beside ROOT",
-    },
+    "archive": {"nargs": "+", "type": Path},
+    "download": {"action": "store_true"},
 }
 """Options that jsonargparse would not take as shells write them: several values, and none."""
 RUN_DEFAULTS = {"test": ("data",), "predict": ("data",), "calibrate": ("data", "false_alarm_rate")}
@@ -106,8 +98,11 @@ def make_parser(name: str, function: Callable[..., Any]) -> ArgumentParser:
         parser.add_argument(first, type=typing.get_type_hints(function)[first], help=POSITIONAL[first], **optional)
         written_out = [option for option in others if option in WRITTEN_OUT]
         parser.add_function_arguments(function, skip={first, *written_out})
+        plain = ArgumentParser()
+        plain.add_function_arguments(function)
+        described = {action.dest: action.help for action in plain._actions}  # noqa: SLF001
         for option in written_out:
-            parser.add_argument(f"--{option}", **WRITTEN_OUT[option])
+            parser.add_argument(f"--{option}", help=described[option], **WRITTEN_OUT[option])
     for action in parser._actions:  # noqa: SLF001
         if action.dest in RUN_DEFAULTS.get(name, ()):
             action.required = False  # the run provides it

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,7 +13,8 @@ from torch import Tensor
 from anomalib_flows.calibration import warn_if_too_few
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.checking import check
-from anomalib_flows.data.reading import image_files
+from anomalib_flows.data.parallel import default_threads
+from anomalib_flows.data.sources import find_images, split_pattern
 from anomalib_flows.evaluation import read_picture
 from anomalib_flows.inference import choose_device, compute_maps
 from anomalib_flows.models import checkpoint
@@ -58,7 +57,7 @@ def predict(
             UserWarning,
             stacklevel=2,
         )
-    root, paths = find_images(input)
+    root, paths = input_images(Path(input))
     samples = check([Sample(path, "test") for path in paths], data.on_error)
     names = unique_names([relative(s.path, root) for s in samples], ".png")
     rows: list[tuple[Path, float, float, int]] = []
@@ -75,19 +74,14 @@ def predict(
     return table
 
 
-def find_images(input: str) -> tuple[Path, list[Path]]:
+def input_images(path: Path) -> tuple[Path, list[Path]]:
     """List the images that a file, folder or pattern names, and the folder below which names are kept."""
-    path = Path(input)
     if path.is_file():
         return path.parent, [path]
-    parts = [] if path.is_dir() else path.parts
-    magic = next((i for i, part in enumerate(parts) if glob.has_magic(part)), len(path.parts))
-    folder = Path(*path.parts[:magic])
-    pattern = "/".join(path.parts[magic:])
-    paths = sorted(p for p in folder.glob(pattern) if p.is_file()) if pattern else image_files(folder, recursive=True)
-    if not paths:
-        raise InputError(f"--input {input} names no images: give an image, a folder or a pattern like 'photos/*.png'.")
-    return folder, paths
+    if not path.is_dir() and not split_pattern(path)[1]:
+        raise InputError(f"--input {path} does not exist: give an image, a folder or a pattern like 'photos/*.png'.")
+    source = find_images("--input", path)
+    return source.base, source.images
 
 
 def write_pictures(
@@ -100,7 +94,7 @@ def write_pictures(
         map01, mask = (crop(of[i], batch.contents[i]).numpy() for of in (shown, prediction.masks))
         write_prediction_images(output, names[i], read_picture(batch.samples[i].path), map01, mask)
 
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:  # Pillow packs PNGs without holding the GIL
+    with ThreadPoolExecutor(default_threads()) as pool:  # Pillow packs PNGs without holding the GIL
         list(pool.map(write, range(len(batch.samples))))
 
 

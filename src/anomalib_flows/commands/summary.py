@@ -17,22 +17,25 @@ COLUMNS = (
     ("pixel bestF1", "pixel", "f1_max"),
 )
 
+DRAWN = """Validation, on held-out normal images as they are and with drawn defects; these tell settings apart, and
+promise nothing for real defects:"""
+LISTED = "Validation, on the images that the dataset has for it:"
 
-def print_summary(run: Run, *, disturbed: bool = False) -> None:
+
+def print_summary(run: Run, *, validated: bool = True, disturbed: bool = False) -> None:
     """Print a run's figures, overall and for each kind of defect, and its files.
 
     Args:
         run: The run.
+        validated: Whether the figures of the validation, if there are any, are of now.
         disturbed: Whether the figures on disturbed images stand beside those on the images as they are.
     """
     metrics = run.metrics()
     beside = run.disturbed.metrics() if disturbed else None
     print("\n" + (table(metrics, beside) if metrics else "There are no test images, so nothing was tested."))
-    if validation := run.validation.metrics():
-        print(
-            "\nValidation, on held-out normal images as they are and with drawn defects; these tell settings apart, and"
-        )
-        print("promise nothing for real defects:\n\n" + table(validation))
+    validation = run.validation.metrics() if validated else None
+    if validation:
+        print(f"\n{DRAWN if validation.get('anomalies') == 'drawn' else LISTED}\n\n{table(validation)}")
     print(f"\n{files(run)}")
     if validation:
         print(f"{'validation':12} {run.validation.path}")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from jsonargparse import ArgumentParser
+
+from anomalib_flows import registry
 from anomalib_flows.commands.summary import print_summary
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.changes import Changes
@@ -48,7 +51,7 @@ def test(
     if not samples and (disturb.active or not validating):
         raise InputError(f"The dataset {data.name} {data.subset} has no test images: nothing can be tested.")
     if validating:  # first, for the protocol 'paper' changes thresholds
-        evaluate_validation(opened, pipeline, validating, data, where)
+        evaluate_validation(opened, pipeline, validating, data, where, own_dataset(opened))
     if samples:
         samples = check(samples, data.on_error)
         used = [s for s in read_splits(opened.splits_file) if s.split != "test"]
@@ -56,8 +59,18 @@ def test(
         evaluate_run(opened, pipeline, samples, data, where, protocol)
     if disturb.active:
         evaluate_disturbed(opened, pipeline, samples, data, where, disturb, seed)
-    print_summary(opened, disturbed=disturb.active)
+    print_summary(opened, validated=bool(validating), disturbed=disturb.active)
     return opened
+
+
+def own_dataset(run: Run) -> Dataset:
+    """Make the dataset that the run was made with, whatever is tested now."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--data", type=Dataset)
+    described = run.config()["data"]
+    path = registry.path_of("datasets", described["class_path"])
+    made: Dataset = parser.instantiate(parser.parse_object({"data": described | {"class_path": path}})).data
+    return made
 
 
 def test_samples(run: Run, data: Dataset) -> list[Sample]:

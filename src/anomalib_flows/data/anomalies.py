@@ -100,14 +100,19 @@ def spoil(image: Tensor, seed: int, number: int) -> tuple[Tensor, Tensor, str]:
             break
     mask = covered(strength > VISIBLE)
     added = resized(torch.from_numpy(change).permute(2, 0, 1).float(), size)
-    seen = F.interpolate(torch.from_numpy(mask)[None, None].byte(), size, mode="nearest-exact")[0, 0].bool()
-    return (image.float() + 255 * added).clamp(0, 255), seen, kind
+    return (image.float() + 255 * added).clamp(0, 255), resized_mask(torch.from_numpy(mask), size), kind
 
 
 def covered(changed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Turn the pixels that a defect changes into the region that it covers: a texture leaves gaps between them."""
     closed = ndimage.binary_closing(changed, np.ones((3, 3), bool), iterations=4)
     return np.asarray(ndimage.binary_opening(ndimage.binary_fill_holes(closed), np.ones((2, 2), bool)))
+
+
+def resized_mask(mask: Tensor, size: torch.Size) -> Tensor:
+    """Resize a mask (h, w) by nearest pixel; where a tiny image would lose all of it, each pixel with a part is in."""
+    nearest = F.interpolate(mask[None, None].byte(), size, mode="nearest-exact")[0, 0].bool()
+    return nearest if nearest.any() else F.adaptive_max_pool2d(mask[None].float(), tuple(size))[0].bool()
 
 
 def resized(values: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:

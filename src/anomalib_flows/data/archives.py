@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
 from anomalib_flows.files import read_with_bar
-from anomalib_flows.types import InputError, first_line
+from anomalib_flows.types import NO_RIGHT, NO_ROOM, InputError, first_line
 
 MOST_MEMBERS = 1_000_000
 MOST_EXPANSION = 100
@@ -30,6 +30,7 @@ HARMLESS = 256 * 2**20
 CHUNK = 2**20
 
 DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 NOT_ON_WINDOWS = re.compile(r'[<>:"|?*]|[. ]$|^(con|prn|aux|nul|(com|lpt)\d)(\.|$)', re.IGNORECASE)
 UNFIT_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 
@@ -88,7 +89,7 @@ def unpack(archive: Path, folder: Path) -> None:
     except InputError as error:
         raise InputError(f"{archive} was not unpacked, since it holds {error}: get it anew from its makers.") from error
     except Exception as error:  # on damaged archives, libraries raise errors of many types
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, OSError) and error.errno in NO_ROOM + NO_RIGHT:
             raise
         raise InputError(
             f"{archive} is damaged or no tar or zip file ({first_line(error).strip('.')}): get it again."
@@ -100,7 +101,9 @@ def opened(archive: Path) -> Iterator[Iterator[Member]]:
     """Open an archive and show, while it is read, how far that is."""
     budget = [max(HARMLESS, MOST_EXPANSION * archive.stat().st_size)]
     with read_with_bar(archive, "unpacking") as stream:
-        read = zip_members if zipfile.is_zipfile(archive) else tar_members
+        start = stream.read(4)
+        stream.seek(0)
+        read = zip_members if start in ZIP else tar_members  # is_zipfile would also find a zip within a tar
         yield read(stream, budget)
 
 

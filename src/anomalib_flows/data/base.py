@@ -94,6 +94,20 @@ class Dataset(ABC):
         """
         return None  # noqa: RET501 (without it the method would look abstract)
 
+    def mask_folders(self) -> list[tuple[Path, Path]]:
+        """Name folders of images, each with the folder of masks that mirrors it; 'data check' looks them through.
+
+        By default none: then it looks where the masks of the samples lie.
+        """
+        return []
+
+    def together(self, samples: list[Sample]) -> dict[Path, Path]:
+        """Map images to what they are parts of, such as a video: of its parts all or none are held out of training.
+
+        By default every image is by itself.
+        """
+        return {}
+
     def options(self) -> dict[str, Any]:
         """Arguments that make the same dataset again.
 

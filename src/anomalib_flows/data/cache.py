@@ -19,6 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.reading import mask_files
 from anomalib_flows.files import atomic
 from anomalib_flows.types import ImageSize, Sample
 
@@ -152,9 +153,9 @@ class DiskCache:
             OSError: If its image or mask is not there.
         """
         parts = list(self.kind)
-        for path in (sample.path, sample.mask):
-            state = path.stat() if path else None
-            parts += [str(path and path.absolute()), str(state and (state.st_size, state.st_mtime_ns))]
+        for path in (sample.path, *(mask_files(sample.mask) if sample.mask else [])):
+            state = path.stat()
+            parts += [str(path.absolute()), str((state.st_size, state.st_mtime_ns))]
         name = hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
         return self.folder / f"{name[:40]}.item"
 

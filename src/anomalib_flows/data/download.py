@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.client
 import re
@@ -25,6 +26,9 @@ PAUSE = 2.0
 """Seconds before another attempt."""
 TIMEOUT = 60
 BROKEN = (urllib.error.URLError, ConnectionError, TimeoutError, ssl.SSLError, http.client.HTTPException)
+UNREACHABLE = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN)
+LATER = (http.client.REQUEST_TIMEOUT, http.client.TOO_MANY_REQUESTS)
+"""Refusals that another attempt may overcome, as those of 500 and above."""
 
 
 def download(archive: Archive, folder: Path) -> Path:
@@ -72,9 +76,11 @@ def fetch_all(url: str, part: Path) -> None:
             reason = "the connection broke"
         except KeyboardInterrupt:
             raise KeyboardInterrupt("Stopped. The same command goes on from there.") from None
-        except BROKEN as error:
+        except (OSError, http.client.HTTPException) as error:
+            if not isinstance(error, BROKEN) and getattr(error, "errno", None) not in UNREACHABLE:
+                raise
             reason = str(getattr(error, "reason", "") or error or type(error).__name__)
-            if isinstance(error, urllib.error.HTTPError) and error.code < 500:
+            if isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code not in LATER:
                 raise InputError(f"{url} cannot be had (HTTP {error.code}, {reason}): get it by hand.") from error
         vain = 0 if size_of(part) > before else vain + 1
         time.sleep(PAUSE)

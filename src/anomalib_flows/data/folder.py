@@ -35,7 +35,7 @@ class Folder(Dataset):
         mask_ending: What names of masks end with, if not ``_mask``; without ``masks`` they lie beside the images.
         normal_test: Folder or pattern of good images for the test. By default a part of ``normal``.
         table: CSV or JSON file that lists the images, instead of folders: ``path`` and, as far as known, ``label``
-            (good or bad), ``split`` (train, calibration or test), ``mask`` and ``defect``. Its paths are relative
+            (good or bad), ``split`` (as in a run's splits.csv), ``mask`` and ``defect``. Its paths are relative
             to ``root`` or else to its own folder.
         test_fraction: Share of the good images that is kept for the test.
         seed: Decides which good images are kept for the test.
@@ -78,6 +78,11 @@ class Folder(Dataset):
         samples = self._listed() if self.table else self._found()
         return sorted(samples, key=lambda sample: natural(sample.path))
 
+    def mask_folders(self) -> list[tuple[Path, Path]]:
+        """Name the folders of defective images with those of masks, if there are any."""
+        images = [split_pattern(path)[0] for path in self._paths("abnormal")]
+        return list(zip(images, self._paths("masks"), strict=False))
+
     def _listed(self) -> list[Sample]:
         """List the images of the table; where it tells no splits, a part of the good ones is kept for the test."""
         table = Path(self.root or "", self.table or "").absolute()
@@ -105,8 +110,8 @@ class Folder(Dataset):
     def _source(self, option: str, path: Path) -> Source:
         """Find what a value of an option names."""
         if option == "masks":
-            return find_images(option, path)
-        source = find_images(option, path, self.mask_ending)
+            return find_images("--data.masks", path)
+        source = find_images(f"--data.{option}", path, self.mask_ending)
         warn_of_masks(source)
         return source
 

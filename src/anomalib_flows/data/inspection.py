@@ -11,7 +11,7 @@ from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.checking import Inspected, darkness, inspect, itemise
 from anomalib_flows.data.duplicates import duplicates
 from anomalib_flows.data.parallel import in_threads
-from anomalib_flows.data.reading import MissingMaskWarning, describe_file, image_files
+from anomalib_flows.data.reading import MissingMaskWarning, describe_file, image_files, mask_files
 from anomalib_flows.types import ANOMALOUS, ImageSize, InputError, Sample
 
 
@@ -51,7 +51,12 @@ def inspect_dataset(data: Dataset) -> Inspection:
     sound = [one for one in found if not one.fault]
     repeated, leaks = same_content([one.sample for one in sound])
     remarks = [str(warning.message) for warning in said if issubclass(warning.category, UserWarning)]
-    remarks += [*about_masks(sound), *repeated, *links_out_of([one.sample for one in sound], data), darkness(sound)]
+    remarks += [
+        *about_masks(data, found),
+        *repeated,
+        *links_out_of([one.sample for one in sound], data),
+        darkness(sound),
+    ]
     faults = [one.fault for one in found if one.fault] + leaks
     return Inspection(sound, faults, [remark for remark in remarks if remark], kinds_of([s.sample.path for s in sound]))
 
@@ -61,43 +66,42 @@ def kinds_of(paths: list[Path]) -> Counter[str]:
     return Counter(in_threads(describe_file, paths, "listing"))
 
 
-def about_masks(sound: list[Inspected]) -> list[str]:
+def about_masks(data: Dataset, found: list[Inspected]) -> list[str]:
     """Say which masks are empty, which are missing, and which have no image."""
-    anomalous = [one for one in sound if one.sample.label == ANOMALOUS]
+    anomalous = [one for one in found if one.sample.label == ANOMALOUS and not one.fault]
     empty = [one.sample.mask for one in anomalous if one.empty_mask and one.sample.mask]
     bare = [one.sample.path for one in anomalous if one.sample.mask is None]
-    lonely = masks_without_image([one.sample for one in sound])
-    if bare and len(bare) == len(anomalous):
-        return [f"None of {len(bare)} defective images has a mask: they count for image metrics only."]
+    lonely = masks_without_image(data, [one.sample for one in found])
+    none = bool(bare) and len(bare) == len(anomalous)
     titles = {
         "Empty masks of defective images, which count for image metrics only": empty,
-        "Defective images without a mask, which count for image metrics only": bare,
+        "Defective images without a mask, which count for image metrics only": [] if none else bare,
         "Masks without an image": lonely,
     }
-    return [itemise(title, paths) for title, paths in titles.items() if paths]
+    said = [f"None of {len(bare)} defective images has a mask: they count for image metrics only."] * none
+    return said + [itemise(title, paths) for title, paths in titles.items() if paths]
 
 
-def masks_without_image(samples: list[Sample]) -> list[Path]:
-    """List the files in folders of masks that are the mask of no image."""
-    pairs = [(s.path.parent, s.mask) for s in samples if s.mask and s.mask.parent != s.path.parent]
-    used = {file for _, mask in pairs for file in (image_files(mask) if mask.is_dir() else [mask])}
-    folders = {mask.parent for _, mask in pairs}
-    for images, masks in {mirror(parent, mask.parent) for parent, mask in pairs}:
-        # Of a folder that exists on both sides, another category's images may be the owners.
-        folders |= {folder for folder in masks.iterdir() if folder.is_dir() and not (images / folder.name).exists()}
-    return sorted({file for folder in folders for file in image_files(folder, recursive=True)} - used)
+def masks_without_image(data: Dataset, samples: list[Sample]) -> list[Path]:
+    """List the masks of no image, whether or not the dataset uses the images that are there."""
+    masked = [(sample.path.parent, sample.mask) for sample in samples if sample.mask]
+    folders = data.mask_folders() or {(images, mask.parent) for images, mask in masked}
+    ending = getattr(data, "mask_ending", None) or "_mask"
+    lonely = {file for images, masks in folders if images != masks for file in unowned(images, masks, ending)}
+    return sorted(lonely.difference(*(mask_files(mask) for _, mask in masked)))
 
 
-def mirror(images: Path, masks: Path) -> tuple[Path, Path]:
-    """Go up from two folders as long as they have the same name.
+def unowned(images: Path, masks: Path, ending: str) -> list[Path]:
+    """List the files in a folder of masks that are called like no image of the folder that it mirrors."""
+    owners = {file.relative_to(images).with_suffix("") for file in image_files(images, recursive=True)}
+    names = {str(owner).lower() for owner in owners}
 
-    Example:
-        >>> [folder.as_posix() for folder in mirror(Path("nut/test/cut"), Path("nut/ground_truth/cut"))]
-        ['nut/test', 'nut/ground_truth']
-    """
-    while images != masks and images.name == masks.name:
-        images, masks = images.parent, masks.parent
-    return images, masks
+    def owned(file: Path) -> bool:
+        name = file.relative_to(masks).with_suffix("")
+        tried = (name, name.with_name(name.name.removesuffix(ending) or name.name), name.parent)
+        return any(str(one).lower() in names for one in tried)
+
+    return [file for file in image_files(masks, recursive=True) if not owned(file)]
 
 
 def same_content(samples: list[Sample]) -> tuple[list[str], list[str]]:
@@ -122,10 +126,11 @@ def named(sample: Sample) -> str:
 
 
 def links_out_of(samples: list[Sample], data: Dataset) -> list[str]:
-    """Say which files are links to somewhere outside the dataset's root, so that a copy of it would lack them."""
+    """Say which files a link, their own or of a folder, brings in from outside: a copy of the root would lack them."""
     if getattr(data, "root", None) is None:
         return []
-    root = Path(data.root).resolve()  # type: ignore[attr-defined]
-    files = [file for sample in samples for file in (sample.path, sample.mask) if file]
-    out = [file for file in files if file.is_symlink() and not file.resolve().is_relative_to(root)]
-    return [itemise(f"Links that leave {root}", out)] if out else []
+    root = Path(data.root).absolute()  # type: ignore[attr-defined]
+    files = [file.absolute() for sample in samples for file in (sample.path, sample.mask) if file]
+    real = root.resolve()
+    out = [file for file in files if file.is_relative_to(root) and not file.resolve().is_relative_to(real)]
+    return [itemise(f"Links that leave {real}", out)] if out else []

@@ -46,6 +46,11 @@ class LayoutDataset(CategoryDataset):
         warn_of_other_counts(samples, self.card, self.subset)
         return samples
 
+    def mask_folders(self) -> list[tuple[Path, Path]]:
+        """Name the folder of test images with that of masks."""
+        folder = find_category(self.root, self.category, self.layout)
+        return [(folder / self.layout.test, folder / self.layout.masks)]
+
 
 def list_category(folder: Path, layout: Layout = MVTEC_AD) -> list[Sample]:
     """List the images of one category, sorted by path; without a ``test`` folder they are all for training.

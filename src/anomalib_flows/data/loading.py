@@ -6,7 +6,6 @@ start at once on every system, share one cache, and send nothing back and forth.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.cache import Cache, Item, make_cache
+from anomalib_flows.data.parallel import default_threads
 from anomalib_flows.data.reading import read_sample
 from anomalib_flows.preprocess import ResizeMode, content_size, resize
 from anomalib_flows.types import NORMAL, Batch, ImageSize, Sample
@@ -91,7 +91,7 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         ordered = iter(self._ordered())
         batches = [[next(ordered) for _ in range(size)] for size in self.batch_sizes()]
-        workers = default_workers() if self.options.workers is None else self.options.workers
+        workers = default_threads() if self.options.workers is None else self.options.workers
         if workers == 0:
             yield from (collate(batch, [self.read(sample) for sample in batch]) for batch in batches)
             return
@@ -159,14 +159,3 @@ def loader(samples: list[Sample], options: Dataset, *, shuffle_seed: int | None 
         shuffle_seed: Seed of the order; None keeps the order of the samples.
     """
     return Loader(samples, options, make_cache(samples, options, repeated=shuffle_seed is not None), shuffle_seed)
-
-
-def default_workers() -> int:
-    """As many threads as cores that this process may use, at most 8: they rest when enough is read ahead.
-
-    Example:
-        >>> 1 <= default_workers() <= 8
-        True
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores)

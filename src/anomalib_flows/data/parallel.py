@@ -28,5 +28,16 @@ def in_threads(work: Callable[[T], R], items: Sequence[T], what: str) -> list[R]
         >>> in_threads(abs, [-1, 2], "counting")
         [1, 2]
     """
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(default_threads()) as pool:
         return list(tqdm(pool.map(work, items), what, len(items), leave=False, delay=2, disable=None))
+
+
+def default_threads() -> int:
+    """As many threads as cores that this process may use, at most 8: they rest when enough is read ahead.
+
+    Example:
+        >>> 1 <= default_threads() <= 8
+        True
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, cores)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import filecmp
 import importlib.util
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from anomalib_flows.data.archives import unpack
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.card import Archive, Card
-from anomalib_flows.data.download import download, verify
+from anomalib_flows.data.download import verify
 from anomalib_flows.files import temporary_folder
 from anomalib_flows.types import InputError
 
@@ -62,8 +62,10 @@ def require_modules(needs: Iterable[tuple[str, str]]) -> None:
             raise InputError(f"Preparing this dataset takes the module {module}: run pip install '{package}'.")
 
 
-def require_room(dataset: type[Dataset], card: Card, root: Path, files: list[Path]) -> None:
-    """Refuse what can be seen to fail without unpacking gigabytes first."""
+def require_room(
+    dataset: type[Dataset], card: Card, root: Path, files: list[Path], wanted: Sequence[Archive] = ()
+) -> None:
+    """Refuse what can be seen to fail before gigabytes are unpacked, or downloaded as the archives wanted."""
     if root.exists() and not root.is_dir():
         raise InputError(f"--root {root} is a file: name a folder.")
     if "arrange" in vars(dataset) and root.exists() and any(root.iterdir()):
@@ -72,7 +74,7 @@ def require_room(dataset: type[Dataset], card: Card, root: Path, files: list[Pat
         if not file.is_file():
             raise InputError(f"--archive {file} is not a file: name one that was downloaded from {card.homepage}.")
     given = [archive for archive in card.archives if archive.file in {file.name for file in files}]
-    for archive in given:
+    for archive in [*given, *wanted]:
         for name in [archive.category] if archive.category else card.counts:
             require_free(root / name)
 
@@ -88,17 +90,16 @@ def known(card: Card, file: Path) -> Archive:
     return next((archive for archive in card.archives if archive.file == file.name), Archive(file.name))
 
 
-def fetch(card: Card, folder: Path) -> list[Path]:
-    """Download the archives of a dataset; of those that hold everything and those of categories the former.
+def fetchable(card: Card) -> list[Archive]:
+    """List the archives to download; of those that hold everything and those of categories the former.
 
     Raises:
-        InputError: If there is no address, or a download fails.
+        InputError: If there is no address.
     """
-    fetchable = [archive for archive in card.archives if archive.url]
-    if not fetchable:
+    with_address = [archive for archive in card.archives if archive.url]
+    if not with_address:
         raise InputError(f"--download is not possible: {by_hand(card)}.")
-    whole = [archive for archive in fetchable if not archive.category]
-    return [download(archive, folder) for archive in whole or fetchable]
+    return [archive for archive in with_address if not archive.category] or with_address
 
 
 def how_to_get(card: Card) -> str:

@@ -41,12 +41,21 @@ class MissingMaskWarning(UserWarning):
 
 
 def image_files(folder: Path, recursive: bool = False) -> list[Path]:
-    """List the images in a folder in natural order, leaving out hidden files and hidden folders."""
+    """List the images in a folder in natural order, leaving out hidden files and hidden folders.
+
+    Links to folders are followed, but not back to a folder that the link lies in.
+    """
     found: list[Path] = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        visible = [name for name in folders if recursive and not name.startswith(".")]
+        folders[:] = [name for name in visible if not leads_back(Path(parent, name))]
         found += (Path(parent, name) for name in files if not name.startswith("."))
     return sorted((file for file in found if file.suffix.lower() in IMAGE_SUFFIXES), key=natural)
+
+
+def leads_back(folder: Path) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    return folder.is_symlink() and any(folder.samefile(above) for above in folder.absolute().parents)
 
 
 def natural(path: Path) -> tuple[list[str | int], str]:
@@ -64,8 +73,8 @@ def pair_masks(images: list[Path], base: Path, masks: Path, ending: str = "_mask
     """Find the mask of each image, in a folder that mirrors the folder of the images, or in that very folder.
 
     The mask of ``base/cut/7.jpg`` is ``masks/cut/7_mask.png`` or ``masks/cut/7.png``, of any image format, or all
-    that is in the folder ``masks/cut/7``. Images without a mask are left out of the answer, with one warning for all
-    of them.
+    that is in the folder ``masks/cut/7``; beside the images, where names without the ending are photos, it is
+    ``7_mask.png`` alone. Images without a mask are left out of the answer, with one warning for all of them.
     """
     known: dict[str, Path] = {}
     for file in sorted(set(image_files(masks, recursive=True)).difference(images), key=natural):
@@ -76,7 +85,7 @@ def pair_masks(images: list[Path], base: Path, masks: Path, ending: str = "_mask
 
     def mask_of(image: Path) -> Path | None:
         name = image.relative_to(base)
-        both = name.with_stem(f"{name.stem}{ending}"), name
+        both = [name.with_stem(f"{name.stem}{ending}"), *([name] if masks != base else [])]
         # With its suffix first, since 7.bmp and 7.png may lie side by side.
         tried = [str(n).lower() for mask in both for n in (mask, mask.with_suffix(""))]
         tried.append(f"{name.with_suffix('')}/".lower())
@@ -91,6 +100,11 @@ def pair_masks(images: list[Path], base: Path, masks: Path, ending: str = "_mask
             stacklevel=2,
         )
     return pairs
+
+
+def mask_files(mask: Path) -> list[Path]:
+    """List the files of a mask, which may be a folder of several."""
+    return image_files(mask) if mask.is_dir() else [mask]
 
 
 def read_sample(sample: Sample) -> tuple[Tensor, Tensor | None]:

@@ -39,15 +39,18 @@ def find_images(option: str, given: Path, mask_ending: str | None = None) -> Sou
     """Find the images of a folder and its sub-folders, or of a pattern, which must be some.
 
     Args:
-        option: Name of the option that names them.
-        given: Absolute path of the folder, or pattern with ``*``, ``?``, ``[...]`` or ``**``.
+        option: The option that names them, as it is typed.
+        given: Path of the folder, or pattern with ``*``, ``?``, ``[...]`` or ``**``.
         mask_ending: Files whose names end with this are masks, and no images.
 
     Raises:
         InputError: If there are no images.
     """
-    name, base, pattern = f"--data.{option} {given}", *split_pattern(given)
-    found = matches(base, pattern) if pattern else image_files(base, recursive=True)
+    name, base, pattern = f"{option} {given}", *split_pattern(given)
+    try:
+        found = matches(base, pattern) if pattern else image_files(base, recursive=True)
+    except ValueError as error:
+        raise InputError(f"{name} is no pattern ({error}): write ** as in photos/**/*.png.") from error
     images = [path for path in found if not (mask_ending and path.stem.endswith(mask_ending))]
     if not images:
         fault = "matches no images" if pattern else "holds no images" if base.is_dir() else "is not a folder"

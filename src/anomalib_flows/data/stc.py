@@ -33,7 +33,8 @@ class STC(CategoryDataset):
     'data prepare' makes frames of the training videos, ``ROOT/training/frames/01_001/00000000.jpg``, and the mask of
     each test frame that is labelled anomalous, ``ROOT/testing/masks/01_0014/045.png`` for
     ``ROOT/testing/frames/01_0014/045.jpg``: a frame without one is normal. The official layout and the frames are
-    those that gudovskiy/cflow-ad reads; like there, all frames are trained on by default.
+    those that gudovskiy/cflow-ad reads; like there, all frames are trained on by default. Calibration and validation
+    hold out whole videos, since frames beside those trained on would promise too few false alarms.
 
     A category is a scene, ``01`` to ``12``; scene ``13`` has training videos only.
 
@@ -74,6 +75,11 @@ class STC(CategoryDataset):
         tested = self._of_scene(videos(Path(self.root) / TESTED))
         samples = [Sample(frame, "train") for frame in kept] + [s for folder in tested for s in test_samples(folder)]
         return sorted(samples, key=lambda sample: natural(sample.path))
+
+    def together(self, samples: list[Sample]) -> dict[Path, Path]:
+        """Keep the frames of a training video together, unless there is only one."""
+        of = {sample.path: sample.path.parent for sample in samples if sample.split == "train"}
+        return of if len(set(of.values())) > 1 else {}
 
     def _of_scene(self, folders: list[Path]) -> list[Path]:
         return [folder for folder in folders if folder.name.startswith(f"{self.category}_")]

@@ -31,6 +31,8 @@ def read_table(file: Path, columns: Iterable[str]) -> list[dict[str, str]]:
             rows = _read_json(stream) if file.suffix.lower() == ".json" else _read_csv(stream, columns)
     except FileNotFoundError as error:
         raise InputError(f"{file} does not exist: check the path.") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{file} is a folder: name the CSV or JSON file in it that lists the images.") from error
     except (ValueError, csv.Error) as error:
         raise InputError(f"{file} is no table of images ({error}): mend it, or name another one.") from error
     for number, row in enumerate(rows, 1):

@@ -46,8 +46,9 @@ def hold_out_validation(
 
 
 def draw_defects(samples: list[Sample], folder: Path, seed: int) -> list[Sample]:
-    """Write every validation image with a drawn defect, of its own size, and list these with their masks.
+    """Write every normal validation image with a drawn defect, of its own size, and list these with their masks.
 
+    Where the dataset brings defective images to validate with, none are drawn.
     They lie in ``FOLDER/defects/KIND`` and their masks in ``FOLDER/masks/KIND``, so that they are read like any others.
 
     Args:
@@ -56,7 +57,7 @@ def draw_defects(samples: list[Sample], folder: Path, seed: int) -> list[Sample]
         seed: Decides what is drawn.
     """
     normal = [sample for sample in samples if sample.split == "validation"]
-    if not normal:
+    if not normal or any(sample.label == ANOMALOUS for sample in normal):
         return []
     with fresh_folder(folder) as temporary:
         images = enumerate(tqdm(normal, desc="Drawing defects", unit="image", delay=1, leave=False))
@@ -65,6 +66,11 @@ def draw_defects(samples: list[Sample], folder: Path, seed: int) -> list[Sample]
         Sample(folder / "defects" / name, "validation", ANOMALOUS, name.parent.name, folder / "masks" / name)
         for name in names
     ]
+
+
+def is_drawn(sample: Sample) -> bool:
+    """Whether a defect was drawn by :func:`draw_defects`, for this run or another one whose list is used again."""
+    return sample.label == ANOMALOUS and sample.path.parts[-5:-2] == ("validation", "drawn", "defects")
 
 
 def _write(sample: Sample, number: int, folder: Path, seed: int) -> Path:

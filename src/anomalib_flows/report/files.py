@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from anomalib_flows.data.parallel import default_threads
 from anomalib_flows.files import atomic
 from anomalib_flows.report.figure import figure
 from anomalib_flows.report.heatmap import Picture, as_image, heatmap, mask_image, overlay
@@ -42,7 +43,7 @@ def write_figures(results: Sequence[Result], folder: Path, root: Path) -> list[P
     def write(result: Result, name: Path, file: Path) -> None:
         save_image(figure(result, name.as_posix()), file)
 
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(default_threads()) as pool:
         written = pool.map(write, results, names, files)
         for _ in tqdm(written, desc="Figures", total=len(files), unit="figure", disable=None):
             pass

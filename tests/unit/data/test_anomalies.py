@@ -45,6 +45,12 @@ def test_a_defect_can_be_seen_on_any_surface_of_any_size(surface, size) -> None:
         assert (after - before).abs().amax(0)[mask].mean() > 8
 
 
+@pytest.mark.parametrize("size", [(16, 16), (4, 7)])
+def test_a_mask_is_never_empty(size) -> None:
+    _, masks = with_defects(torch.full((40, 3, *size), 120.0), seed=0)
+    assert masks.flatten(1).any(1).all()
+
+
 def test_numbers_decide_and_the_batch_does_not() -> None:
     images, state = torch.stack([product()] * 4).float(), torch.get_rng_state()
     spoilt, masks = with_defects(images, seed=5)

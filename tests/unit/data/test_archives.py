@@ -220,6 +220,20 @@ def test_truncated_archives_are_named(refused, tmp_path: Path, mode: str, kept: 
     assert "is damaged or no tar or zip file" in refused(whole)
 
 
+@pytest.mark.parametrize("mode", ["w:", "zip"])
+def test_archives_without_their_beginning_are_named(refused, tmp_path: Path, mode: str) -> None:
+    noise = {f"{i}.png": random.Random(i).randbytes(5000) for i in range(4)}  # noqa: S311
+    whole = zipped(tmp_path / "a", noise) if mode == "zip" else tar(tmp_path / "a", noise, mode)
+    whole.write_bytes(whole.read_bytes()[4000:])
+    assert "is damaged or no tar or zip file" in refused(whole)
+
+
+def test_a_tar_that_ends_with_a_zip_is_a_tar(folder: Path, tmp_path: Path) -> None:
+    inner = zipped(tmp_path / "inner.zip", {"x": b"1"}).read_bytes()
+    unpack(tar(tmp_path / "a", {"0.png": b"one", "PK.zip": inner}, "w:"), folder)
+    assert {path.name for path in folder.iterdir()} == {"0.png", "PK.zip"}
+
+
 @pytest.mark.parametrize("content", [b"", b"<html>Not found</html>", b"\x1f\x8bno gzip", b"PK\x05\x06" + bytes(18)])
 def test_what_is_no_archive_is_named(refused, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a").write_bytes(content)

@@ -120,6 +120,17 @@ def test_an_image_or_mask_that_changed_is_read_anew(samples, save) -> None:
     assert images["bad.png"][1].all()
 
 
+def test_a_mask_of_several_files_is_read_anew_when_one_of_them_changed(save, tmp_path) -> None:
+    sample = Sample(save("bad.png", size=(12, 16)), "test", 1, "cut", tmp_path / "masks")
+    mask = save("masks/0.png", 0, size=(12, 16))
+    data = options(cache="disk")
+    epochs([sample], data, count=1)
+    state = mask.stat()
+    save("masks/0.png", 255, size=(12, 16))
+    os.utime(mask, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+    assert epochs([sample], data, count=1)[0][0].masks[0].all()
+
+
 def test_other_sizes_are_other_images(samples) -> None:
     for data in (
         options(cache="disk"),
@@ -147,12 +158,12 @@ def fill(samples: list[Sample]) -> None:
 
 
 def test_several_processes_fill_one_folder(samples) -> None:
-    context = get_context("fork") if os.name == "posix" else get_context()
-    processes = [context.Process(target=fill, args=(samples,)) for _ in range(4)]
+    context = get_context("spawn")  # torch's threads do not outlive a fork
+    processes = [context.Process(target=fill, args=(samples,)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(120)
         assert process.exitcode == 0
     cache = DiskCache(default_folder(), 10**9, options())
     for sample in samples:

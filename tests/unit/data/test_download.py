@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.server
 import re
@@ -129,13 +130,22 @@ def test_another_content_is_refused_and_not_kept(server: Server, tmp_path: Path)
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("status", "attempts"), [(404, 1), (403, 1), (503, 3)])
+@pytest.mark.parametrize(("status", "attempts"), [(404, 1), (403, 1), (408, 3), (429, 3), (503, 3)])
 def test_a_refusal_is_said(server: Server, tmp_path: Path, status: int, attempts: int) -> None:
     server.status = status
     with pytest.raises(InputError, match=re.escape(server.archive.url)):
         download(server.archive, tmp_path / "new")
     assert len(server.asked) == attempts
     assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_goes_while_reading_is_said(server: Server, tmp_path: Path, monkeypatch) -> None:
+    def write(*_: object) -> None:
+        raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+    monkeypatch.setattr(module, "write", write)
+    with pytest.raises(InputError, match="No route to host.*try again later"):
+        download(server.archive, tmp_path)
 
 
 def test_no_server_is_said(server: Server, tmp_path: Path) -> None:

@@ -105,6 +105,14 @@ def test_masks_beside_the_images(photos, save):
     assert {s.path.stem: s.mask.name for s in samples if s.mask} == {"1": "1_gt.bmp", "2": "2_gt.bmp"}
 
 
+@pytest.mark.filterwarnings("ignore:1 of 1 defective images lack")
+def test_a_photo_beside_an_image_is_not_its_mask(photos, save):
+    save("photos/line/bad_1.png")
+    save("photos/line/bad_1.jpg")
+    data = Folder(root=photos, normal="good", abnormal="line/*.png", mask_ending="_gt")
+    assert [s.mask for s in data.samples() if s.label == 1] == [None]
+
+
 def test_images_that_look_like_masks_are_warned_of(photos, save):
     save("photos/bad/cut/1_mask.png")
     save("photos/good/face_mask.png")  # of no other image
@@ -218,9 +226,11 @@ def test_the_splits_of_a_run_are_such_a_table(photos, tmp_path):
         ({"abnormal": "test"}, r"--data.abnormal .*test has a folder of good images"),
         ({"abnormal": "bad", "seed": -1}, "seed is -1"),
         ({"normal": "good/x*"}, r"--data.normal .*good/x\* matches no images: give a folder or a pattern of"),
+        ({"normal": "good/**.png"}, r"--data.normal .*\*\*.png (is no pattern|matches no images)"),
         ({"normal": []}, "--data.normal must be given, a folder of good images, or --data.table"),
         ({"table": "list.csv"}, "--data.table lists all images: leave out --data.normal"),
         ({"table": "list.csv", "normal": []}, "list.csv does not exist"),
+        ({"table": "good", "normal": []}, "good is a folder: name the CSV or JSON file"),
         ({"test_fraction": 1.0}, r"--data.test_fraction cannot be 1.0: it must be a share"),
     ],
 )

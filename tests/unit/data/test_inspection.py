@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from anomalib_flows.data.folder import Folder
-from anomalib_flows.data.inspection import Inspection, inspect_dataset, mirror
+from anomalib_flows.data.inspection import Inspection, inspect_dataset
 from anomalib_flows.data.mvtec import MVTec
 
 
@@ -85,9 +85,42 @@ def test_empty_missing_and_lonely_masks_are_named(nut: Path, save) -> None:
     assert [text.splitlines()[0][-4:] for text in (empty, missing, lonely)] == ["(1):", "(1):", "(2):"]
 
 
-def test_a_dataset_without_any_masks_is_not_listed(nut: Path) -> None:
-    shutil.rmtree(nut / "ground_truth")
-    assert look(nut).remarks == ["None of 2 defective images has a mask: they count for image metrics only."]
+@pytest.mark.parametrize("misnamed", [False, True])
+def test_a_dataset_without_any_masks_is_not_listed(nut: Path, misnamed: bool) -> None:
+    folder = nut / "ground_truth/cut"
+    for file in folder.iterdir():
+        file.rename(folder / file.name.replace("_mask", "-gt")) if misnamed else file.unlink()
+    none, *lonely = look(nut).remarks
+    assert none == "None of 2 defective images has a mask: they count for image metrics only."
+    listed = ["Masks without an image (2):", f"  {folder}/0-gt.png", f"  {folder}/1-gt.png"]
+    assert [line for text in lonely for line in text.splitlines()] == (listed if misnamed else [])
+
+
+def test_masks_of_images_that_are_left_out_are_not_lonely(nut: Path) -> None:
+    (nut / "nut_test.json").write_text(
+        '{"0": {"name": "0", "img_type": "cut"}, "1": {"name": "0", "img_type": "good"}}'
+    )
+    assert ["leaves out 2 of 4 images of test" in remark for remark in look(nut).remarks] == [True]
+
+
+def test_masks_of_which_an_image_has_several_are_not_lonely(nut: Path, save) -> None:
+    for i in range(2):
+        (nut / f"ground_truth/cut/{i}_mask.png").unlink()
+        save(f"nut/ground_truth/cut/{i}/a.png", 255)
+    save("nut/ground_truth/cut/7/a.png", 255)
+    (remark,) = look(nut).remarks
+    assert remark.splitlines()[1:] == [f"  {nut}/ground_truth/cut/7/a.png"]
+
+
+def test_folders_that_are_links_out_of_the_root_are_named(nut: Path, save, tmp_path: Path) -> None:
+    bolt = shutil.copytree(nut, tmp_path / "root/bolt")
+    (bolt / "test/dent").symlink_to(save("elsewhere/0.png", 33).parent)
+    (bolt.parent / "nut").symlink_to(nut)
+    (remark,) = [text for text in look(bolt).remarks if "Links that leave" in text]
+    assert remark.splitlines()[1:] == [f"  {bolt}/test/dent/0.png"]
+    (remark,) = look(bolt.parent / "nut").remarks
+    assert "Links that leave" in remark
+    assert "(9):" in remark, "seven images and two masks"
 
 
 def test_masks_of_another_category_are_not_lonely(tmp_path: Path, save) -> None:
@@ -140,16 +173,3 @@ def test_what_the_adapter_warns_of_is_reported(tmp_path: Path, save, monkeypatch
 
     monkeypatch.setattr(Folder, "samples", samples)
     assert inspect_dataset(Folder(normal=tmp_path / "good")).remarks == ["published with other counts"]
-
-
-@pytest.mark.parametrize(
-    ("images", "masks", "expected"),
-    [
-        ("a/test/cut", "a/ground_truth/cut", ("a/test", "a/ground_truth")),
-        ("a/cut", "a/cut", ("a/cut", "a/cut")),
-        ("/x/cut", "/y/cut", ("/x", "/y")),
-        ("cut", "masks", ("cut", "masks")),
-    ],
-)
-def test_folders_that_mirror_each_other(images: str, masks: str, expected: tuple[str, str]) -> None:
-    assert tuple(folder.as_posix() for folder in mirror(Path(images), Path(masks))) == expected

@@ -183,13 +183,12 @@ def test_modules_that_are_missing_are_named_with_what_pip_installs() -> None:
         preparing.require_modules(Raw.arrange_needs.items())
 
 
-def test_of_what_can_be_fetched_the_whole_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparing, "download", lambda archive, folder: folder / archive.file)
+def test_of_what_can_be_fetched_the_whole_is_preferred() -> None:
     one, all_ = Archive("nut.zip", "https://a", category="nut"), Archive("all.zip", "https://b")
-    assert preparing.fetch(card(one, all_), tmp_path) == [tmp_path / "all.zip"]
-    assert preparing.fetch(card(one, Archive("all.zip")), tmp_path) == [tmp_path / "nut.zip"]
+    assert preparing.fetchable(card(one, all_)) == [all_]
+    assert preparing.fetchable(card(one, Archive("all.zip"))) == [one]
     with pytest.raises(InputError, match=r"get all\.zip from https://parts\.example and give it with --archive"):
-        preparing.fetch(card(Archive("all.zip")), tmp_path)
+        preparing.fetchable(card(Archive("all.zip")))
 
 
 def test_how_to_get_it_is_said() -> None:

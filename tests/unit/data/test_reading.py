@@ -228,6 +228,16 @@ def test_files_are_listed_in_natural_order_without_hidden_ones(save, tmp_path):
     assert [path.name for path in image_files(tmp_path)] == ["2.PNG", "10.png", "a.Tif"]
 
 
+def test_linked_folders_are_entered_once(save, tmp_path):
+    save("photos/cut/1.png")
+    save("elsewhere/2.png")
+    (tmp_path / "photos/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "photos")
+    (tmp_path / "photos/cut/self").symlink_to(tmp_path / "photos/cut")
+    names = [path.relative_to(tmp_path).as_posix() for path in image_files(tmp_path / "photos", recursive=True)]
+    assert names == ["photos/cut/1.png", "photos/linked/2.png"]
+
+
 def test_a_hidden_folder_may_be_the_one_asked_for(save, tmp_path):
     assert image_files(tmp_path / ".photos") == []
     assert image_files(save(".photos/1.png").parent) == [tmp_path / ".photos/1.png"]

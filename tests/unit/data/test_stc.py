@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from anomalib_flows.data import preparing
+from anomalib_flows.data.splits import hold_out
 from anomalib_flows.data.stc import STC
 from anomalib_flows.types import InputError
 from published import Content, array, pack, stc, stc_frames
@@ -76,6 +77,17 @@ def test_some_frames_of_each_video_may_do_for_training(root: Path, every: int, k
     names = [s.path.stem for s in samples if s.split == "train" and s.path.parent.name == "01_001"]
     assert names == [f"{i:08}" for i in kept]
     assert sum(s.split == "test" for s in samples) == 4
+
+
+def test_whole_videos_are_held_out(root: Path) -> None:
+    data = STC(root=root, category="01")
+    samples = data.samples()
+    split = hold_out(samples, 0.5, 0, data.together(samples))
+    held_out = {s.path.parent.name for s in split if s.split == "calibration"}
+    assert len(held_out) == 1
+    assert held_out.isdisjoint(s.path.parent.name for s in split if s.split == "train")
+    alone = STC(root=root, category="02")
+    assert alone.together(alone.samples()) == {}, "of one video, frames are"
 
 
 def test_bad_options_are_named(root: Path, tmp_path: Path) -> None:

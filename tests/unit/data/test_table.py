@@ -77,7 +77,7 @@ def test_rows_become_samples(tmp_path):
     [
         ({"path": ""}, "every row needs a path"),
         ({"path": "1.png", "label": "gut"}, "of '1.png' that its label is 'gut': there are 0, good"),
-        ({"path": "1.png", "split": "tset"}, "its split is 'tset': there are train, calibration, test"),
+        ({"path": "1.png", "split": "tset"}, "its split is 'tset': there are train, calibration, validation, test"),
         ({"path": "1.png", "label": "bad", "split": "train"}, "defective and of split train"),
         ({"path": "1.png", "label": "bad", "split": "calibration"}, "defective and of split calibration"),
         ({"path": "1.png", "label": "bad", "defect": "good"}, "its defect is 'good'"),

@@ -69,6 +69,12 @@ def test_what_is_drawn_repeats_itself(held_out, tmp_path) -> None:
     assert not all(torch.equal(a, b) for a, b in zip(read[0], read[2], strict=True))
 
 
+def test_nothing_is_drawn_where_the_dataset_has_defects_to_validate_with(held_out, tmp_path) -> None:
+    bad = Sample(held_out[3].path, "validation", 1, "cut")
+    assert draw_defects([*held_out[:3], bad], tmp_path / "drawn", seed=0) == []
+    assert not (tmp_path / "drawn").exists()
+
+
 def test_nothing_held_out_writes_nothing(held_out, tmp_path) -> None:
     assert draw_defects(held_out[:1], tmp_path / "drawn", seed=0) == []
     assert not (tmp_path / "drawn").exists()
