@@ -32,7 +32,8 @@ def published_defaults(words: list[str]) -> list[str]:
     if not model or last("protocol", words, [config.get("protocol") for config in configs]) != "paper":
         return []
     recipe = registry.load("models", model).published
-    warn_of_others(recipe, configs)
+    if last("protocol", words, []):  # a configuration that itself asks for it knows what it says
+        warn_of_others(recipe, configs)
     defaults = {"heatmap": {"top_percent": 0.0}, "model": {"class_path": model, "init_args": recipe}}
     return [f"--config={json.dumps(defaults)}"]
 

@@ -142,6 +142,6 @@ def unique_names(paths: Sequence[Path], suffix: str) -> list[Path]:
     replaced = [path.with_suffix(suffix) for path in paths]
     # Windows and macOS take A.png and a.png for one file.
     counts = Counter(str(name).casefold() for name in replaced)
-    ambiguous = {name.parent for name in replaced if counts[str(name).casefold()] > 1}
+    ambiguous = {str(name.parent).casefold() for name in replaced if counts[str(name).casefold()] > 1}
     appended = [path.with_name(path.name + suffix) for path in paths]
-    return [a if a.parent in ambiguous else r for a, r in zip(appended, replaced, strict=True)]
+    return [a if str(a.parent).casefold() in ambiguous else r for a, r in zip(appended, replaced, strict=True)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -125,6 +125,7 @@ some_paths = st.lists(st.builds(lambda d, n, s: Path(f"{d}_dir") / (n + s), part
 
 
 @given(some_paths)
+@example([Path("a_dir/a"), Path("a_dir/a.jpg"), Path("A_dir/a.jpg.png")])
 def test_names_never_collide(paths: list[Path]) -> None:
     # What a file system that ignores case can hold, too.
     paths = list({str(path).casefold(): path for path in paths}.values())
