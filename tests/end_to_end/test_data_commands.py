@@ -246,7 +246,7 @@ def test_any_dataset_is_checked_by_name(said: Said, tree: Path, tmp_path: Path) 
         (["data", "chekc"], ["'data chekc'", "'data check'"]),
         (["data", "check"], ["FOLDER", "--data NAME"]),
         (["data", "check", "x", "--data", "synthetic"], ["FOLDER", "--data NAME"]),
-        (["data", "check", "nowhere"], ["nowhere", "train/good", "--data NAME"]),
+        (["data", "check", "nowhere"], ["nowhere", "is not a folder"]),
         (["data", "check", "--data", "mvtec"], ["--data.root", "--data.category"]),
         (["data", "prepare"], ["name", "--root"]),
         (["data", "prepare", "cifar10"], ["--root"]),

@@ -48,6 +48,8 @@ def recognise(folder: Path) -> list[Dataset]:
         InputError: If it is neither.
     """
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 (absolute() would leave the name '..')
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder: check the path.")
     if (folder / "train").is_dir():
         return [MVTec(root=folder.parent, category=folder.name)]
     names = categories(folder)

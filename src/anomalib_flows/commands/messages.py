@@ -48,6 +48,13 @@ def required(match: re.Match[str], known: list[str]) -> str:
     return f"{' and '.join(names)} must be given."
 
 
+def unnamed(match: re.Match[str], known: list[str]) -> str:
+    """Say that an option of a model or dataset is given and not which one."""
+    key = match["key"]
+    kind = "models" if key == "model" else "datasets"
+    return f"--{key} must be given beside --{key}.{match['option']}: 'anomalib-flows list {kind}' names what there is."
+
+
 def wrong_value(match: re.Match[str], known: list[str]) -> str:
     """Say which option has a value of the wrong kind, and what it takes."""
     inner = "" if match["inner"] in (None, match["key"]) else "." + match["inner"].removeprefix(match["key"] + ".")
@@ -69,6 +76,7 @@ PATTERNS = {
     # Options of a model or dataset without its name.
     r'(?P<key>)Parser key "(?P<names>\w+)": Expected an instantiatable class, but .* is abstract': required,
     r"[Uu]nrecognized arguments: (?P<option>\S+)": unrecognised,
+    KEY + r"NestedArg\(key='(?P<option>\w+)'": unnamed,
     KEY + OPTION + r".*class_path='(?P<path>[^']+)": not_accepted,
     KEY + r"class_path '(?P<path>[^']+)': " + OPTION: not_accepted,
     r'(?:Parser key "(?P<key>\w+)".*)?the following arguments are required: (?P<names>[\w, ]+)': required,
