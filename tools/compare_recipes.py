@@ -2,9 +2,7 @@
 
 Trains each recipe with each seed and appends a line of JSON for each evaluation; then prints a table of the file.
 
-    python tools/compare_recipes.py --root $DATA --category magnetic_tile --backbone mobilenetv2_100 \
-        --encoder '{"weights": "$WEIGHTS/mobilenetv2_100_tf_in1k.safetensors", "timm_args": {"pad_type": "same"}, \
-        "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}' --epochs 12 --output recipes.jsonl
+    python tools/compare_recipes.py --root $DATA --category magnetic_tile --epochs 12 --output recipes.jsonl
 
 Recipes are those of ``RECIPES`` in ``tools/recipes.py``; without --root the category is one of the drawn set.
 """
@@ -33,7 +31,7 @@ from anomalib_flows.metrics.evaluate import evaluate
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.heatmap import image_scores
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.types import ImageSize, Sample
+from anomalib_flows.types import Sample
 from recipes import RECIPES, SCORES, Remedies
 
 PERCENTS = (0.0, 0.5, 1.0, 2.0, 5.0)
@@ -125,7 +123,7 @@ def train(
     features = {split: images[split]["features"] for split in images}
     detector.prepare([features["train"]])
     count = len(features["train"][0])
-    remedies.apply(detector, features)
+    remedies.apply(detector)
     optimizer = detector.optimizer()
     rates = [group["lr"] for group in optimizer.param_groups]
     began, losses, step = time.process_time(), [0.0], 0
@@ -167,7 +165,7 @@ def assess(detector: Detector, remedies: Remedies, images: dict[str, Images], bf
         found: dict[str, Any] = {"held_out": statistics.fmean(detector.loss(batch).item() for batch in batches)}
         for name in remedies.scores:
             normal, maps = (maps_of(detector, SCORES[name], split["features"]) for split in (held, test))
-            found[name] = figures(SCORES[name].finish(normal, maps), test, detector.image_size)
+            found[name] = figures(SCORES[name].finish(normal, maps), test)
     return found
 
 
@@ -177,7 +175,7 @@ def maps_of(detector: Detector, score: Any, features: Features, at_once: int = 3
     return [torch.cat(layer).float() for layer in zip(*parts, strict=True)]
 
 
-def figures(maps: Tensor, test: Images, size: ImageSize) -> dict[str, float]:
+def figures(maps: Tensor, test: Images) -> dict[str, float]:
     """Image AUROC for each share of pixels that is averaged, and pixel AUROC."""
     labels, defects = [s.label for s in test["samples"]], [s.defect for s in test["samples"]]
     masks = [None if m is None else m.numpy() for m in test["masks"]]

@@ -40,7 +40,7 @@ class Remedies:
     base: bool = False
     scores: tuple[str, ...] = ("ours",)
 
-    def apply(self, detector: Detector, features: dict[str, Features]) -> None:
+    def apply(self, detector: Detector) -> None:
         """Change a detector before its training."""
         flows: Any = detector.flows
         self.bases: list[nn.Parameter] = []

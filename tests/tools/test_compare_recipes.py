@@ -63,7 +63,7 @@ def test_noise_is_white_after_whitening() -> None:
     features = [torch.randn(50, 96, 4, 4) * torch.logspace(-1, 1, 96)[:, None, None]]
     detector.prepare([features])
     remedies = Remedies(noise=(0.3, 0.3))
-    remedies.apply(detector, {})
+    remedies.apply(detector)
     added = detector.norms[0](remedies.disturb(features, 0.0)[0]) - detector.norms[0](features[0])
     covariance = torch.cov(added.movedim(1, 0).flatten(1))
     torch.testing.assert_close(covariance, 0.09 * torch.eye(96), rtol=0, atol=0.03)

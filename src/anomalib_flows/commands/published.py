@@ -27,8 +27,7 @@ def published_defaults(words: list[str]) -> list[str]:
     """
     if any(word.startswith("--resume") for word in words):
         return []  # the run's own options hold all of it
-    configs = [read(word.partition("=")[2]) for word in words if word.startswith("--config=")]
-    model = chosen_model(words)
+    configs, model = configurations(words), chosen_model(words)
     if not model or last("protocol", words, [config.get("protocol") for config in configs]) != "paper":
         return []
     recipe = registry.load("models", model).published
@@ -40,8 +39,7 @@ def published_defaults(words: list[str]) -> list[str]:
 
 def chosen_model(words: list[str]) -> str | None:
     """Name of the model that a normalised command line asks for, itself or by its last configuration that names one."""
-    configs = [read(word.partition("=")[2]) for word in words if word.startswith("--config=")]
-    return last("model", words, [class_of(config.get("model")) for config in configs])
+    return last("model", words, [class_of(config.get("model")) for config in configurations(words)])
 
 
 def warn_of_others(recipe: dict[str, Any], configs: list[dict[str, Any]]) -> None:
@@ -54,6 +52,11 @@ def warn_of_others(recipe: dict[str, Any], configs: list[dict[str, Any]]) -> Non
     if others:
         listed = ", ".join(f"{name} {value} ({recipe[name]} is published)" for name, value in others.items())
         warnings.warn(f"--protocol paper goes by your configuration where it differs: {listed}.", stacklevel=3)
+
+
+def configurations(words: list[str]) -> list[dict[str, Any]]:
+    """Read the configurations that a normalised command line names."""
+    return [read(word.partition("=")[2]) for word in words if word.startswith("--config=")]
 
 
 def read(file: str) -> dict[str, Any]:
