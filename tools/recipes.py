@@ -82,9 +82,7 @@ class Remedies:
         """Return the detector with averaged weights, if they are."""
         if self.average_flows is None:
             return detector
-        other = copy.copy(detector)
-        other._modules = {**detector._modules, "flows": self.average_flows}  # noqa: SLF001
-        return other
+        return detector.with_parts(flows=self.average_flows)
 
 
 def unwhitened(matrix: Tensor, noise: Tensor) -> Tensor:

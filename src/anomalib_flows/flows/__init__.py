@@ -4,6 +4,7 @@ from anomalib_flows.flows.bijection import Bijection, Condition
 from anomalib_flows.flows.chain import Chain
 from anomalib_flows.flows.coupling import AffineCoupling, Subnet
 from anomalib_flows.flows.dense import DenseSubnet, given
+from anomalib_flows.flows.folded import FoldedFlow, fold
 from anomalib_flows.flows.permutation import Permutation, SoftPermutation
 from anomalib_flows.flows.scaling import GlobalAffine
 
@@ -13,9 +14,11 @@ __all__ = [
     "Chain",
     "Condition",
     "DenseSubnet",
+    "FoldedFlow",
     "GlobalAffine",
     "Permutation",
     "SoftPermutation",
     "Subnet",
+    "fold",
     "given",
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +76,16 @@ class Detector(nn.Module, ABC):
     @abstractmethod
     def anomaly_map(self, features: Features) -> Tensor:
         """Return raw maps of shape (B, 1, H, W), higher = more anomalous, each image by itself."""
+
+    def deployable(self) -> Detector:
+        """Return a detector of the same maps that is only to be used, never trained: itself, or a leaner one."""
+        return self
+
+    def with_parts(self, **modules: nn.Module) -> Self:
+        """Return a copy that shares everything with this one but the modules given."""
+        other = copy.copy(self)
+        other._modules = {**self._modules, **modules}  # noqa: SLF001 (its class is ours)
+        return other
 
     def balance(self, features: Iterable[Features]) -> None:
         """Set, after the last step, what depends on how likely training images have become, batch by batch."""

@@ -12,7 +12,16 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from anomalib_flows.backbones import Encoder, Triple, Weights
-from anomalib_flows.flows import AffineCoupling, Chain, DenseSubnet, GlobalAffine, Permutation, SoftPermutation
+from anomalib_flows.flows import (
+    AffineCoupling,
+    Chain,
+    DenseSubnet,
+    FoldedFlow,
+    GlobalAffine,
+    Permutation,
+    SoftPermutation,
+    fold,
+)
 from anomalib_flows.models.base import Detector, Features, squares
 from anomalib_flows.models.fibres import Fibres, draw_positions, pick, shuffled
 from anomalib_flows.models.local import LocalScale, set_scales
@@ -174,12 +183,14 @@ class CFlow(Detector):
 
     def _log_prob(self, layer: int, vectors: Tensor, condition: Any) -> Tensor:
         z, log_det = self.flows[layer](vectors, condition)
-        log_prob: Tensor = (log_det - 0.5 * squares(z).sum(1)) / vectors.shape[1] - 0.5 * math.log(2 * math.pi)
-        return log_prob
+        return per_channel(z, log_det[:, None])[:, 0]
 
     def log_prob_map(self, layer: int, feature: Tensor) -> Tensor:
         """Return the log-likelihood per channel everywhere in a feature map, (B, C, h, w) -> (B, 1, h, w)."""
-        vectors = rearrange(self.norms[layer](feature), "b c h w -> b (h w) c")
+        normed, flow = self.norms[layer](feature), self.flows[layer]
+        if isinstance(flow, FoldedFlow):
+            return per_channel(*flow(normed))
+        vectors = rearrange(normed, "b c h w -> b (h w) c")
         if vectors[..., 0].numel() <= self.max_fibres:
             condition = self.codes[layer].everywhere() if self.codes else None
             log_probs = self._log_prob(layer, vectors.flatten(0, 1), condition).view(len(feature), -1)
@@ -265,6 +276,12 @@ class CFlow(Detector):
             f"at most {available}, as many as {images} images have, or left out; larger batches of images have more",
         )
 
+    def deployable(self) -> CFlow:
+        """Return a detector of the same maps whose flows are folded."""
+        codes = [(code.columns, code.rows) for code in self.codes] or [None] * len(self.flows)
+        folded = [fold(flow, code) for flow, code in zip(self.flows, codes, strict=True)]
+        return self.with_parts(flows=nn.ModuleList(folded))
+
     def optimizer(self) -> torch.optim.Optimizer:
         """Return Adam on the flows."""
         on_cpu = self.peaks.device.type == "cpu"  # where one pass over all weights saves the most
@@ -276,6 +293,12 @@ class CFlow(Detector):
     def learning_rate_factor(self, progress: float) -> float:
         """Return the factor of the learning rate when a share of the training is done."""
         return SCHEDULES[self.schedule](progress)
+
+
+def per_channel(z: Tensor, log_det: Tensor) -> Tensor:
+    """Log-likelihood, divided by the channels, of z (N, C, ...) with log-determinants (N, 1, ...)."""
+    energy = 0.5 * squares(z).sum(1, keepdim=True)
+    return (log_det - energy) / z.shape[1] - 0.5 * math.log(2 * math.pi)
 
 
 def make_flow(channels: int, condition: int, steps: int, clamp: float, permutation: str) -> Chain:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_flows.backbones import Encoder, Triple, Weights
-from anomalib_flows.flows import AffineCoupling, Chain, GlobalAffine, Permutation, Subnet
+from anomalib_flows.flows import AffineCoupling, Chain, GlobalAffine, Permutation, Subnet, fold
 from anomalib_flows.models.base import Detector, Features, squares
 from anomalib_flows.models.local import LocalScale, set_scales
 from anomalib_flows.models.schedules import SCHEDULES
@@ -157,6 +157,10 @@ class FastFlow(Detector):
     def energies(self, features: Features) -> list[Tensor]:
         """Return half the mean square of each z over the channels, (B, 1, h, w)."""
         return [0.5 * squares(z).mean(1, keepdim=True) for z, _ in self.transform(features)]
+
+    def deployable(self) -> FastFlow:
+        """Return a detector of the same maps whose flows are folded."""
+        return self.with_parts(flows=nn.ModuleList(fold(flow) for flow in self.flows))
 
     @torch.no_grad()
     def balance(self, features: Iterable[Features]) -> None:

@@ -64,15 +64,23 @@ class Postprocess(nn.Module):
         scores = self.scores(maps)
         return Prediction(
             scores=scores,
-            labels=((scores > self.image_threshold) | scores.isnan()).long(),
+            labels=self.labels(scores),
             p_values=self.p_values(scores),
             maps=maps,
-            masks=maps > self.pixel_threshold,
+            masks=self.masks(maps),
         )
 
     def scores(self, maps: Tensor) -> Tensor:
         """Image scores of maps: (B, 1, H, W) -> (B,)."""
         return image_scores(maps, self.top_percent)
+
+    def labels(self, scores: Tensor) -> Tensor:
+        """1 for scores above the threshold, and for those that are no numbers: (B,) -> (B,)."""
+        return ((scores > self.image_threshold) | scores.isnan()).long()
+
+    def masks(self, maps: Tensor) -> Tensor:
+        """Where maps lie above the threshold, in their shape."""
+        return maps > self.pixel_threshold
 
     def p_values(self, scores: Tensor) -> Tensor:
         """Share of normal images that score at least as high: (B,) -> (B,), from 1 / (n + 1) to 1."""
@@ -82,5 +90,24 @@ class Postprocess(nn.Module):
 
     def normalise(self, maps: Tensor) -> Tensor:
         """Scale maps for display: 0 is typical of normal images, 0.5 the pixel threshold, 1 as far beyond it."""
-        span = (self.pixel_threshold - self.typical).clamp_min(torch.finfo(maps.dtype).tiny)
-        return (0.5 * (maps - self.typical) / span).clamp(0, 1)
+        return normalise(maps, self.typical, self.pixel_threshold)
+
+    @property
+    def typical_score(self) -> Tensor:
+        """Score that is normalised to 0: the typical value of maps, unless whole normal images score lower."""
+        return torch.cat((self.typical[None], self.calibration_scores[:1])).amin()
+
+    def normalise_scores(self, scores: Tensor) -> Tensor:
+        """Scale scores: 0.5 is the image threshold, 0 the typical value of normal pixels, 1 as far beyond it."""
+        return normalise(scores, self.typical_score, self.image_threshold)
+
+
+def normalise(values: Tensor, zero: Tensor, half: Tensor) -> Tensor:
+    """Scale values so that ``zero`` becomes 0 and ``half`` 0.5, within 0 and 1.
+
+    Example:
+        >>> normalise(torch.tensor([1.0, 2.0, 5.0]), torch.tensor(1.0), torch.tensor(3.0))
+        tensor([0.0000, 0.2500, 1.0000])
+    """
+    span = (half - zero).clamp_min(torch.finfo(values.dtype).tiny)
+    return (0.5 * (values - zero) / span).clamp(0, 1)

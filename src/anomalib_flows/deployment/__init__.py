@@ -1,0 +1,1 @@
+"""From a trained pipeline to a file that decides the same without torch."""

@@ -1,0 +1,56 @@
+"""Which part of a graph an operation belongs to: told by what lies between marked tensors, not by luck with names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import openvino as ov
+
+PARTS = ("preprocess", "encoder", "whitening", "flow", "decision")
+
+
+def ancestors(nodes: Iterable[ov.Node]) -> set[str]:
+    """Names of nodes and of all that they are computed from."""
+    found: set[str] = set()
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if node.get_friendly_name() not in found:
+            found.add(node.get_friendly_name())
+            waiting += [value.get_node() for value in node.input_values()]
+    return found
+
+
+def label(model: ov.Model, ends: Mapping[str, Iterable[ov.Node]], rest: str) -> None:
+    """Begin the name of each operation with its part.
+
+    Args:
+        model: The graph.
+        ends: The last operations of each part, in the order of the parts: what both come from is of the earlier one.
+        rest: The part of all others.
+    """
+    within = {part: ancestors(nodes) for part, nodes in ends.items()}
+    for node in model.get_ops():
+        name = node.get_friendly_name()
+        part = next((part for part, names in within.items() if name in names), rest)
+        node.set_friendly_name(f"{part}/{name}")
+
+
+def part_of(name: str) -> str:
+    """Part that an operation's name begins with; what was put in later decides.
+
+    Example:
+        >>> part_of("encoder/conv1"), part_of("Result_7")
+        ('encoder', 'decision')
+    """
+    part = name.partition("/")[0]
+    return part if part in PARTS else "decision"
+
+
+def sizes(model: ov.Model) -> dict[str, int]:
+    """Bytes of the constants of each part."""
+    total = dict.fromkeys(PARTS, 0)
+    for node in model.get_ops():
+        if node.get_type_name() == "Constant":
+            total[part_of(node.get_friendly_name())] += node.get_byte_size()
+    return total
