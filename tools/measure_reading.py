@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 
 from anomalib_flows.data.folder import Folder
 from anomalib_flows.data.loading import Loader, collate, loader, read_resized
-from anomalib_flows.data.reading import image_files
+from anomalib_flows.images import image_files
 from anomalib_flows.preprocess import resize
 from anomalib_flows.types import ImageSize, Sample
 

@@ -15,9 +15,9 @@ from torch import Tensor
 from anomalib_flows.calibration import set_scores
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.changes import Changes, change
-from anomalib_flows.data.reading import read_image
 from anomalib_flows.data.validation import is_drawn
 from anomalib_flows.files import fresh_folder
+from anomalib_flows.images import read_pixels
 from anomalib_flows.inference import compute_maps, set_constants
 from anomalib_flows.metrics.evaluate import evaluate
 from anomalib_flows.models.pipeline import Pipeline
@@ -182,7 +182,7 @@ def collect(
         tested.masks.extend(batch.masks)
         tested.contents.extend(batch.contents)
         tested.pictures.extend(
-            as_seen(batch) if changes.active else [partial(read_picture, s.path) for s in batch.samples]
+            as_seen(batch) if changes.active else [partial(read_pixels, s.path) for s in batch.samples]
         )
     return replace(tested, maps=torch.cat(maps))
 
@@ -235,9 +235,3 @@ def make_results(postprocess: Postprocess, tested: Tested) -> list[Result]:
             zip(tested.samples, tested.masks, tested.contents, tested.pictures, strict=True)
         )
     ]
-
-
-def read_picture(path: Path) -> Picture:
-    """Read an image as pixels of shape (h, w, 3)."""
-    pixels: Picture = read_image(path).permute(1, 2, 0).numpy()
-    return pixels

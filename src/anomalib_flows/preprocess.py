@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from anomalib_flows.geometry import ResizeMode, content_size
 from anomalib_flows.types import ImageSize
-
-ResizeMode = Literal["stretch", "pad"]
-
-
-def content_size(height: int, width: int, size: ImageSize, mode: ResizeMode) -> ImageSize:
-    """Height and width that an image of ``height`` x ``width`` pixels takes within ``size``.
-
-    Example:
-        >>> content_size(100, 200, (256, 256), "pad")
-        (128, 256)
-    """
-    if mode == "stretch":
-        return size
-    scale = min(size[0] / height, size[1] / width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def resize(images: Tensor, size: ImageSize, mode: ResizeMode = "stretch") -> Tensor:

@@ -8,8 +8,8 @@ from typing import Literal
 from anomalib_flows.calibration import set_thresholds
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.checking import check
-from anomalib_flows.data.reading import image_files
 from anomalib_flows.data.splits import read_splits, write_splits
+from anomalib_flows.images import image_files
 from anomalib_flows.inference import balance_detector, calibrate_on, choose_device
 from anomalib_flows.models import checkpoint
 from anomalib_flows.run import Run

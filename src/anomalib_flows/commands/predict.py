@@ -14,8 +14,8 @@ from anomalib_flows.calibration import warn_if_too_few
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.checking import check
 from anomalib_flows.data.parallel import default_threads
-from anomalib_flows.data.sources import find_images, split_pattern
-from anomalib_flows.evaluation import read_picture
+from anomalib_flows.data.sources import find_images
+from anomalib_flows.images import read_pixels, split_pattern
 from anomalib_flows.inference import choose_device, compute_maps
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.postprocess import Postprocess
@@ -92,7 +92,7 @@ def write_pictures(
 
     def write(i: int) -> None:
         map01, mask = (crop(of[i], batch.contents[i]).numpy() for of in (shown, prediction.masks))
-        write_prediction_images(output, names[i], read_picture(batch.samples[i].path), map01, mask)
+        write_prediction_images(output, names[i], read_pixels(batch.samples[i].path), map01, mask)
 
     with ThreadPoolExecutor(default_threads()) as pool:  # Pillow packs PNGs without holding the GIL
         list(pool.map(write, range(len(batch.samples))))

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from anomalib_flows.data.card import Archive, Card, Counts
 from anomalib_flows.data.category import CategoryDataset, warn_of_other_counts
-from anomalib_flows.data.reading import image_files, natural
+from anomalib_flows.images import image_files, natural
 from anomalib_flows.registry import unknown
 from anomalib_flows.types import ANOMALOUS, InputError, Sample
 

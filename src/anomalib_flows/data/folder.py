@@ -8,10 +8,11 @@ from pathlib import Path
 
 from anomalib_flows.data.base import Dataset, require_fraction
 from anomalib_flows.data.duplicates import duplicates
-from anomalib_flows.data.reading import natural, pair_masks
-from anomalib_flows.data.sources import Source, find_images, require_apart, split_pattern, warn_of_masks
+from anomalib_flows.data.reading import pair_masks
+from anomalib_flows.data.sources import Source, find_images, require_apart, warn_of_masks
 from anomalib_flows.data.splits import draw
 from anomalib_flows.data.table import read_table, samples_of
+from anomalib_flows.images import natural, split_pattern
 from anomalib_flows.types import ANOMALOUS, GOOD, InputError, Sample
 
 OPTIONS = ("normal", "normal_test", "abnormal", "masks")

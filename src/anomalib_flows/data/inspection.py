@@ -11,7 +11,8 @@ from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.checking import Inspected, darkness, inspect, itemise
 from anomalib_flows.data.duplicates import duplicates
 from anomalib_flows.data.parallel import in_threads
-from anomalib_flows.data.reading import MissingMaskWarning, describe_file, image_files, mask_files
+from anomalib_flows.data.reading import MissingMaskWarning, mask_files
+from anomalib_flows.images import describe_file, image_files
 from anomalib_flows.types import ANOMALOUS, ImageSize, InputError, Sample
 
 

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from anomalib_flows import registry
 from anomalib_flows.data.category import CategoryDataset, warn_of_other_counts
-from anomalib_flows.data.reading import image_files, natural, pair_masks
+from anomalib_flows.data.reading import pair_masks
+from anomalib_flows.images import image_files, natural
 from anomalib_flows.types import ANOMALOUS, GOOD, NORMAL, InputError, Sample
 
 

@@ -21,7 +21,8 @@ from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.cache import Cache, Item, make_cache
 from anomalib_flows.data.parallel import default_threads
 from anomalib_flows.data.reading import read_sample
-from anomalib_flows.preprocess import ResizeMode, content_size, resize
+from anomalib_flows.geometry import ResizeMode, content_size
+from anomalib_flows.preprocess import resize
 from anomalib_flows.types import NORMAL, Batch, ImageSize, Sample
 
 AHEAD = 2

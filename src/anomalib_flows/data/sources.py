@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from anomalib_flows.data.reading import IMAGE_SUFFIXES, image_files, natural
+from anomalib_flows.images import IMAGE_SUFFIXES, image_files, matches, split_pattern
 from anomalib_flows.types import InputError
-
-WILDCARDS = frozenset("*?[")
 
 
 @dataclass(frozen=True)
@@ -57,29 +55,6 @@ def find_images(option: str, given: Path, mask_ending: str | None = None) -> Sou
         wanted = "a folder or a pattern" if pattern else "a folder"
         raise InputError(f"{name} {fault}: give {wanted} of {', '.join(sorted(IMAGE_SUFFIXES))} files.")
     return Source(name, base, pattern, images)
-
-
-def split_pattern(given: Path) -> tuple[Path, str]:
-    """Split a path before its first part that has wildcards and is not there as it is written.
-
-    Example:
-        >>> split_pattern(Path("photos/*/good_*.png"))
-        (PosixPath('photos'), '*/good_*.png')
-    """
-    base = Path(given.anchor)
-    parts = given.parts[bool(given.anchor) :]
-    for number, part in enumerate(parts):
-        if WILDCARDS & set(part) and not (base / part).exists():
-            return base, "/".join(parts[number:])
-        base /= part
-    return base, ""
-
-
-def matches(base: Path, pattern: str) -> list[Path]:
-    """List the images that match a pattern, and those in folders that do, without hidden ones."""
-    found = [path for path in base.glob(pattern) if not any(p.startswith(".") for p in path.relative_to(base).parts)]
-    files = {file for path in found for file in (image_files(path, recursive=True) if path.is_dir() else [path])}
-    return sorted((file for file in files if file.suffix.lower() in IMAGE_SUFFIXES), key=natural)
 
 
 def require_apart(sources: list[Source]) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from anomalib_flows.data.card import Archive, Card
 from anomalib_flows.data.category import CategoryDataset
 from anomalib_flows.data.parallel import in_threads
-from anomalib_flows.data.reading import image_files, natural
+from anomalib_flows.images import image_files, natural
 from anomalib_flows.registry import unknown
 from anomalib_flows.types import ANOMALOUS, InputError, Sample, require
 

@@ -10,8 +10,8 @@ from typing import Literal
 from anomalib_flows import registry
 from anomalib_flows.data.card import Archive, Card, Counts
 from anomalib_flows.data.category import CategoryDataset, warn_of_other_counts
-from anomalib_flows.data.reading import natural
 from anomalib_flows.data.table import LABELS, read_table, samples_of
+from anomalib_flows.images import natural
 from anomalib_flows.types import ANOMALOUS, InputError, Sample
 
 DEFECT = "anomaly"

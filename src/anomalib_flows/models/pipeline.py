@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from anomalib_flows.geometry import ResizeMode, content_size
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.heatmap import HeatmapOptions, smooth
 from anomalib_flows.models.local import LocalScale
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.models.whitening import Whitening
-from anomalib_flows.preprocess import Preprocess, ResizeMode, content_size
+from anomalib_flows.preprocess import Preprocess
 from anomalib_flows.types import ImageSize, Prediction, Protocol
 
 

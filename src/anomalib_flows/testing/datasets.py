@@ -10,7 +10,8 @@ from itertools import pairwise
 from typing import get_args
 
 from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.reading import natural, read_sample
+from anomalib_flows.data.reading import read_sample
+from anomalib_flows.images import natural
 from anomalib_flows.models.checkpoint import plain
 from anomalib_flows.testing.require import require
 from anomalib_flows.types import ANOMALOUS, NORMAL, InputError, Split

@@ -9,7 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from anomalib_flows.data.reading import image_files, pair_masks, read_image, read_mask, read_sample
+from anomalib_flows.data.reading import pair_masks, read_image, read_mask, read_sample
+from anomalib_flows.images import image_files
 from anomalib_flows.types import InputError, Sample
 
 RANDOM = np.random.default_rng(0)

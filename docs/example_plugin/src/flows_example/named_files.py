@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.reading import image_files
+from anomalib_flows.images import image_files
 from anomalib_flows.types import ANOMALOUS, InputError, Sample
 
 
