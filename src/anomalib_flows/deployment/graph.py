@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from anomalib_flows.deployment.network import Decision, Decisions, Network
 from anomalib_flows.deployment.parts import label
-from anomalib_flows.deployment.resizing import hide_padding, resize
+from anomalib_flows.deployment.resizing import Sides, hide_padding, integer, real, resize, vector
+from anomalib_flows.geometry import ResizeMode
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.types import ImageSize, InputError, first_line
-
-Interface = Literal["native", "model-api", "model-api-map", "anomalib"]
+from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.runtime.card import Interface
+from anomalib_flows.types import ImageSize, InputError, first_line, require
 
 OUTPUTS: dict[Interface, tuple[str, ...]] = {
     "native": Decisions._fields,
@@ -25,74 +26,96 @@ OUTPUTS: dict[Interface, tuple[str, ...]] = {
     "model-api-map": ("raw_map",),
     "anomalib": Decisions._fields[:4],
 }
+RAW = OUTPUTS["model-api-map"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class GraphOptions:
-    """What goes into a graph and comes out of it.
+class InputOptions:
+    """What a graph takes.
 
     Args:
-        interface: Who reads it: ``native`` our runtime; ``model-api`` OpenVINO Model API in Python; ``model-api-map``
-            its C++ side, a raw map only; ``anomalib`` its OpenVINOInferencer.
-        input_layout: Order of an image's axes, of ``native``.
-        channels: Order of its colours, of ``native``.
-        input_size: Height and width of the images, if all have one; devices without dynamic shapes need it.
-        batch: Images at once: 1, a fixed number, or 0 for any.
+        layout: Order of an image's axes.
+        channels: Order of its colours.
+        size: Height and width of the images, if all have one; devices without dynamic shapes need it.
+        batch: Images at once: 1, another number, or 0 for any.
         preprocessing: Whether resizing is in the graph; else it takes RGB values from 0 to 255 of the model's size as
             floats, NCHW.
     """
 
-    interface: Interface = "native"
-    input_layout: Literal["NHWC", "NCHW"] = "NHWC"
+    layout: Literal["NHWC", "NCHW"] = "NHWC"
     channels: Literal["RGB", "BGR"] = "RGB"
-    input_size: ImageSize | None = None
+    size: ImageSize | None = None
     batch: int = 1
     preprocessing: bool = True
 
+    def __post_init__(self) -> None:
+        """Refuse numbers of no use when they are given."""
+        require(self.batch >= 0, "--input.batch", self.batch, "at least 1, or 0 for any number")
+        require(self.size is None or min(self.size) > 0, "--input.size", self.size, "height,width in pixels")
 
-def build_graph(pipeline: Pipeline, options: GraphOptions) -> ov.Model:
-    """Build the graph of a calibrated pipeline; operations are named by the part they belong to.
+
+def build_network(pipeline: Pipeline, options: InputOptions, *, unit_floats: bool = False) -> ov.Model:
+    """Build the graph from images to raw maps; operations are named by the part they belong to.
+
+    Args:
+        pipeline: What is deployed.
+        options: What the graph takes.
+        unit_floats: Whether images are floats from 0 to 1.
 
     Raises:
-        InputError: If the model cannot be traced, or not for any number of images.
+        InputError: If the model cannot be converted, or not for any number of images.
     """
     size, batch = pipeline.detector.image_size, options.batch or -1
-    images, pixels = make_input(options, size)
-    inner = None
-    if options.preprocessing:
-        pixels, inner = resize(pixels, size, pipeline.preprocess.mode)
+    images = make_input(options, size, unit_floats)
+    pixels, inner = make_pixels(images, options, size, pipeline.preprocess.mode, unit_floats)
     maps, ends = connect_network(pipeline, pixels, [batch, 3, *size])
     if inner is not None:
         maps = hide_padding(maps, inner, size)
-    raw_only = options.interface == "model-api-map"
-    outputs = [maps] if raw_only else connect(Decision(pipeline.postprocess), maps, [batch, 1, *size])
-    names = OUTPUTS[options.interface]
-    model = ov.Model([result(*pair) for pair in zip(outputs, names, strict=False)], [images], "anomalib_flows")
+    model = ov.Model([output(maps, RAW[0])], [images], "anomalib_flows")
     label(model, ends, rest="decision")
-    model.validate_nodes_and_infer_types()
     return model
 
 
-def make_input(options: GraphOptions, size: ImageSize) -> tuple[ov.Node, ov.Output]:
-    """Make the input, and float RGB values from 0 to 255, (N, 3, h, w), of it."""
+def decide(network: ov.Model, postprocess: Postprocess, interface: Interface) -> ov.Model:
+    """Let a graph that gives raw maps go on to decisions, by the constants of a calibrated postprocess."""
+    if OUTPUTS[interface] == RAW:
+        return network
+    maps = network.get_results()[0].input_value(0)
+    before = {node.get_friendly_name() for node in network.get_ops()}
+    shape = maps.get_partial_shape()
+    decided = connect(Decision(postprocess), maps, [-1 if d.is_dynamic else d.get_length() for d in shape])
+    pairs = zip(decided, OUTPUTS[interface], strict=False)
+    model = ov.Model([output(*pair) for pair in pairs], network.get_parameters(), network.get_friendly_name())
+    for node in model.get_ops():
+        if node.get_friendly_name() not in before:
+            node.set_friendly_name(f"decision/{node.get_friendly_name()}")
+    return model
+
+
+def make_input(options: InputOptions, size: ImageSize, unit_floats: bool) -> ov.Node:
+    """Make the input."""
+    batch, (height, width) = options.batch or -1, options.size or (-1, -1)
     if not options.preprocessing:
-        images = ops.parameter([options.batch or -1, 3, *size], ov.Type.f32, name="image")
-        return images, images.output(0)
-    floats = options.interface == "anomalib"
-    height, width = options.input_size or (-1, -1)
-    last = options.input_layout == "NHWC" and not floats
-    shape = [height, width, 3] if last else [3, height, width]
-    images = ops.parameter([options.batch or -1, *shape], ov.Type.f32 if floats else ov.Type.u8, name="image")
+        height, width = size
+    last = options.layout == "NHWC" and options.preprocessing
+    kind = ov.Type.u8 if options.preprocessing and not unit_floats else ov.Type.f32
+    images = ops.parameter([batch, height, width, 3] if last else [batch, 3, height, width], kind, name="image")
     images.set_layout(ov.Layout("NHWC" if last else "NCHW"))
     images.output(0).set_names({"image"})
-    pixels = images if floats else ops.convert(images, "f32")
-    if last:
-        pixels = ops.transpose(pixels, ops.constant([0, 3, 1, 2], ov.Type.i64))
-    if floats:
-        pixels = ops.multiply(pixels, ops.constant(255.0, ov.Type.f32))
+    return images
+
+
+def make_pixels(
+    images: ov.Node, options: InputOptions, size: ImageSize, mode: ResizeMode, unit_floats: bool
+) -> tuple[ov.Output, Sides | None]:
+    """Make RGB values from 0 to 255 of the model's size, (N, 3, H, W), and say what is no padding."""
+    if not options.preprocessing:
+        return images.output(0), None
+    values = ops.multiply(images, real(255.0)) if unit_floats else ops.convert(images, "f32")
+    pixels, inner = resize(values.output(0), size, mode, channels_last=options.layout == "NHWC")
     if options.channels == "BGR":
-        pixels = ops.gather(pixels, ops.constant([2, 1, 0], ov.Type.i64), ops.constant(1, ov.Type.i64))
-    return images, pixels.output(0)
+        pixels = ops.gather(pixels, vector(2, 1, 0), integer(1)).output(0)
+    return pixels, inner
 
 
 def connect_network(
@@ -139,7 +162,7 @@ def convert(module: nn.Module, shape: list[int]) -> ov.Model:
             raise InputError(f"This model cannot be converted to OpenVINO: {first_line(error)}") from error
 
 
-def result(value: ov.Output, name: str) -> ov.Node:
+def output(value: ov.Output, name: str) -> ov.Node:
     """Make an output of a name."""
     value.set_names({name})
     made = ops.result(value)

@@ -92,22 +92,29 @@ class FoldedStep(nn.Module):
         self.conditioned = codes is not None
         if codes is not None:
             of_column, of_row = tables(coupling.subnet, codes)
-            self.register_buffer("of_column", of_column)
             self.register_buffer("of_row", of_row)
+            self.register_buffer("of_column", of_column)
+            self.register_buffer("minus_column", -of_column)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return z and the coupling's log-scales, (B, C, h, w) and (B, C // 2, h, w)."""
         x1, x2 = torch.split(x, self.sizes, dim=1)
-        hidden = self.inner(x1)
-        if self.conditioned:
-            hidden = hidden + self.of_row + self.of_column
-        a, t = torch.split(self.outer(torch.relu(hidden)), self.sizes[1], dim=1)
+        a, t = torch.split(self.outer(self.hidden(x1)), self.sizes[1], dim=1)
         s = self.clamp * torch.tanh(a)
         z1 = x1 if self.rotation else x1 * self.scale + self.offset
         z = torch.cat((z1, x2 * torch.exp(s + self.log_scale) + t), dim=1)
         if self.rotation:
             return self.rotation(z), s
         return z if self.last else z.index_select(1, self.order), s
+
+    def hidden(self, x1: Tensor) -> Tensor:
+        """Return the first layer's output."""
+        hidden = self.inner(x1)
+        if not self.conditioned:
+            return torch.relu(hidden)
+        # relu(h + r + c), in a form that keeps converters from adding up r and c to a table of all positions, which
+        # is a large part of the file.
+        return torch.maximum(hidden + self.of_row, self.minus_column) + self.of_column
 
 
 def fold(flow: nn.Module, codes: Codes | None = None) -> nn.Module:

@@ -41,7 +41,7 @@ class GlobalAffine(Bijection):
     @property
     def scale(self) -> Tensor:
         """Scale of each channel, of shape (C,)."""
-        return 0.1 * F.softplus(self.scale_logits, beta=0.5)
+        return 0.2 * F.softplus(0.5 * self.scale_logits)  # written without beta, which converters overlook
 
     def forward(self, x: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return z and the log-determinant."""

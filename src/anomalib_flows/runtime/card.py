@@ -16,7 +16,8 @@ SECTION = "anomalib_flows"
 FORMAT = 1
 """The newest format that this version reads, and the one that it writes."""
 
-Interface = Literal["native", "model-api", "anomalib"]
+Interface = Literal["native", "model-api", "model-api-map", "anomalib"]
+"""Who reads a graph: our runtime; OpenVINO Model API in Python; its C++ side, which takes raw maps; anomalib."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,8 @@ class Card:
         precision: Of the weights: ``fp32``, ``fp16`` or ``int8``.
         inference_precision: What to compute in, such as ``f32``; some CPUs would choose bfloat16 by themselves.
         model: Registered name of the model.
+        backbone: Name of its encoder.
+        config: SHA-256 of the run's config.yaml.
         dataset: What it was trained on.
         subset: Category of the dataset.
         protocol: Whether thresholds were set on held-out normal images, or on test images.
@@ -56,6 +59,8 @@ class Card:
     precision: Literal["fp32", "fp16", "int8"]
     inference_precision: str
     model: str
+    backbone: str
+    config: str
     dataset: str
     subset: str
     protocol: Protocol
