@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from anomalib_flows.calibration import warn_if_too_few
+from anomalib_flows.conformal import warn_if_too_few
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.checking import check
 from anomalib_flows.data.parallel import default_threads
