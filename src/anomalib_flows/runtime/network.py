@@ -20,7 +20,8 @@ def read_network(core: ov.Core, path: Path) -> ov.Model:
         InputError: If it is missing, damaged or none.
     """
     if not path.is_file():
-        raise InputError(f"{path} does not exist: name an exported model (.xml).")
+        fault = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {fault}: name an exported model (.xml).")
     with path.open("rb") as stream:
         if b"<net" not in stream.read(4096):
             raise InputError(f"{path} is no OpenVINO model: name the .xml file that 'anomalib-flows export' wrote.")

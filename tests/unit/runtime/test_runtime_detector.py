@@ -314,6 +314,8 @@ def test_damaged_files_are_said(export, tmp_path):
         return str(error.value)
 
     assert "missing.xml does not exist" in fault("missing", None, None)
+    (tmp_path / "folder.xml").mkdir()
+    assert "folder.xml is a folder" in fault("folder", None, None)
     assert "bare.bin is missing" in fault("bare", text, None)
     assert "is damaged (Incorrect weights in bin file)" in fault("short", text, weights[:-8])
     assert "is damaged" in fault("empty", text, b"")
