@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-
 from torch import Tensor
 
+from anomalib_flows.conformal import rank, require_rate, warn_if_too_few
 from anomalib_flows.models.postprocess import Postprocess
-from anomalib_flows.types import require
 
 
 def conformal_threshold(scores: Tensor, false_alarm_rate: float) -> Tensor:
@@ -30,8 +27,8 @@ def conformal_threshold(scores: Tensor, false_alarm_rate: float) -> Tensor:
         >>> conformal_threshold(torch.arange(99.0), 0.05)
         tensor(94.)
     """
-    rank = max(1, _rank(len(scores), false_alarm_rate))
-    return scores.sort(descending=True).values[rank - 1]
+    place = max(1, rank(len(scores), false_alarm_rate))
+    return scores.sort(descending=True).values[place - 1]
 
 
 def calibrate(postprocess: Postprocess, maps: Tensor, false_alarm_rate: float) -> None:
@@ -61,26 +58,3 @@ def set_thresholds(postprocess: Postprocess, false_alarm_rate: float) -> None:
     warn_if_too_few(len(scores), false_alarm_rate)
     postprocess.image_threshold = conformal_threshold(scores, false_alarm_rate)
     postprocess.pixel_threshold = conformal_threshold(postprocess.calibration_maxima, false_alarm_rate)
-
-
-def warn_if_too_few(count: int, false_alarm_rate: float) -> None:
-    """Warn that a number of calibration images cannot give a rate of false alarms."""
-    if _rank(count, false_alarm_rate) == 0:
-        needed = math.ceil(1 / false_alarm_rate - 1 - 1e-9)
-        warnings.warn(
-            f"The calibration images, {count} in number, are too few for a false-alarm rate of {false_alarm_rate:g}, "
-            f"which takes {needed}: the threshold is the largest normal score, whose rate is about "
-            f"{1 / (count + 1):.2g}.",
-            UserWarning,
-            stacklevel=3,
-        )
-
-
-def require_rate(false_alarm_rate: float) -> None:
-    """Raise an InputError unless a rate of false alarms lies between 0 and 1."""
-    require(0 < false_alarm_rate < 1, "--false-alarm-rate", false_alarm_rate, "between 0 and 1, such as 0.01")
-
-
-def _rank(count: int, rate: float) -> int:
-    """Rank k of the threshold from above; the tiny addend keeps 0.01 * 100 from falling below 1."""
-    return math.floor(rate * (count + 1) + 1e-9)

@@ -12,7 +12,7 @@ import torch
 
 from anomalib_flows import registry
 from anomalib_flows.backbones import weights_follow
-from anomalib_flows.calibration import require_rate
+from anomalib_flows.conformal import require_rate
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.changes import Changes
 from anomalib_flows.data.checking import check

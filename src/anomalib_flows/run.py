@@ -145,3 +145,13 @@ def versions() -> dict[str, Any]:
     """Versions of what a run is made with."""
     packages = {name: version(name) for name in ("torch", "timm", "lightning", "numpy", "pillow")}
     return {"layout": LAYOUT, "anomalib_flows": __version__, "python": platform.python_version(), **packages}
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a path is an exported model's, and no run's.
+
+    Example:
+        >>> is_exported(Path("model.xml")), is_exported(Path("results/run-001"))
+        (True, False)
+    """
+    return path.suffix.lower() == ".xml"

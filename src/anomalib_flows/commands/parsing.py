@@ -26,7 +26,7 @@ from anomalib_flows.commands.configs import find_config
 from anomalib_flows.commands.messages import explain
 from anomalib_flows.commands.published import chosen_model, published_defaults
 from anomalib_flows.data.base import Dataset
-from anomalib_flows.run import Run
+from anomalib_flows.run import Run, is_exported
 from anomalib_flows.types import InputError, first_line
 
 FUNCTIONS = {
@@ -41,7 +41,7 @@ FUNCTIONS = {
 }
 KINDS: dict[str, registry.Kind] = {"model": "models", "data": "datasets"}
 POSITIONAL = {
-    "run": "run directory that 'train' wrote",
+    "run": "run directory that 'train' wrote; for 'predict' an exported model (.xml), too",
     "kind": "what to list",
     "file": "checkpoint that the other code base wrote",
     "name": "name of the dataset, see 'anomalib-flows list datasets'",
@@ -236,6 +236,8 @@ def set_run_defaults(name: str, parser: ArgumentParser, arguments: list[str]) ->
     else:
         keys = RUN_DEFAULTS.get(name, ())
         path = first_positional(arguments)
-    if path and keys:
+    if name == "predict" and path and is_exported(Path(path)):  # it has no dataset; any will say how files are read
+        parser.set_defaults({"data": {"class_path": class_path("data", "folder"), "init_args": {"normal": "."}}})
+    elif path and keys:
         config = Run.open(Path(path)).config()
         parser.set_defaults({k: resolve(k, config[k]) if k in KINDS else config[k] for k in keys if k in config})

@@ -1,0 +1,149 @@
+"""``predict`` with an exported model, as a user types it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pytest
+from PIL import Image
+
+from anomalib_flows.cli import main
+from anomalib_flows.runtime import Detector
+from tiny_export import write
+
+pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
+
+RANDOM = np.random.default_rng(0)
+
+
+def rows(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write(tmp_path / "model.xml")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three photos, the last of them without anything bright."""
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    for name, top in {"1.png": 256, "10.bmp": 256, "sub/2.png": 60}.items():
+        Image.fromarray(RANDOM.integers(0, top, (30, 48, 3), dtype=np.uint8)).save(folder / name)
+    return folder
+
+
+def predict(model: Path, source: Path, output: Path, *options: str) -> int:
+    return main(["predict", str(model), "--input", str(source), "--output", str(output), *options])
+
+
+def pictures(output: Path) -> set[str]:
+    return {file.relative_to(output).as_posix() for file in output.rglob("*.png")}
+
+
+@pytest.mark.parametrize("device", [[], ["--device", "CPU"], ["--device=auto"]])
+def test_table_and_pictures_are_what_the_detector_says(
+    model: Path, photos: Path, tmp_path: Path, device: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "judged"
+    assert predict(model, photos, output, *device) == 0
+    assert "Anomalous: 2 of 3" in capsys.readouterr().out
+    table, detector = rows(output / "predictions.csv"), Detector(model)
+    assert [row["path"] for row in table] == [str(photos / name) for name in ("1.png", "10.bmp", "sub/2.png")]
+    for row in table:
+        said = detector(row["path"])
+        assert (float(row["score"]), float(row["p_value"])) == pytest.approx((said.raw_score, said.p_value))
+        assert row["label"] == ["normal", "anomalous"][said.label]
+        name = Path(row["path"]).relative_to(photos).with_suffix(".png")
+        shown = np.asarray(Image.open(output / "mask" / name)) > 0
+        assert shown.shape == (30, 48)
+        assert shown.any() == said.mask.any()
+    assert pictures(output) == {
+        f"{kind}/{n}.png" for kind in ("heatmap", "overlay", "mask") for n in ("1", "10", "sub/2")
+    }
+
+
+def test_padding_is_not_shown(photos: Path, tmp_path: Path) -> None:
+    white = Image.new("RGB", (48, 24), "white")
+    white.paste("black", (24, 0, 48, 24))
+    white.save(tmp_path / "half.png")
+    assert predict(write(tmp_path / "model.xml", resize="pad"), tmp_path / "half.png", tmp_path / "out") == 0
+    shown = np.asarray(Image.open(tmp_path / "out/mask/half.png"))
+    assert shown.shape == (24, 48)
+    assert (shown[:, :24] == 255).all()
+    assert (shown[:, 24:] == 0).all()
+
+
+def test_frames_of_a_video_are_numbered(model: Path, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    video = tmp_path / "belt.2.mp4"
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        for shade in (10, 250, 10):
+            pixels = np.full((32, 64, 3), shade, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    assert predict(model, video, tmp_path / "out") == 0
+    table = rows(tmp_path / "out/predictions.csv")
+    assert [Path(row["path"]).name for row in table] == [f"belt.2-{number:06}" for number in (1, 2, 3)]
+    assert [row["label"] for row in table] == ["normal", "anomalous", "normal"]
+    assert {f"heatmap/belt.2-{number:06}.png" for number in (1, 2, 3)} <= pictures(tmp_path / "out")
+
+
+def test_damaged_images_stop_all_or_are_left_out(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "broken.png").write_bytes(b"")
+    assert predict(model, photos, tmp_path / "out") == 2
+    assert "broken.png is empty (0 bytes): replace it, or go on without it by --data.on_error skip" in (
+        capsys.readouterr().err
+    )
+    assert not (tmp_path / "out").exists()
+    assert predict(model, photos, tmp_path / "out", "--data.on_error=skip") == 0
+    assert "broken.png" in capsys.readouterr().err
+    assert len(rows(tmp_path / "out/predictions.csv")) == 3
+
+
+def test_thresholds_that_are_not_for_use_are_warned_of(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, facts in enumerate([{"protocol": "paper"}, {"false_alarm_rate": 0.01}]):
+        assert predict(write(tmp_path / f"{number}.xml", **facts), photos, tmp_path / f"out{number}") == 0
+        words = ("0.xml were chosen on test images", "4 in number, are too few")[number]
+        assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--device=GPU"], "GPU is not there; there are: CPU"),
+        (["--device=cuda"], "CUDA is not there; there are: CPU"),
+        (["--input=nowhere"], "--input nowhere does not exist"),
+    ],
+)
+def test_mistakes_are_said(model, photos, tmp_path, capsys, options, words) -> None:
+    assert predict(model, photos, tmp_path / "out", *options) == 2
+    assert f"error: {words}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_models_that_cannot_be_used_are_said(photos, tmp_path, capsys) -> None:
+    assert predict(tmp_path / "none.xml", photos, tmp_path / "out") == 2
+    assert "none.xml does not exist" in capsys.readouterr().err
+    parameter = ov.opset13.parameter([1, 3, 4, 4], np.float32)
+    ov.save_model(ov.Model([ov.opset13.result(parameter)], [parameter]), tmp_path / "other.xml")
+    (tmp_path / "other.bin").touch()
+    assert predict(tmp_path / "other.xml", photos, tmp_path / "out") == 2
+    assert "other.xml was not exported by anomalib-flows" in capsys.readouterr().err
+
+
+def test_a_runs_devices_are_torchs(trained: Path, photos: Path, tmp_path: Path, capsys) -> None:
+    assert predict(trained, photos, tmp_path / "out", "--device=NPU") == 2
+    assert "--device cannot be NPU: it must be auto, cpu or cuda" in capsys.readouterr().err

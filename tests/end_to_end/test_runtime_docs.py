@@ -1,0 +1,46 @@
+"""What docs/runtime.md shows is run."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from anomalib_flows.cli import main
+from tiny_export import write
+
+PAGE = (Path(__file__).parents[2] / "docs/runtime.md").read_text()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with all that the page names."""
+    (tmp_path / "photos").mkdir()
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
+    for name in ("photo.png", "photos/1.png", "photos/2.png"):
+        image.save(tmp_path / name)
+    write(tmp_path / "model.xml")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.usefixtures("folder")
+def test_examples_in_python_run() -> None:
+    printed = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True) for code in blocks("python")
+    ]
+    assert [(done.returncode, done.stderr) for done in printed] == [(0, "")] * 3
+    assert [len(done.stdout.splitlines()) for done in printed] == [2, 3, 2]
+
+
+def test_command_runs(folder: Path) -> None:
+    (command,) = (line.split() for line in blocks("sh"))
+    assert main(command[1:]) == 0
+    assert len((folder / "judged/predictions.csv").read_text().splitlines()) == 3

@@ -1,0 +1,333 @@
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count, islice
+
+import numpy as np
+import openvino as ov
+import pytest
+from PIL import Image
+
+from anomalib_flows.conformal import rank
+from anomalib_flows.runtime import Detector
+from anomalib_flows.types import InputError
+
+RANDOM = np.random.default_rng(0)
+SIZES = [(6, 12), (4, 24), (64, 48), (8, 12), (50, 50)]
+IMAGES = [RANDOM.integers(0, 256, (h, w, 3), dtype=np.uint8) for h, w in SIZES]
+IMAGES += [image // 8 * factor for image, factor in zip(IMAGES, (1, 2, 4, 5, 6), strict=True)]  # from dark to bright
+
+
+def raw_map(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """What the model of these tests computes: mean of colours of the nearest pixels, from 0 to 1."""
+    rows, columns = (np.arange(new) * old // new for new, old in zip(size, image.shape[:2], strict=True))
+    return image[rows][:, columns].mean(2) / 255
+
+
+def raw_score(image: np.ndarray, size: tuple[int, int]) -> float:
+    rows, columns = (np.arange(new) * old // new for new, old in zip(size, image.shape[:2], strict=True))
+    return raw_map(image, size).max() + image[rows][:, columns, 0].mean() / 2550
+
+
+def normalise(values, typical: float, threshold: float):
+    return np.clip(0.5 * (values - typical) / (threshold - typical), 0, 1)
+
+
+def same(one, other) -> bool:
+    return all(np.array_equal(vars(one)[key], vars(other)[key]) for key in vars(one))
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("channels", ["RGB", "BGR"])
+@pytest.mark.parametrize("batch", [1, -1])
+def test_predictions_are_what_the_model_computes(export, card, layout, channels, batch):
+    detector = Detector(export(batch=batch, input_layout=layout, channels=channels))
+    for image in IMAGES:
+        prediction = detector(image)
+        raw, map01 = raw_score(image, (8, 12)), normalise(raw_map(image, (8, 12)), 0.25, 0.75)
+        np.testing.assert_allclose(prediction.anomaly_map, map01, atol=1e-6)
+        np.testing.assert_allclose([prediction.raw_score, prediction.score], [raw, normalise(raw, 0.2, 0.8)], atol=1e-6)
+        assert prediction.label == (raw > 0.8)
+        assert prediction.p_value == (1 + sum(s >= raw for s in card.calibration_scores)) / 5
+        np.testing.assert_array_equal(prediction.mask, prediction.anomaly_map > 0.5)
+        assert prediction.mask.dtype == bool
+        assert prediction.anomaly_map.shape == (8, 12)
+
+
+def test_padding_is_cut_off(export):
+    detector = Detector(export(resize="pad"))
+    assert [detector(image).mask.shape for image in IMAGES[:2]] == [(6, 12), (2, 12)]
+    map01 = normalise(raw_map(IMAGES[1], (2, 12)), 0.25, 0.75)
+    np.testing.assert_allclose(detector(IMAGES[1]).anomaly_map, map01, atol=1e-6)
+
+
+def test_paths_pictures_and_arrays_are_the_same_image(export, tmp_path):
+    detector, image = Detector(str(export())), IMAGES[2]
+    Image.fromarray(image).save(tmp_path / "a.png")
+    turned = Image.fromarray(np.rot90(image, -1))
+    exif = turned.getexif()
+    exif[0x0112] = 8
+    turned.save(tmp_path / "turned.png", exif=exif)
+    expected = detector(image)
+    given = [tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(image), tmp_path / "turned.png"]
+    given += [Image.open(tmp_path / "turned.png"), np.asfortranarray(image), np.rot90(np.rot90(image, 1), -1)]
+    assert all(same(expected, detector(one)) for one in given)
+    grey = image[..., 0]
+    assert same(detector(grey), detector(np.stack([grey] * 3, axis=2)))
+
+
+def test_arrays_of_predictions_do_not_change_later(export):
+    detector = Detector(export())
+    first = detector(IMAGES[0])
+    kept = first.anomaly_map.copy(), first.mask.copy()
+    for image in IMAGES:
+        detector(255 - image)
+    np.testing.assert_array_equal(first.anomaly_map, kept[0])
+    np.testing.assert_array_equal(first.mask, kept[1])
+
+
+@pytest.mark.parametrize("requests", [None, 1, 3])
+def test_batches_and_streams_are_what_single_images_are(export, requests):
+    detector = Detector(export(), requests=requests)
+    images = IMAGES * 5
+    each = [detector(image) for image in images]
+    assert all(map(same, detector.batch(images), each))
+    assert all(map(same, detector.stream(iter(images)), each))
+    assert detector.batch([]) == []
+    with ThreadPoolExecutor(4) as pool:
+        assert all(map(same, pool.map(detector, images), each))
+
+
+@pytest.mark.parametrize("requests", [1, 4])
+def test_stream_takes_no_more_images_than_it_has_requests(export, requests):
+    taken = []
+
+    def endless():
+        for number in count():
+            taken.append(number)
+            yield IMAGES[number % len(IMAGES)]
+
+    detector = Detector(export(), requests=requests)
+    for done, prediction in enumerate(islice(detector.stream(endless()), 10), start=1):
+        assert same(prediction, detector(IMAGES[(done - 1) % len(IMAGES)]))
+        assert done <= len(taken) <= done + requests - 1
+
+
+@pytest.mark.parametrize("error", [OSError("the camera is gone"), InputError("no")])
+def test_errors_of_the_source_come_after_what_came_before(export, error):
+    def source():
+        yield from IMAGES[:3]
+        raise error
+
+    got = []
+    detector = Detector(export(), requests=4)
+    with pytest.raises(type(error), match=str(error)):
+        got.extend(detector.stream(source()))
+    assert len(got) == 3
+    assert same(detector(IMAGES[0]), got[0])
+
+
+def test_damaged_image_in_a_stream_is_named(export, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match="bad.png is not an image"):
+        Detector(export()).batch([IMAGES[0], tmp_path / "bad.png"])
+
+
+def test_stream_that_is_left_early_leaves_the_detector_usable(export):
+    detector = Detector(export(), requests=3)
+    stream = detector.stream(iter(IMAGES * 3))
+    first = next(stream)
+    stream.close()
+    assert same(first, detector(IMAGES[0]))
+    assert len(detector.batch(IMAGES)) == len(IMAGES)
+
+
+@pytest.mark.parametrize("threshold", [0, 0.3, 0.5, 0.9, 1])
+def test_threshold(export, threshold):
+    detector = Detector(export(), threshold=threshold)
+    for image in IMAGES:
+        prediction = detector(image)
+        assert prediction.label == (prediction.score > threshold)
+        np.testing.assert_array_equal(prediction.mask, prediction.anomaly_map > np.float32(threshold))
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.4, 0.5, 0.79, 0.99])
+def test_false_alarm_rate_is_that_of_split_conformal_thresholds(export, card, rate):
+    detector, place = Detector(export(), false_alarm_rate=rate), rank(4, rate)
+    level = sorted(card.calibration_maxima)[-place]
+    for image in IMAGES:
+        prediction = detector(image)
+        assert prediction.label == (prediction.p_value <= rate)
+        assert prediction.label == (prediction.raw_score > np.float32(sorted(card.calibration_scores)[-place]))
+        np.testing.assert_array_equal(prediction.mask, prediction.anomaly_map > normalise(level, 0.25, 0.75))
+
+
+def test_rate_that_the_model_was_exported_with_changes_nothing(export):
+    model = export()
+    for one, other in zip(
+        Detector(model).batch(IMAGES), Detector(model, false_alarm_rate=0.2).batch(IMAGES), strict=True
+    ):
+        assert same(one, other)
+
+
+def test_rate_that_takes_more_images_is_warned_of(export):
+    with pytest.warns(UserWarning, match="4 in number, are too few for a false-alarm rate of 0.01"):
+        detector = Detector(export(), false_alarm_rate=0.01)
+    white, black = (np.full((8, 12, 3), level, np.uint8) for level in (255, 0))
+    assert (detector(white).label, detector(black).label) == (1, 0)
+    assert (detector(white).mask.all(), detector(black).mask.any()) == (True, False)
+
+
+def test_precision_is_what_the_model_asks_for(export):
+    assert Detector(export()).precision == "f32"
+    assert Detector(export(inference_precision="f16")).precision == "f16"
+    assert Detector(export(), precision="bf16").precision == "bf16"
+
+
+def test_devices_without_float32_compute_in_float16(export, monkeypatch):
+    class Accelerator(ov.Core):
+        """A core with a GPU that computes in f16 alone; the CPU stands in for it."""
+
+        available_devices = ("CPU", "GPU.0", "GPU.1")
+
+        def compile_model(self, model, device, options):
+            assert device.startswith("GPU")
+            if options["INFERENCE_PRECISION_HINT"] != "f16":
+                raise RuntimeError("Exception from plugin:\nf32 is not supported\n")
+            return super().compile_model(model, "CPU", options)
+
+    monkeypatch.setattr(ov, "Core", Accelerator)
+    for device in ("gpu", "GPU.1"):
+        detector = Detector(export(), device)
+        assert (detector.precision, detector.device) == ("f16", device.upper())
+    with pytest.raises(InputError, match=r"model.xml cannot be compiled for GPU in f32 \(f32 is not supported\)"):
+        Detector(export(), "GPU", precision="f32")
+    with pytest.raises(InputError, match="GPU.2 is not there; there are: CPU, GPU.0, GPU.1"):
+        Detector(export(), "GPU.2")
+
+
+@pytest.mark.parametrize("device", ["cpu", "AUTO", "auto:cpu"])
+def test_devices_of_this_machine(export, device):
+    detector = Detector(export(), device)
+    assert detector.device == device.upper()
+    assert same(detector(IMAGES[0]), Detector(export())(IMAGES[0]))
+
+
+def test_compiled_models_are_kept_and_a_new_export_is_not_taken_for_them(export, tmp_path):
+    cache, image = tmp_path / "cache", IMAGES[0]
+    first = Detector(export(), cache_dir=cache)(image)
+    kept = set(cache.rglob("*.blob"))
+    assert kept
+    assert same(first, Detector(export(), cache_dir=cache)(image))
+    assert set(cache.rglob("*.blob")) == kept
+    other = Detector(export(image_threshold=0.5, pixel_threshold=0.4), cache_dir=cache)(image)
+    assert other.score == pytest.approx(normalise(first.raw_score, 0.2, 0.5))
+
+
+def test_image_of_another_size_than_a_fixed_one_is_refused(export):
+    detector = Detector(export(size=(8, 12)))
+    assert detector(IMAGES[3]).mask.shape == (8, 12)
+    with pytest.raises(InputError, match="image is 6 x 12 pixels high and wide, but the model takes 8 x 12"):
+        detector(IMAGES[0])
+    with pytest.raises(InputError, match="the model takes any x 12"):
+        Detector(export(size=(-1, 12), input_layout="NCHW"))(IMAGES[1])
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4, 3), np.float32), "cannot be of float32: give values from 0 to 255 as uint8"),
+        (np.full((4, 4, 3), np.nan), "cannot be of float64"),
+        (np.zeros((4, 4), np.uint16), "cannot be of uint16"),
+        (np.zeros((4, 4, 4), np.uint8), r"cannot have the shape \(4, 4, 4\)"),
+        (np.zeros((1, 4, 4, 3), np.uint8), r"shape \(1, 4, 4, 3\)"),
+        (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\)"),
+        (np.zeros((4, 0), np.uint8), "shape"),
+        ([[1]], "cannot be a list"),
+        (None, "cannot be a NoneType"),
+        ("missing.png", "missing.png does not exist"),
+    ],
+)
+def test_what_is_no_image_is_said(export, image, message):
+    with pytest.raises(InputError, match=message):
+        Detector(export())(image)
+
+
+def test_truncated_picture_is_said(export, tmp_path):
+    noise = Image.fromarray(RANDOM.integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    for suffix in ("png", "jpg"):
+        noise.save(tmp_path / f"a.{suffix}")
+        content = (tmp_path / f"a.{suffix}").read_bytes()
+        (tmp_path / f"a.{suffix}").write_bytes(content[: len(content) // 2])
+        with Image.open(tmp_path / f"a.{suffix}") as picture, pytest.raises(InputError, match="image is damaged"):
+            Detector(export())(picture)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"threshold": 0.5, "false_alarm_rate": 0.1}, "not both"),
+        ({"threshold": 1.1}, "threshold cannot be 1.1"),
+        ({"threshold": float("nan")}, "threshold cannot be nan"),
+        ({"false_alarm_rate": 0.0}, "cannot be 0.0"),
+        ({"requests": 0}, "requests cannot be 0"),
+        ({"device": "GPU"}, "GPU is not there; there are: CPU"),
+        ({"device": "AUTO:NPU,CPU"}, "NPU is not there"),
+        ({"device": "toaster"}, "TOASTER is not there"),
+        ({"precision": "f64"}, "cannot be compiled for CPU in f64"),
+    ],
+)
+def test_options_of_no_use_are_said(export, options, message):
+    with pytest.raises(InputError, match=message):
+        Detector(export(), **options)
+
+
+@pytest.mark.parametrize("interface", ["model-api", "anomalib"])
+def test_models_for_other_runtimes_are_refused(export, interface):
+    with pytest.raises(InputError, match=f"model.xml has the interface {interface}, for other runtimes"):
+        Detector(export(interface=interface))
+
+
+def test_models_for_several_images_are_refused(export):
+    with pytest.raises(InputError, match="takes 4 images at once"):
+        Detector(export(batch=4))
+
+
+def test_false_alarm_rate_takes_calibration_scores(export):
+    model = export(calibration_scores=(), calibration_maxima=())
+    assert Detector(model)(IMAGES[0]).p_value == 1
+    with pytest.raises(InputError, match="has no calibration scores"):
+        Detector(model, false_alarm_rate=0.1)
+
+
+def test_damaged_files_are_said(export, tmp_path):
+    model = export()
+    weights, text = model.with_suffix(".bin").read_bytes(), model.read_text()
+
+    def fault(name: str, content: str | None, kept: bytes | None) -> str:
+        if content is not None:
+            (tmp_path / f"{name}.xml").write_text(content)
+        if kept is not None:
+            (tmp_path / f"{name}.bin").write_bytes(kept)
+        with pytest.raises(InputError) as error:
+            Detector(tmp_path / f"{name}.xml")
+        assert "\n" not in str(error.value)
+        assert name in str(error.value)
+        return str(error.value)
+
+    assert "missing.xml does not exist" in fault("missing", None, None)
+    (tmp_path / "folder.xml").mkdir()
+    assert "folder.xml is a folder" in fault("folder", None, None)
+    assert "bare.bin is missing" in fault("bare", text, None)
+    assert "is damaged (Incorrect weights in bin file)" in fault("short", text, weights[:-8])
+    assert "is damaged" in fault("empty", text, b"")
+    assert "is damaged" in fault("cut", text[: len(text) // 2], weights)
+    assert "is no OpenVINO model" in fault("words", "hello", weights)
+    assert "is no OpenVINO model" in fault("markup", "<?xml version='1.0'?><a/>", weights)
+    assert "is no OpenVINO model" in fault("nothing", "", weights)
+
+
+def test_model_of_somebody_else_is_refused(tmp_path):
+    parameter = ov.opset13.parameter([1, 3, 4, 4], np.float32)
+    ov.save_model(ov.Model([ov.opset13.result(parameter)], [parameter]), tmp_path / "other.xml")
+    (tmp_path / "other.bin").touch()
+    with pytest.raises(InputError, match="other.xml was not exported by anomalib-flows"):
+        Detector(tmp_path / "other.xml")
