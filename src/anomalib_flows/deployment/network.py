@@ -1,54 +1,121 @@
-"""The pipeline as modules that can be traced: resized pixels to raw maps, and raw maps to decisions."""
+"""The pipeline as modules that can be traced: images to raw maps, and raw maps to decisions."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from anomalib_flows.deployment.resizing import hide_padding, resize
 from anomalib_flows.models.heatmap import smooth
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.models.whitening import Whitening
+from anomalib_flows.types import ImageSize, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputOptions:
+    """What a graph takes.
+
+    Args:
+        layout: Order of an image's axes.
+        channels: Order of its colours.
+        size: Height and width of the images, if all have one; devices without dynamic shapes need it.
+        batch: Images at once: 1, another number, or 0 for any.
+        preprocessing: Whether resizing is in the graph; else it takes RGB values from 0 to 255 of the model's size as
+            floats, NCHW.
+    """
+
+    layout: Literal["NHWC", "NCHW"] = "NHWC"
+    channels: Literal["RGB", "BGR"] = "RGB"
+    size: ImageSize | None = None
+    batch: int = 1
+    preprocessing: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what is of no use when it is given."""
+        require(self.batch >= 0, "--input.batch", self.batch, "at least 1, or 0 for any number")
+        require(self.size is None or min(self.size) > 0, "--input.size", self.size, "height and width in pixels")
+        require(
+            self.preprocessing or (self.layout, self.channels, self.size) == ("NHWC", "RGB", None),
+            "--input.preprocessing",
+            "false beside other layouts, channels or sizes",
+            "true, or alone: such a graph takes RGB of the model's size",
+        )
 
 
 class Network(nn.Module):
-    """From resized images to raw maps.
-
-    Where features leave the encoder, where they leave the whitening and where they have become a map is
-    marked, so that the parts of the graph can be told apart however it is rewritten.
+    """From images to raw maps.
 
     Args:
         pipeline: What is deployed.
+        options: What it takes.
+        unit_floats: Whether images are floats from 0 to 1.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, options: InputOptions, *, unit_floats: bool = False) -> None:
         super().__init__()
+        self.options, self.unit_floats = options, unit_floats
         self.preprocess, self.smoothing = pipeline.preprocess, pipeline.heatmap.smoothing
         self.detector = pipeline.detector.deployable()
         self.whitenings = [module for module in self.detector.modules() if isinstance(module, Whitening)]
 
+    @property
+    def channels_last(self) -> bool:
+        """Whether colours are the input's last axis."""
+        return self.options.preprocessing and self.options.layout == "NHWC"
+
+    @property
+    def input_size(self) -> ImageSize:
+        """Height and width of the input, -1 for any."""
+        return (self.options.size or (-1, -1)) if self.options.preprocessing else self.preprocess.size
+
+    def example(self) -> Tensor:
+        """Make an input to trace with; dimensions that may vary are no special numbers."""
+        batch, (height, width) = self.options.batch or 2, self.preprocess.size
+        if self.options.preprocessing:
+            height, width = self.options.size or (height + 1, width + 2)
+        shape = (batch, height, width, 3) if self.channels_last else (batch, 3, height, width)
+        if self.unit_floats or not self.options.preprocessing:
+            return torch.rand(shape)
+        return torch.randint(256, shape, dtype=torch.uint8)
+
     def forward(self, images: Tensor) -> Marked:
-        """Map images of the right size, RGB values 0 to 255 of shape (B, 3, H, W)."""
+        """Map images."""
+        size, mode = self.preprocess.size, self.preprocess.mode
+        if self.options.preprocessing:
+            values = images if self.channels_last else images.permute(0, 2, 3, 1)
+            images, content = resize(255 * values if self.unit_floats else values, size, mode)
+        if self.options.channels == "BGR":
+            images = images.flip(1)
         normalised = self.preprocess.normalise(images)
         features = self.detector.encode(normalised)
+        map_, whitened = self.map(features)
+        smoothed = smooth(map_, self.smoothing)
+        if self.options.preprocessing and mode == "pad":
+            smoothed = hide_padding(smoothed, content, size)
+        return Marked(smoothed, map_, normalised, tuple(features), whitened)
+
+    def map(self, features: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Map features, and take along what they are after whitening."""
         whitened: list[Tensor] = []
         hooks = [w.register_forward_hook(lambda *args: whitened.append(args[2])) for w in self.whitenings]
         try:
-            map_ = self.detector.anomaly_map(features)
+            return self.detector.anomaly_map(features), tuple(whitened)
         finally:
             for hook in hooks:
                 hook.remove()
-        return Marked(smooth(map_, self.smoothing), map_, normalised, tuple(features), tuple(whitened))
 
 
 class Marked(NamedTuple):
-    """A raw map and what lies on the way to it.
+    """Raw maps and what lies on the way to them, by which the parts of a graph are told apart.
 
     Args:
         map: Smoothed raw map, (B, 1, H, W).
-        unsmoothed: The map before smoothing.
+        unsmoothed: The map before smoothing, where the flow's part ends.
         normalised: The encoder's input.
         features: The encoder's output.
         whitened: Features after whitening; empty where there is none.
