@@ -18,6 +18,7 @@ COMMANDS = {
     "test": "test a trained detector anew",
     "predict": "judge images: scores, heatmaps, masks",
     "calibrate": "set thresholds for another rate of false alarms",
+    "export": "write a detector as one file, for OpenVINO, ONNX or torch, and compare it",
     "import-checkpoint": "take over a detector that was trained with another code base",
     "data prepare": "unpack a published dataset, for training",
     "data check": "look a whole dataset over: counts, broken files, duplicates",

@@ -34,6 +34,7 @@ FUNCTIONS = {
     "test": "test:test",
     "predict": "predict:predict",
     "calibrate": "calibrate:calibrate",
+    "export": "export:export",
     "import-checkpoint": "import_checkpoint:import_checkpoint",
     "data prepare": "data_prepare:prepare",
     "data check": "data_check:check",
@@ -54,7 +55,7 @@ WRITTEN_OUT: dict[str, dict[str, Any]] = {
     "download": {"action": "store_true"},
 }
 """Options that jsonargparse would not take as shells write them: several values, and none."""
-RUN_DEFAULTS = {"test": ("data",), "predict": ("data",), "calibrate": ("data", "false_alarm_rate")}
+RUN_DEFAULTS = {"export": ("data",), "test": ("data",), "predict": ("data",), "calibrate": ("data", "false_alarm_rate")}
 
 
 def run_command(name: str, arguments: list[str]) -> None:

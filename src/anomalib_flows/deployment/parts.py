@@ -37,7 +37,7 @@ def label(model: ov.Model, ends: Mapping[str, Iterable[ov.Node]], rest: str) -> 
 
 
 def part_of(name: str) -> str:
-    """Part that an operation's name begins with; what was put in later decides.
+    """Part that an operation's name begins with; what has none is of the last one.
 
     Example:
         >>> part_of("encoder/conv1"), part_of("Result_7")
@@ -48,9 +48,19 @@ def part_of(name: str) -> str:
 
 
 def sizes(model: ov.Model) -> dict[str, int]:
-    """Bytes of the constants of each part."""
+    """Bytes of the constants of each part; a constant is of the part that uses it."""
     total = dict.fromkeys(PARTS, 0)
     for node in model.get_ops():
         if node.get_type_name() == "Constant":
-            total[part_of(node.get_friendly_name())] += node.get_byte_size()
+            total[part_of(first_named(node).get_friendly_name())] += node.get_byte_size()
     return total
+
+
+def first_named(node: ov.Node) -> ov.Node:
+    """Follow what an operation is used for until the name says the part; weights of INT8 have new names."""
+    while node.get_friendly_name().partition("/")[0] not in PARTS:
+        users = node.output(0).get_target_inputs() if node.get_output_size() else ()
+        if not users:
+            break
+        node = next(iter(users)).get_node()
+    return node

@@ -62,7 +62,7 @@ def kept(network: ov.Model) -> list[str]:
     return [n.get_friendly_name() for n in network.get_ops() if n.get_type_name() not in ignored and stays(n)]
 
 
-def quantize(network: ov.Model, images: Sequence[Any], options: QuantizationOptions, **control: Any) -> ov.Model:
+def quantize(network: ov.Model, images: Sequence[Any], options: QuantizationOptions) -> ov.Model:
     """Quantise a graph that gives raw maps."""
     import nncf
 

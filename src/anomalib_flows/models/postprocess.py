@@ -95,7 +95,7 @@ class Postprocess(nn.Module):
     @property
     def typical_score(self) -> Tensor:
         """Score that is normalised to 0: the typical value of maps, unless whole normal images score lower."""
-        return torch.cat((self.typical[None], self.calibration_scores[:1])).amin()
+        return torch.cat((self.typical[None], self.calibration_scores[:1])).amin(0)
 
     def normalise_scores(self, scores: Tensor) -> Tensor:
         """Scale scores: 0.5 is the image threshold, 0 the typical value of normal pixels, 1 as far beyond it."""

@@ -1,0 +1,192 @@
+"""``anomalib-flows export``: the whole detector as one file, and proof that it decides as the trained one."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from anomalib_flows.data.base import Dataset
+from anomalib_flows.data.splits import read_splits
+from anomalib_flows.deployment.export import Exported, Format, Taken, write_openvino, write_program
+from anomalib_flows.deployment.information import Precision, make_card
+from anomalib_flows.deployment.network import InputOptions, Network
+from anomalib_flows.deployment.parity import BOUNDS, answers, compare, trained
+from anomalib_flows.deployment.quantization import QuantizationOptions
+from anomalib_flows.files import fresh_folder
+from anomalib_flows.images import image_files
+from anomalib_flows.models import checkpoint
+from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run import Run
+from anomalib_flows.runtime.card import Interface
+from anomalib_flows.types import InputError, Sample
+
+SUFFIXES: dict[Format, str] = {"openvino": ".xml", "onnx": ".onnx", "torch": ".pt2"}
+
+
+def export(
+    run: Path,
+    data: Dataset,
+    format: Format = "openvino",
+    precision: Precision | None = None,
+    interface: Interface = "native",
+    layout: Literal["folder", "ovms"] = "folder",
+    output: Path | None = None,
+    images: str = "calibration",
+    input: InputOptions = InputOptions(),  # noqa: B008 (frozen)
+    int8: QuantizationOptions = QuantizationOptions(),  # noqa: B008 (frozen)
+) -> Path:
+    """Write a trained detector as one file, and compare what it says with what the trained one says.
+
+    Args:
+        run: Run directory that 'train' wrote.
+        data: The run's dataset; only what it is called is used.
+        format: ``openvino`` for Intel CPUs, GPUs and NPUs; ``onnx``; or ``torch``, a program of torch.export.
+        precision: Of the weights: fp32, fp16 or int8; by default fp16 for openvino, and fp32 for the others, which
+            have no other.
+        interface: Who reads it: ``native`` our runtime; ``model-api`` OpenVINO Model API in Python, and
+            ``model-api-map`` its C++ side, which takes a raw map only; ``anomalib`` its OpenVINOInferencer.
+        layout: ``folder`` writes model.xml and model.bin; ``ovms`` a model repository of OpenVINO Model Server.
+        output: New folder; by default RUN/export/FORMAT-PRECISION.
+        images: What to compare on: the run's ``calibration`` or ``test`` images, or a folder of images.
+        input: What the file takes.
+        int8: How weights and activations become INT8.
+
+    Raises:
+        InputError: If the run is none or not calibrated, an option is of no use, or the file decides otherwise than
+            it may.
+    """
+    opened = Run.open(run)
+    pipeline = open_pipeline(opened)
+    chosen = choose(format, precision, interface)
+    target = output or opened.path / "export" / "-".join(
+        [format, chosen, *([interface] if interface != "native" else [])]
+    )
+    if target.exists():
+        raise InputError(f"--output {target} is there already and stays: name another folder.")
+    samples = compared_on(opened, images)
+    network = Network(pipeline, input, unit_floats=interface == "anomalib")
+    with fresh_folder(target) as folder:
+        file = (folder / "model" / "1" if layout == "ovms" else folder) / f"model{SUFFIXES[format]}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if format == "openvino":
+            card = partial(make_card, opened, data, pipeline, interface, chosen, input)
+            written = write_openvino(network, pipeline.postprocess, card, file, taken(opened, int8), int8)
+        else:
+            written = write_program(network, pipeline.postprocess, file, format)
+        report = make_report(pipeline, written, samples, images, BOUNDS.get(chosen))
+        (folder / "parity.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        refuse_another(report, chosen)
+    print_report(report, target / file.relative_to(folder))
+    return target
+
+
+def open_pipeline(run: Run) -> Pipeline:
+    """Read a run's pipeline.
+
+    Raises:
+        InputError: If it has no thresholds, or ones that were set on test images.
+    """
+    pipeline = checkpoint.load(run.model_file)
+    if not pipeline.postprocess.calibrated:
+        raise InputError(f"The model of {run.path} has no thresholds yet: run 'anomalib-flows calibrate {run.path}'.")
+    return pipeline
+
+
+def choose(format: Format, precision: Precision | None, interface: Interface) -> Precision:
+    """Choose the precision that was not given, and refuse what does not go together.
+
+    Raises:
+        InputError: If ONNX or torch is asked for another precision or interface than they have.
+    """
+    if format == "openvino":
+        return precision or "fp16"
+    if precision not in (None, "fp32"):
+        raise InputError(
+            f"--precision {precision} cannot be had with --format {format}: leave it out, or take openvino."
+        )
+    if interface != "native":
+        raise InputError(f"--interface {interface} cannot be had with --format {format}: it is OpenVINO's.")
+    return "fp32"
+
+
+def compared_on(run: Run, images: str) -> list[Sample]:
+    """List the images to compare on.
+
+    Raises:
+        InputError: If there are none.
+    """
+    if images in ("calibration", "test"):
+        found = [s for s in read_splits(run.splits_file) if s.split == images and s.path.is_file()]
+        if not found:
+            raise InputError(f"The {images} images of {run.path} are not there: name a folder of images with --images.")
+        return found
+    found = [Sample(path, "test") for path in image_files(Path(images), recursive=True)]
+    if not found:
+        raise InputError(f"--images {images} holds no images: name a folder of images, 'calibration' or 'test'.")
+    return found
+
+
+def taken(run: Run, options: QuantizationOptions) -> Taken:
+    """List the images that INT8 takes: some that were trained on, chosen by the run's seed, and all that calibrate."""
+    samples = [s for s in read_splits(run.splits_file) if s.label == 0 and s.path.is_file()]
+    training = [s for s in samples if s.split == "train"]
+    config = run.config()
+    chosen = random.Random(config["seed"]).sample(training, min(options.images, len(training)))  # noqa: S311
+    calibration = [s for s in samples if s.split == "calibration"]
+    return Taken(training=chosen, calibration=calibration, rate=config["false_alarm_rate"])
+
+
+def make_report(
+    pipeline: Pipeline, written: Exported, samples: Sequence[Sample], images: str, bound: float | None
+) -> dict[str, Any]:
+    """Compare an export with the trained model, in the precision that it is for and in that the device would choose."""
+    ours = answers(trained(pipeline), samples, "Trained model")
+    compared = {}
+    for number, (precision, judge) in enumerate(written.judges.items()):
+        theirs = answers(judge, samples, f"Exported model, {precision}")
+        compared[precision] = compare(ours, theirs, samples, bound if number == 0 else None)
+    return {
+        "images": {"what": images, "count": len(samples)},
+        "converted_in_seconds": round(written.seconds, 2),
+        "bytes": written.sizes,
+        "quantized_on": written.quantized_on,
+        "computed_in": compared,
+    }
+
+
+def refuse_another(report: dict[str, Any], precision: Precision) -> None:
+    """Refuse a file that decides otherwise than one of its precision may.
+
+    Raises:
+        InputError: If it does.
+    """
+    first = next(iter(report["computed_in"].values()))
+    if not first.get("within", True):
+        raise InputError(
+            f"The exported model scores up to {first['score']['largest']:.2g} away from the trained one, and "
+            f"{precision} may {first['bound']:g} ({len(first['flipped'])} labels differ): nothing was written; please "
+            "report this with the run's config.yaml."
+        )
+
+
+def print_report(report: dict[str, Any], file: Path) -> None:
+    """Say how the exported model compares."""
+    count, row = report["images"]["count"], "{:12} {:>24} {:>24} {:>12} {:>15} {:>13}".format
+    print(row("computed in", "score differs by", "map differs by", "same label", "AUROC", "ms"))
+    for precision, of in report["computed_in"].items():
+        differs = [f"{of[what]['largest']:.1e}, mean {of[what]['mean']:.1e}" for what in ("score", "map")]
+        before, after = of["image_auroc"].values()
+        ranked = "-" if before is None else f"{before:.4f} {after:.4f}"
+        took = " ".join(f"{ms:.1f}" for ms in of["milliseconds"].values())
+        print(row(precision, *differs, f"{of['labels_agree']}/{count}", ranked, took))
+    first = next(iter(report["computed_in"].values()))
+    print(f"Compared on images, {count} in number ({report['images']['what']}); AUROC and ms: trained, exported.")
+    if first["flipped"] and "bound" in first:
+        print(f"Where the first line's labels differ, the score is the threshold, to {first['bound']:g}.")
+    if parts := ", ".join(f"{part} {size / 1e6:.1f}" for part, size in report["bytes"].items() if size > 1e4):
+        print(f"Megabytes: {parts}.")
+    print(f"model        {file}")

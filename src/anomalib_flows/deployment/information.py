@@ -1,0 +1,81 @@
+"""What an exported graph says of itself: to our runtime, and to OpenVINO Model API."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal
+
+import openvino as ov
+
+from anomalib_flows import __version__, registry
+from anomalib_flows.data.base import Dataset
+from anomalib_flows.deployment.network import InputOptions
+from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.run import Run
+from anomalib_flows.runtime.card import Card, Interface
+
+Precision = Literal["fp32", "fp16", "int8"]
+
+INFERENCE_PRECISION = "f32"
+"""What exported models are computed in, whatever the precision of their weights: else some CPUs take bfloat16."""
+
+
+def make_card(
+    run: Run,
+    data: Dataset,
+    pipeline: Pipeline,
+    interface: Interface,
+    precision: Precision,
+    took: InputOptions,
+    postprocess: Postprocess,
+) -> Card:
+    """Gather the facts about an export, with the constants that it decides by."""
+    native = interface == "native"
+    return Card(
+        version=__version__,
+        interface=interface,
+        precision=precision,
+        inference_precision=INFERENCE_PRECISION,
+        model=registry.name_of("models", type(pipeline.detector)),
+        backbone=str(pipeline.detector.init_args.get("backbone", "")),
+        config=hashlib.sha256(run.config_file.read_bytes()).hexdigest(),
+        dataset=data.name,
+        subset=data.subset,
+        protocol=pipeline.protocol,
+        image_size=pipeline.detector.image_size,
+        resize=pipeline.preprocess.mode,
+        input_layout=took.layout if native else "NCHW" if interface == "anomalib" else "NHWC",
+        channels=took.channels if native else "RGB",
+        false_alarm_rate=run.config()["false_alarm_rate"],
+        image_threshold=float(postprocess.image_threshold),
+        pixel_threshold=float(postprocess.pixel_threshold),
+        typical=float(postprocess.typical),
+        score_typical=float(postprocess.typical_score),
+        calibration_scores=tuple(postprocess.calibration_scores.tolist()),
+        calibration_maxima=tuple(postprocess.calibration_maxima.tolist()),
+        metrics=run.metrics() or {},
+    )
+
+
+def describe_for_model_api(model: ov.Model, card: Card) -> None:
+    """Tell OpenVINO Model API what it needs: that images go in as they are, and how raw maps become decisions.
+
+    References:
+        ``AnomalyDetection`` and ``ImageModel`` of openvino-model-api 0.4.
+    """
+    height, width = card.image_size
+    facts = {
+        "model_type": "AnomalyDetection",
+        "task": "segmentation",
+        "labels": "Normal Anomaly",
+        "image_threshold": card.pixel_threshold,  # it scores an image by the highest pixel
+        "pixel_threshold": card.pixel_threshold,
+        "normalization_scale": 2 * (card.pixel_threshold - card.typical),
+        "embedded_processing": True,
+        "orig_height": height,
+        "orig_width": width,
+        "reverse_input_channels": False,
+    }
+    for key, value in facts.items():
+        model.set_rt_info(str(value), ["model_info", key])
