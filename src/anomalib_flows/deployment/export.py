@@ -99,7 +99,7 @@ def write_openvino(
         describe_for_model_api(model, facts)
     ov.save_model(model, file, compress_to_fp16=False)
     seconds += time.perf_counter() - start
-    judges = {}
+    judges: dict[str, Judge] = {}
     for precision in (INFERENCE_PRECISION, None):
         read = compiled(ov.Core().read_model(file), precision)
         called = precision or read.get_property("INFERENCE_PRECISION_HINT").to_string()

@@ -91,7 +91,7 @@ def convert(module: nn.Module, example: Tensor, shape: list[int]) -> ov.Model:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of every shape that becomes a constant
         try:
-            traced = torch.jit.trace(module.eval(), example, check_trace=False)
+            traced = torch.jit.trace(module.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
             return ov.convert_model(traced, input=[shape])
         except Exception as error:  # of tracing, of converting, of the plug-in's own code: any kind
             raise InputError(f"This model cannot be converted to OpenVINO: {first_line(error)}") from error

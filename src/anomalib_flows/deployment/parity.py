@@ -48,7 +48,7 @@ Judge = Callable[[Tensor], dict[str, Array]]
 
 def answers(judge: Judge, samples: Sequence[Sample], title: str) -> Answers:
     """Ask a model about images, one at a time."""
-    said: list[tuple[Array, ...]] = []
+    said: list[tuple[Any, ...]] = []
     for sample in tqdm(samples, title, unit="image", delay=1, leave=False):
         image = read_image(sample.path)
         start = time.perf_counter()
@@ -93,7 +93,7 @@ def compare(ours: Answers, theirs: Answers, samples: Sequence[Sample], bound: fl
         "score": spread(apart),
         "map": spread(np.abs(ours.maps - theirs.maps)),
         "labels_agree": len(samples) - len(flipped),
-        "flipped": [str(samples[i].path) for i in flipped],
+        "flipped": [str(samples[int(i)].path) for i in flipped],
         "milliseconds": {"trained": milliseconds(ours.seconds), "exported": milliseconds(theirs.seconds)},
         "image_auroc": {"trained": auroc(ours.ranks, samples), "exported": auroc(theirs.ranks, samples)},
     }

@@ -71,6 +71,14 @@ class FoldedStep(nn.Module):
         last: Whether no step follows.
     """
 
+    scale: Tensor
+    offset: Tensor
+    log_scale: Tensor
+    order: Tensor
+    of_row: Tensor
+    of_column: Tensor
+    minus_column: Tensor
+
     def __init__(self, step: Chain, codes: Codes | None, last: bool) -> None:
         super().__init__()
         coupling, scaling, permutation = step.steps
@@ -136,16 +144,17 @@ def _is_step(step: nn.Module) -> bool:
     )
 
 
-def _is_convolutional(subnet: nn.Module | None) -> bool:
+def _is_convolutional(subnet: Any) -> bool:
     """Whether a network is two convolutions, each with a bias, and a ReLU between them."""
     kinds = [type(layer) for layer in subnet] if isinstance(subnet, nn.Sequential) else []
     return kinds == [nn.Conv2d, nn.ReLU, nn.Conv2d] and all(b is not None for b in (subnet[0].bias, subnet[2].bias))
 
 
-def layers(subnet: Any) -> tuple[nn.Conv2d, nn.Conv2d]:
+def layers(subnet: Any) -> tuple[Any, Any]:
     """Return both layers of a coupling's network as convolutions, the first without its part for the condition."""
     if isinstance(subnet, nn.Sequential):
-        return copy.deepcopy(subnet[0]), copy.deepcopy(subnet[2])
+        inner, _, outer = copy.deepcopy(subnet)
+        return inner, outer
     inner, outer = subnet.inner, subnet.outer
     return convolution(inner.weight[:, : subnet.inputs], inner.bias), convolution(outer.weight, outer.bias)
 
@@ -167,7 +176,8 @@ def filled(layer: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
 def scaled(outer: nn.Conv2d, sigma: Tensor, offset: Tensor) -> nn.Conv2d:
     """Let the last layer give 0.1 of the log-scales and the shifts t' in the place of both times ten."""
     factor = 0.1 * torch.cat((torch.ones_like(sigma), sigma))
-    bias = outer.bias.detach().double() * factor + torch.cat((torch.zeros_like(offset), offset))
+    bias = factor * outer.bias.detach()  # type: ignore[union-attr]  # all have one
+    bias = bias + torch.cat((torch.zeros_like(offset), offset))
     return filled(outer, outer.weight.detach().double() * factor[:, None, None, None], bias)
 
 

@@ -278,7 +278,7 @@ class CFlow(Detector):
 
     def deployable(self) -> CFlow:
         """Return a detector of the same maps whose flows are folded."""
-        codes = [(code.columns, code.rows) for code in self.codes] or [None] * len(self.flows)
+        codes: list[Any] = [(code.columns, code.rows) for code in self.codes] or [None] * len(self.flows)
         folded = [fold(flow, code) for flow, code in zip(self.flows, codes, strict=True)]
         return self.with_parts(flows=nn.ModuleList(folded))
 
