@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import openvino as ov
 
-PARTS = ("preprocess", "encoder", "whitening", "flow", "decision")
+from anomalib_flows.runtime.parts import PARTS, part_of
 
 
 def ancestors(nodes: Iterable[ov.Node]) -> set[str]:
@@ -34,17 +34,6 @@ def label(model: ov.Model, ends: Mapping[str, Iterable[ov.Node]], rest: str) -> 
         name = node.get_friendly_name()
         part = next((part for part, names in within.items() if name in names), rest)
         node.set_friendly_name(f"{part}/{name}")
-
-
-def part_of(name: str) -> str:
-    """Part that an operation's name begins with; what has none is of the last one.
-
-    Example:
-        >>> part_of("encoder/conv1"), part_of("Result_7")
-        ('encoder', 'decision')
-    """
-    part = name.partition("/")[0]
-    return part if part in PARTS else "decision"
 
 
 def sizes(model: ov.Model) -> dict[str, int]:

@@ -10,8 +10,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from anomalib_flows.deployment.parts import part_of
 from anomalib_flows.deployment.storage import WEIGHTED
+from anomalib_flows.runtime.parts import part_of
 from anomalib_flows.types import require
 
 Image = NDArray[np.uint8]
