@@ -17,6 +17,7 @@ COMMANDS = {
     "train": "train a detector on normal images, and test it",
     "test": "test a trained detector anew",
     "predict": "judge images: scores, heatmaps, masks",
+    "latency": "measure how long a model takes on this machine",
     "calibrate": "set thresholds for another rate of false alarms",
     "export": "write a detector as one file, for OpenVINO, ONNX or torch, and compare it",
     "import-checkpoint": "take over a detector that was trained with another code base",

@@ -21,7 +21,6 @@ import yaml
 from jsonargparse import ArgumentParser, set_loader
 
 from anomalib_flows import registry
-from anomalib_flows.backbones import Encoder
 from anomalib_flows.commands.configs import find_config
 from anomalib_flows.commands.messages import explain
 from anomalib_flows.commands.published import chosen_model, published_defaults
@@ -33,6 +32,7 @@ FUNCTIONS = {
     "train": "train:train",
     "test": "test:test",
     "predict": "predict:predict",
+    "latency": "latency:latency",
     "calibrate": "calibrate:calibrate",
     "export": "export:export",
     "import-checkpoint": "import_checkpoint:import_checkpoint",
@@ -42,7 +42,7 @@ FUNCTIONS = {
 }
 KINDS: dict[str, registry.Kind] = {"model": "models", "data": "datasets"}
 POSITIONAL = {
-    "run": "run directory that 'train' wrote; for 'predict' an exported model (.xml), too",
+    "run": "run directory that 'train' wrote; for 'predict' and 'latency' an exported model (.xml), too",
     "kind": "what to list",
     "file": "checkpoint that the other code base wrote",
     "name": "name of the dataset, see 'anomalib-flows list datasets'",
@@ -141,6 +141,8 @@ def adapt(key: str, value: Any, chosen: str | None) -> Any:
     """Leave out arguments that belong to another class than the one that was chosen."""
     if chosen is None or not isinstance(value, dict) or "class_path" not in value:
         return value
+    from anomalib_flows.backbones import Encoder  # takes torch, which not all commands need
+
     other = registry.load(KINDS[key], chosen)
     if issubclass(other, registry.load(KINDS[key], value["class_path"])):
         return value

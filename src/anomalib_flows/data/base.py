@@ -131,7 +131,7 @@ def as_text(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def parse_size(value: int | str | tuple[int, int]) -> ImageSize:
+def parse_size(value: int | str | tuple[int, int], option: str = "--data.image_size") -> ImageSize:
     """Turn ``256``, ``"256"``, ``"256,320"`` or ``(256, 320)`` into height and width.
 
     Raises:
@@ -144,7 +144,7 @@ def parse_size(value: int | str | tuple[int, int]) -> ImageSize:
     sides = re.fullmatch(r"[\[(]?\s*(\d+)\s*(?:[,x]\s*(\d+)\s*)?[\])]?", str(value))
     height, width = (int(side or sides[1]) for side in sides.groups()) if sides else (0, 0)
     if height < 1 or width < 1:
-        raise InputError(f"--data.image_size {value} is not a size: write 256, or height and width as 256,320.")
+        raise InputError(f"{option} {value} is not a size: write 256, or height and width as 256,320.")
     return height, width
 
 

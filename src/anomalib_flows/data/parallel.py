@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from tqdm import tqdm
+
+from anomalib_flows.timing import cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -39,5 +40,4 @@ def default_threads() -> int:
         >>> 1 <= default_threads() <= 8
         True
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, cores)
+    return min(8, cores())
