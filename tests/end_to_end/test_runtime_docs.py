@@ -40,7 +40,10 @@ def test_examples_in_python_run() -> None:
     assert [len(done.stdout.splitlines()) for done in printed] == [2, 3, 2]
 
 
-def test_command_runs(folder: Path) -> None:
-    (command,) = (line.split() for line in blocks("sh"))
-    assert main(command[1:]) == 0
+def test_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict, latency = (line.split() for block in blocks("sh") for line in block.splitlines())
+    assert main(predict[1:]) == 0
     assert len((folder / "judged/predictions.csv").read_text().splitlines()) == 3
+    assert main([*latency[1:], "--seconds=0.02"]) == 0
+    assert "images/s" in capsys.readouterr().out
+    assert (folder / "latency.json").is_file()

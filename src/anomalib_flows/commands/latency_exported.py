@@ -25,8 +25,8 @@ def measure_exported(model: Path, wish: Wish) -> dict[str, Any]:
     """
     subject = measuring.open_subject(model, wish.device, wish.images, wish.image_size)
     precisions = choose_precisions(wish.precisions, subject.precisions, subject.device)
-    weighed = memory(model, subject.device, precisions[0], subject.image_sizes[0])
     try:
+        weighed = memory(model, subject.device, precisions[0], subject.image_sizes[0])
         with progress(MEASUREMENTS * len(precisions) * wish.seconds) as spent:
             rows = [row(subject, precision, wish, spent) for precision in precisions]
         machine = measuring.machine(subject, precisions[0])

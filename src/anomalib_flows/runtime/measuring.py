@@ -21,6 +21,7 @@ from anomalib_flows.types import ImageSize, InputError
 
 PRECISIONS = {"FP32": "f32", "BF16": "bf16", "FP16": "f16"}
 """What OpenVINO calls a precision among a device's capabilities, and where it is asked for."""
+COLOURS = 3
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Subject:
     @property
     def image_sizes(self) -> list[ImageSize]:
         """Heights and widths that there are, the largest image first."""
-        sizes = {edges(tensor.shape, self.card) for tensor in self.tensors}
+        sizes = {edges(tensor.shape) for tensor in self.tensors}
         return sorted(sizes, key=lambda size: size[0] * size[1], reverse=True)
 
     @property
@@ -105,37 +106,46 @@ def open_subject(
     network = read_network(core, path)
     card = read_card(network, path)
     if not images:
-        taken = input_size(network, card)
+        taken = input_size(network)
         default = [t if t > 0 else n for t, n in zip(taken, card.image_size, strict=True)]
         size = image_size or tuple(default)
         images = [np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)]
-    return Subject(core, network, card, path, device, [to_tensor(network, card, image) for image in images])
+    return Subject(core, network, card, path, device, [to_tensor(network, image) for image in images])
 
 
-def input_size(network: ov.Model, card: Card) -> ImageSize:
+def input_size(network: ov.Model) -> ImageSize:
     """Height and width that a model takes, -1 for any."""
-    return edges([axis.get_length() if axis.is_static else -1 for axis in network.input(0).partial_shape], card)
+    return edges(input_shape(network))
 
 
-def edges(shape: Sequence[int], card: Card) -> ImageSize:
-    """Height and width in the shape of what a model takes."""
-    return (shape[1], shape[2]) if card.input_layout == "NHWC" else (shape[2], shape[3])
+def input_shape(network: ov.Model) -> list[int]:
+    """Shape of what a model takes, -1 for any length."""
+    return [axis.get_length() if axis.is_static else -1 for axis in network.input(0).partial_shape]
 
 
-def to_tensor(network: ov.Model, card: Card, image: Pixels) -> ov.Tensor:
+def edges(shape: Sequence[int]) -> ImageSize:
+    """Height and width in the shape of what a model takes, (N, h, w, 3) or (N, 3, h, w)."""
+    return (shape[1], shape[2]) if channels_last(shape) else (shape[2], shape[3])
+
+
+def channels_last(shape: Sequence[int]) -> bool:
+    """Whether colours are the last axis; the card tells that of what is resized in the model only."""
+    return shape[3] == COLOURS
+
+
+def to_tensor(network: ov.Model, image: Pixels) -> ov.Tensor:
     """Lay an image out as a model takes it, as often as it takes images at once.
 
     Raises:
         InputError: If the model takes images of another size.
     """
-    taken, size = input_size(network, card), image.shape[:2]
+    taken, size = input_size(network), image.shape[:2]
     if not all(t in (-1, s) for t, s in zip(taken, size, strict=True)):
         wanted = " x ".join("any" if edge < 0 else str(edge) for edge in taken)
         raise InputError(f"Images of {size[0]} x {size[1]} pixels were given, but the model takes {wanted}.")
-    first, kind = network.input(0).partial_shape[0], network.input(0).element_type
-    axes = image if card.input_layout == "NHWC" else image.transpose(2, 0, 1)
-    batch = np.repeat(axes[None], first.get_length() if first.is_static else 1, axis=0)
-    return ov.Tensor(np.ascontiguousarray(batch, kind.to_dtype()))
+    shape, kind = input_shape(network), network.input(0).element_type
+    axes = image if channels_last(shape) else image.transpose(2, 0, 1)
+    return ov.Tensor(np.ascontiguousarray(np.repeat(axes[None], max(1, shape[0]), axis=0), kind.to_dtype()))
 
 
 def latency(subject: Subject, precision: str, seconds: float, spent: Spent) -> Times:

@@ -59,6 +59,18 @@ def test_other_sizes_than_the_model_takes_are_refused(export):
         open_subject(model, "CPU", image_size=(9, 13))
 
 
+def test_graphs_without_resizing_take_floats_in_another_order_than_the_card_says(tmp_path):
+    image = ops.parameter([1, 3, 8, 12], np.float32, name="image")
+    model = ov.Model([ops.result(ops.reduce_mean(image, ops.constant([0, 1, 2, 3])))], [image], "bare")
+    write_card(model, CARD)
+    ov.save_model(model, tmp_path / "a.xml", compress_to_fp16=False)
+    subject = open_subject(tmp_path / "a.xml", "CPU")
+    assert (CARD.input_layout, subject.image_sizes) == ("NHWC", [CARD.image_size])
+    request = subject.compile("f32").create_infer_request()
+    inference(request, subject.tensors[0])()
+    assert request.get_output_tensor(0).data == pytest.approx(subject.tensors[0].data.mean())
+
+
 @pytest.mark.parametrize(("batch", "images"), [(1, 1), (4, 4), (-1, 1)])
 def test_models_take_so_many_images_at_once(export, batch, images):
     subject = open_subject(export(batch=batch), "CPU", PHOTOS)
@@ -146,10 +158,19 @@ def test_time_of_one_part_is_all_of_that_part(tmp_path, part):
 
 @pytest.mark.skipif(not weighing.STATUS.exists(), reason="this system does not tell")
 def test_memory_is_that_of_the_model(tmp_path):
-    small, large = (
-        memory(chain(tmp_path / f"{size}.xml", {"flow": size}), "CPU", "f32", (8, 12)) for size in (4, 4000)
-    )
-    assert large.model_mib - small.model_mib > 0.8 * 4 * 4000**2 / 2**20
+    def weigh(size: int):
+        image = ops.parameter([1, 8, 12, 3], np.uint8, name="image")
+        value = ops.reduce_mean(ops.convert(image, "f32"), ops.constant([0, 1, 2, 3]))
+        weights = ops.constant(RANDOM.random((size, 1024, 256), np.float32))
+        model = ov.Model(
+            [ops.result(ops.reduce_mean(ops.multiply(weights, value), ops.constant([0, 1])))], [image], "a"
+        )
+        write_card(model, CARD)
+        ov.save_model(model, tmp_path / f"{size}.xml", compress_to_fp16=False)
+        return memory(tmp_path / f"{size}.xml", "CPU", "f32", (8, 12))
+
+    small, large = weigh(1), weigh(65)
+    assert large.model_mib - small.model_mib > 0.8 * 64
     assert large.peak_mib > large.model_mib > small.model_mib > 0
 
 
