@@ -131,13 +131,20 @@ def compared_on(run: Run, images: str) -> list[Sample]:
 
 
 def taken(run: Run, options: QuantizationOptions) -> Taken:
-    """List the images that INT8 takes: some that were trained on, chosen by the run's seed, and all that calibrate."""
-    samples = [s for s in read_splits(run.splits_file) if s.label == 0 and s.path.is_file()]
-    training = [s for s in samples if s.split == "train"]
+    """List the images that INT8 takes: some that were trained on, chosen by the run's seed, and all held-out ones."""
+    samples = [s for s in read_splits(run.splits_file) if s.path.is_file()]
+    training, calibration, validation = (
+        [s for s in samples if s.split == split] for split in ("train", "calibration", "validation")
+    )
     config = run.config()
     chosen = random.Random(config["seed"]).sample(training, min(options.images, len(training)))  # noqa: S311
-    calibration = [s for s in samples if s.split == "calibration"]
-    return Taken(training=chosen, calibration=calibration, rate=config["false_alarm_rate"])
+    both = {s.label for s in validation} == {0, 1}
+    return Taken(
+        training=chosen,
+        calibration=calibration,
+        validation=validation if both else [],
+        rate=config["false_alarm_rate"],
+    )
 
 
 def make_report(
@@ -153,7 +160,7 @@ def make_report(
         "images": {"what": images, "count": len(samples)},
         "converted_in_seconds": round(written.seconds, 2),
         "bytes": written.sizes,
-        "quantized_on": written.quantized_on,
+        "quantization": written.quantization,
         "computed_in": compared,
     }
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,19 +17,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from anomalib_flows.calibration import calibrate
+from anomalib_flows.data.anomalies import spoil
 from anomalib_flows.data.reading import read_image
 from anomalib_flows.deployment.formats import Whole, export_program, save_onnx, save_torch
 from anomalib_flows.deployment.graph import build_network, decide
 from anomalib_flows.deployment.information import INFERENCE_PRECISION, describe_for_model_api
 from anomalib_flows.deployment.judging import by_openvino, by_torch, compiled, graph_input
 from anomalib_flows.deployment.network import Decisions, Network
-from anomalib_flows.deployment.parity import Judge
+from anomalib_flows.deployment.parity import Array, Judge, image_auroc
 from anomalib_flows.deployment.parts import sizes
-from anomalib_flows.deployment.quantization import QuantizationOptions, quantize
+from anomalib_flows.deployment.quantization import Item, Metric, QuantizationOptions, quantize
 from anomalib_flows.deployment.storage import halve
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.runtime.card import Card, write_card
-from anomalib_flows.types import Sample
+from anomalib_flows.types import InputError, Sample
 
 Format = Literal["openvino", "onnx", "torch"]
 
@@ -43,14 +45,14 @@ class Exported:
         sizes: Bytes of each part's constants; empty where parts are not told apart.
         seconds: How long converting took.
         postprocess: The constants that it decides by.
-        quantized_on: How many training images the activations were measured on.
+        quantization: What there is to say about how it became INT8.
     """
 
     judges: dict[str, Judge]
     sizes: dict[str, int]
     seconds: float
     postprocess: Postprocess
-    quantized_on: int = 0
+    quantization: dict[str, Any] = field(default_factory=dict)
 
 
 def write_program(network: Network, postprocess: Postprocess, file: Path, format: Format) -> Exported:
@@ -87,8 +89,9 @@ def write_openvino(
     start = time.perf_counter()
     graph, facts = build_network(network), card(postprocess)
     seconds = time.perf_counter() - start
+    said: dict[str, Any] = {}
     if facts.precision == "int8":
-        graph, postprocess = requantized(graph, network, postprocess, taken, options)
+        graph, postprocess, said = requantized(graph, network, postprocess, taken, options)
         facts = card(postprocess)
     if facts.precision != "fp32":
         halve(graph)
@@ -109,27 +112,8 @@ def write_openvino(
         sizes=sizes(model),
         seconds=seconds,
         postprocess=postprocess,
-        quantized_on=len(taken.training) if facts.precision == "int8" else 0,
+        quantization=said,
     )
-
-
-def requantized(
-    network: ov.Model, source: Network, postprocess: Postprocess, taken: Taken, options: QuantizationOptions
-) -> tuple[ov.Model, Postprocess]:
-    """Quantise a graph, and set the thresholds by what it then says of the calibration images.
-
-    Args:
-        network: A graph that gives raw maps.
-        source: What it was built from.
-        postprocess: Constants of the float model.
-        taken: Images to quantise and to calibrate with.
-        options: How to quantise.
-    """
-    quantized = quantize(network, images_of(taken.training, source), options)
-    mine = copy.deepcopy(postprocess)
-    if taken.calibration:
-        calibrate(mine, raw_maps(quantized, source, taken.calibration), taken.rate)
-    return quantized, mine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,23 +123,91 @@ class Taken:
     Args:
         training: Normal images that the activations are measured on.
         calibration: Normal images, not trained on, that thresholds are set by.
+        validation: Normal and anomalous images that accuracy control ranks; empty to draw defects on the calibration
+            images.
         rate: Rate of false alarms.
     """
 
     training: Sequence[Sample]
     calibration: Sequence[Sample]
+    validation: Sequence[Sample]
     rate: float
 
 
-def images_of(samples: Sequence[Sample], source: Network) -> list[Any]:
+def requantized(
+    graph: ov.Model, source: Network, postprocess: Postprocess, taken: Taken, options: QuantizationOptions
+) -> tuple[ov.Model, Postprocess, dict[str, Any]]:
+    """Quantise a graph, and set the thresholds by what it then says of the calibration images.
+
+    Args:
+        graph: A graph that gives raw maps.
+        source: What it was built from.
+        postprocess: Constants of the float model.
+        taken: Images to quantise and to calibrate with.
+        options: How to quantise.
+
+    Returns:
+        The quantised graph, its constants, and what there is to say about it.
+
+    Raises:
+        InputError: If there are no images to quantise or to calibrate with.
+    """
+    if not (taken.training and taken.calibration):
+        raise InputError("INT8 takes the run's training and calibration images, which are not where splits.csv says.")
+    said: dict[str, Any] = {"training_images": len(taken.training)}
+    items = labelled(taken, source) if options.accuracy_control else []
+    before = ranking(postprocess)(compiled(graph, INFERENCE_PRECISION), items) if items else None
+    quantized = quantize(graph, images_of(taken.training, source), options, items, ranking(postprocess))
+    if before is not None:
+        after = ranking(postprocess)(compiled(quantized, INFERENCE_PRECISION), items)
+        said["accuracy_control"] = {"auroc": [before, after], "images": len(items), "max_drop": options.max_drop}
+        if before - after > options.max_drop:
+            warnings.warn(
+                f"INT8 loses {before - after:.4f} of the image AUROC on the images of accuracy control, more than "
+                f"--int8.max_drop {options.max_drop:g}: this is the best that NNCF found.",
+                UserWarning,
+                stacklevel=2,
+            )
+    mine = copy.deepcopy(postprocess)
+    calibrate(mine, raw_maps(quantized, source, taken.calibration), taken.rate)
+    return quantized, mine, said
+
+
+def images_of(samples: Sequence[Sample], source: Network) -> list[Array]:
     """Read images as a graph takes them."""
     convert = graph_input(source)
     return [convert(read_image(sample.path)) for sample in tqdm(samples, "Reading", unit="image", delay=1, leave=False)]
 
 
-def raw_maps(network: ov.Model, source: Network, samples: Sequence[Sample]) -> Tensor:
+def labelled(taken: Taken, source: Network) -> list[Item]:
+    """Read labelled images as a graph takes them, or draw defects on normal ones."""
+    if taken.validation:
+        return [*zip(images_of(taken.validation, source), (s.label for s in taken.validation), strict=True)]
+    convert, items = graph_input(source), []
+    for number, sample in enumerate(tqdm(taken.calibration, "Drawing defects", unit="image", delay=1, leave=False)):
+        image = read_image(sample.path)
+        spoilt, _, _ = spoil(image, 0, number)
+        items += [(convert(image), 0), (convert(spoilt.round().to(torch.uint8)), 1)]
+    return items
+
+
+def ranking(postprocess: Postprocess) -> Metric:
+    """Make the image AUROC of a graph that gives raw maps."""
+
+    def auroc(model: ov.CompiledModel, items: Iterable[Item]) -> float:
+        request, scores, labels = model.create_infer_request(), [], []
+        for image, label in items:
+            maps = torch.from_numpy(np.array(request.infer({0: image})[0]))
+            scores.append(float(postprocess.scores(maps)[0]))
+            labels.append(label)
+        return image_auroc(np.array(scores), np.array(labels)) or 0.0
+
+    return auroc
+
+
+def raw_maps(graph: ov.Model, source: Network, samples: Sequence[Sample]) -> Tensor:
     """Compute raw maps of images, (n, 1, H, W), in the precision that the model will be computed in."""
-    request, convert = compiled(network, INFERENCE_PRECISION).create_infer_request(), graph_input(source)
+    request, convert = compiled(graph, INFERENCE_PRECISION).create_infer_request(), graph_input(source)
     found = [
         np.array(request.infer({0: convert(read_image(sample.path))})[0])
         for sample in tqdm(samples, "Calibrating", unit="image", delay=1, leave=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,6 +87,7 @@ def compare(ours: Answers, theirs: Answers, samples: Sequence[Sample], bound: fl
         samples: What they were asked about.
         bound: Difference of normalised scores that is allowed, if there is a limit.
     """
+    labels = np.array([sample.label for sample in samples])
     apart = np.abs(ours.scores - theirs.scores)
     flipped = np.flatnonzero(ours.labels != theirs.labels)
     report: dict[str, Any] = {
@@ -95,7 +96,7 @@ def compare(ours: Answers, theirs: Answers, samples: Sequence[Sample], bound: fl
         "labels_agree": len(samples) - len(flipped),
         "flipped": [str(samples[int(i)].path) for i in flipped],
         "milliseconds": {"trained": milliseconds(ours.seconds), "exported": milliseconds(theirs.seconds)},
-        "image_auroc": {"trained": auroc(ours.ranks, samples), "exported": auroc(theirs.ranks, samples)},
+        "image_auroc": {"trained": image_auroc(ours.ranks, labels), "exported": image_auroc(theirs.ranks, labels)},
     }
     if bound is not None:
         far = np.abs(ours.scores[flipped] - 0.5) > bound
@@ -113,9 +114,8 @@ def milliseconds(seconds: Array) -> float:
     return float(1e3 * np.median(seconds))
 
 
-def auroc(scores: Array, samples: Iterable[Sample]) -> float | None:
+def image_auroc(scores: Array, labels: Array) -> float | None:
     """Image AUROC, where there are normal and anomalous images."""
-    labels = np.array([sample.label for sample in samples])
-    if len(set(labels.tolist())) < 2:
+    if len(np.unique(labels)) < 2:
         return None
     return Ranking(scores[labels == 1], [np.sort(scores[labels == 0])]).auroc()

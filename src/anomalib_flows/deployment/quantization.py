@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import openvino as ov
-from numpy.typing import NDArray
 
 from anomalib_flows.deployment.storage import WEIGHTED
 from anomalib_flows.runtime.parts import part_of
-from anomalib_flows.types import require
+from anomalib_flows.types import InputError, require
 
-Image = NDArray[np.uint8]
+Item = tuple[Any, int]
+"""What a graph takes for one image, and the image's label."""
+
+Metric = Callable[[ov.CompiledModel, Iterable[Item]], float]
+"""How good a compiled graph is on labelled images; higher is better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,25 +26,29 @@ class QuantizationOptions:
 
     Args:
         images: How many training images activations are measured on, at most.
-        preset: ``performance`` quantises activations symmetrically; ``mixed`` does not, which suits others than ReLU.
+        preset: ``performance`` quantises activations symmetrically about zero, ``mixed`` does not.
         model_type: ``transformer`` for encoders of that kind.
-        smooth_quant: Strength, from 0 to 1, by which outliers move from a transformer's activations into
-            weights; -1 for none.
-        accuracy_control: Whether layers return to floating point until scores are as good as they have to be.
-        max_drop: How much of the image AUROC may be lost under accuracy control.
+        smooth_quant: Strength, from 0 to 1, by which outliers move from activations into weights; -1 for none, and
+            NNCF's choice if not given.
+        accuracy_control: Whether layers return to floating point until images are ranked nearly as before. They are
+            the run's validation images, if it has normal and anomalous ones, or its calibration images as they are
+            and with drawn defects.
+        max_drop: How much image AUROC accuracy control may lose on them.
     """
 
     images: int = 300
-    preset: Literal["performance", "mixed"] = "mixed"
+    preset: Literal["performance", "mixed"] = "performance"
     model_type: Literal["transformer"] | None = None
     smooth_quant: float | None = None
     accuracy_control: bool = False
-    max_drop: float = 0.01
+    max_drop: float = 0.005
 
     def __post_init__(self) -> None:
         """Refuse numbers of no use when they are given."""
         require(self.images >= 1, "--int8.images", self.images, "at least 1")
         require(0 <= self.max_drop <= 1, "--int8.max_drop", self.max_drop, "from 0 to 1")
+        known = self.smooth_quant is None or self.smooth_quant == -1 or 0 <= self.smooth_quant <= 1
+        require(known, "--int8.smooth_quant", self.smooth_quant, "from 0 to 1, or -1 for none")
 
 
 def kept(network: ov.Model) -> list[str]:
@@ -51,29 +58,71 @@ def kept(network: ov.Model) -> list[str]:
     span more than 256 levels; pixels and scores are few. What is left are the encoder and, of a flow, the layers of
     its networks.
     """
-
-    def stays(node: ov.Node) -> bool:
-        part = part_of(node.get_friendly_name())
-        return part in ("preprocess", "whitening", "decision") or (
-            part == "flow" and node.get_type_name() not in WEIGHTED
-        )
-
     ignored = ("Constant", "Parameter", "Result")
-    return [n.get_friendly_name() for n in network.get_ops() if n.get_type_name() not in ignored and stays(n)]
+    return [n.get_friendly_name() for n in network.get_ops() if n.get_type_name() not in ignored and _stays(n)]
 
 
-def quantize(network: ov.Model, images: Sequence[Any], options: QuantizationOptions) -> ov.Model:
-    """Quantise a graph that gives raw maps."""
-    import nncf
+def _stays(node: ov.Node) -> bool:
+    part = part_of(node.get_friendly_name())
+    return part in ("preprocess", "whitening", "decision") or (part == "flow" and node.get_type_name() not in WEIGHTED)
 
+
+def quantize(
+    network: ov.Model,
+    images: Sequence[Any],
+    options: QuantizationOptions,
+    items: Sequence[Item] = (),
+    metric: Metric | None = None,
+) -> ov.Model:
+    """Quantise a graph that gives raw maps.
+
+    Ranges of activations are those that were seen, outliers included: where features are whitened, a clipped one is
+    an error that grows.
+
+    Args:
+        network: The graph, which may be changed.
+        images: What it takes, for the images that activations are measured on.
+        options: How to quantise.
+        items: Labelled images for accuracy control.
+        metric: What accuracy control keeps up.
+
+    Raises:
+        InputError: If NNCF is not installed.
+    """
+    try:
+        import nncf
+    except ImportError as error:
+        raise InputError("--precision int8 takes NNCF: run pip install 'anomalib-flows[openvino]'.") from error
+    nncf.set_log_level(logging.ERROR)
+    arguments: dict[str, Any] = {
+        "preset": nncf.QuantizationPreset(options.preset),
+        "subset_size": len(images),
+        "model_type": nncf.ModelType.TRANSFORMER if options.model_type else None,
+        "ignored_scope": nncf.IgnoredScope(names=kept(network), validate=False),
+    }
     data = nncf.Dataset(images)
-    model: ov.Model = nncf.quantize(
-        network,
-        data,
-        preset=nncf.QuantizationPreset(options.preset),
-        subset_size=len(images),
-        fast_bias_correction=True,
-        model_type=nncf.ModelType.TRANSFORMER if options.model_type else None,
-        ignored_scope=nncf.IgnoredScope(names=kept(network), validate=False),
+    if options.accuracy_control and metric is not None:
+        return nncf.quantize_with_accuracy_control(
+            network,
+            data,
+            nncf.Dataset(items, lambda item: item[0]),
+            lambda model, items: (metric(model, items), None),
+            max_drop=options.max_drop,
+            advanced_quantization_parameters=_advanced(options),
+            **arguments,
+        )
+    return nncf.quantize(network, data, advanced_parameters=_advanced(options), **arguments)
+
+
+def _advanced(options: QuantizationOptions) -> Any:
+    """Parameters that NNCF calls advanced."""
+    from nncf.quantization import advanced_parameters as advanced
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    found = advanced.AdvancedQuantizationParameters(
+        activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
     )
-    return model
+    if options.smooth_quant is not None:
+        strength = options.smooth_quant
+        found.smooth_quant_alphas = advanced.AdvancedSmoothQuantParameters(convolution=strength, matmul=strength)
+    return found
