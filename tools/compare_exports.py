@@ -75,12 +75,13 @@ def export_ours(options: SimpleNamespace, folder: Path) -> dict[str, float]:
     import numpy as np
     import openvino as ov
 
-    from anomalib_flows.deployment.graph import InputOptions, build_network, decide
+    from anomalib_flows.deployment.graph import build_network, decide
+    from anomalib_flows.deployment.network import InputOptions, Network
     from anomalib_flows.deployment.quantization import QuantizationOptions, quantize
     from anomalib_flows.deployment.storage import halve
 
     pipeline = our_pipeline(options)
-    network, building = timed(lambda: build_network(pipeline, InputOptions()))
+    network, building = timed(lambda: build_network(Network(pipeline, InputOptions())))
     ov.save_model(decide(network.clone(), pipeline.postprocess, "native"), folder / "fp32.xml", compress_to_fp16=False)
 
     def finish(network: Any, name: str) -> None:
