@@ -13,8 +13,9 @@ from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.splits import read_splits
 from anomalib_flows.deployment.export import Exported, Format, Taken, write_openvino, write_program
 from anomalib_flows.deployment.information import Precision, make_card
+from anomalib_flows.deployment.judging import by_pipeline
 from anomalib_flows.deployment.network import InputOptions, Network
-from anomalib_flows.deployment.parity import BOUNDS, answers, compare, trained
+from anomalib_flows.deployment.parity import BOUNDS, Judge, answers, compare
 from anomalib_flows.deployment.quantization import QuantizationOptions
 from anomalib_flows.files import fresh_folder
 from anomalib_flows.images import image_files
@@ -60,6 +61,7 @@ def export(
             it may.
     """
     opened = Run.open(run)
+    require_plain(interface, input)
     pipeline = open_pipeline(opened)
     chosen = choose(format, precision, interface)
     target = output or opened.path / "export" / "-".join(
@@ -77,7 +79,7 @@ def export(
             written = write_openvino(network, pipeline.postprocess, card, file, taken(opened, int8), int8)
         else:
             written = write_program(network, pipeline.postprocess, file, format)
-        report = make_report(pipeline, written, samples, images, BOUNDS.get(chosen))
+        report = make_report(by_pipeline(pipeline, network), written, samples, images, BOUNDS.get(chosen))
         (folder / "parity.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         refuse_another(report, chosen)
     print_report(report, target / file.relative_to(folder))
@@ -94,6 +96,17 @@ def open_pipeline(run: Run) -> Pipeline:
     if not pipeline.postprocess.calibrated:
         raise InputError(f"The model of {run.path} has no thresholds yet: run 'anomalib-flows calibrate {run.path}'.")
     return pipeline
+
+
+def require_plain(interface: Interface, options: InputOptions) -> None:
+    """Refuse inputs that the reader of an interface would not give.
+
+    Raises:
+        InputError: If another program than our runtime is to read the file, and it takes what that does not have.
+    """
+    plain = (options.layout, options.channels, options.batch, options.preprocessing) == ("NHWC", "RGB", 1, True)
+    if interface != "native" and not plain:
+        raise InputError(f"--interface {interface} says what goes in: of --input leave out all but the size.")
 
 
 def choose(format: Format, precision: Precision | None, interface: Interface) -> Precision:
@@ -148,10 +161,10 @@ def taken(run: Run, options: QuantizationOptions) -> Taken:
 
 
 def make_report(
-    pipeline: Pipeline, written: Exported, samples: Sequence[Sample], images: str, bound: float | None
+    trained: Judge, written: Exported, samples: Sequence[Sample], images: str, bound: float | None
 ) -> dict[str, Any]:
     """Compare an export with the trained model, in the precision that it is for and in that the device would choose."""
-    ours = answers(trained(pipeline), samples, "Trained model")
+    ours = answers(trained, samples, "Trained model")
     compared = {}
     for number, (precision, judge) in enumerate(written.judges.items()):
         theirs = answers(judge, samples, f"Exported model, {precision}")

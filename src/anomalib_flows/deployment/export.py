@@ -209,7 +209,7 @@ def raw_maps(graph: ov.Model, source: Network, samples: Sequence[Sample]) -> Ten
     """Compute raw maps of images, (n, 1, H, W), in the precision that the model will be computed in."""
     request, convert = compiled(graph, INFERENCE_PRECISION).create_infer_request(), graph_input(source)
     found = [
-        np.array(request.infer({0: convert(read_image(sample.path))})[0])
+        np.array(request.infer({0: convert(read_image(sample.path))})[0])[:1]
         for sample in tqdm(samples, "Calibrating", unit="image", delay=1, leave=False)
     ]
     return torch.from_numpy(np.concatenate(found))

@@ -31,7 +31,6 @@ def make_card(
     postprocess: Postprocess,
 ) -> Card:
     """Gather the facts about an export, with the constants that it decides by."""
-    native = interface == "native"
     return Card(
         version=__version__,
         interface=interface,
@@ -45,8 +44,9 @@ def make_card(
         protocol=pipeline.protocol,
         image_size=pipeline.detector.image_size,
         resize=pipeline.preprocess.mode,
-        input_layout=took.layout if native else "NCHW" if interface == "anomalib" else "NHWC",
-        channels=took.channels if native else "RGB",
+        input_layout="NCHW" if interface == "anomalib" or not took.preprocessing else took.layout,
+        channels=took.channels,
+        resizes="yes" if took.preprocessing else "no",
         false_alarm_rate=run.config()["false_alarm_rate"],
         image_threshold=float(postprocess.image_threshold),
         pixel_threshold=float(postprocess.pixel_threshold),

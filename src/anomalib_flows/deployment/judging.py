@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -12,28 +13,62 @@ from torch import Tensor
 
 from anomalib_flows.deployment.network import Decision, Network
 from anomalib_flows.deployment.parity import Array, Judge
+from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.preprocess import resize
 
 
 def graph_input(network: Network) -> Callable[[Tensor], Array]:
-    """Make the function that turns an image (3, h, w), uint8, into what the graph of a network takes."""
+    """Make the function that turns an image (3, h, w), uint8, into what the graph of a network takes.
+
+    A graph of several images gets the same one several times.
+    """
 
     def convert(image: Tensor) -> Array:
+        image = fitted(image, network)
         if not network.options.preprocessing:
-            return network.preprocess.resize(image[None]).numpy()
+            return repeated(network.preprocess.resize(image[None]).numpy())
         if network.options.channels == "BGR":
             image = image.flip(0)
         values = image.permute(1, 2, 0) if network.channels_last else image
         array = np.ascontiguousarray(values.numpy())[None]
-        return array.astype(np.float32) / 255 if network.unit_floats else array
+        return repeated(array.astype(np.float32) / 255 if network.unit_floats else array)
+
+    def repeated(array: Array) -> Array:
+        return np.repeat(array, max(1, network.options.batch), axis=0)
 
     return convert
+
+
+def fitted(image: Tensor, network: Network) -> Tensor:
+    """Give an image the one size that a graph takes, if there is one."""
+    size = network.options.fixed_size
+    if size is None or size == image.shape[1:]:
+        return image
+    return resize(image, size).round().to(torch.uint8)
 
 
 def compiled(model: ov.Model, precision: str | None) -> ov.CompiledModel:
     """Compile a graph for the CPU, in a precision or in the one that the device chooses."""
     hint = {"PERFORMANCE_HINT": "LATENCY"} | ({"INFERENCE_PRECISION_HINT": precision} if precision else {})
     return ov.Core().compile_model(model, "CPU", hint)
+
+
+def by_pipeline(pipeline: Pipeline, network: Network) -> Judge:
+    """Let the trained pipeline judge, in torch and float32."""
+    pipeline = copy.deepcopy(pipeline).cpu().eval()
+
+    def judge(image: Tensor) -> dict[str, Array]:
+        prediction, post = pipeline(fitted(image, network)[None]), pipeline.postprocess
+        found = {
+            "pred_score": post.normalise_scores(prediction.scores),
+            "pred_label": prediction.labels,
+            "anomaly_map": post.normalise(prediction.maps),
+            "raw_score": prediction.scores,
+        }
+        return {name: value.numpy() for name, value in found.items()}
+
+    return judge
 
 
 def by_openvino(model: ov.CompiledModel, network: Network, postprocess: Postprocess) -> Judge:

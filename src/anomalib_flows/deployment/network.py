@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from anomalib_flows.data.base import parse_size
 from anomalib_flows.deployment.resizing import hide_padding, resize
 from anomalib_flows.models.heatmap import smooth
 from anomalib_flows.models.pipeline import Pipeline
@@ -23,7 +24,7 @@ class InputOptions:
     Args:
         layout: Order of an image's axes.
         channels: Order of its colours.
-        size: Height and width of the images, if all have one; devices without dynamic shapes need it.
+        size: Height and width of the images, ``1080,1920``, if all have one; devices without dynamic shapes need it.
         batch: Images at once: 1, another number, or 0 for any.
         preprocessing: Whether resizing is in the graph; else it takes RGB values from 0 to 255 of the model's size as
             floats, NCHW.
@@ -31,20 +32,27 @@ class InputOptions:
 
     layout: Literal["NHWC", "NCHW"] = "NHWC"
     channels: Literal["RGB", "BGR"] = "RGB"
-    size: ImageSize | None = None
+    size: int | str | ImageSize | None = None
     batch: int = 1
     preprocessing: bool = True
 
     def __post_init__(self) -> None:
         """Refuse what is of no use when it is given."""
         require(self.batch >= 0, "--input.batch", self.batch, "at least 1, or 0 for any number")
-        require(self.size is None or min(self.size) > 0, "--input.size", self.size, "height and width in pixels")
+        require(
+            self.fixed_size is None or self.preprocessing, "--input.size", self.size, "left out, or with preprocessing"
+        )
         require(
             self.preprocessing or (self.layout, self.channels, self.size) == ("NHWC", "RGB", None),
             "--input.preprocessing",
             "false beside other layouts, channels or sizes",
             "true, or alone: such a graph takes RGB of the model's size",
         )
+
+    @property
+    def fixed_size(self) -> ImageSize | None:
+        """Height and width of all images, if they have one."""
+        return None if self.size is None else parse_size(self.size, "--input.size")
 
 
 class Network(nn.Module):
@@ -71,13 +79,13 @@ class Network(nn.Module):
     @property
     def input_size(self) -> ImageSize:
         """Height and width of the input, -1 for any."""
-        return (self.options.size or (-1, -1)) if self.options.preprocessing else self.preprocess.size
+        return (self.options.fixed_size or (-1, -1)) if self.options.preprocessing else self.preprocess.size
 
     def example(self) -> Tensor:
         """Make an input to trace with; dimensions that may vary are no special numbers."""
         batch, (height, width) = self.options.batch or 2, self.preprocess.size
         if self.options.preprocessing:
-            height, width = self.options.size or (height + 1, width + 2)
+            height, width = self.options.fixed_size or (height + 1, width + 2)
         shape = (batch, height, width, 3) if self.channels_last else (batch, 3, height, width)
         if self.unit_floats or not self.options.preprocessing:
             return torch.rand(shape)

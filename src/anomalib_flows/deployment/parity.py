@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from anomalib_flows.data.reading import read_image
 from anomalib_flows.metrics.ranking import Ranking
-from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.types import Sample
 
 Array = npt.NDArray[Any]
@@ -58,24 +55,6 @@ def answers(judge: Judge, samples: Sequence[Sample], title: str) -> Answers:
         score = out["pred_score"][0]
         said.append((score, out["pred_label"][0], maps, out.get("raw_score", [score])[0], np.float64(seconds)))
     return Answers(*(np.stack(column) for column in zip(*said, strict=True)))
-
-
-def trained(pipeline: Pipeline) -> Judge:
-    """Let the trained pipeline judge, in torch and float32."""
-    pipeline = copy.deepcopy(pipeline).cpu().eval()
-
-    @torch.no_grad()
-    def judge(image: Tensor) -> dict[str, Array]:
-        prediction, post = pipeline(image[None]), pipeline.postprocess
-        found = {
-            "pred_score": post.normalise_scores(prediction.scores),
-            "pred_label": prediction.labels,
-            "anomaly_map": post.normalise(prediction.maps),
-            "raw_score": prediction.scores,
-        }
-        return {name: value.numpy() for name, value in found.items()}
-
-    return judge
 
 
 def compare(ours: Answers, theirs: Answers, samples: Sequence[Sample], bound: float | None) -> dict[str, Any]:

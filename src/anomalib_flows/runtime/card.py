@@ -41,6 +41,7 @@ class Card:
         protocol: Whether thresholds were set on held-out normal images, or on test images.
         image_size: Height and width of the network's input.
         resize: ``stretch``, or ``pad``, with which maps hold padding at their lower and right border.
+        resizes: Whether the graph takes images, or else floats from 0 to 255 of the network's size.
         input_layout: Order of the input's axes.
         channels: Order of the input's colours.
         false_alarm_rate: The rate that thresholds were set for.
@@ -66,6 +67,7 @@ class Card:
     protocol: Protocol
     image_size: ImageSize
     resize: ResizeMode
+    resizes: Literal["yes", "no"] = "yes"
     input_layout: Literal["NHWC", "NCHW"]
     channels: Literal["RGB", "BGR"]
     false_alarm_rate: float

@@ -161,6 +161,8 @@ def input_size(network: ov.Model, card: Card, path: Path) -> ImageSize:
     """
     if card.interface != "native":
         raise InputError(f"{path} has the interface {card.interface}, for other runtimes: export it with native.")
+    if card.resizes == "no":
+        raise InputError(f"{path} takes images that were resized already: export it with --input.preprocessing true.")
     batch, *others = (axis.get_length() if axis.is_static else -1 for axis in network.input("image").partial_shape)
     if batch not in (1, -1):
         raise InputError(f"{path} takes {batch} images at once: export it for one, or for any number.")
