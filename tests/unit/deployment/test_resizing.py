@@ -16,8 +16,8 @@ from anomalib_flows.deployment.graph import convert
 from anomalib_flows.deployment.resizing import content_size, hide_padding, resize
 from anomalib_flows.models import pipeline
 
-GREY_LEVELS = 2e-3
-"""What single precision may change of values up to 255."""
+GREY_LEVELS = 5e-3
+"""What single precision may change of values up to 255: PyTorch has places in an image in it, up to 200 pixels here."""
 
 EDGES = st.integers(1, 200)
 MODES = st.sampled_from(["stretch", "pad"])
@@ -112,7 +112,7 @@ def graph():
 
 
 @pytest.mark.parametrize("mode", ["stretch", "pad"])
-@pytest.mark.parametrize(("precision", "tolerance"), [("f32", 3e-3), ("bf16", 3.0)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("f32", GREY_LEVELS), ("bf16", 3.0)])
 def test_a_graph_takes_images_of_any_size(graph, mode, precision: str, tolerance: float) -> None:
     """In bfloat16 values are off by a grey level or two; places that are not whole numbers were off by whole pixels."""
     if precision == "bf16" and "BF16" not in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
