@@ -1,5 +1,6 @@
 """Each check passes what is right and finds the fault that it is there for."""
 
+import copy
 import math
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
@@ -223,6 +224,35 @@ class UnsavedState(Mean):
         return super().anomaly_map([f + self.drawn for f in features])
 
 
+class DeployedUncalibrated(Mean):
+    """One that forgets, when it is deployed, what calibration has set."""
+
+    def __init__(self, image_size):
+        super().__init__(image_size)
+        self.register_buffer("level", torch.zeros(()))
+
+    def calibrate(self, features):
+        self.level.fill_(1.0)
+
+    def anomaly_map(self, features):
+        return super().anomaly_map(features) + self.level
+
+    def deployable(self):
+        leaner = Mean(self.image_size)
+        leaner.load_state_dict(self.state_dict(), strict=False)
+        return leaner
+
+
+class DeployedInPlace(Mean):
+    """One that is folded itself, and not a copy of it."""
+
+    @torch.no_grad()
+    def deployable(self):
+        leaner = copy.deepcopy(self)
+        self.offset.zero_()
+        return leaner
+
+
 class SharedWeights(Mean):
     def __deepcopy__(self, memo):
         return self
@@ -270,6 +300,8 @@ FAULTS = {
     local(): "at the top of its module",
     UnsavedState: "parameters and buffers",
     SharedWeights: "training a deep copy changes offset",
+    DeployedUncalibrated: "once calibrated, maps of deployable",
+    DeployedInPlace: "deployable changes offset",
 }
 
 

@@ -167,9 +167,11 @@ class Decision(nn.Module):
 
     def forward(self, maps: Tensor) -> Decisions:
         """Decide on raw maps (B, 1, H, W)."""
-        raw = self.postprocess.scores(maps)
+        # Devices overlook what is not a number in maxima, and bound it to 0.
+        unknown = maps.isnan().flatten(1).any(1)
+        raw = torch.where(unknown, torch.nan, self.postprocess.scores(maps))
         return Decisions(
-            pred_score=self.postprocess.normalise_scores(raw),
+            pred_score=torch.where(unknown, torch.nan, self.postprocess.normalise_scores(raw)),
             pred_label=self.postprocess.labels(raw).to(torch.int32),
             anomaly_map=self.postprocess.normalise(maps),
             pred_mask=self.postprocess.masks(maps).to(torch.uint8),

@@ -27,6 +27,9 @@ SIZES: tuple[ImageSize, ...] = ((64, 64), (64, 96), (97, 65), (112, 112))
 RELATIVE_ERROR = 1e-5
 """What a map may change by, as a share of its largest value, when the batch has another size."""
 
+DEPLOYED_ERROR = 1e-4
+"""What a map may change by, likewise, when the detector is deployed: products are in another order there."""
+
 
 def check_detector(make: Make) -> None:
     """Run all of :data:`DETECTOR_CHECKS`.
@@ -211,6 +214,20 @@ def check_calibration(make: Make) -> None:
     _require_independence(detector)
 
 
+def check_deployable(make: Make) -> None:
+    """What is deployed gives the same maps before and after calibration, and leaves the detector as it is."""
+    detector = _trained(make)
+    images = _images(detector.image_size)
+    for state in ("trained", "calibrated"):
+        before, maps = _state(detector), _map(detector, images)
+        error = float((_map(detector.deployable(), images) - maps).abs().max() / maps.abs().max())
+        require(
+            error <= DEPLOYED_ERROR, f"once {state}, maps of deployable() differ by {error:.1e} of the largest value"
+        )
+        _require_unchanged(detector, before, "deployable")
+        _calibrate(detector)
+
+
 DETECTOR_CHECKS: tuple[Callable[[Make], None], ...] = (
     check_shapes,
     check_encoding,
@@ -224,6 +241,7 @@ DETECTOR_CHECKS: tuple[Callable[[Make], None], ...] = (
     check_checkpoint,
     check_copy,
     check_calibration,
+    check_deployable,
 )
 """Every check of a detector; each takes what makes one."""
 

@@ -1,0 +1,156 @@
+"""A folded flow is as likely as the flow it was made of."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from anomalib_flows.flows import (
+    AffineCoupling,
+    Chain,
+    DenseSubnet,
+    FoldedFlow,
+    GlobalAffine,
+    Permutation,
+    SoftPermutation,
+    fold,
+)
+from anomalib_flows.models import cflow, fastflow
+from anomalib_flows.models.positions import PositionalCode
+
+HEIGHT, WIDTH = 5, 6
+
+
+@pytest.fixture
+def likelihoods(disturb) -> Callable[..., tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
+    """Move a flow's weights, fold it, and return energies and log-determinants of both, (B, 1, h, w) and (B,)."""
+
+    def both(flow: Chain, channels: int, code: PositionalCode | None = None):
+        flow = disturb(flow, 0.3)
+        shift_scales(flow)
+        x = torch.randn(3, channels, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(1))
+        folded = fold(flow, None if code is None else (code.columns, code.rows))
+        assert isinstance(folded, FoldedFlow)
+        with torch.no_grad():
+            z, log_det = folded(x)
+            true = apply(flow.double(), x.double(), code)
+        assert log_det.shape == (3, 1, HEIGHT, WIDTH)
+        return (z.double().square().sum(1), log_det.double().sum((1, 2, 3))), true
+
+    return both
+
+
+@torch.no_grad()
+def shift_scales(flow: nn.Module) -> None:
+    """Let scales differ by far more than :func:`disturb` moves them: what is folded must not be near 1."""
+    generator = torch.Generator().manual_seed(2)
+    for module in flow.modules():
+        if isinstance(module, GlobalAffine):
+            module.scale_logits += 4 * torch.randn(module.scale_logits.shape, generator=generator)
+            module.offset += torch.randn(module.offset.shape, generator=generator)
+
+
+def apply(flow: Chain, x: Tensor, code: PositionalCode | None) -> tuple[Tensor, Tensor]:
+    """Energies (B, h, w) and log-determinants (B,) of maps; dense networks take their vectors one by one."""
+    if not any(isinstance(module, DenseSubnet) for module in flow.modules()):
+        z, log_det = flow(x)
+        return z.square().sum(1), log_det
+    vectors = x.permute(0, 2, 3, 1).flatten(0, 2)
+    z, log_det = flow(vectors, None if code is None else copy.deepcopy(code).double().everywhere())
+    return z.square().sum(1).view(len(x), HEIGHT, WIDTH), log_det.view(len(x), -1).sum(1)
+
+
+@pytest.mark.parametrize("channels", [2, 7, 12])
+@pytest.mark.parametrize("kernels", [(3,), (3, 1)])
+def test_fastflow(likelihoods, channels: int, kernels: tuple[int, ...]) -> None:
+    flow = fastflow.make_flow(channels, 3, 1.5, kernels, 1.1)
+    torch.testing.assert_close(*likelihoods(flow, channels), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [2, 7, 12])
+@pytest.mark.parametrize("condition", [0, 8])
+@pytest.mark.parametrize("permutation", ["hard", "soft"])
+def test_cflow(likelihoods, channels: int, condition: int, permutation: str) -> None:
+    flow = cflow.make_flow(channels, condition, 3, 1.9, permutation)
+    code = PositionalCode(condition, HEIGHT, WIDTH) if condition else None
+    torch.testing.assert_close(*likelihoods(flow, channels, code), rtol=1e-4, atol=1e-4)
+
+
+def test_a_single_step_has_no_permutation_left(likelihoods) -> None:
+    flow = cflow.make_flow(4, 8, 1, 1.9, "soft")
+    torch.testing.assert_close(*likelihoods(flow, 4, PositionalCode(8, HEIGHT, WIDTH)), rtol=1e-4, atol=1e-4)
+    (step,) = fold(flow, None).steps
+    assert step.rotation is None
+    assert not hasattr(step, "order")
+
+
+def test_the_flow_itself_is_left_as_it_is(disturb) -> None:
+    flow = disturb(fastflow.make_flow(4, 2, 1.0, (3,), 0.5))
+    before = copy.deepcopy(flow.state_dict())
+    with torch.no_grad():
+        for p in fold(flow).parameters():
+            p.zero_()
+    torch.testing.assert_close(dict(flow.state_dict()), dict(before), rtol=0, atol=0)
+
+
+def test_positions_take_no_table_of_all_of_them() -> None:
+    code = PositionalCode(8, 40, 50)
+    folded = fold(cflow.make_flow(4, 8, 2, 1.9, "hard"), (code.columns, code.rows))
+    hidden = 2 * (2 + 8)
+    assert max(buffer.numel() for buffer in folded.buffers()) == hidden * 50
+
+
+def convolutional(bias: bool = True, activation: Callable[[], nn.Module] = nn.ReLU):
+    return lambda i, o: nn.Sequential(nn.Conv2d(i, 4, 1), activation(), nn.Conv2d(4, o, 1, bias=bias))
+
+
+class OtherCoupling(AffineCoupling):
+    """Of a plug-in, which may do anything."""
+
+
+def step(coupling: nn.Module) -> Chain:
+    return Chain(coupling, GlobalAffine(4), Permutation(4))
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        nn.Identity(),
+        AffineCoupling(4, convolutional()),
+        Chain(AffineCoupling(4, convolutional()), Permutation(4)),
+        Chain(Chain(AffineCoupling(4, convolutional()), GlobalAffine(4))),
+        Chain(Chain(GlobalAffine(4), AffineCoupling(4, convolutional()), SoftPermutation(4))),
+        Chain(step(OtherCoupling(4, convolutional()))),
+        Chain(step(AffineCoupling(4, convolutional(bias=False)))),
+        Chain(step(AffineCoupling(4, convolutional(activation=nn.Tanh)))),
+        Chain(step(AffineCoupling(4, nn.Linear))),
+        Chain(step(AffineCoupling(4, convolutional())), GlobalAffine(4)),
+    ],
+    ids=[
+        "no chain",
+        "no chain of chains",
+        "flat",
+        "no permutation",
+        "another order",
+        "another coupling",
+        "no bias",
+        "another activation",
+        "another network",
+        "one step of another kind",
+    ],
+)
+def test_flows_of_other_steps_come_back_as_they_are(flow: nn.Module) -> None:
+    assert fold(flow) is flow
+
+
+def test_the_same_steps_are_known() -> None:
+    assert isinstance(fold(Chain(step(AffineCoupling(4, convolutional())))), FoldedFlow)
+
+
+def test_a_wrong_shape_of_the_codes_shows() -> None:
+    code = PositionalCode(8, 4, 9)
+    folded = fold(cflow.make_flow(4, 8, 1, 1.9, "hard"), (code.rows, code.columns))
+    with pytest.raises(RuntimeError, match="size"):
+        folded(torch.zeros(1, 4, 4, 9))
