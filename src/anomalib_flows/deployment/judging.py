@@ -13,6 +13,7 @@ from torch import Tensor
 from anomalib_flows.deployment.network import Decision, Network
 from anomalib_flows.deployment.parity import Array, Judge
 from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.types import InputError
 
 
 def graph_input(network: Network) -> Callable[[Tensor], Array]:
@@ -21,6 +22,9 @@ def graph_input(network: Network) -> Callable[[Tensor], Array]:
     def convert(image: Tensor) -> Array:
         if not network.options.preprocessing:
             return network.preprocess.resize(image[None]).numpy()
+        if network.options.size not in (None, tuple(image.shape[1:])):
+            height, width = image.shape[1:]
+            raise InputError(f"--input.size is not that of the run's images, {height} x {width}: leave it out.")
         if network.options.channels == "BGR":
             image = image.flip(0)
         values = image.permute(1, 2, 0) if network.channels_last else image
