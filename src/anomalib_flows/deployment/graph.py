@@ -72,6 +72,9 @@ def decide(network: ov.Model, postprocess: Postprocess, interface: Interface) ->
     before = {node.get_friendly_name() for node in network.get_ops()}
     shape = [-1 if d.is_dynamic else d.get_length() for d in maps.get_partial_shape()]
     decision = convert(Decision(postprocess), torch.rand([2 if d == -1 else d for d in shape]), shape)
+    for node in decision.get_ops():
+        for value in node.outputs():  # else devices that merge operations give outputs these names as well
+            value.get_tensor().set_names(set())
     outputs = [result.input_value(0) for result in decision.get_results()]
     decision.get_parameters()[0].output(0).replace(maps)
     results = [name_output(*pair) for pair in zip(outputs, OUTPUTS[interface], strict=False)]

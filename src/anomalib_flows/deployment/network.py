@@ -61,7 +61,7 @@ class Network(nn.Module):
     Args:
         pipeline: What is deployed.
         options: What it takes.
-        unit_floats: Whether images are floats from 0 to 1.
+        unit_floats: Whether images are floats from 0 to 1, NCHW, as anomalib gives them.
     """
 
     def __init__(self, pipeline: Pipeline, options: InputOptions, *, unit_floats: bool = False) -> None:
@@ -74,7 +74,7 @@ class Network(nn.Module):
     @property
     def channels_last(self) -> bool:
         """Whether colours are the input's last axis."""
-        return self.options.preprocessing and self.options.layout == "NHWC"
+        return self.options.preprocessing and self.options.layout == "NHWC" and not self.unit_floats
 
     @property
     def input_size(self) -> ImageSize:

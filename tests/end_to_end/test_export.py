@@ -1,0 +1,260 @@
+"""``export`` as a user types it, and what others read of what it wrote."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import pytest
+import torch
+from tiny import draw
+
+from anomalib_flows.cli import main
+from anomalib_flows.data.reading import read_image
+from anomalib_flows.models import checkpoint
+from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.runtime import Detector
+
+pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
+
+
+@pytest.fixture(scope="module")
+def export(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Export the run with options, once for each set of them."""
+    made: dict[tuple[str, ...], Path] = {}
+
+    def run(*options: str) -> Path:
+        if options not in made:
+            made[options] = tmp_path_factory.mktemp("exported") / "model"
+            assert main(["export", str(trained), f"--output={made[options]}", *options]) == 0
+        return made[options]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def pipeline(trained: Path) -> Pipeline:
+    return checkpoint.load(trained / "model.safetensors").eval()
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A large grey photo, and a small one in colour."""
+    folder = tmp_path_factory.mktemp("photos")
+    draw(300, blob=True)[0].convert("L").resize((1024, 1024)).save(folder / "large.png")
+    draw(301)[0].resize((289, 240)).save(folder / "small.jpg")
+    return folder
+
+
+def report(folder: Path) -> dict:
+    return json.loads((folder / "parity.json").read_text())
+
+
+def files(folder: Path) -> set[str]:
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+
+
+def rows(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_by_default_weights_are_float16(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(trained)]) == 0
+    folder = trained / "export/openvino-fp16"
+    said = capsys.readouterr().out
+    assert f"model        {folder / 'model.xml'}" in said
+    assert files(folder) == {"model.xml", "model.bin", "parity.json"}
+    found = report(folder)["computed_in"]["f32"]
+    assert found["within"]
+    assert found["score"]["largest"] <= found["bound"] == 5e-2
+    assert Detector(folder / "model.xml").card.precision == "fp16"
+    assert main(["export", str(trained)]) == 2
+    assert f"{folder} is there already and stays" in capsys.readouterr().err
+    shutil.rmtree(trained / "export")
+
+
+def test_float32(export, trained: Path) -> None:
+    folder = export("--precision=fp32", "--images=test")
+    told = report(folder)
+    assert told["images"] == {"what": "test", "count": 6}
+    found = told["computed_in"]["f32"]
+    assert found["within"]
+    assert found["labels_agree"] == 6
+    assert found["flipped"] == []
+    assert found["score"]["mean"] <= found["score"]["largest"] <= found["bound"] == 1e-4
+    assert found["image_auroc"]["trained"] == found["image_auroc"]["exported"]
+    assert told["converted_in_seconds"] > 0
+    assert abs((folder / "model.bin").stat().st_size - sum(told["bytes"].values())) < 4096  # equal ones are stored once
+    assert min(told["bytes"].values()) > 0
+
+
+def test_the_table_of_the_exported_file_is_that_of_the_run(export, trained, photos, tmp_path) -> None:
+    file = export("--precision=fp32", "--images=test") / "model.xml"
+    for model, name in ((trained, "run"), (file, "file")):
+        assert main(["predict", str(model), f"--input={photos}", f"--output={tmp_path / name}"]) == 0
+    ours, theirs = (rows(tmp_path / name / "predictions.csv") for name in ("run", "file"))
+    assert len(ours) == 2
+    for one, other in zip(ours, theirs, strict=True):
+        assert (one["path"], one["label"]) == (other["path"], other["label"])
+        for column in ("score", "p_value"):
+            assert float(other[column]) == pytest.approx(float(one[column]), abs=1e-4)
+
+
+def test_int8_sets_thresholds_anew(export, pipeline: Pipeline) -> None:
+    folder = export("--precision=int8", "--images=test", "--int8.images=3")
+    told = report(folder)
+    assert told["quantized_on"] == 3
+    assert "within" not in told["computed_in"]["f32"]
+    card = Detector(folder / "model.xml").card
+    assert card.precision == "int8"
+    post = pipeline.postprocess
+    assert len(card.calibration_scores) == post.calibration_size
+    assert card.calibration_scores != tuple(post.calibration_scores.tolist())
+    assert card.image_threshold in card.calibration_scores
+    assert card.image_threshold == pytest.approx(float(post.image_threshold), abs=0.1)
+
+
+def require_same(found: dict[str, np.ndarray], pipeline: Pipeline, image: torch.Tensor) -> None:
+    said, post = pipeline(image), pipeline.postprocess
+    np.testing.assert_allclose(found["raw_score"], said.scores, atol=1e-4)
+    np.testing.assert_allclose(found["pred_score"], post.normalise_scores(said.scores), atol=1e-3)
+    np.testing.assert_allclose(found["anomaly_map"], post.normalise(said.maps), atol=1e-3)
+    np.testing.assert_array_equal(found["pred_label"], said.labels)
+
+
+def test_onnx(export, pipeline: Pipeline, photos: Path) -> None:
+    folder = export("--format=onnx")
+    assert files(folder) == {"model.onnx", "parity.json"}
+    assert report(folder)["computed_in"]["f32"]["within"]
+    image = read_image(photos / "small.jpg")[None]
+    compiled = ov.Core().compile_model(folder / "model.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = compiled({0: image.permute(0, 2, 3, 1).contiguous().numpy()})
+    require_same({name: v for o, v in found.items() for name in o.get_names()}, pipeline, image)
+
+
+def test_torch(export, pipeline: Pipeline, photos: Path) -> None:
+    folder = export("--format=torch")
+    assert files(folder) == {"model.pt2", "parity.json"}
+    program = torch.export.load(folder / "model.pt2").module()
+    image = read_image(photos / "small.jpg")[None]
+    names = ("pred_score", "pred_label", "anomaly_map", "pred_mask", "raw_score")
+    with torch.no_grad():
+        found = dict(zip(names, program(image.permute(0, 2, 3, 1).contiguous()), strict=True))
+    require_same(found, pipeline, image)
+
+
+def test_a_model_repository_with_one_size(export) -> None:
+    folder = export("--layout=ovms", "--input.size=[64,72]")
+    assert files(folder) == {"model/1/model.xml", "model/1/model.bin", "parity.json"}
+    model = ov.Core().read_model(folder / "model/1/model.xml")
+    assert list(model.input("image").shape) == [1, 64, 72, 3]
+
+
+def test_model_api_reads_its_export(export, pipeline: Pipeline, tree: Path) -> None:
+    import cv2
+    from model_api.models import Model
+
+    file = export("--interface=model-api", "--precision=fp32") / "model.xml"
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}  # which Model API does not choose by itself, where a CPU has bfloat16
+    model = Model.create_model(str(file), device="CPU", plugin_config=exact)
+    labels = set()
+    for file in sorted((tree / "stripes/test").rglob("*.png")):
+        image = read_image(file)[None]
+        said, post = pipeline(image), pipeline.postprocess
+        result = model(image[0].permute(1, 2, 0).contiguous().numpy())
+        assert result.pred_score == pytest.approx(float(post.normalise_scores(said.scores)), abs=1e-3)
+        assert int(result.pred_label) == int(said.labels)
+        labels.add(int(said.labels))
+        expected = (255 * post.normalise(said.maps)[0, 0]).round().to(torch.uint8).numpy()
+        resized = cv2.resize(expected, image.shape[:1:-1])  # which Model API resizes by
+        assert np.abs(resized.astype(float) - result.anomaly_map).max() <= 1
+    assert labels == {0, 1}
+
+
+def test_for_anomalib_floats_go_in(export) -> None:
+    model = ov.Core().read_model(export("--interface=anomalib") / "model.xml")
+    assert model.input(0).get_element_type() == ov.Type.f32
+    assert model.input(0).get_partial_shape() == ov.PartialShape([1, 3, -1, -1])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--format=onnx", "--precision=int8"], "--precision int8 cannot be had with --format onnx"),
+        (["--format=torch", "--interface=anomalib"], "--interface anomalib cannot be had with --format torch"),
+        (["--images=EMPTY"], "holds no images"),
+        (["--input.size=[90,70]"], "--input.size is not that of the run's images, 64 x 72"),
+        (["--input.batch=-1"], "--input.batch cannot be -1"),
+        (["--input.preprocessing=false", "--input.layout=NCHW"], "--input.preprocessing cannot be"),
+    ],
+)
+def test_mistakes_are_said(trained: Path, tmp_path: Path, capsys, options: list[str], words: str) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    options = [option.replace("EMPTY", str(empty)) for option in options]
+    require_refused(["export", str(trained), f"--output={tmp_path / 'out'}", *options], words, capsys)
+    assert list(tmp_path.iterdir()) == [empty]
+
+
+def require_refused(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fail unless a command says in a sentence why it does nothing."""
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert "Traceback" not in said
+    (line,) = [line for line in said.splitlines() if "error: " in line]
+    assert said.rstrip().endswith(line)
+
+
+def test_what_is_no_run_is_said(tmp_path: Path, capsys) -> None:
+    require_refused(["export", str(tmp_path)], str(tmp_path), capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_without_thresholds_is_said(trained: Path, tmp_path: Path, capsys) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    loaded = checkpoint.load(run / "model.safetensors")
+    loaded.postprocess.image_threshold = torch.tensor(torch.nan)
+    checkpoint.save(loaded, run / "model.safetensors")
+    before = files(run)
+    require_refused(["export", str(run)], f"run 'anomalib-flows calibrate {run}'", capsys)
+    assert files(run) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="this user may write everywhere")
+def test_a_folder_that_cannot_be_written_to_is_said(trained: Path, tmp_path: Path, capsys) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    require_refused(["export", str(trained), f"--output={tmp_path / 'locked/out'}"], "locked", capsys)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [("damaged", "is damaged"), ("missing", "model.bin is missing"), ("device", "NPU is not there")],
+)
+def test_exports_that_cannot_be_used_are_said(export, photos, tmp_path, capsys, fault: str, words: str) -> None:
+    shutil.copytree(export("--precision=fp32", "--images=test"), tmp_path / "model")
+    weights = tmp_path / "model/model.bin"
+    if fault == "damaged":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    if fault == "missing":
+        weights.unlink()
+    options = ["--device=NPU"] if fault == "device" else []
+    predict = ["predict", str(tmp_path / "model/model.xml"), f"--input={photos}", f"--output={tmp_path / 'out'}"]
+    require_refused([*predict, *options], words, capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unreadable_image_stops_all(trained: Path, photos: Path, tmp_path: Path, capsys) -> None:
+    shutil.copytree(photos, tmp_path / "photos")
+    (tmp_path / "photos/broken.png").write_bytes(b"no image")
+    options = [f"--images={tmp_path / 'photos'}", f"--output={tmp_path / 'out'}"]
+    require_refused(["export", str(trained), *options], "broken.png", capsys)
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]

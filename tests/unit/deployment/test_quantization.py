@@ -1,0 +1,75 @@
+"""INT8 is for the encoder and the layers of a flow's networks alone."""
+
+import numpy as np
+import openvino as ov
+import pytest
+from scipy.stats import spearmanr
+from tiny_pipelines import photo
+
+from anomalib_flows.deployment.quantization import QuantizationOptions, kept, quantize
+from anomalib_flows.deployment.storage import WEIGHTED
+from anomalib_flows.types import InputError
+
+
+def taken(seed: int, blob: bool = False) -> np.ndarray:
+    return photo(70, 66, seed, blob).permute(1, 2, 0).numpy()[None].copy()
+
+
+@pytest.fixture(scope="module")
+def quantized(pipeline, raw_graph) -> ov.Model:
+    return quantize(raw_graph(pipeline()), [taken(seed) for seed in range(12)], QuantizationOptions())
+
+
+def is_layer(node: ov.Node) -> bool:
+    """Whether an operation is a layer of the encoder or of a flow's networks."""
+    part = node.get_friendly_name().partition("/")[0]
+    return part in ("encoder", "flow") and node.get_type_name() in WEIGHTED
+
+
+@pytest.mark.parametrize("name", ["fastflow", "cflow"])
+def test_what_stays_in_floating_point(name: str, pipeline, raw_graph) -> None:
+    graph = raw_graph(pipeline(name))
+    names, nodes = set(kept(graph)), graph.get_ops()
+    sensitive = [
+        node.get_friendly_name()
+        for node in nodes
+        if node.get_type_name() in ("Exp", "Tanh", "Interpolate", "Power", "ReduceSum", "ReduceMean", "TopK")
+        or (node.get_type_name() in WEIGHTED and node.get_friendly_name().startswith(("preprocess/", "whitening/")))
+    ]
+    assert len(sensitive) > 10
+    assert set(sensitive) <= names
+    layers = [node.get_friendly_name() for node in nodes if is_layer(node)]
+    assert len(layers) > 10
+    assert not names & set(layers)
+
+
+def test_layers_are_quantized_and_nothing_else_is(quantized: ov.Model, pipeline, raw_graph) -> None:
+    stay = set(kept(raw_graph(pipeline())))
+    fakes = [node for node in quantized.get_ops() if node.get_type_name() == "FakeQuantize"]
+    assert len(fakes) > 10
+    spoilt, layers = set(), set()
+    for fake in fakes:
+        for user in fake.output(0).get_target_inputs():
+            called = user.get_node().get_friendly_name()
+            (spoilt if called in stay else layers).add(called)
+    assert not spoilt
+    assert {name.partition("/")[0] for name in layers} == {"encoder", "flow"}
+
+
+def test_images_are_ranked_alike(quantized: ov.Model, pipeline, raw_graph) -> None:
+    images = [taken(100 + seed, blob=seed % 2 == 1) for seed in range(16)]
+
+    def highest(model: ov.Model) -> list[float]:
+        compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return [float(compiled({0: image})[0].max()) for image in images]
+
+    true, found = highest(raw_graph(pipeline())), highest(quantized)
+    assert spearmanr(true, found).statistic > 0.8
+    assert np.corrcoef(true, found)[0, 1] > 0.9
+    assert found != true
+
+
+@pytest.mark.parametrize("options", [{"images": 0}, {"max_drop": -0.1}, {"max_drop": 1.1}])
+def test_numbers_of_no_use_are_refused(options) -> None:
+    with pytest.raises(InputError, match=f"--int8.{next(iter(options))} cannot be"):
+        QuantizationOptions(**options)
