@@ -159,11 +159,12 @@ def test_a_model_repository_with_one_size(export) -> None:
 
 def test_model_api_reads_its_export(export, pipeline: Pipeline, tree: Path) -> None:
     import cv2
+    from model_api.adapters import OpenvinoAdapter, create_core
     from model_api.models import Model
 
     file = export("--interface=model-api", "--precision=fp32") / "model.xml"
     exact = {"INFERENCE_PRECISION_HINT": "f32"}  # which Model API does not choose by itself, where a CPU has bfloat16
-    model = Model.create_model(str(file), device="CPU", plugin_config=exact)
+    model = Model.create_model(OpenvinoAdapter(create_core(), str(file), device="CPU", plugin_config=exact))
     labels = set()
     for file in sorted((tree / "stripes/test").rglob("*.png")):
         image = read_image(file)[None]
