@@ -110,7 +110,7 @@ def test_the_table_of_the_exported_file_is_that_of_the_run(export, trained, phot
 def test_int8_sets_thresholds_anew(export, pipeline: Pipeline) -> None:
     folder = export("--precision=int8", "--images=test", "--int8.images=3")
     told = report(folder)
-    assert told["quantized_on"] == 3
+    assert told["quantization"] == {"training_images": 3}
     assert "within" not in told["computed_in"]["f32"]
     card = Detector(folder / "model.xml").card
     assert card.precision == "int8"
@@ -151,10 +151,10 @@ def test_torch(export, pipeline: Pipeline, photos: Path) -> None:
 
 
 def test_a_model_repository_with_one_size(export) -> None:
-    folder = export("--layout=ovms", "--input.size=[64,72]")
+    folder = export("--layout=ovms", "--input.size=80,90")
     assert files(folder) == {"model/1/model.xml", "model/1/model.bin", "parity.json"}
     model = ov.Core().read_model(folder / "model/1/model.xml")
-    assert list(model.input("image").shape) == [1, 64, 72, 3]
+    assert list(model.input("image").shape) == [1, 80, 90, 3]
 
 
 def test_model_api_reads_its_export(export, pipeline: Pipeline, tree: Path) -> None:
@@ -191,7 +191,8 @@ def test_for_anomalib_floats_go_in(export) -> None:
         (["--format=onnx", "--precision=int8"], "--precision int8 cannot be had with --format onnx"),
         (["--format=torch", "--interface=anomalib"], "--interface anomalib cannot be had with --format torch"),
         (["--images=EMPTY"], "holds no images"),
-        (["--input.size=[90,70]"], "--input.size is not that of the run's images, 64 x 72"),
+        (["--input.size=90,"], "--input.size 90, is not a size"),
+        (["--interface=model-api", "--input.layout=NCHW"], "--interface model-api says what goes in"),
         (["--input.batch=-1"], "--input.batch cannot be -1"),
         (["--input.preprocessing=false", "--input.layout=NCHW"], "--input.preprocessing cannot be"),
     ],
