@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import openvino as ov
@@ -155,11 +155,13 @@ def requantized(
     if not (taken.training and taken.calibration):
         raise InputError("INT8 takes the run's training and calibration images, which are not where splits.csv says.")
     said: dict[str, Any] = {"training_images": len(taken.training)}
-    items = labelled(taken, source) if options.accuracy_control else []
-    before = ranking(postprocess)(compiled(graph, INFERENCE_PRECISION), items) if items else None
-    quantized = quantize(graph, images_of(taken.training, source), options, items, ranking(postprocess))
+    read = reader(source)
+    items, rank = labelled(taken) if options.accuracy_control else [], ranking(postprocess, read)
+    before = rank(compiled(graph, INFERENCE_PRECISION), items) if items else None
+    images = [Photo(sample.path) for sample in taken.training]
+    quantized = quantize(graph, images, options, read, items, rank)
     if before is not None:
-        after = ranking(postprocess)(compiled(quantized, INFERENCE_PRECISION), items)
+        after = rank(compiled(quantized, INFERENCE_PRECISION), items)
         said["accuracy_control"] = {"auroc": [before, after], "images": len(items), "max_drop": options.max_drop}
         if before - after > options.max_drop:
             warnings.warn(
@@ -173,31 +175,46 @@ def requantized(
     return quantized, mine, said
 
 
-def images_of(samples: Sequence[Sample], source: Network) -> list[Array]:
-    """Read images as a graph takes them."""
+class Photo(NamedTuple):
+    """An image that is read when its turn comes; large photos would not all fit into memory.
+
+    Args:
+        path: Its file.
+        defect: Number of the defect that is drawn on it, if one is.
+    """
+
+    path: Path
+    defect: int | None = None
+
+
+def reader(source: Network) -> Callable[[Photo], Array]:
+    """Make the function that reads an image as a graph takes it."""
     convert = graph_input(source)
-    return [convert(read_image(sample.path)) for sample in tqdm(samples, "Reading", unit="image", delay=1, leave=False)]
+
+    def read(photo: Photo) -> Array:
+        image = read_image(photo.path)
+        if photo.defect is not None:
+            image = spoil(image, 0, photo.defect)[0].round().to(torch.uint8)
+        return convert(image)
+
+    return read
 
 
-def labelled(taken: Taken, source: Network) -> list[Item]:
-    """Read labelled images as a graph takes them, or draw defects on normal ones."""
+def labelled(taken: Taken) -> list[Item]:
+    """List labelled images: those that validate, or those that calibrate, as they are and with drawn defects."""
     if taken.validation:
-        return [*zip(images_of(taken.validation, source), (s.label for s in taken.validation), strict=True)]
-    convert, items = graph_input(source), []
-    for number, sample in enumerate(tqdm(taken.calibration, "Drawing defects", unit="image", delay=1, leave=False)):
-        image = read_image(sample.path)
-        spoilt, _, _ = spoil(image, 0, number)
-        items += [(convert(image), 0), (convert(spoilt.round().to(torch.uint8)), 1)]
-    return items
+        return [(Photo(sample.path), sample.label) for sample in taken.validation]
+    pairs = [(Photo(s.path), Photo(s.path, number)) for number, s in enumerate(taken.calibration)]
+    return [(photo, label) for pair in pairs for label, photo in enumerate(pair)]
 
 
-def ranking(postprocess: Postprocess) -> Metric:
+def ranking(postprocess: Postprocess, read: Callable[[Photo], Array]) -> Metric:
     """Make the image AUROC of a graph that gives raw maps."""
 
     def auroc(model: ov.CompiledModel, items: Iterable[Item]) -> float:
         request, scores, labels = model.create_infer_request(), [], []
-        for image, label in items:
-            maps = torch.from_numpy(np.array(request.infer({0: image})[0]))
+        for photo, label in items:
+            maps = torch.from_numpy(np.array(request.infer({0: read(photo)})[0]))
             scores.append(float(postprocess.scores(maps)[0]))
             labels.append(label)
         return image_auroc(np.array(scores), np.array(labels)) or 0.0

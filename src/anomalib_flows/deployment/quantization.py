@@ -14,7 +14,7 @@ from anomalib_flows.runtime.parts import part_of
 from anomalib_flows.types import InputError, require
 
 Item = tuple[Any, int]
-"""What a graph takes for one image, and the image's label."""
+"""An image, as it is to be read, and its label."""
 
 Metric = Callable[[ov.CompiledModel, Iterable[Item]], float]
 """How good a compiled graph is on labelled images; higher is better."""
@@ -67,10 +67,16 @@ def _stays(node: ov.Node) -> bool:
     return part in ("preprocess", "whitening", "decision") or (part == "flow" and node.get_type_name() not in WEIGHTED)
 
 
+def as_it_is(image: Any) -> Any:
+    """Return what a graph takes already."""
+    return image
+
+
 def quantize(
     network: ov.Model,
     images: Sequence[Any],
     options: QuantizationOptions,
+    read: Callable[[Any], Any] = as_it_is,
     items: Sequence[Item] = (),
     metric: Metric | None = None,
 ) -> ov.Model:
@@ -81,8 +87,9 @@ def quantize(
 
     Args:
         network: The graph, which may be changed.
-        images: What it takes, for the images that activations are measured on.
+        images: Images that activations are measured on.
         options: How to quantise.
+        read: Turns one of them into what the graph takes, when its turn comes.
         items: Labelled images for accuracy control.
         metric: What accuracy control keeps up.
 
@@ -100,12 +107,12 @@ def quantize(
         "model_type": nncf.ModelType.TRANSFORMER if options.model_type else None,
         "ignored_scope": nncf.IgnoredScope(names=kept(network), validate=False),
     }
-    data = nncf.Dataset(images)
+    data = nncf.Dataset(images, read)
     if options.accuracy_control and metric is not None:
         return nncf.quantize_with_accuracy_control(
             network,
             data,
-            nncf.Dataset(items, lambda item: item[0]),
+            nncf.Dataset(items, lambda item: read(item[0])),
             lambda model, items: (metric(model, items), None),
             max_drop=options.max_drop,
             advanced_quantization_parameters=_advanced(options),
