@@ -11,6 +11,8 @@ from uuid import uuid4
 
 from tqdm import tqdm
 
+from anomalib_flows.types import InputError
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
@@ -44,17 +46,25 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def fresh_folder(path: Path) -> Iterator[Path]:
+def fresh_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """Fill a folder under a temporary name, and let it take the place of the one that was there.
+
+    Args:
+        path: The folder.
+        replace: Whether one that is there by then may go.
 
     When the block fails, nothing is left behind and the former folder stays as it was.
 
     Raises:
         OSError: If the folder cannot be written to or the disk is full.
+        InputError: If it is there and may not be replaced.
     """
     with temporary_folder(path.parent) as temporary:
         yield temporary
-        shutil.rmtree(path, ignore_errors=True)
+        if replace:
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.exists():
+            raise InputError(f"{path} was made by somebody else meanwhile and stays: name another folder.")
         temporary.replace(path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -61,8 +62,8 @@ def export(
             it may.
     """
     opened = Run.open(run)
-    require_plain(interface, input)
     pipeline = open_pipeline(opened)
+    require_plain(interface, input, pad=pipeline.preprocess.mode == "pad")
     chosen = choose(format, precision, interface)
     target = output or opened.path / "export" / "-".join(
         [format, chosen, *([interface] if interface != "native" else [])]
@@ -71,12 +72,15 @@ def export(
         raise InputError(f"--output {target} is there already and stays: name another folder.")
     samples = compared_on(opened, images)
     network = Network(pipeline, input, unit_floats=interface == "anomalib")
-    with fresh_folder(target) as folder:
+    with fresh_folder(target, replace=False) as folder:
         file = (folder / "model" / "1" if layout == "ovms" else folder) / f"model{SUFFIXES[format]}"
         file.parent.mkdir(parents=True, exist_ok=True)
         if format == "openvino":
             card = partial(make_card, opened, data, pipeline, interface, chosen, input)
-            written = write_openvino(network, pipeline.postprocess, card, file, taken(opened, int8), int8)
+            used = (
+                taken(opened, int8) if chosen == "int8" else Taken(training=[], calibration=[], validation=[], rate=0.5)
+            )
+            written = write_openvino(network, pipeline.postprocess, card, file, used, int8)
         else:
             written = write_program(network, pipeline.postprocess, file, format)
         report = make_report(by_pipeline(pipeline, network), written, samples, images, BOUNDS.get(chosen))
@@ -90,20 +94,32 @@ def open_pipeline(run: Run) -> Pipeline:
     """Read a run's pipeline.
 
     Raises:
-        InputError: If it has no thresholds, or ones that were set on test images.
+        InputError: If it has no thresholds.
     """
     pipeline = checkpoint.load(run.model_file)
     if not pipeline.postprocess.calibrated:
         raise InputError(f"The model of {run.path} has no thresholds yet: run 'anomalib-flows calibrate {run.path}'.")
+    if pipeline.protocol == "paper":
+        warnings.warn(
+            f"The thresholds of {run.path} were chosen on its test images (--protocol paper): for use, set them with "
+            f"'anomalib-flows calibrate {run.path} --images DIR' first.",
+            UserWarning,
+            stacklevel=2,
+        )
     return pipeline
 
 
-def require_plain(interface: Interface, options: InputOptions) -> None:
+def require_plain(interface: Interface, options: InputOptions, *, pad: bool) -> None:
     """Refuse inputs that the reader of an interface would not give.
 
     Raises:
-        InputError: If another program than our runtime is to read the file, and it takes what that does not have.
+        InputError: If another program than our runtime is to read the file, and it takes what that does not have; or
+            if padding would be decided on.
     """
+    if not options.preprocessing and pad:
+        raise InputError(
+            "--input.preprocessing false cannot be had of a run with --data.resize pad: nobody hides padding."
+        )
     plain = (options.layout, options.channels, options.batch, options.preprocessing) == ("NHWC", "RGB", 1, True)
     if interface != "native" and not plain:
         raise InputError(f"--interface {interface} says what goes in: of --input leave out all but the size.")

@@ -24,8 +24,8 @@ def measure_exported(model: Path, wish: Wish) -> dict[str, Any]:
         InputError: If the model or the device cannot be used.
     """
     subject = measuring.open_subject(model, wish.device, wish.images, wish.image_size)
-    precisions = choose_precisions(wish.precisions, subject.precisions, subject.device)
     try:
+        precisions = choose_precisions(wish.precisions, subject.precisions, subject.device)
         weighed = memory(model, subject.device, precisions[0], subject.image_sizes[0])
         with progress(MEASUREMENTS * len(precisions) * wish.seconds) as spent:
             rows = [row(subject, precision, wish, spent) for precision in precisions]

@@ -93,7 +93,7 @@ def write_openvino(
     if facts.precision == "int8":
         graph, postprocess, said = requantized(graph, network, postprocess, taken, options)
         facts = card(postprocess)
-    if facts.precision != "fp32":
+    if facts.precision == "fp16":
         halve(graph)
     start = time.perf_counter()
     model = decide(graph, postprocess, facts.interface)
@@ -153,13 +153,14 @@ def requantized(
         InputError: If there are no images to quantise or to calibrate with.
     """
     if not (taken.training and taken.calibration):
-        raise InputError("INT8 takes the run's training and calibration images, which are not where splits.csv says.")
+        raise InputError("--precision int8 takes training and calibration images: this run has none, or they are gone.")
     said: dict[str, Any] = {"training_images": len(taken.training)}
     read = reader(source)
     items, rank = labelled(taken) if options.accuracy_control else [], ranking(postprocess, read)
     before = rank(compiled(graph, INFERENCE_PRECISION), items) if items else None
     images = [Photo(sample.path) for sample in taken.training]
     quantized = quantize(graph, images, options, read, items, rank)
+    halve(quantized)  # before thresholds are set: what is left in float32 is rounded, too
     if before is not None:
         after = rank(compiled(quantized, INFERENCE_PRECISION), items)
         said["accuracy_control"] = {"auroc": [before, after], "images": len(items), "max_drop": options.max_drop}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import openvino as ov
 
-from anomalib_flows.deployment.storage import WEIGHTED
+from anomalib_flows.deployment.storage import is_layer
 from anomalib_flows.runtime.parts import part_of
 from anomalib_flows.types import InputError, require
 
@@ -64,7 +64,7 @@ def kept(network: ov.Model) -> list[str]:
 
 def _stays(node: ov.Node) -> bool:
     part = part_of(node.get_friendly_name())
-    return part in ("preprocess", "whitening", "decision") or (part == "flow" and node.get_type_name() not in WEIGHTED)
+    return part in ("preprocess", "whitening", "decision") or (part == "flow" and not is_layer(node))
 
 
 def as_it_is(image: Any) -> Any:

@@ -6,14 +6,15 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-WEIGHTED = ("Convolution", "GroupConvolution", "MatMul")
-"""Operations that multiply by weights: nearly all of the file, and of the time."""
+from anomalib_flows.runtime.parts import part_of
+
+CONVOLUTIONS = ("Convolution", "GroupConvolution")
 
 LARGEST = float(np.finfo(np.float16).max)
 
 
 def halve(model: ov.Model) -> None:
-    """Store the weights of convolutions and products as float16, where that holds them.
+    """Store the weights of layers as float16, where that holds them.
 
     Everything else, such as thresholds, means and what is known of positions, stays in float32: it is small, and
     decisions depend on it.
@@ -29,9 +30,20 @@ def halve(model: ov.Model) -> None:
                 user.replace_source_output(whole.output(0))
 
 
+def is_layer(node: ov.Node) -> bool:
+    """Whether an operation multiplies by weights that were learned: nearly all of the file, and of the time.
+
+    Products of matrices are layers in an encoder; those of a flow upsample its likelihoods.
+    """
+    kind, part = node.get_type_name(), part_of(node.get_friendly_name())
+    return (kind in CONVOLUTIONS and part in ("encoder", "whitening", "flow")) or (
+        kind == "MatMul" and part == "encoder"
+    )
+
+
 def weights_of(node: ov.Node) -> list[ov.Node]:
-    """Float constants that an operation multiplies by."""
-    if node.get_type_name() not in WEIGHTED:
+    """Float constants that a layer multiplies by."""
+    if not is_layer(node):
         return []
     sources = [value.get_node() for value in node.input_values()]
     return [s for s in sources if s.get_type_name() == "Constant" and s.get_element_type() == ov.Type.f32]

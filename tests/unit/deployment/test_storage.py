@@ -18,7 +18,7 @@ def constants(model: ov.Model, kind: ov.Type) -> dict[str, np.ndarray]:
 def product(weight: np.ndarray) -> ov.Model:
     """A layer with a bias."""
     x = ops.parameter([1, weight.shape[0]], np.float32)
-    layer = ops.matmul(x, ops.constant(weight, name="weight"), False, False)
+    layer = ops.matmul(x, ops.constant(weight, name="weight"), False, False, name="encoder/product")
     return ov.Model([ops.result(ops.add(layer, ops.constant(np.full(2, 0.1, np.float32), name="bias")))], [x], "layer")
 
 
@@ -30,6 +30,13 @@ def test_weights_become_float16_and_nothing_else_does() -> None:
     }
     assert list(constants(model, ov.Type.f32)) == ["bias"]
     assert model.output(0).get_element_type() == ov.Type.f32
+
+
+def test_products_of_a_flow_are_no_layers() -> None:
+    x, of_rows = ops.parameter([2, 1], np.float32), ops.constant(np.ones((4, 2), np.float32), name="rows")
+    model = ov.Model([ops.result(ops.matmul(of_rows, x, False, False, name="flow/upsampling"))], [x], "map")
+    halve(model)
+    assert not constants(model, ov.Type.f16)
 
 
 def test_values_beyond_float16_stay() -> None:
@@ -45,7 +52,8 @@ def test_values_beyond_float16_stay() -> None:
 
 def test_a_weight_of_two_layers_is_stored_once() -> None:
     x, weight = ops.parameter([1, 2], np.float32), ops.constant(np.eye(2, dtype=np.float32), name="weight")
-    twice = ops.matmul(ops.matmul(x, weight, False, False), weight, False, False)
+    once = ops.matmul(x, weight, False, False, name="encoder/1")
+    twice = ops.matmul(once, weight, False, False, name="encoder/2")
     model = ov.Model([ops.result(twice)], [x], "layers")
     halve(model)
     assert list(constants(model, ov.Type.f16)) == ["weight"]
