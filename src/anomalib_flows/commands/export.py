@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from anomalib_flows.commands.calibrated import open_calibrated
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.splits import read_splits
 from anomalib_flows.deployment.export import Exported, Format, Taken, write_openvino, write_program
@@ -20,8 +20,6 @@ from anomalib_flows.deployment.parity import BOUNDS, Judge, answers, compare
 from anomalib_flows.deployment.quantization import QuantizationOptions
 from anomalib_flows.files import fresh_folder
 from anomalib_flows.images import image_files
-from anomalib_flows.models import checkpoint
-from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run import Run
 from anomalib_flows.runtime.card import Interface
 from anomalib_flows.types import InputError, Sample
@@ -62,7 +60,7 @@ def export(
             it may.
     """
     opened = Run.open(run)
-    pipeline = open_pipeline(opened)
+    pipeline = open_calibrated(opened)
     require_plain(interface, input, pad=pipeline.preprocess.mode == "pad")
     chosen = choose(format, precision, interface)
     target = output or opened.path / "export" / "-".join(
@@ -88,25 +86,6 @@ def export(
         refuse_another(report, chosen)
     print_report(report, target / file.relative_to(folder))
     return target
-
-
-def open_pipeline(run: Run) -> Pipeline:
-    """Read a run's pipeline.
-
-    Raises:
-        InputError: If it has no thresholds.
-    """
-    pipeline = checkpoint.load(run.model_file)
-    if not pipeline.postprocess.calibrated:
-        raise InputError(f"The model of {run.path} has no thresholds yet: run 'anomalib-flows calibrate {run.path}'.")
-    if pipeline.protocol == "paper":
-        warnings.warn(
-            f"The thresholds of {run.path} were chosen on its test images (--protocol paper): for use, set them with "
-            f"'anomalib-flows calibrate {run.path} --images DIR' first.",
-            UserWarning,
-            stacklevel=2,
-        )
-    return pipeline
 
 
 def require_plain(interface: Interface, options: InputOptions, *, pad: bool) -> None:

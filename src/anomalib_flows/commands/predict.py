@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from anomalib_flows.commands.calibrated import open_calibrated
 from anomalib_flows.commands.judging import Judged, find_samples, require_new, write_judged
 from anomalib_flows.conformal import warn_if_too_few
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.images import read_pixels
 from anomalib_flows.inference import choose_device, compute_maps
-from anomalib_flows.models import checkpoint
 from anomalib_flows.run import Run, is_exported
-from anomalib_flows.types import InputError, require
+from anomalib_flows.types import require
 
 
 def predict(run: Path, input: str, output: Path, data: Dataset, device: str = "auto") -> Path:
@@ -53,17 +52,8 @@ def judge(run: Path, input: Path, data: Dataset, device: str) -> Iterator[Judged
     require(device.lower() in ("auto", "cpu", "cuda"), "--device", device, "auto, cpu or cuda")
     opened = Run.open(run)
     rate = opened.config()["false_alarm_rate"]
-    pipeline = checkpoint.load(opened.model_file)
+    pipeline = open_calibrated(opened)
     postprocess = pipeline.postprocess
-    if not postprocess.calibrated:
-        raise InputError(f"The model of {run} has no thresholds yet: run 'anomalib-flows calibrate {run}'.")
-    if pipeline.protocol == "paper":
-        warnings.warn(
-            f"The thresholds of {run} were chosen on its test images (--protocol paper): for use, set them with "
-            f"'anomalib-flows calibrate {run} --images DIR'.",
-            UserWarning,
-            stacklevel=2,
-        )
     samples, names = find_samples(input, data.on_error)
     waiting = iter(names)
     data = replace(data, cache="none")  # new images are read once
