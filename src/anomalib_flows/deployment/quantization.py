@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import openvino as ov
 
-from anomalib_flows.deployment.storage import is_layer
+from anomalib_flows.deployment.storage import is_layer, weights_of
 from anomalib_flows.runtime.parts import part_of
 from anomalib_flows.types import InputError, require
 
@@ -55,8 +56,8 @@ def kept(network: ov.Model) -> list[str]:
     """Names of the operations that stay in floating point.
 
     Whitening multiplies what it is given by up to ten, rounding included; exponentials and sums of a likelihood
-    span more than 256 levels; pixels and scores are few. What is left are the encoder and, of a flow, the layers of
-    its networks.
+    span more than 256 levels; what a permutation passes on goes through all steps; pixels and scores are few. What is
+    left are the encoder and, of a flow, the layers of its networks.
     """
     ignored = ("Constant", "Parameter", "Result")
     return [n.get_friendly_name() for n in network.get_ops() if n.get_type_name() not in ignored and _stays(n)]
@@ -64,7 +65,14 @@ def kept(network: ov.Model) -> list[str]:
 
 def _stays(node: ov.Node) -> bool:
     part = part_of(node.get_friendly_name())
-    return part in ("preprocess", "whitening", "decision") or (part == "flow" and not is_layer(node))
+    if part == "flow":
+        return not is_layer(node) or all(permutes(weights) for weights in weights_of(node))
+    return part in ("preprocess", "whitening", "decision")
+
+
+def permutes(weights: ov.Node) -> bool:
+    """Whether the weights of a convolution, (K, C, 1, 1), are ones and zeros that only put channels in another order."""
+    return bool(np.isin(weights.data, (0, 1)).all())
 
 
 def as_it_is(image: Any) -> Any:

@@ -17,6 +17,7 @@ from anomalib_flows.flows import (
     SoftPermutation,
     fold,
 )
+from anomalib_flows.flows.folded import Reordering
 from anomalib_flows.models import cflow, fastflow
 from anomalib_flows.models.positions import PositionalCode
 
@@ -78,12 +79,18 @@ def test_cflow(likelihoods, channels: int, condition: int, permutation: str) -> 
     torch.testing.assert_close(*likelihoods(flow, channels, code), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("channels", [Reordering.FEW, Reordering.FEW + 1])
+def test_reordering_is_exact_with_few_channels_and_with_many(channels: int) -> None:
+    permutation, x = Permutation(channels), 1e3 * torch.randn(2, channels, 3, 4)
+    torch.testing.assert_close(Reordering(permutation.order)(x), permutation(x)[0], rtol=0, atol=0)
+
+
 def test_a_single_step_has_no_permutation_left(likelihoods) -> None:
     flow = cflow.make_flow(4, 8, 1, 1.9, "soft")
     torch.testing.assert_close(*likelihoods(flow, 4, PositionalCode(8, HEIGHT, WIDTH)), rtol=1e-4, atol=1e-4)
     (step,) = fold(flow, None).steps
     assert step.rotation is None
-    assert not hasattr(step, "order")
+    assert step.permutation is None
 
 
 def test_the_flow_itself_is_left_as_it_is(disturb) -> None:
