@@ -33,8 +33,8 @@ class Detector:
     Args:
         model: The .xml file that ``anomalib-flows export`` wrote; its .bin file lies beside it.
         device: What OpenVINO computes on: ``CPU``, ``GPU``, ``NPU``, ``AUTO`` ...
-        threshold: Normalised score or value above which an image or a pixel is anomalous. 0.5 by default, which is what
-            the model was calibrated to.
+        threshold: Normalised score or value above which an image or a pixel is anomalous, below 1, where both end. 0.5
+            by default, which is what the model was calibrated to.
         false_alarm_rate: Another rate of false alarms to decide by, instead of a threshold.
         precision: What to compute in: ``f32``, ``f16`` or ``bf16``. By default what the model asks for, or ``f16``
             where the device does not have that.

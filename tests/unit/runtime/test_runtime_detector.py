@@ -140,7 +140,7 @@ def test_stream_that_is_left_early_leaves_the_detector_usable(export):
     assert len(detector.batch(IMAGES)) == len(IMAGES)
 
 
-@pytest.mark.parametrize("threshold", [0, 0.3, 0.5, 0.9, 1])
+@pytest.mark.parametrize("threshold", [0, 0.3, 0.5, 0.9, 0.9999])
 def test_threshold(export, threshold):
     detector = Detector(export(), threshold=threshold)
     for image in IMAGES:
@@ -174,6 +174,36 @@ def test_rate_that_takes_more_images_is_warned_of(export):
     white, black = (np.full((8, 12, 3), level, np.uint8) for level in (255, 0))
     assert (detector(white).label, detector(black).label) == (1, 0)
     assert (detector(white).mask.all(), detector(black).mask.any()) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "rate", "said", "marked"),
+    [
+        # Calibrated to many false alarms, and asked for few: the map is 1 above 0.55, and 0.75 is wanted.
+        ({"image_threshold": 0.4, "pixel_threshold": 0.4}, 0.2, "is 1.67: masks show where they reach 1", 0.55),
+        # The quietest calibration image lies below what is typical of pixels.
+        ({"typical": 0.35, "score_typical": 0.35}, 0.8, "is -0.0625: masks show all above 0, which is less", 0.35),
+    ],
+)
+def test_rate_whose_pixel_threshold_maps_do_not_reach_is_warned_of(export, thresholds, rate, said, marked):
+    with pytest.warns(UserWarning, match=said) as warned:
+        detector = Detector(export(**thresholds), false_alarm_rate=rate)
+    assert "model.xml go from 0 to 1" in str(warned[0].message)
+    assert warned[0].filename == __file__
+    for image in IMAGES:
+        prediction = detector(image)
+        assert prediction.label == (prediction.p_value <= rate)
+        np.testing.assert_array_equal(prediction.mask, raw_map(image, (8, 12)) > marked)
+    white, black = (detector(np.full((8, 12, 3), level, np.uint8)) for level in (255, 0))
+    assert (white.label, black.label) == (1, 0)
+    assert (white.mask.all(), black.mask.any()) == (True, False)
+
+
+def test_rates_of_a_model_whose_maps_are_all_the_same(export):
+    model = export(typical=0.75, calibration_maxima=(0.75,) * 4)
+    white, black = (np.full((8, 12, 3), level, np.uint8) for level in (255, 0))
+    for detector in (Detector(model), Detector(model, false_alarm_rate=0.4)):
+        assert (detector(white).label, detector(black).label) == (1, 0)
 
 
 def test_precision_is_what_the_model_asks_for(export):
@@ -265,6 +295,7 @@ def test_truncated_picture_is_said(export, tmp_path):
     ("options", "message"),
     [
         ({"threshold": 0.5, "false_alarm_rate": 0.1}, "not both"),
+        ({"threshold": 1}, "threshold cannot be 1: it must be at least 0 and below 1, where scores and maps end"),
         ({"threshold": 1.1}, "threshold cannot be 1.1"),
         ({"threshold": float("nan")}, "threshold cannot be nan"),
         ({"false_alarm_rate": 0.0}, "cannot be 0.0"),
