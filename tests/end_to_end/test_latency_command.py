@@ -203,4 +203,4 @@ def test_what_is_no_model_is_said(tmp_path, capsys) -> None:
 
 def test_images_of_another_size_than_a_fixed_one_are_said(tmp_path, capsys) -> None:
     assert main(["latency", str(write(tmp_path / "a.xml", size=(8, 12))), "--image_size=9"]) == 2
-    assert "Images of 9 x 9 pixels were given, but the model takes 8 x 12" in capsys.readouterr().err
+    assert "An image is 9 x 9 pixels high and wide, but the model takes 8 x 12: " in capsys.readouterr().err

@@ -9,9 +9,8 @@ from typing import Any
 from anomalib_flows.commands.latency import Wish, choose_precisions, progress
 from anomalib_flows.runtime import measuring
 from anomalib_flows.runtime.memory import memory
-from anomalib_flows.runtime.network import reason
+from anomalib_flows.runtime.network import explained
 from anomalib_flows.timing import Spent
-from anomalib_flows.types import InputError
 
 MEASUREMENTS = 3
 """For each precision: one image after the other, several at the same time, and the parts."""
@@ -24,16 +23,12 @@ def measure_exported(model: Path, wish: Wish) -> dict[str, Any]:
         InputError: If the model or the device cannot be used.
     """
     subject = measuring.open_subject(model, wish.device, wish.images, wish.image_size)
-    try:
+    with explained(model, subject.device):
         precisions = choose_precisions(wish.precisions, subject.precisions, subject.device)
         weighed = memory(model, subject.device, precisions[0], subject.image_sizes[0])
         with progress(MEASUREMENTS * len(precisions) * wish.seconds) as spent:
             rows = [row(subject, precision, wish, spent) for precision in precisions]
         machine = measuring.machine(subject, precisions[0])
-    except RuntimeError as error:  # of OpenVINO, such as that memory is full
-        raise InputError(
-            f"{model} fails on {subject.device} ({reason(error)}): choose another device or smaller images."
-        ) from error
     return {
         "image_sizes": subject.image_sizes,
         "batch": subject.batch,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,21 @@ def require_device(core: ov.Core, device: str) -> None:
     for name in wanted:
         if not any(name in (one, one.partition(".")[0]) for one in there) and name.partition("(")[0] not in there:
             raise InputError(f"{name} is not there; there are: {', '.join(there)}.")
+
+
+@contextmanager
+def explained(model: Path, device: str) -> Iterator[None]:
+    """Say in one sentence why OpenVINO fails while it computes, such as that memory is full.
+
+    Raises:
+        InputError: If it does.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise InputError(
+            f"{model} fails on {device} ({reason(error)}): choose another device or smaller images."
+        ) from error
 
 
 def reason(error: Exception) -> str:

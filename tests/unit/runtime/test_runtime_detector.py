@@ -4,11 +4,14 @@ from itertools import count, islice
 import numpy as np
 import openvino as ov
 import pytest
+from openvino import opset13 as ops
 from PIL import Image
 
 from anomalib_flows.conformal import rank
 from anomalib_flows.runtime import Detector
+from anomalib_flows.runtime.requests import Requests
 from anomalib_flows.types import InputError
+from tiny_export import CARD, build
 
 RANDOM = np.random.default_rng(0)
 SIZES = [(6, 12), (4, 24), (64, 48), (8, 12), (50, 50)]
@@ -123,6 +126,46 @@ def test_errors_of_the_source_come_after_what_came_before(export, error):
         got.extend(detector.stream(source()))
     assert len(got) == 3
     assert same(detector(IMAGES[0]), got[0])
+
+
+@pytest.fixture
+def choosy(tmp_path):
+    """A model that takes images of any size, and fails while it computes on all that are not 8 x 12."""
+    model = build(CARD)
+    score = next(result for result in model.get_results() if "raw_score" in result.output(0).get_names())
+    fixed = ops.reshape(model.get_parameters()[0], ops.constant([1, 8, 12, 3]), False)
+    nothing = ops.multiply(ops.reduce_mean(ops.convert(fixed, "f32"), ops.constant([1, 2, 3])), np.float32(0))
+    summed = ops.add(score.input_value(0), nothing)
+    score.input_value(0).get_tensor().set_names(set())
+    summed.output(0).set_names({"raw_score"})
+    score.input(0).replace_source_output(summed.output(0))
+    ov.save_model(model, tmp_path / "choosy.xml", compress_to_fp16=False)
+    return tmp_path / "choosy.xml"
+
+
+@pytest.mark.parametrize("requests", [1, 2, 4])
+def test_images_that_the_device_fails_on_end_a_stream_in_their_turn(choosy, export, requests):
+    good = [RANDOM.integers(0, 256, (8, 12, 3), dtype=np.uint8) for _ in range(8)]
+    detector, got = Detector(choosy, requests=requests), []
+    with pytest.raises(InputError, match=r"choosy.xml fails on CPU \(.*reshape.*\): choose another device or") as error:
+        got.extend(detector.stream([*good[:5], IMAGES[0], *good[5:]]))
+    assert "\n" not in str(error.value)
+    expected = Detector(export()).batch(good)
+    assert len(got) == 5
+    assert all(map(same, got, expected))
+    assert all(map(same, detector.batch(good), expected))
+
+
+def test_images_behind_one_that_the_device_fails_on_are_not_judged_by_what_it_left(choosy):
+    compiled = ov.Core().compile_model(choosy, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+    requests = Requests(compiled, choosy, "CPU")
+    started = [requests.start(np.zeros((1, *size, 3), np.uint8)) for size in [(8, 12), (6, 12), (8, 12)]]
+    requests.wait(started[0])
+    assert not requests.failed
+    with pytest.raises(InputError, match="choosy.xml fails on CPU"):
+        requests.wait(started[1])
+    with pytest.raises(InputError, match="choosy.xml failed on another image meanwhile: judge this one again"):
+        requests.wait(started[2])
 
 
 def test_damaged_image_in_a_stream_is_named(export, tmp_path):
