@@ -8,6 +8,7 @@ from PIL import Image
 
 from anomalib_flows.runtime import frames
 from anomalib_flows.types import InputError
+from damaged_video import write_damaged_video
 
 
 @pytest.fixture
@@ -68,29 +69,12 @@ def test_video(tmp_path):
         assert image[:12, :12].mean() > 240
 
 
-def damaged(path):
-    """A video of 40 noisy frames, in the middle of which bytes are lost."""
-    av = pytest.importorskip("av")
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
-        for seed in range(40):
-            pixels = np.random.default_rng(seed).integers(0, 256, (32, 64, 3), dtype=np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode())
-    content = bytearray(path.read_bytes())
-    middle, lost = len(content) // 2, len(content) // 20
-    content[middle : middle + lost] = bytes(lost)
-    path.write_bytes(content)
-    return path
-
-
 def test_damaged_frames_stop_a_video_or_are_left_out(tmp_path):
     got, faults = [], []
     with pytest.raises(
         InputError, match=r"^Frame \d+ of .*line.mp4 is damaged \(Invalid data found when process.*\): "
     ):
-        got.extend(frames(damaged(tmp_path / "line.mp4")))
+        got.extend(frames(write_damaged_video(tmp_path / "line.mp4")))
     assert 10 < len(got) < 30
     whole = dict(frames(tmp_path / "line.mp4", faults.append))
     assert list(whole)[: len(got)] == [name for name, _ in got]
