@@ -73,8 +73,8 @@ class Subject:
     @property
     def precisions(self) -> list[str]:
         """What the device computes in, the precision that the model asks for first."""
-        there = self.core.get_property(self.device, "OPTIMIZATION_CAPABILITIES")
-        offered = [name for capability, name in PRECISIONS.items() if capability in there]
+        capabilities = self.core.get_property(self.device, "OPTIMIZATION_CAPABILITIES")
+        offered = [name for capability, name in PRECISIONS.items() if capability in capabilities]
         asked = self.card.inference_precision
         return sorted(offered, key=lambda name: name != asked) or [asked]
 

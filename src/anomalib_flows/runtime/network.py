@@ -77,12 +77,15 @@ def require_device(core: ov.Core, device: str) -> None:
     Raises:
         InputError: If it is not, with those that are.
     """
-    there = core.available_devices
+    available = core.available_devices
     kind, _, named = device.partition(":")
     wanted = [name.strip(" -") for name in named.split(",") if name] if kind in VIRTUAL else [device]
     for name in wanted:
-        if not any(name in (one, one.partition(".")[0]) for one in there) and name.partition("(")[0] not in there:
-            raise InputError(f"{name} is not there; there are: {', '.join(there)}.")
+        if (
+            not any(name in (one, one.partition(".")[0]) for one in available)
+            and name.partition("(")[0] not in available
+        ):
+            raise InputError(f"{name} is not there; there are: {', '.join(available)}.")
 
 
 @contextmanager
