@@ -168,6 +168,8 @@ def test_watching_changes_no_result(trained: Path) -> None:
         (["--precisions=f64"], "--precisions cannot be f64: it must be of those that CPU has: f32"),
         (["--precisions="], "--precisions cannot be empty"),
         (["--output=."], "--output cannot be .: it must be a file"),
+        ([f"--output={__file__}/a.json"], "a.json: it must be a file in a folder"),
+        (["--device="], "A device without a name is not there; there are: CPU"),
     ],
 )
 def test_mistakes_are_said_in_a_sentence(model, options, words, capsys) -> None:

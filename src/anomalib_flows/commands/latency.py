@@ -95,7 +95,7 @@ def latency(
     """
     load = others_load()
     options = read_options(device, image_size, images, streams, seconds, precisions)
-    require(output is None or not output.is_dir(), "--output", output, "a file, such as latency.json")
+    require(output is None or may_be_file(output), "--output", output, "a file in a folder, such as latency.json")
     if is_exported(run):
         from anomalib_flows.commands.latency_exported import measure_exported  # openvino is an optional extra
 
@@ -142,6 +142,11 @@ def read_options(
         seconds=seconds,
         precisions=None if precisions is None else [name.strip().lower() for name in precisions.split(",")],
     )
+
+
+def may_be_file(path: Path) -> bool:
+    """Whether a path is a file or can become one: it is no folder, and does not lie below a file."""
+    return not path.is_dir() and next(above for above in path.absolute().parents if above.exists()).is_dir()
 
 
 def choose_precisions(asked: list[str] | None, available: list[str], device: str) -> list[str]:

@@ -85,7 +85,7 @@ def require_device(core: ov.Core, device: str) -> None:
             not any(name in (one, one.partition(".")[0]) for one in available)
             and name.partition("(")[0] not in available
         ):
-            raise InputError(f"{name} is not there; there are: {', '.join(available)}.")
+            raise InputError(f"{name or 'A device without a name'} is not there; there are: {', '.join(available)}.")
 
 
 @contextmanager
