@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _fail(str(error))
     except KeyboardInterrupt as interrupt:
-        print(f"\n{interrupt or 'Interrupted.'}", file=sys.stderr)
+        print(f"\n{str(interrupt) or 'Interrupted.'}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         sys.stderr.close()

@@ -63,15 +63,15 @@ def timed(calls: Sequence[Callable[[], object]], seconds: float, spent: Spent) -
     return summary(list(repeat(calls, seconds, spent)))
 
 
-def summary(taken: Sequence[float]) -> Times:
-    """Summarise times that were taken in seconds.
+def summary(durations: Sequence[float]) -> Times:
+    """Summarise durations in seconds.
 
     Example:
         >>> summary([0.001, 0.002, 0.003]).median_ms
         2.0
     """
-    median, p90, p99 = (1000 * float(value) for value in np.percentile(taken, (50, 90, 99)))
-    return Times(median, p90, p99, len(taken))
+    median, p90, p99 = (1000 * float(value) for value in np.percentile(durations, (50, 90, 99)))
+    return Times(median, p90, p99, len(durations))
 
 
 def cores() -> int:

@@ -168,6 +168,8 @@ def test_watching_changes_no_result(trained: Path) -> None:
         (["--precisions=f64"], "--precisions cannot be f64: it must be of those that CPU has: f32"),
         (["--precisions="], "--precisions cannot be empty"),
         (["--output=."], "--output cannot be .: it must be a file"),
+        ([f"--output={__file__}/a.json"], "a.json: it must be a file in a folder"),
+        (["--device="], "A device without a name is not there; there are: CPU"),
     ],
 )
 def test_mistakes_are_said_in_a_sentence(model, options, words, capsys) -> None:
@@ -203,4 +205,4 @@ def test_what_is_no_model_is_said(tmp_path, capsys) -> None:
 
 def test_images_of_another_size_than_a_fixed_one_are_said(tmp_path, capsys) -> None:
     assert main(["latency", str(write(tmp_path / "a.xml", size=(8, 12))), "--image_size=9"]) == 2
-    assert "Images of 9 x 9 pixels were given, but the model takes 8 x 12" in capsys.readouterr().err
+    assert "An image is 9 x 9 pixels high and wide, but the model takes 8 x 12: " in capsys.readouterr().err

@@ -11,7 +11,11 @@ import pytest
 from PIL import Image
 
 from anomalib_flows.cli import main
+from anomalib_flows.commands import predict_exported
+from anomalib_flows.images import read_pixels
 from anomalib_flows.runtime import Detector
+from anomalib_flows.types import InputError
+from damaged_video import write_damaged_video
 from tiny_export import write
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
@@ -111,6 +115,105 @@ def test_damaged_images_stop_all_or_are_left_out(
     assert len(rows(tmp_path / "out/predictions.csv")) == 3
 
 
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(12):
+        Image.fromarray(RANDOM.integers(0, 256, (8, 12, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    return folder
+
+
+def fail_at_6(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let reading 6.png end with an error, after it was checked."""
+
+    def read(path: Path):
+        if path.name == "6.png":
+            raise error
+        return read_pixels(path)
+
+    monkeypatch.setattr(predict_exported, "read_pixels", read)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted"),
+        (InputError("6.png is gone: wait."), 2, "6.png is gone: wait, or go on without it by --data.on_error skip."),
+        (OSError(5, "Input/output error"), None, ""),
+    ],
+)
+def test_what_was_judged_before_an_error_is_kept(
+    model, many, tmp_path, monkeypatch, capsys, error, code, words
+) -> None:
+    fail_at_6(monkeypatch, error)
+    out = tmp_path / "out"
+    if code:
+        assert predict(model, many, out) == code
+    else:
+        with pytest.raises(OSError, match="Input/output"):
+            predict(model, many, out)
+    told = capsys.readouterr()
+    assert words in told.err
+    table = rows(out / "predictions.csv")
+    expected = 5 if code == 130 else 6  # Ctrl-C does not wait for the image that is being judged
+    assert [Path(row["path"]).name for row in table] == [f"{number}.png" for number in range(expected)]
+    assert f"of {expected}. Table and pictures: {out}" in told.out
+    assert len(pictures(out)) == 3 * expected
+    assert not list(out.rglob(".tmp-*"))
+
+
+def test_rows_are_in_the_table_as_soon_as_they_are_judged(model, many, tmp_path, monkeypatch) -> None:
+    seen = []
+
+    def read(path: Path):
+        seen.append(sum(len(rows(file)) for file in (tmp_path / "out").glob(".tmp-*.csv")))
+        return read_pixels(path)
+
+    monkeypatch.setattr(predict_exported, "read_pixels", read)
+    assert predict(model, many, tmp_path / "out") == 0
+    assert seen == [0, 0, *range(1, 11)]
+    assert len(rows(tmp_path / "out/predictions.csv")) == 12
+
+
+def test_images_that_are_damaged_after_the_check_are_left_out(model, many, tmp_path, monkeypatch, capsys) -> None:
+    fail_at_6(monkeypatch, InputError("6.png is damaged: replace it."))
+    assert predict(model, many, tmp_path / "out", "--data.on_error=skip") == 0
+    assert "Images that are left out (1):\n  6.png is damaged" in capsys.readouterr().err
+    table, detector = rows(tmp_path / "out/predictions.csv"), Detector(model)
+    assert len(table) == 11
+    assert all(float(row["score"]) == pytest.approx(detector(row["path"]).raw_score) for row in table)
+
+
+def test_images_of_another_size_than_a_fixed_one_are_named(many, tmp_path, capsys) -> None:
+    fixed = write(tmp_path / "fixed.xml", size=(8, 12))
+    Image.new("RGB", (20, 10)).save(many / "3.png")
+    assert predict(fixed, many, tmp_path / "out") == 2
+    told = capsys.readouterr().err
+    assert f"error: {many / '3.png'} is 10 x 20 pixels high and wide, but the model takes 8 x 12: " in told
+    assert len(rows(tmp_path / "out/predictions.csv")) == 3
+    assert predict(fixed, many, tmp_path / "skipped", "--data.on_error=skip") == 0
+    assert "3.png is 10 x 20 pixels" in capsys.readouterr().err
+    assert len(rows(tmp_path / "skipped/predictions.csv")) == 11
+    assert predict(fixed, many / "3.png", tmp_path / "none", "--data.on_error=skip") == 2
+    assert "error: None of 1 images can be judged. " in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_damaged_frames_stop_or_are_left_out(model, tmp_path, capsys) -> None:
+    video = write_damaged_video(tmp_path / "line.mp4")
+    assert predict(model, video, tmp_path / "out") == 2
+    before = len(rows(tmp_path / "out/predictions.csv"))
+    assert before > 10
+    fault = f"Frame {before + 1} of {video} is damaged (Invalid data found when processing input): replace the video"
+    assert f"error: {fault}, or go on without it by --data.on_error skip.\n" in capsys.readouterr().err
+    assert predict(model, video, tmp_path / "skipped", "--data.on_error=skip") == 0
+    assert fault in capsys.readouterr().err
+    names = [Path(row["path"]).name for row in rows(tmp_path / "skipped/predictions.csv")]
+    assert before < len(names) < 40
+    assert names[-1] == "line-000040"
+
+
 def test_thresholds_that_are_not_for_use_are_warned_of(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +229,7 @@ def test_thresholds_that_are_not_for_use_are_warned_of(
         (["--device=GPU"], "GPU is not there; there are: CPU"),
         (["--device=cuda"], "CUDA is not there; there are: CPU"),
         (["--input=nowhere"], "--input nowhere does not exist"),
+        ([f"--input={__file__}"], f"{__file__} cannot be read as a video ("),
     ],
 )
 def test_mistakes_are_said(model, photos, tmp_path, capsys, options, words) -> None:

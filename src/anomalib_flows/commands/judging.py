@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -15,8 +16,8 @@ from anomalib_flows.data.checking import check
 from anomalib_flows.data.parallel import default_threads
 from anomalib_flows.data.sources import find_images
 from anomalib_flows.images import Pixels, split_pattern
-from anomalib_flows.report.files import relative, unique_names, write_csv, write_prediction_images
-from anomalib_flows.types import InputError, Sample
+from anomalib_flows.report.files import Row, csv_table, relative, unique_names, write_prediction_images
+from anomalib_flows.types import ANOMALOUS, InputError, Sample
 
 PARTS = ("predictions.csv", "heatmap", "overlay", "mask")
 
@@ -46,11 +47,13 @@ class Judged(NamedTuple):
 
 
 def require_new(output: Path) -> None:
-    """Refuse a folder that holds predictions.
+    """Refuse a folder that holds predictions, and what is no folder.
 
     Raises:
-        InputError: If it does.
+        InputError: If it is one of these.
     """
+    if output.exists() and not output.is_dir():
+        raise InputError(f"--output {output} is a file, which stays: name a folder.")
     if any((output / name).exists() for name in PARTS):
         raise InputError(f"--output {output} holds predictions already, which stay: name another folder.")
 
@@ -77,23 +80,38 @@ def input_images(path: Path) -> tuple[Path, list[Path]]:
 
 
 def write_judged(judged: Iterable[Judged], output: Path) -> Path:
-    """Write heatmap, overlay and mask of each image as it comes, and the table in the end."""
-    rows: list[tuple[Path, float, float, int]] = []
+    """Write the table's row, the heatmap, the overlay and the mask of each image as it comes.
+
+    What was judged before an error or Ctrl-C is kept.
+    """
+    remaining = iter(judged)
+    first = list(islice(remaining, 1))  # what fails before leaves no folder behind
+    table, labels = output / PARTS[0], Counter[int]()
+    stopped: BaseException | None = None
+    with csv_table(table) as write:
+        try:
+            write_each(chain(first, remaining), output, write, labels)
+        except BaseException as error:
+            stopped = error
+    print(f"Anomalous: {labels[ANOMALOUS]} of {labels.total()}. Table and pictures: {output}")
+    if stopped:
+        raise stopped
+    return table
+
+
+def write_each(judged: Iterable[Judged], output: Path, write: Callable[[Row], None], labels: Counter[int]) -> None:
+    """Write rows and pictures, and count labels."""
     writing: deque[Future[None]] = deque()
     threads = default_threads()
     with ThreadPoolExecutor(threads) as pool:  # Pillow packs PNGs without holding the GIL
         for one in judged:
-            rows.append((one.path, one.score, one.p_value, one.label))
+            write((one.path, one.score, one.p_value, one.label))
+            labels[one.label] += 1
             writing.append(pool.submit(write_pictures, one, output))
             if len(writing) > 2 * threads:
                 writing.popleft().result()
         for future in writing:
             future.result()
-    table = output / PARTS[0]
-    write_csv(rows, table)
-    anomalous = sum(label for *_, label in rows)
-    print(f"Anomalous: {anomalous} of {len(rows)}. Table and pictures: {output}")
-    return table
 
 
 def write_pictures(one: Judged, output: Path) -> None:

@@ -41,8 +41,8 @@ TIMES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
-    """What is to be measured.
+class Options:
+    """How to measure.
 
     Args:
         device: Where to compute.
@@ -94,16 +94,16 @@ def latency(
         InputError: If the model or the device cannot be used, or a number is of no use.
     """
     load = others_load()
-    wish = make_wish(device, image_size, images, streams, seconds, precisions)
-    require(output is None or not output.is_dir(), "--output", output, "a file, such as latency.json")
+    options = read_options(device, image_size, images, streams, seconds, precisions)
+    require(output is None or may_be_file(output), "--output", output, "a file in a folder, such as latency.json")
     if is_exported(run):
         from anomalib_flows.commands.latency_exported import measure_exported  # openvino is an optional extra
 
-        measured = measure_exported(run, wish)
+        measured = measure_exported(run, options)
     else:
         from anomalib_flows.commands.latency_run import measure_run  # torch takes seconds to import
 
-        measured = measure_run(run, wish)
+        measured = measure_run(run, options)
     figures = {"model": str(run), **measured, "load": load}
     print(described(figures))
     if output:
@@ -113,14 +113,14 @@ def latency(
     return figures
 
 
-def make_wish(
+def read_options(
     device: str,
     image_size: int | str | None,
     images: Path | None,
     streams: int | str,
     seconds: float,
     precisions: str | None,
-) -> Wish:
+) -> Options:
     """Check what the options say, and read the photos.
 
     Raises:
@@ -134,7 +134,7 @@ def make_wish(
     size = None if image_size is None else parse_size(image_size, "--image_size")
     require(size is None or max(size) <= LARGEST, "--image_size", image_size, f"at most {LARGEST}")
     found = [] if images is None else [images] if images.is_file() else find_images("--images", images).images[:SHOWN]
-    return Wish(
+    return Options(
         device=device,
         images=[read_pixels(path) for path in found],
         image_size=size,
@@ -144,15 +144,22 @@ def make_wish(
     )
 
 
-def choose_precisions(wished: list[str] | None, there: list[str], device: str) -> list[str]:
+def may_be_file(path: Path) -> bool:
+    """Whether a path is a file or can become one: it is no folder, and does not lie below a file."""
+    return not path.is_dir() and next(above for above in path.absolute().parents if above.exists()).is_dir()
+
+
+def choose_precisions(asked: list[str] | None, available: list[str], device: str) -> list[str]:
     """Return what to compute in.
 
     Raises:
         InputError: If the device does not have it.
     """
-    for name in wished or []:
-        require(name in there, "--precisions", name or "empty", f"of those that {device} has: {', '.join(there)}")
-    return list(dict.fromkeys(wished or there))
+    for name in asked or []:
+        require(
+            name in available, "--precisions", name or "empty", f"of those that {device} has: {', '.join(available)}"
+        )
+    return list(dict.fromkeys(asked or available))
 
 
 @contextmanager

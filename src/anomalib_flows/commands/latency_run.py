@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from anomalib_flows.commands.latency import Wish, choose_precisions, progress
+from anomalib_flows.commands.latency import Options, choose_precisions, progress
 from anomalib_flows.inference import choose_device
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.pipeline import Pipeline
@@ -25,23 +25,25 @@ from anomalib_flows.types import InputError, require
 PRECISIONS = ["f32", "bf16"]
 
 
-def measure_run(run: Path, wish: Wish) -> dict[str, Any]:
+def measure_run(run: Path, options: Options) -> dict[str, Any]:
     """Measure the model of a run, one image after the other.
 
     Raises:
         InputError: If the run or the device cannot be used.
     """
-    name = wish.device.lower()
-    require(name in ("auto", "cpu", "cuda"), "--device", wish.device, "cpu or cuda for a run; export it for others")
-    if wish.streams:
+    name = options.device.lower()
+    require(name in ("auto", "cpu", "cuda"), "--device", options.device, "cpu or cuda for a run; export it for others")
+    if options.streams:
         raise InputError("--streams is for exported models (.xml) only: leave it out.")
     device, file = choose_device(name), Run.open(run).model_file
-    precisions = choose_precisions(wish.precisions, PRECISIONS, "torch")
+    precisions = choose_precisions(options.precisions, PRECISIONS, "torch")
     size = checkpoint.load(file).detector.image_size
-    pixels = wish.images or [np.random.default_rng(0).integers(0, 256, (*(wish.image_size or size), 3), dtype=np.uint8)]
+    pixels = options.images or [
+        np.random.default_rng(0).integers(0, 256, (*(options.image_size or size), 3), dtype=np.uint8)
+    ]
     images = [torch.from_numpy(image).permute(2, 0, 1)[None].contiguous().to(device) for image in pixels]
-    with progress(len(precisions) * wish.seconds) as spent:
-        rows = [row(file, precision, images, wish.seconds, spent) for precision in precisions]
+    with progress(len(precisions) * options.seconds) as spent:
+        rows = [row(file, precision, images, options.seconds, spent) for precision in precisions]
     return {
         "image_sizes": sorted({(image.shape[-2], image.shape[-1]) for image in images}),
         "batch": 1,
@@ -57,11 +59,11 @@ def row(file: Path, precision: str, images: list[Tensor], seconds: float, spent:
     if precision == "bf16":
         pipeline.bfloat16()
     with watched(pipeline.preprocess, "resize") as resizing, watched(pipeline.detector, "encode") as encoding:
-        taken = list(repeat([judging(pipeline, image) for image in images], seconds, spent))
-    count = len(taken)
+        durations = list(repeat([judging(pipeline, image) for image in images], seconds, spent))
+    count = len(durations)
     known = {"resize": 1000 * sum(resizing[-count:]) / count, "encoder": 1000 * sum(encoding[-count:]) / count}
-    rest = 1000 * sum(taken) / count - sum(known.values())
-    return {"precision": precision, **asdict(summary(taken)), "parts_ms": {**known, "rest": rest}}
+    rest = 1000 * sum(durations) / count - sum(known.values())
+    return {"precision": precision, **asdict(summary(durations)), "parts_ms": {**known, "rest": rest}}
 
 
 def judging(pipeline: Pipeline, image: Tensor) -> Callable[[], None]:
@@ -77,19 +79,19 @@ def judging(pipeline: Pipeline, image: Tensor) -> Callable[[], None]:
 @contextmanager
 def watched(module: nn.Module, name: str) -> Iterator[list[float]]:
     """Note how many seconds each call of a method of a module takes."""
-    method, taken = getattr(module, name), []
+    method, durations = getattr(module, name), []
 
     def watch(*args: Any) -> Any:
         finish()
         start = time.perf_counter()
         result = method(*args)
         finish()
-        taken.append(time.perf_counter() - start)
+        durations.append(time.perf_counter() - start)
         return result
 
     setattr(module, name, watch)
     try:
-        yield taken
+        yield durations
     finally:
         delattr(module, name)
 

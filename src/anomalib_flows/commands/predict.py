@@ -58,10 +58,10 @@ def judge(run: Path, input: Path, data: Dataset, device: str) -> Iterator[Judged
     waiting = iter(names)
     data = replace(data, cache="none")  # new images are read once
     for batch, maps in compute_maps(pipeline, samples, data, choose_device(device.lower()), "Predicting"):
-        said, shown = postprocess(maps), postprocess.normalise(maps)
+        prediction, normalised = postprocess(maps), postprocess.normalise(maps)
         for i, (sample, (h, w)) in enumerate(zip(batch.samples, batch.contents, strict=True)):
-            map01, mask = (of[i, 0, :h, :w].numpy() for of in (shown, said.masks))
-            row = float(said.scores[i]), float(said.p_values[i]), int(said.labels[i])
+            map01, mask = (of[i, 0, :h, :w].numpy() for of in (normalised, prediction.masks))
+            row = float(prediction.scores[i]), float(prediction.p_values[i]), int(prediction.labels[i])
             yield Judged(sample.path, next(waiting), partial(read_pixels, sample.path), map01, mask, *row)
     if pipeline.protocol == "calibrated":
         warn_if_too_few(postprocess.calibration_size, rate)

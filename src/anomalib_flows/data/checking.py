@@ -32,7 +32,7 @@ def check(samples: list[Sample], on_error: Literal["stop", "skip"]) -> list[Samp
     found = inspect(samples)
     faults = [one.fault for one in found if one.fault]
     if faults:
-        _report_faults(faults, on_error)
+        report_faults(faults, on_error)
     if samples and len(faults) == len(samples):
         raise InputError(f"None of {len(samples)} images can be read. {faults[0]}")
     fit = [one for one in found if not one.fault]
@@ -66,8 +66,12 @@ def _inspect(sample: Sample) -> Inspected:
     return Inspected(sample, "", (image.shape[1], image.shape[2]), int(image.max()), empty)
 
 
-def _report_faults(faults: list[str], on_error: Literal["stop", "skip"]) -> None:
-    """Stop at the first fault, or warn of all of them."""
+def report_faults(faults: list[str], on_error: Literal["stop", "skip"]) -> None:
+    """Stop at the first fault, or warn of all of them.
+
+    Raises:
+        InputError: If ``on_error`` is ``stop``.
+    """
     if on_error == "stop":
         more = f" ({len(faults)} files have faults)" if len(faults) > 1 else ""
         raise InputError(f"{faults[0].removesuffix('.')}, or go on without it by --data.on_error skip{more}.")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,9 @@ from anomalib_flows.report.heatmap import Picture, as_image, heatmap, mask_image
 from anomalib_flows.report.result import WORDS, Result
 
 CSV_COLUMNS = ("path", "score", "p_value", "label")
+
+Row = tuple[str | Path, float, float, int]
+"""An image's path, score, p-value and label (0 or 1)."""
 
 
 def write_figures(results: Sequence[Result], folder: Path, root: Path) -> list[Path]:
@@ -72,10 +76,8 @@ def write_prediction_images(
     save_image(mask_image(mask, size), folder / "mask" / name)
 
 
-def write_csv(rows: Iterable[tuple[str | Path, float, float, int]], file: Path) -> None:
+def write_csv(rows: Iterable[Row], file: Path) -> None:
     """Write a table of path, score, p-value and label; labels are written as words.
-
-    Lines end in CR LF as RFC 4180 has it, since Python quotes both characters in a name only then.
 
     Args:
         rows: For each image its path, score, p-value and label (0 or 1).
@@ -84,14 +86,36 @@ def write_csv(rows: Iterable[tuple[str | Path, float, float, int]], file: Path) 
     Raises:
         OSError: If it cannot be written.
     """
+    with csv_table(file) as write:
+        for row in rows:
+            write(row)
+
+
+@contextmanager
+def csv_table(file: Path) -> Iterator[Callable[[Row], None]]:
+    """Write a table row by row; what is yielded writes one, to a temporary name until the block ends.
+
+    Lines end in CR LF as RFC 4180 has it, since Python quotes both characters in a name only then.
+
+    Args:
+        file: The table's name.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
     # File names need not be valid UTF-8: surrogateescape writes the bytes that the file system gave.
     with (
         atomic(file) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape", buffering=1) as stream,
     ):
         writer = csv.writer(stream)
         writer.writerow(CSV_COLUMNS)
-        writer.writerows((path, short(score), short(p), WORDS[label]) for path, score, p, label in rows)
+
+        def write(row: Row) -> None:
+            path, score, p_value, label = row
+            writer.writerow((path, short(score), short(p_value), WORDS[label]))
+
+        yield write
 
 
 def short(value: float) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +17,13 @@ from anomalib_flows.geometry import content_size
 from anomalib_flows.images import Pixels, as_pixels, read_pixels
 from anomalib_flows.runtime.card import Card, read_card
 from anomalib_flows.runtime.network import compile_network, read_network
+from anomalib_flows.runtime.ports import ANY, OUTPUTS, ImageInput
 from anomalib_flows.runtime.prediction import Decision, Prediction
+from anomalib_flows.runtime.requests import Requests
 from anomalib_flows.types import ImageSize, InputError, first_line, require
 
 Picture = Path | str | Image.Image | npt.NDArray[np.uint8]
 """A file, a Pillow image, or 8-bit values: RGB of shape (h, w, 3) or grey of shape (h, w)."""
-
-OUTPUTS = ("pred_score", "pred_label", "anomaly_map", "pred_mask", "raw_score")
 
 
 class Detector:
@@ -33,8 +34,8 @@ class Detector:
     Args:
         model: The .xml file that ``anomalib-flows export`` wrote; its .bin file lies beside it.
         device: What OpenVINO computes on: ``CPU``, ``GPU``, ``NPU``, ``AUTO`` ...
-        threshold: Normalised score or value above which an image or a pixel is anomalous. 0.5 by default, which is what
-            the model was calibrated to.
+        threshold: Normalised score or value above which an image or a pixel is anomalous, below 1, where both end. 0.5
+            by default, which is what the model was calibrated to.
         false_alarm_rate: Another rate of false alarms to decide by, instead of a threshold.
         precision: What to compute in: ``f32``, ``f16`` or ``bf16``. By default what the model asks for, or ``f16``
             where the device does not have that.
@@ -44,6 +45,7 @@ class Detector:
 
     Attributes:
         card: What the model says of itself.
+        input: What images it takes.
         device: What was asked for, in upper case.
         precision: What is computed in.
         requests: How many images are on their way at most.
@@ -58,6 +60,7 @@ class Detector:
     """
 
     card: Card
+    input: ImageInput
     device: str
     precision: str
     requests: int
@@ -76,8 +79,8 @@ class Detector:
         require(requests is None or requests >= 1, "requests", requests, "at least 1")
         core, path = ov.Core(), Path(model)
         network = read_network(core, path)
-        self.card, self.device = read_card(network, path), device.upper()
-        self._input = input_size(network, self.card, path)
+        self.card, self.input, self.device = read_card(network, path), ImageInput.of(network), device.upper()
+        require_single_images(self.card, self.input, path)
         self._decide = Decision(self.card, path, threshold, false_alarm_rate)
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if requests and requests > 1:
@@ -87,87 +90,86 @@ class Detector:
         precisions = [precision] if precision else list(dict.fromkeys([self.card.inference_precision, "f16"]))
         if not precision and self.device == "CPU":
             del precisions[1:]
-        self._compiled, self.precision = compile_network(core, network, path, self.device, precisions, options)
-        self.requests = requests or 2
-        self._idle: deque[ov.InferRequest] = deque()
+        self._compile = partial(compile_network, core, network, path, self.device, precisions, options)
+        compiled, self.precision = self._compile()
+        self._requests = Requests(compiled, path, self.device)
+        self.requests, self._path = requests or 2, path
 
     def __call__(self, image: Picture) -> Prediction:
         """Judge one image.
 
         Raises:
-            InputError: If it cannot be read, or has another shape or type than images have.
+            InputError: If it cannot be read, has another shape or type than images have, or the device fails.
         """
-        return self._finish(*self._start(image))
+        return self._start(image)()
 
     def batch(self, images: Iterable[Picture]) -> list[Prediction]:
         """Judge images, of any sizes, each by itself.
 
         Raises:
-            InputError: If one cannot be read.
+            InputError: If one cannot be read, or the device fails.
         """
         return list(self.stream(images))
 
     def stream(self, images: Iterable[Picture]) -> Iterator[Prediction]:
         """Judge images as they come, and yield predictions in their order.
 
-        No more than ``requests`` images are taken ahead. An error of the source is raised after the predictions of the
-        images that came before it.
+        No more than ``requests`` images are under way. An error is raised in the place of the image that it belongs
+        to, after the predictions of those before it, and ends the stream.
 
         Raises:
-            InputError: If an image cannot be read.
+            InputError: If an image cannot be read, or the device fails.
         """
-        started: deque[tuple[ov.InferRequest, ImageSize]] = deque()
+        pending: deque[Callable[[], Prediction]] = deque()
+        for finish in self._started(images):
+            pending.append(finish)
+            if len(pending) == self.requests:
+                yield pending.popleft()()
+        for finish in pending:
+            yield finish()
+
+    def _started(self, images: Iterable[Picture]) -> Iterator[Callable[[], Prediction]]:
+        """Start computing images as they come; an error takes its turn among them."""
         try:
             for image in images:
-                started.append(self._start(image))
-                if len(started) == self.requests:
-                    yield self._finish(*started.popleft())
-        except Exception:
-            yield from (self._finish(*one) for one in started)
-            raise
-        yield from (self._finish(*one) for one in started)
+                yield self._start(image)
+        except Exception as error:
+            yield partial(fail, error)
 
-    def _start(self, image: Picture) -> tuple[ov.InferRequest, ImageSize]:
-        """Start computing; a request that nobody else uses is taken, or made."""
+    def _start(self, image: Picture) -> Callable[[], Prediction]:
+        """Start computing; what is returned waits for the end, and decides."""
         pixels = to_pixels(image)
         height, width = pixels.shape[:2]
-        if not all(of in (-1, is_) for of, is_ in zip(self._input, (height, width), strict=True)):
-            wanted = " x ".join("any" if edge < 0 else str(edge) for edge in self._input)
-            raise InputError(f"The image is {height} x {width} pixels high and wide, but the model takes {wanted}.")
-        if self.card.channels == "BGR":
-            pixels = pixels[..., ::-1]
-        if self.card.input_layout == "NCHW":
-            pixels = pixels.transpose(2, 0, 1)
-        try:
-            request = self._idle.pop()
-        except IndexError:
-            request = self._compiled.create_infer_request()
-        request.start_async({"image": np.ascontiguousarray(pixels)[None]})
-        return request, content_size(height, width, self.card.image_size, self.card.resize)
+        tensor = self.input.arrange(pixels[..., ::-1] if self.card.channels == "BGR" else pixels)
+        if self._requests.failed:
+            self._requests = Requests(self._compile()[0], self._path, self.device)
+        requests, content = self._requests, content_size(height, width, self.card.image_size, self.card.resize)
+        return partial(self._finish, requests, requests.start(tensor), content)
 
-    def _finish(self, request: ov.InferRequest, content: ImageSize) -> Prediction:
-        """Wait for the outputs, decide, and let others have the request."""
-        request.wait()
+    def _finish(self, requests: Requests, request: ov.InferRequest, content: ImageSize) -> Prediction:
+        requests.wait(request)
         prediction = self._decide({name: request.get_tensor(name).data for name in OUTPUTS}, content)
-        self._idle.append(request)
+        requests.release(request)
         return prediction
 
 
-def input_size(network: ov.Model, card: Card, path: Path) -> ImageSize:
-    """Height and width that a model takes, -1 for any.
+def fail(error: Exception) -> NoReturn:
+    """Raise an error that came before its turn."""
+    raise error
+
+
+def require_single_images(card: Card, input: ImageInput, path: Path) -> None:
+    """Refuse a model that is for other runtimes, or takes several images at once only.
 
     Raises:
-        InputError: If the model is for other runtimes, or takes several images at once only.
+        InputError: If it is one of these.
     """
     if card.interface != "native":
         raise InputError(f"{path} has the interface {card.interface}, for other runtimes: export it with native.")
     if card.resizes == "no":
         raise InputError(f"{path} takes images that were resized already: export it with --input.preprocessing true.")
-    batch, *others = (axis.get_length() if axis.is_static else -1 for axis in network.input("image").partial_shape)
-    if batch not in (1, -1):
-        raise InputError(f"{path} takes {batch} images at once: export it for one, or for any number.")
-    height, width = others[:2] if card.input_layout == "NHWC" else others[1:]
-    return height, width
+    if input.batch not in (1, ANY):
+        raise InputError(f"{path} takes {input.batch} images at once: export it for one, or for any number.")
 
 
 def to_pixels(image: Picture) -> Pixels:

@@ -16,12 +16,12 @@ from anomalib_flows.images import Pixels
 from anomalib_flows.runtime.card import Card, read_card
 from anomalib_flows.runtime.network import compile_network, read_network, require_device
 from anomalib_flows.runtime.parts import PARTS, part_of
+from anomalib_flows.runtime.ports import ANY, ImageInput, spatial_size
 from anomalib_flows.timing import LEAST, WARM_UP, Spent, Times, cores, repeat, timed
-from anomalib_flows.types import ImageSize, InputError
+from anomalib_flows.types import ImageSize
 
 PRECISIONS = {"FP32": "f32", "BF16": "bf16", "FP16": "f16"}
 """What OpenVINO calls a precision among a device's capabilities, and where it is asked for."""
-COLOURS = 3
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ class Subject:
     @property
     def image_sizes(self) -> list[ImageSize]:
         """Heights and widths that there are, the largest image first."""
-        sizes = {edges(tensor.shape) for tensor in self.tensors}
+        sizes = {spatial_size(tensor.shape) for tensor in self.tensors}
         return sorted(sizes, key=lambda size: size[0] * size[1], reverse=True)
 
     @property
     def precisions(self) -> list[str]:
         """What the device computes in, the precision that the model asks for first."""
-        there = self.core.get_property(self.device, "OPTIMIZATION_CAPABILITIES")
-        offered = [name for capability, name in PRECISIONS.items() if capability in there]
+        capabilities = self.core.get_property(self.device, "OPTIMIZATION_CAPABILITIES")
+        offered = [name for capability, name in PRECISIONS.items() if capability in capabilities]
         asked = self.card.inference_precision
         return sorted(offered, key=lambda name: name != asked) or [asked]
 
@@ -104,48 +104,11 @@ def open_subject(
     core, device = ov.Core(), device.upper()
     require_device(core, device)
     network = read_network(core, path)
-    card = read_card(network, path)
+    card, accepted = read_card(network, path), ImageInput.of(network)
     if not images:
-        taken = input_size(network)
-        default = [t if t > 0 else n for t, n in zip(taken, card.image_size, strict=True)]
-        size = image_size or tuple(default)
-        images = [np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)]
-    return Subject(core, network, card, path, device, [to_tensor(network, image) for image in images])
-
-
-def input_size(network: ov.Model) -> ImageSize:
-    """Height and width that a model takes, -1 for any."""
-    return edges(input_shape(network))
-
-
-def input_shape(network: ov.Model) -> list[int]:
-    """Shape of what a model takes, -1 for any length."""
-    return [axis.get_length() if axis.is_static else -1 for axis in network.input(0).partial_shape]
-
-
-def edges(shape: Sequence[int]) -> ImageSize:
-    """Height and width in the shape of what a model takes, (N, h, w, 3) or (N, 3, h, w)."""
-    return (shape[1], shape[2]) if channels_last(shape) else (shape[2], shape[3])
-
-
-def channels_last(shape: Sequence[int]) -> bool:
-    """Whether colours are the last axis; the card tells that of what is resized in the model only."""
-    return shape[3] == COLOURS
-
-
-def to_tensor(network: ov.Model, image: Pixels) -> ov.Tensor:
-    """Lay an image out as a model takes it, as often as it takes images at once.
-
-    Raises:
-        InputError: If the model takes images of another size.
-    """
-    taken, size = input_size(network), image.shape[:2]
-    if not all(t in (-1, s) for t, s in zip(taken, size, strict=True)):
-        wanted = " x ".join("any" if edge < 0 else str(edge) for edge in taken)
-        raise InputError(f"Images of {size[0]} x {size[1]} pixels were given, but the model takes {wanted}.")
-    shape, kind = input_shape(network), network.input(0).element_type
-    axes = image if channels_last(shape) else image.transpose(2, 0, 1)
-    return ov.Tensor(np.ascontiguousarray(np.repeat(axes[None], max(1, shape[0]), axis=0), kind.to_dtype()))
+        default = [n if edge == ANY else edge for edge, n in zip(accepted.size, card.image_size, strict=True)]
+        images = [np.random.default_rng(0).integers(0, 256, (*(image_size or default), 3), dtype=np.uint8)]
+    return Subject(core, network, card, path, device, [ov.Tensor(accepted.arrange(image)) for image in images])
 
 
 def latency(subject: Subject, precision: str, seconds: float, spent: Spent) -> Times:

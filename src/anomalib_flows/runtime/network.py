@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -75,12 +77,30 @@ def require_device(core: ov.Core, device: str) -> None:
     Raises:
         InputError: If it is not, with those that are.
     """
-    there = core.available_devices
+    available = core.available_devices
     kind, _, named = device.partition(":")
     wanted = [name.strip(" -") for name in named.split(",") if name] if kind in VIRTUAL else [device]
     for name in wanted:
-        if not any(name in (one, one.partition(".")[0]) for one in there) and name.partition("(")[0] not in there:
-            raise InputError(f"{name} is not there; there are: {', '.join(there)}.")
+        if (
+            not any(name in (one, one.partition(".")[0]) for one in available)
+            and name.partition("(")[0] not in available
+        ):
+            raise InputError(f"{name or 'A device without a name'} is not there; there are: {', '.join(available)}.")
+
+
+@contextmanager
+def explained(model: Path, device: str) -> Iterator[None]:
+    """Say in one sentence why OpenVINO fails while it computes, such as that memory is full.
+
+    Raises:
+        InputError: If it does.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        raise InputError(
+            f"{model} fails on {device} ({reason(error)}): choose another device or smaller images."
+        ) from error
 
 
 def reason(error: Exception) -> str:

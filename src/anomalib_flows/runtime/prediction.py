@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ import numpy.typing as npt
 from anomalib_flows.conformal import rank, require_rate, warn_if_too_few
 from anomalib_flows.runtime.card import Card
 from anomalib_flows.types import ImageSize, InputError, require
+
+HIGHEST = np.nextafter(np.float32(1), np.float32(0))
+"""The highest threshold that a normalised value can exceed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +62,8 @@ class Decision:
         if threshold is not None and false_alarm_rate is not None:
             raise InputError("Give a threshold or a false_alarm_rate, not both: each decides by itself.")
         if threshold is not None:
-            require(0 <= threshold <= 1, "threshold", threshold, "from 0 to 1; 0.5 is what the model was calibrated to")
+            limit = "at least 0 and below 1, where scores and maps end; 0.5 is what the model was calibrated to"
+            require(0 <= threshold < 1, "threshold", threshold, limit)
             self._limit = np.float32(threshold)
         if false_alarm_rate is not None:
             require_rate(false_alarm_rate)
@@ -67,7 +72,7 @@ class Decision:
             warn_if_too_few(len(self._scores), false_alarm_rate)
             place = max(1, rank(len(self._scores), false_alarm_rate))
             self._least_p = place / (len(self._scores) + 1)
-            self._limit = normalised_maximum(card, place)
+            self._limit = within_range(normalised_maximum(card, place), name, false_alarm_rate)
 
     def __call__(self, outputs: Mapping[str, npt.NDArray[Any]], content: ImageSize) -> Prediction:
         """Decide on the outputs for one image, whose content takes the given height and width of the maps."""
@@ -97,4 +102,24 @@ def normalised_maximum(card: Card, place: int) -> np.float32:
     largest, typical, threshold = np.array(
         [card.calibration_maxima[-place], card.typical, card.pixel_threshold], np.float32
     )
-    return np.float32(np.float32(0.5) * (largest - typical) / (threshold - typical))
+    span = np.maximum(threshold - typical, np.finfo(np.float32).tiny)
+    with np.errstate(over="ignore"):  # maps that are all the same have no span
+        return np.float32(np.float32(0.5) * (largest - typical) / span)
+
+
+def within_range(limit: np.float32, name: Path | str, false_alarm_rate: float) -> np.float32:
+    """Bring a threshold of pixels to where normalised maps lie, with a warning if it is elsewhere.
+
+    Maps are bounded in the graph: what lies beyond their ends cannot be told apart.
+    """
+    nearest = np.clip(limit, np.float32(0), HIGHEST)
+    if nearest != limit:
+        shown = "masks show where they reach 1, which is more" if limit > 0 else "masks show all above 0, which is less"
+        warnings.warn(
+            f"The maps of {name} go from 0 to 1, and the threshold of pixels for a false-alarm rate of "
+            f"{false_alarm_rate:g} is {limit:.3g}: {shown}; labels are right. For right masks, set the rate by "
+            "'anomalib-flows calibrate' in the run, and export it anew.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return nearest

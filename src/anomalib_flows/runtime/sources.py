@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from anomalib_flows.images import IMAGE_SUFFIXES, Pixels, image_files, matches, read_pixels, split_pattern
 from anomalib_flows.types import InputError
@@ -14,13 +18,18 @@ from anomalib_flows.types import InputError
 CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation")}
 """How FFmpeg names a camera, and by what it reads it, by system."""
 
+OnFault = Callable[[InputError], object] | None
+"""Told what is wrong with an image or a frame, which is then left out; None to raise it."""
 
-def frames(source: Path | str | int) -> Iterator[tuple[str, Pixels]]:
+
+def frames(source: Path | str | int, on_fault: OnFault = None) -> Iterator[tuple[str, Pixels]]:
     """Yield names and images, of shape (h, w, 3), one after the other.
 
     Args:
         source: An image, a folder of images (with sub-folders, in natural order), a pattern such as
             ``photos/**/*.png``, a video, the number of a camera, or the address of a stream (``rtsp://...``).
+        on_fault: Called with what is wrong with an image or a frame that cannot be read, and goes on with the next. By
+            default it is raised.
 
     Yields:
         Path of the image, or of the video with the frame's number in the place of its suffix, ``line/cut-000001``; and
@@ -30,18 +39,47 @@ def frames(source: Path | str | int) -> Iterator[tuple[str, Pixels]]:
         InputError: If there are no images, or one cannot be read.
     """
     if isinstance(source, int):
-        yield from camera(source)
+        yield from camera(source, on_fault)
     elif "://" in str(source):
-        yield from video(str(source), "stream")
+        yield from video(str(source), "stream", on_fault)
     elif is_video(path := Path(source)):
-        yield from video(str(path), str(path.with_suffix("")))
+        yield from video(str(path), str(path.with_suffix("")), on_fault)
     else:
-        yield from ((str(file), read_pixels(file)) for file in listed(path))
+        for file in listed(path):
+            try:
+                pixels = read_pixels(file)
+            except InputError as fault:
+                report(fault, on_fault)
+            else:
+                yield str(file), pixels
+
+
+def report(fault: InputError, on_fault: OnFault) -> None:
+    """Tell of an image that cannot be read, or raise it."""
+    if on_fault is None:
+        raise fault
+    on_fault(fault)
 
 
 def is_video(path: Path) -> bool:
-    """Whether a path is a file that is not called like an image."""
-    return path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES
+    """Whether a path is a video, rather than an image, a folder or a pattern.
+
+    Raises:
+        InputError: If it is a file that is neither a video nor an image.
+    """
+    if not path.is_file() or path.suffix.lower() in IMAGE_SUFFIXES or is_still(path):
+        return False
+    with opened(str(path)):
+        return True
+
+
+def is_still(path: Path) -> bool:
+    """Whether a file is one image that Pillow knows, whatever it is called."""
+    try:
+        with Image.open(path) as image:
+            return image.format != "MPEG" and not getattr(image, "is_animated", False)  # of MPEG it knows no pictures
+    except OSError:
+        return False
 
 
 def listed(path: Path) -> list[Path]:
@@ -60,7 +98,7 @@ def listed(path: Path) -> list[Path]:
     return found
 
 
-def camera(number: int) -> Iterator[tuple[str, Pixels]]:
+def camera(number: int, on_fault: OnFault = None) -> Iterator[tuple[str, Pixels]]:
     """Yield what a camera sees, until it is taken away.
 
     Raises:
@@ -68,30 +106,70 @@ def camera(number: int) -> Iterator[tuple[str, Pixels]]:
     """
     if sys.platform not in CAMERAS:
         raise InputError(f"Cameras have no numbers on {sys.platform}: give the address of a stream (rtsp://...).")
-    name, by = CAMERAS[sys.platform]
-    yield from video(name.format(number), f"camera{number}", by)
+    name, file_format = CAMERAS[sys.platform]
+    yield from video(name.format(number), f"camera{number}", on_fault, file_format)
 
 
-def video(address: str, name: str, by: str | None = None) -> Iterator[tuple[str, Pixels]]:
+def video(
+    address: str, name: str, on_fault: OnFault = None, file_format: str | None = None
+) -> Iterator[tuple[str, Pixels]]:
     """Yield the frames of a video.
 
     Args:
         address: Path or address of the video.
         name: What the frames are called, before their number.
-        by: FFmpeg's name of the format, if it cannot be told from the video.
+        on_fault: Called with what is wrong with a frame.
+        file_format: FFmpeg's name of the format, if it cannot be told from the video.
 
     Raises:
         InputError: If it cannot be read.
+    """
+    numbers = count(1)
+    with opened(address, file_format) as container:
+        for packet in container.demux(video=0):
+            try:
+                decoded = packet.decode()
+            except library().FFmpegError as error:
+                fault = f"Frame {next(numbers)} of {address} is damaged ({error.strerror}): replace the video."
+                report(InputError(fault), on_fault)
+                continue
+            for frame in decoded:
+                turns = getattr(frame, "rotation", 0) // 90  # early versions of av do not tell
+                yield f"{name}-{next(numbers):06}", np.rot90(frame.to_ndarray(format="rgb24"), turns)
+    if next(numbers) == 1:
+        raise InputError(f"{address} holds no frames: replace it, or give images.")
+
+
+@contextmanager
+def opened(address: str, file_format: str | None = None) -> Iterator[Any]:
+    """Open a video that has pictures.
+
+    Raises:
+        InputError: If it cannot be opened, or read further.
+    """
+    av = library()
+    try:
+        with av.open(address, format=file_format) as container:
+            if not container.streams.video or container.format.name == "tty":  # text, as a terminal shows it
+                raise InputError(unreadable(address, "there are no pictures in it"))
+            yield container
+    except av.FFmpegError as error:
+        raise InputError(unreadable(address, error.strerror)) from error
+
+
+def unreadable(address: str, reason: str) -> str:
+    """Say that something is no video."""
+    return f"{address} cannot be read as a video ({reason}): replace it, or give images."
+
+
+def library() -> Any:
+    """Import av.
+
+    Raises:
+        InputError: If it is not installed.
     """
     try:
         import av  # an optional extra
     except ModuleNotFoundError as error:
         raise InputError("Videos take the module av: run pip install 'anomalib-flows[video]'.") from error
-
-    try:
-        with av.open(address, format=by) as container:
-            for number, frame in enumerate(container.decode(video=0), start=1):
-                turns = getattr(frame, "rotation", 0) // 90  # early versions of av do not tell
-                yield f"{name}-{number:06}", np.rot90(frame.to_ndarray(format="rgb24"), turns)
-    except (av.FFmpegError, IndexError) as error:  # IndexError: it has sound only
-        raise InputError(f"{address} cannot be read as a video ({error}): replace it, or give images.") from error
+    return av

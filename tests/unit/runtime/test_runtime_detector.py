@@ -4,11 +4,14 @@ from itertools import count, islice
 import numpy as np
 import openvino as ov
 import pytest
+from openvino import opset13 as ops
 from PIL import Image
 
 from anomalib_flows.conformal import rank
 from anomalib_flows.runtime import Detector
+from anomalib_flows.runtime.requests import Requests
 from anomalib_flows.types import InputError
+from tiny_export import CARD, build
 
 RANDOM = np.random.default_rng(0)
 SIZES = [(6, 12), (4, 24), (64, 48), (8, 12), (50, 50)]
@@ -125,6 +128,46 @@ def test_errors_of_the_source_come_after_what_came_before(export, error):
     assert same(detector(IMAGES[0]), got[0])
 
 
+@pytest.fixture
+def choosy(tmp_path):
+    """A model that takes images of any size, and fails while it computes on all that are not 8 x 12."""
+    model = build(CARD)
+    score = next(result for result in model.get_results() if "raw_score" in result.output(0).get_names())
+    fixed = ops.reshape(model.get_parameters()[0], ops.constant([1, 8, 12, 3]), False)
+    nothing = ops.multiply(ops.reduce_mean(ops.convert(fixed, "f32"), ops.constant([1, 2, 3])), np.float32(0))
+    summed = ops.add(score.input_value(0), nothing)
+    score.input_value(0).get_tensor().set_names(set())
+    summed.output(0).set_names({"raw_score"})
+    score.input(0).replace_source_output(summed.output(0))
+    ov.save_model(model, tmp_path / "choosy.xml", compress_to_fp16=False)
+    return tmp_path / "choosy.xml"
+
+
+@pytest.mark.parametrize("requests", [1, 2, 4])
+def test_images_that_the_device_fails_on_end_a_stream_in_their_turn(choosy, export, requests):
+    good = [RANDOM.integers(0, 256, (8, 12, 3), dtype=np.uint8) for _ in range(8)]
+    detector, got = Detector(choosy, requests=requests), []
+    with pytest.raises(InputError, match=r"choosy.xml fails on CPU \(.*reshape.*\): choose another device or") as error:
+        got.extend(detector.stream([*good[:5], IMAGES[0], *good[5:]]))
+    assert "\n" not in str(error.value)
+    expected = Detector(export()).batch(good)
+    assert len(got) == 5
+    assert all(map(same, got, expected))
+    assert all(map(same, detector.batch(good), expected))
+
+
+def test_images_behind_one_that_the_device_fails_on_are_not_judged_by_what_it_left(choosy):
+    compiled = ov.Core().compile_model(choosy, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
+    requests = Requests(compiled, choosy, "CPU")
+    started = [requests.start(np.zeros((1, *size, 3), np.uint8)) for size in [(8, 12), (6, 12), (8, 12)]]
+    requests.wait(started[0])
+    assert not requests.failed
+    with pytest.raises(InputError, match="choosy.xml fails on CPU"):
+        requests.wait(started[1])
+    with pytest.raises(InputError, match="choosy.xml failed on another image meanwhile: judge this one again"):
+        requests.wait(started[2])
+
+
 def test_damaged_image_in_a_stream_is_named(export, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no image")
     with pytest.raises(InputError, match="bad.png is not an image"):
@@ -140,7 +183,7 @@ def test_stream_that_is_left_early_leaves_the_detector_usable(export):
     assert len(detector.batch(IMAGES)) == len(IMAGES)
 
 
-@pytest.mark.parametrize("threshold", [0, 0.3, 0.5, 0.9, 1])
+@pytest.mark.parametrize("threshold", [0, 0.3, 0.5, 0.9, 0.9999])
 def test_threshold(export, threshold):
     detector = Detector(export(), threshold=threshold)
     for image in IMAGES:
@@ -174,6 +217,36 @@ def test_rate_that_takes_more_images_is_warned_of(export):
     white, black = (np.full((8, 12, 3), level, np.uint8) for level in (255, 0))
     assert (detector(white).label, detector(black).label) == (1, 0)
     assert (detector(white).mask.all(), detector(black).mask.any()) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "rate", "said", "marked"),
+    [
+        # Calibrated to many false alarms, and asked for few: the map is 1 above 0.55, and 0.75 is wanted.
+        ({"image_threshold": 0.4, "pixel_threshold": 0.4}, 0.2, "is 1.67: masks show where they reach 1", 0.55),
+        # The quietest calibration image lies below what is typical of pixels.
+        ({"typical": 0.35, "score_typical": 0.35}, 0.8, "is -0.0625: masks show all above 0, which is less", 0.35),
+    ],
+)
+def test_rate_whose_pixel_threshold_maps_do_not_reach_is_warned_of(export, thresholds, rate, said, marked):
+    with pytest.warns(UserWarning, match=said) as warned:
+        detector = Detector(export(**thresholds), false_alarm_rate=rate)
+    assert "model.xml go from 0 to 1" in str(warned[0].message)
+    assert warned[0].filename == __file__
+    for image in IMAGES:
+        prediction = detector(image)
+        assert prediction.label == (prediction.p_value <= rate)
+        np.testing.assert_array_equal(prediction.mask, raw_map(image, (8, 12)) > marked)
+    white, black = (detector(np.full((8, 12, 3), level, np.uint8)) for level in (255, 0))
+    assert (white.label, black.label) == (1, 0)
+    assert (white.mask.all(), black.mask.any()) == (True, False)
+
+
+def test_rates_of_a_model_whose_maps_are_all_the_same(export):
+    model = export(typical=0.75, calibration_maxima=(0.75,) * 4)
+    white, black = (np.full((8, 12, 3), level, np.uint8) for level in (255, 0))
+    for detector in (Detector(model), Detector(model, false_alarm_rate=0.4)):
+        assert (detector(white).label, detector(black).label) == (1, 0)
 
 
 def test_precision_is_what_the_model_asks_for(export):
@@ -265,6 +338,7 @@ def test_truncated_picture_is_said(export, tmp_path):
     ("options", "message"),
     [
         ({"threshold": 0.5, "false_alarm_rate": 0.1}, "not both"),
+        ({"threshold": 1}, "threshold cannot be 1: it must be at least 0 and below 1, where scores and maps end"),
         ({"threshold": 1.1}, "threshold cannot be 1.1"),
         ({"threshold": float("nan")}, "threshold cannot be nan"),
         ({"false_alarm_rate": 0.0}, "cannot be 0.0"),

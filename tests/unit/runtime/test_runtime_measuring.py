@@ -53,7 +53,7 @@ def test_largest_size_comes_first(export):
 
 def test_other_sizes_than_the_model_takes_are_refused(export):
     model = export(size=(-1, 12))
-    with pytest.raises(InputError, match=r"Images of 30 x 40 pixels were given, but the model takes any x 12\."):
+    with pytest.raises(InputError, match="An image is 30 x 40 pixels high and wide, but the model takes any x 12: "):
         open_subject(model, "CPU", PHOTOS)
     with pytest.raises(InputError, match="9 x 13 pixels"):
         open_subject(model, "CPU", image_size=(9, 13))

@@ -1,4 +1,5 @@
 import sys
+import wave
 from itertools import islice
 
 import numpy as np
@@ -7,6 +8,7 @@ from PIL import Image
 
 from anomalib_flows.runtime import frames
 from anomalib_flows.types import InputError
+from damaged_video import write_damaged_video
 
 
 @pytest.fixture
@@ -67,6 +69,48 @@ def test_video(tmp_path):
         assert image[:12, :12].mean() > 240
 
 
+def test_damaged_frames_stop_a_video_or_are_left_out(tmp_path):
+    got, faults = [], []
+    with pytest.raises(
+        InputError, match=r"^Frame \d+ of .*line.mp4 is damaged \(Invalid data found when process.*\): "
+    ):
+        got.extend(frames(write_damaged_video(tmp_path / "line.mp4")))
+    assert 10 < len(got) < 30
+    whole = dict(frames(tmp_path / "line.mp4", faults.append))
+    assert list(whole)[: len(got)] == [name for name, _ in got]
+    assert len(whole) + len(faults) == 40
+    assert 1 <= len(faults) <= 5
+    assert f"Frame {len(got) + 1} of" in str(faults[0])
+    assert max(whole) == str(tmp_path / "line-000040")
+
+
+def test_damaged_images_stop_or_are_left_out(photos):
+    (photos / "3.png").write_bytes(b"damaged")
+    faults = []
+    assert [name for name, _ in frames(photos, faults.append)] == [
+        str(photos / name) for name in ("2.png", "10.png", "sub/1.bmp")
+    ]
+    assert [str(fault) for fault in faults] == [f"{photos / '3.png'} is not an image that can be read: replace it."]
+
+
+@pytest.mark.parametrize("name", ["photo", "photo.jfif", "photo.2026", "photo.gif"])
+def test_images_are_no_videos_whatever_they_are_called(tmp_path, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, "av", None)
+    kind = "GIF" if name.endswith("gif") else "PNG"
+    Image.new("RGB", (5, 4), (9, 0, 0)).save(tmp_path / name, kind)
+    [(named, image)] = frames(tmp_path / name)
+    assert (named, image.shape, image[0, 0, 0]) == (str(tmp_path / name), (4, 5, 3), 9)
+
+
+def test_moving_pictures_are_videos(tmp_path):
+    pytest.importorskip("av")
+    pages = [Image.new("RGB", (32, 32), (shade, 0, 0)) for shade in (0, 90, 180)]
+    pages[0].save(tmp_path / "a.gif", save_all=True, append_images=pages[1:])
+    write_video(tmp_path / "a.mp4").rename(tmp_path / "unnamed")
+    assert [name for name, _ in frames(tmp_path / "a.gif")] == [str(tmp_path / f"a-00000{n}") for n in (1, 2, 3)]
+    assert len(list(frames(tmp_path / "unnamed"))) == 5
+
+
 @pytest.mark.parametrize(("turned", "corner"), [(90, (-8, 8)), (180, (-8, -8)), (-90, (8, -8))])
 def test_video_is_shown_upright(tmp_path, turned, corner):
     stream = pytest.importorskip("av").video.stream.VideoStream
@@ -83,7 +127,13 @@ def test_video_is_shown_upright(tmp_path, turned, corner):
         ("none", "none does not exist: give an image, a folder, a pattern"),
         ("*.jpg", r"\*.jpg matches no images"),
         ("empty", "empty holds no images"),
-        ("notes.txt", "notes.txt cannot be read as a video"),
+        (
+            "notes.txt",
+            r"notes.txt cannot be read as a video \(Invalid data found when processing input\): replace it, or",
+        ),
+        ("long.txt", r"long.txt cannot be read as a video \(there are no pictures in it\): replace it, or give images"),
+        ("sound.wav", r"sound.wav cannot be read as a video \(there are no pictures in it\)"),
+        ("empty.mp4", "empty.mp4 cannot be read as a video"),
         ("cut.mp4", "cut.mp4 cannot be read as a video"),
         ("file:///nowhere/a.mp4", "cannot be read as a video"),
     ],
@@ -92,6 +142,11 @@ def test_what_holds_no_images_is_said(tmp_path, monkeypatch, source, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("words")
+    (tmp_path / "long.txt").write_text("words and more words\n" * 2000)  # which FFmpeg shows as a terminal would
+    with wave.open("sound.wav", "w") as sound:
+        sound.setparams((1, 2, 8000, 0, "NONE", ""))
+        sound.writeframes(bytes(8000))
+    (tmp_path / "empty.mp4").touch()
     (tmp_path / "cut.mp4").write_bytes(write_video(tmp_path / "whole.mp4").read_bytes()[:300])
     with pytest.raises(InputError, match=message):
         list(frames(source))
