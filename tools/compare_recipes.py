@@ -225,7 +225,8 @@ def row(recipe: str, score: str, lines: list[dict[str, Any]], percent: str = "im
         for e in epochs
     ]
     last = at[epochs[-1]]
-    deviation = statistics.pstdev([x[score][percent] for x in last])
+    values = [x[score][percent] for x in last]
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     held = " ".join(f"{statistics.fmean(x['held_out'] for x in at[e]):.4g}" for e in epochs)
     seconds = statistics.fmean(x.get("cpu_s", 0) for x in last)
     return f"| {recipe} | {score} | {len(last)} | {', '.join(cells)} | {deviation:.3f} | {held} | {seconds:.0f} |"
