@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ class Remedies:
         noise: Standard deviation of Gaussian noise on whitened features in training, at the first and the last step.
         average: Decay of an exponential moving average of the weights with which is detected; 0 for none.
         base: Whether mean and scale of the base distribution are learnt in turn with the flow (AltUB).
+        fused: How often each map is transformed given the others, after its own flow (see :class:`Fused`).
         scores: Names of ``SCORES``.
 
     References:
@@ -38,10 +39,14 @@ class Remedies:
     noise: tuple[float, float] = (0.0, 0.0)
     average: float = 0.0
     base: bool = False
+    fused: int = 0
     scores: tuple[str, ...] = ("ours",)
 
     def apply(self, detector: Detector) -> None:
         """Change a detector before its training."""
+        if self.fused:
+            detector.__class__ = Fused
+            detector.fuse(self.fused)
         flows: Any = detector.flows
         self.bases: list[nn.Parameter] = []
         self.others = [p for p in detector.parameters() if p.requires_grad]
@@ -83,6 +88,63 @@ class Remedies:
         if self.average_flows is None:
             return detector
         return detector.with_parts(flows=self.average_flows)
+
+
+class Fused(FastFlow):
+    """FastFlow whose maps are, after their own flows, transformed given what the others have become.
+
+    References:
+        MSFlow: Multi-Scale Flow-based Framework for Unsupervised Anomaly Detection (Zhou et al., 2023),
+        https://arxiv.org/abs/2308.15300, section III-C: there halves of the channels are exchanged, here each map in
+        turn is scaled and shifted by the others.
+    """
+
+    def fuse(self, rounds: int) -> None:
+        """Make the networks."""
+        channels = [shape[0] for shape in self.encoder.shapes]
+        self.fusions = nn.ModuleList(ByOthers(c, sum(channels) - c) for _ in range(rounds) for c in channels)
+
+    def transform(self, features: Features) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield z and the log-determinant of each feature map."""
+        transformed = list(super().transform(features))
+        for number, fusion in enumerate(self.fusions):
+            own = number % len(transformed)
+            z, log_det = transformed[own]
+            others = [resized(other, z) for i, (other, _) in enumerate(transformed) if i != own]
+            z, log_scale = fusion(z, torch.cat(others, 1))
+            transformed[own] = z, log_det + log_scale.float().flatten(1).sum(1)
+        yield from transformed
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Return Adam on everything that is trained."""
+        trained = [p for p in self.parameters() if p.requires_grad]
+        return torch.optim.Adam(trained, lr=self.learning_rate, weight_decay=self.weight_decay)
+
+
+class ByOthers(nn.Module):
+    """Scale and shift a map by what a small network makes of others; the identity before training."""
+
+    HIDDEN, CLAMP = 64, 0.5
+
+    def __init__(self, channels: int, others: int) -> None:
+        super().__init__()
+        last = nn.Conv2d(self.HIDDEN, 2 * channels, 3, padding=1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)  # type: ignore[arg-type]  # it has one
+        self.network = nn.Sequential(nn.Conv2d(others, self.HIDDEN, 3, padding=1), nn.ReLU(), last)
+
+    def forward(self, z: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the map and its log-scales, both (B, C, h, w)."""
+        a, t = self.network(others).chunk(2, dim=1)
+        s = self.CLAMP * torch.tanh(a)
+        return z * s.exp() + t, s
+
+
+def resized(z: Tensor, like: Tensor) -> Tensor:
+    """Give a map the height and width of another, by means of regions or by interpolation."""
+    if z.shape[-1] > like.shape[-1]:
+        return F.adaptive_avg_pool2d(z, like.shape[-2:])
+    return F.interpolate(z, like.shape[-2:], mode="bilinear")
 
 
 def unwhitened(matrix: Tensor, noise: Tensor) -> Tensor:
@@ -176,6 +238,9 @@ FASTFLOW = {
     "noise 0.5 to 0": Remedies(noise=(0.5, 0.0)),
     "average of weights": Remedies({"schedule": "constant"}, average=0.98),
     "base distribution learnt": Remedies(base=True),
+    "fused, once": Remedies(fused=1),
+    "fused, twice": Remedies(fused=2),
+    "2 steps, fused twice": Remedies({"steps": 2}, fused=2),
 }
 CFLOW_BEFORE: dict[str, Any] = {"norm": "none", "local_scale": 0.0, "learning_rate": 1e-3}
 CFLOW = {
