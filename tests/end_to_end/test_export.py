@@ -73,7 +73,7 @@ def test_by_default_weights_are_float16(trained: Path, capsys: pytest.CaptureFix
     assert files(folder) == {"model.xml", "model.bin", "parity.json"}
     found = report(folder)["computed_in"]["f32"]
     assert found["within"]
-    assert found["score"]["largest"] <= found["bound"] == 5e-2
+    assert found["score"]["largest"] <= found["bounds"]["score"] == 5e-2
     assert Detector(folder / "model.xml").card.precision == "fp16"
     assert main(["export", str(trained)]) == 2
     assert f"{folder} is there already and stays" in capsys.readouterr().err
@@ -88,7 +88,9 @@ def test_float32(export, trained: Path) -> None:
     assert found["within"]
     assert found["labels_agree"] == 6
     assert found["flipped"] == []
-    assert found["score"]["mean"] <= found["score"]["largest"] <= found["bound"] == 1e-4
+    assert found["score"]["mean"] <= found["score"]["largest"] <= found["bounds"]["score"] == 1e-4
+    assert found["map"]["mean"] <= found["map"]["largest"] <= found["bounds"]["map"] == 1e-4
+    assert found["mask"] == {"equal_pixels": 1, "equal_images": 1}
     assert found["image_auroc"]["trained"] == found["image_auroc"]["exported"]
     assert told["converted_in_seconds"] > 0
     assert abs((folder / "model.bin").stat().st_size - sum(told["bytes"].values())) < 4096  # equal ones are stored once

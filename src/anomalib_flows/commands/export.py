@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from anomalib_flows.deployment.export import Exported, Format, Taken, write_open
 from anomalib_flows.deployment.information import Precision, make_card
 from anomalib_flows.deployment.judging import by_pipeline
 from anomalib_flows.deployment.network import InputOptions, Network
-from anomalib_flows.deployment.parity import BOUNDS, Judge, answers, compare
+from anomalib_flows.deployment.parity import BOUNDS, Judge, compare, summarise
 from anomalib_flows.deployment.quantization import QuantizationOptions
 from anomalib_flows.files import fresh_folder
 from anomalib_flows.images import image_files
@@ -156,14 +156,13 @@ def taken(run: Run, options: QuantizationOptions) -> Taken:
 
 
 def make_report(
-    trained: Judge, written: Exported, samples: Sequence[Sample], images: str, bound: float | None
+    trained: Judge, written: Exported, samples: Sequence[Sample], images: str, bounds: Mapping[str, float] | None
 ) -> dict[str, Any]:
     """Compare an export with the trained model, in the precision that it is for and in that the device would choose."""
-    ours = answers(trained, samples, "Trained model")
-    compared = {}
-    for number, (precision, judge) in enumerate(written.judges.items()):
-        theirs = answers(judge, samples, f"Exported model, {precision}")
-        compared[precision] = compare(ours, theirs, samples, bound if number == 0 else None)
+    compared = {
+        precision: summarise(answers, samples, None if number else bounds)
+        for number, (precision, answers) in enumerate(compare(trained, written.judges, samples).items())
+    }
     return {
         "images": {"what": images, "count": len(samples)},
         "converted_in_seconds": round(written.seconds, 2),
@@ -181,27 +180,29 @@ def refuse_another(report: dict[str, Any], precision: Precision) -> None:
     """
     first = next(iter(report["computed_in"].values()))
     if not first.get("within", True):
+        bounds = " and ".join(f"{what}s by {bound:g}" for what, bound in first["bounds"].items())
         raise InputError(
-            f"The exported model scores up to {first['score']['largest']:.2g} away from the trained one, and "
-            f"{precision} may {first['bound']:g} ({len(first['flipped'])} labels differ): nothing was written; please "
-            "report this with the run's config.yaml."
+            f"The exported model differs from the trained one by up to {first['score']['largest']:.2g} in scores and "
+            f"{first['map']['largest']:.2g} in maps ({len(first['flipped'])} labels differ), and {precision} may in "
+            f"{bounds}: nothing was written; please report this with the run's config.yaml."
         )
 
 
 def print_report(report: dict[str, Any], file: Path) -> None:
     """Say how the exported model compares."""
-    count, row = report["images"]["count"], "{:12} {:>24} {:>24} {:>12} {:>15} {:>13}".format
-    print(row("computed in", "score differs by", "map differs by", "same label", "AUROC", "ms"))
+    row = "{:12} {:>24} {:>24} {:>13} {:>14} {:>15} {:>13}".format
+    print(row("computed in", "score differs by", "map differs by", "equal masks", "labels differ", "AUROC", "ms"))
     for precision, of in report["computed_in"].items():
         differs = [f"{of[what]['largest']:.1e}, mean {of[what]['mean']:.1e}" for what in ("score", "map")]
+        masks = f"{100 * of['mask']['equal_pixels']:.4g} %"
         before, after = of["image_auroc"].values()
         ranked = "-" if before is None else f"{before:.4f} {after:.4f}"
-        took = " ".join(f"{ms:.1f}" for ms in of["milliseconds"].values())
-        print(row(precision, *differs, f"{of['labels_agree']}/{count}", ranked, took))
-    first = next(iter(report["computed_in"].values()))
+        times = " ".join(f"{ms:.1f}" for ms in of["milliseconds"].values())
+        print(row(precision, *differs, masks, len(of["flipped"]) or "none", ranked, times))
+    first, count = next(iter(report["computed_in"].values())), report["images"]["count"]
     print(f"Compared on images, {count} in number ({report['images']['what']}); AUROC and ms: trained, exported.")
-    if first["flipped"] and "bound" in first:
-        print(f"Where the first line's labels differ, the score is the threshold, to {first['bound']:g}.")
+    if first["flipped"] and "bounds" in first:
+        print(f"Where the first line's labels differ, the score is the threshold, to {first['bounds']['score']:g}.")
     if parts := ", ".join(f"{part} {size / 1e6:.1f}" for part, size in report["bytes"].items() if size > 1e4):
         print(f"Megabytes: {parts}.")
     print(f"model        {file}")

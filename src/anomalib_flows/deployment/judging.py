@@ -64,6 +64,7 @@ def by_pipeline(pipeline: Pipeline, network: Network) -> Judge:
             "pred_score": post.normalise_scores(prediction.scores),
             "pred_label": prediction.labels,
             "anomaly_map": post.normalise(prediction.maps),
+            "pred_mask": prediction.masks,
             "raw_score": prediction.scores,
         }
         return {name: value.numpy() for name, value in found.items()}
