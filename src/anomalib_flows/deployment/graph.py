@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from anomalib_flows.deployment.network import Decision, Decisions, Network
 from anomalib_flows.deployment.parts import label
 from anomalib_flows.models.postprocess import Postprocess
-from anomalib_flows.runtime.card import Interface
-from anomalib_flows.types import InputError, first_line
+from anomalib_flows.types import InputError, Interface, first_line
 
 OUTPUTS: dict[Interface, tuple[str, ...]] = {
     "native": Decisions._fields,
