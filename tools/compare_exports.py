@@ -6,10 +6,11 @@ meets all alike: trust the ratios, not the milliseconds. Encoders and flows are 
 
     python tools/compare_exports.py FOLDER --ours PYTHON --anomalib PYTHON
 
-FOLDER keeps the exports, which are not made again, and `results.json`; `--show` writes the tables from that alone. Ours
-has two rows: `ours` has anomalib's architecture, encoder's layers and norm included, with hard permutations in both;
-`ours, default` has the options that `train` takes if none are given. Parameters and constants of flows and norms are
-random, or else converters would leave out a multiplication by one.
+FOLDER keeps the exports, which are made again only where their options or the versions of what makes them are others,
+and `results.json`: whoever changes code within a version takes a new folder. `--show` writes the tables from that alone.
+Ours has two rows: `ours` has anomalib's architecture, encoder's layers and norm included, with hard permutations in
+both; `ours, default` has the options that `train` takes if none are given. Parameters and constants of flows and norms
+are random, or else converters would leave out a multiplication by one.
 
 Ours takes a photo as it was decoded, uint8 of any size, NHWC, and resizes it in the graph; anomalib's takes float32
 from 0 to 1, NCHW, of 256 pixels, which somebody has to make of the photo before: that is not measured. Both give score,
@@ -21,11 +22,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,6 +45,14 @@ RUNS = {
 }
 """What is timed: which file, and by which properties."""
 WARM_UP = 3
+MADE_WITH = "made_with.json"
+VERSIONS = """
+import json
+from importlib.metadata import distributions
+wanted = ("anomalib", "anomalib-flows", "nncf", "openvino", "timm", "torch")
+print(json.dumps({d.name: d.version for d in distributions() if d.name in wanted}))
+"""
+"""What is run in an environment to ask for its versions."""
 FILES = ["model", "backbone", "exported by", "export, s", "INT8, s", "fp32, MB", "fp16, MB", "INT8, MB"]
 LATENCIES = ["model", "backbone", "precision", *(f"{name}, ms" for name in NAMES)]
 LATENCIES += ["anomalib / ours", "anomalib / ours, default"]
@@ -77,7 +87,8 @@ def export_ours(options: SimpleNamespace, folder: Path) -> dict[str, float]:
 
     from anomalib_flows.deployment.graph import build_network, decide
     from anomalib_flows.deployment.network import InputOptions, Network
-    from anomalib_flows.deployment.quantization import QuantizationOptions, quantize
+    from anomalib_flows.deployment.options import QuantizationOptions
+    from anomalib_flows.deployment.quantization import quantize
     from anomalib_flows.deployment.storage import halve
 
     pipeline = our_pipeline(options)
@@ -260,18 +271,41 @@ def call(python: str, command: str, options: dict[str, Any], folder: Path) -> No
 
 
 def compare(args: argparse.Namespace, model: str, backbone: str) -> dict[str, Any]:
-    """Export what is not there yet and time it."""
+    """Export what is not there yet, or was made otherwise, and time it."""
     folder = args.folder / f"{model}-{backbone}"
     options = {"model": model, "backbone": backbone, "names": args.names}
     options |= {key: getattr(args, key) for key in ("size", "images", "threads", "repeats")}
     for name in args.names:
-        if not (folder / name / "figures.json").is_file():
-            print(f"{model} {backbone}: {name} exports", file=sys.stderr)
-            call(args.anomalib if name == THEIRS else args.ours, "export", options | {"name": name}, folder / name)
+        python = args.anomalib if name == THEIRS else args.ours
+        exported, made_with = folder / name, made(python, options)
+        kept = made_before(exported) == made_with
+        print(f"{model} {backbone}: {name} {'has exports already' if kept else 'exports'}", file=sys.stderr)
+        if not kept:
+            shutil.rmtree(exported, ignore_errors=True)
+            call(python, "export", options | {"name": name}, exported)
+            (exported / MADE_WITH).write_text(json.dumps(made_with))
     print(f"{model} {backbone}: timing", file=sys.stderr)
     call(args.ours, "measure", options, folder)
     figures = {name: json.loads((folder / name / "figures.json").read_text()) for name in args.names}
     return options | {"figures": figures} | json.loads((folder / "latencies.json").read_text())
+
+
+@cache
+def versions(python: str) -> dict[str, str]:
+    """Versions of the packages in an environment that exports depend on."""
+    done = subprocess.run([python, "-c", VERSIONS], check=True, capture_output=True, text=True)
+    return dict(json.loads(done.stdout))
+
+
+def made(python: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What exports depend on: options, those of timing left out, and versions."""
+    return {key: options[key] for key in ("model", "backbone", "size", "images", "threads")} | versions(python)
+
+
+def made_before(folder: Path) -> dict[str, Any] | None:
+    """What the exports in a folder were made with, if there are whole ones."""
+    file = folder / MADE_WITH
+    return dict(json.loads(file.read_text())) if file.is_file() else None
 
 
 def tables(results: dict[str, Any]) -> Iterator[list[str]]:

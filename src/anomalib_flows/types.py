@@ -14,6 +14,10 @@ Split = Literal["train", "calibration", "validation", "test"]
 Protocol = Literal["calibrated", "paper"]
 """``calibrated`` sets a model's constants and thresholds on held-out normal images; ``paper`` as published, on the
 test images, for comparison with published tables only."""
+Interface = Literal["native", "model-api", "model-api-map", "anomalib"]
+"""Who reads an exported graph: our runtime; OpenVINO Model API in Python; its C++ side, for raw maps; anomalib."""
+Precision = Literal["fp32", "fp16", "int8"]
+"""Of the weights of an exported model."""
 ImageSize = tuple[int, int]
 """Height and width in pixels."""
 

@@ -6,7 +6,10 @@ import csv
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from tiny import draw
 
 from anomalib_flows.cli import main
 from anomalib_flows.data.reading import read_image
+from anomalib_flows.data.splits import read_splits, write_splits
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.runtime import Detector
@@ -73,7 +77,7 @@ def test_by_default_weights_are_float16(trained: Path, capsys: pytest.CaptureFix
     assert files(folder) == {"model.xml", "model.bin", "parity.json"}
     found = report(folder)["computed_in"]["f32"]
     assert found["within"]
-    assert found["score"]["largest"] <= found["bound"] == 5e-2
+    assert found["score"]["largest"] <= found["bounds"]["score"] == 5e-2
     assert Detector(folder / "model.xml").card.precision == "fp16"
     assert main(["export", str(trained)]) == 2
     assert f"{folder} is there already and stays" in capsys.readouterr().err
@@ -88,7 +92,9 @@ def test_float32(export, trained: Path) -> None:
     assert found["within"]
     assert found["labels_agree"] == 6
     assert found["flipped"] == []
-    assert found["score"]["mean"] <= found["score"]["largest"] <= found["bound"] == 1e-4
+    assert found["score"]["mean"] <= found["score"]["largest"] <= found["bounds"]["score"] == 1e-4
+    assert found["map"]["mean"] <= found["map"]["largest"] <= found["bounds"]["map"] == 1e-4
+    assert found["mask"] == {"equal_pixels": 1, "equal_images": 1}
     assert found["image_auroc"]["trained"] == found["image_auroc"]["exported"]
     assert told["converted_in_seconds"] > 0
     assert abs((folder / "model.bin").stat().st_size - sum(told["bytes"].values())) < 4096  # equal ones are stored once
@@ -157,6 +163,44 @@ def test_a_model_repository_with_one_size(export) -> None:
     assert list(model.input("image").shape) == [1, 80, 90, 3]
 
 
+def test_a_model_repository_of_onnx(export) -> None:
+    folder = export("--format=onnx", "--layout=ovms")
+    assert files(folder) == {"model/1/model.onnx", "parity.json"}
+    assert report(folder)["computed_in"]["f32"]["within"]
+
+
+def test_accuracy_control(export) -> None:
+    folder = export("--precision=int8", "--int8.images=3", "--int8.accuracy_control=true", "--int8.max_drop=0.4")
+    facts = report(folder)["quantization"]
+    assert facts["training_images"] == 3
+    control = facts["accuracy_control"]
+    assert control["images"] == 2  # the one that calibrates, as it is and with a drawn defect
+    before, after = control["auroc"]
+    assert control["max_drop"] == 0.4
+    assert after >= before - 0.4
+    assert Detector(folder / "model.xml").card.precision == "int8"
+
+
+def test_the_raw_map_for_model_api_in_cpp(export, pipeline: Pipeline, tree: Path) -> None:
+    folder = export("--interface=model-api-map", "--precision=fp32", "--images=test")
+    assert report(folder)["computed_in"]["f32"]["within"]
+    model = ov.Core().read_model(folder / "model.xml")
+    assert [output.any_name for output in model.outputs] == ["raw_map"]
+    told = {
+        key: model.get_rt_info(["model_info", key]).astype(str) for key in ("pixel_threshold", "normalization_scale")
+    }
+    threshold, scale = float(told["pixel_threshold"]), float(told["normalization_scale"])
+    compiled = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    post = pipeline.postprocess
+    for file in sorted((tree / "stripes/test").rglob("*.png")):
+        image = read_image(file)[None]
+        expected = pipeline(image)
+        found = compiled({0: image.permute(0, 2, 3, 1).contiguous().numpy()})["raw_map"]
+        np.testing.assert_allclose(found, expected.maps, atol=1e-4)
+        shown = np.clip((found - threshold) / scale + 0.5, 0, 1)  # as Model API does
+        np.testing.assert_allclose(shown, post.normalise(expected.maps), atol=1e-3)
+
+
 def test_model_api_reads_its_export(export, pipeline: Pipeline, tree: Path) -> None:
     import cv2
     from model_api.adapters import OpenvinoAdapter, create_core
@@ -185,10 +229,125 @@ def test_for_anomalib_floats_go_in(export) -> None:
     assert model.input(0).get_partial_shape() == ov.PartialShape([1, 3, -1, -1])
 
 
+WITHOUT_OPENVINO = """
+import sys
+sys.modules.update(openvino=None, nncf=None)
+from anomalib_flows.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def without_openvino(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command where OpenVINO cannot be imported."""
+    return subprocess.run([sys.executable, "-c", WITHOUT_OPENVINO, *arguments], capture_output=True, text=True)
+
+
+def test_torch_takes_no_openvino(trained: Path, tmp_path: Path) -> None:
+    done = without_openvino("export", str(trained), "--format=torch", f"--output={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    assert files(tmp_path / "out") == {"model.pt2", "parity.json"}
+    assert report(tmp_path / "out")["computed_in"]["f32"]["within"]
+
+
+@pytest.mark.parametrize("format", ["openvino", "onnx"])
+def test_other_formats_say_what_to_install(trained: Path, tmp_path: Path, format: str) -> None:
+    done = without_openvino("export", str(trained), f"--format={format}", f"--output={tmp_path / 'out'}")
+    assert done.returncode == 2
+    assert f"pip install 'anomalib-flows[{format}]'" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def incomplete(trained: Path, tmp_path: Path) -> Callable[[str, int], Path]:
+    """Copy the run, as if some first images of a split were gone."""
+
+    def copy(split: str, count: int) -> Path:
+        run = tmp_path / "run"
+        shutil.copytree(trained, run)
+        samples = read_splits(run / "splits.csv")
+        gone = [sample for sample in samples if sample.split == split][:count]
+        moved = [replace(s, path=Path("/gone", s.path.name)) if s in gone else s for s in samples]
+        write_splits(moved, run / "splits.csv")
+        return run
+
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("split", "options", "words"),
+    [
+        ("test", ["--format=torch", "--images=test"], "2 of the 6 test images of RUN are gone and left out"),
+        ("train", ["--precision=int8"], "2 of the 8 train and calibration images of RUN are gone and left out"),
+    ],
+)
+def test_missing_images_are_counted(incomplete, tmp_path: Path, capsys, split: str, options, words: str) -> None:
+    run = incomplete(split, 2)
+    assert main(["export", str(run), f"--output={tmp_path / 'out'}", *options]) == 0
+    warned = capsys.readouterr().err
+    assert words.replace("RUN", str(run)) in warned
+    assert "the first of them /gone/" in warned
+    assert warned.count("are gone and left out") == 1
+    told = report(tmp_path / "out")
+    assert told["images"]["count"] == (4 if split == "test" else 1)
+    assert told["quantization"].get("training_images") == (None if split == "test" else 5)
+
+
+@pytest.mark.parametrize(
+    ("split", "options", "words"),
+    [
+        (
+            "calibration",
+            [],
+            "All 1 calibration images of RUN are gone from /gone: bring them back, or compare on others",
+        ),
+        (
+            "calibration",
+            ["--precision=int8", "--images=test"],
+            "or set thresholds on others with 'anomalib-flows calib",
+        ),
+        ("train", ["--precision=int8"], "All 7 train images of RUN are gone from /gone: bring them back, or leave out"),
+    ],
+)
+def test_images_that_are_all_gone_are_said(incomplete, tmp_path: Path, capsys, split: str, options, words: str) -> None:
+    run = incomplete(split, 100)
+    arguments = ["export", str(run), f"--output={tmp_path / 'out'}", *options]
+    require_refused(arguments, words.replace("RUN", str(run)), capsys)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_of_the_papers_protocol(train: Callable[..., Path], tree: Path, tmp_path: Path, capsys) -> None:
+    run = train("--trainer.max_epochs=1", "--protocol=paper", "--model.norm=whitened")
+    require_refused(["export", str(run)], f"{run} has no calibration images: compare on others", capsys)
+    require_refused(["export", str(run), "--precision=int8", "--images=test"], "(--protocol paper): run 'anoma", capsys)
+    assert main(["export", str(run), "--precision=fp32", "--images=test", f"--output={tmp_path / 'paper'}"]) == 0
+    assert "were chosen on its test images" in capsys.readouterr().err
+    card, trained = Detector(tmp_path / "paper/model.xml").card, checkpoint.load(run / "model.safetensors")
+    assert card.protocol == card.metrics["protocol"] == "paper"
+    assert card.image_threshold == pytest.approx(float(trained.postprocess.image_threshold))
+    assert card.metrics["measured_with"] == "trained model"
+    assert main(["calibrate", str(run), f"--images={tree / 'stripes/test/good'}"]) == 0
+    options = ["--precision=int8", "--images=test", "--int8.images=3", f"--output={tmp_path / 'held-out'}"]
+    assert main(["export", str(run), *options]) == 0
+    card, trained = Detector(tmp_path / "held-out/model.xml").card, checkpoint.load(run / "model.safetensors")
+    assert (card.protocol, card.metrics["protocol"]) == ("calibrated", "paper")  # figures are those of before
+    assert len(card.calibration_scores) == 3
+    assert card.image_threshold in card.calibration_scores
+    assert card.image_threshold != float(trained.postprocess.image_threshold)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--format=onnx", "--precision=int8"], "--precision int8 cannot be had with --format onnx"),
+        (["--int8.images=5"], "--int8.images would do nothing to fp16: add --precision int8"),
+        (
+            ["--precision=fp32", "--int8.accuracy_control=true", "--int8.preset=mixed"],
+            "--int8.preset and --int8.accuracy_control would do nothing to fp32",
+        ),
+        (["--format=onnx", "--int8.smooth_quant=0.5"], "--int8.smooth_quant would do nothing to fp32"),
+        (["--precision=int8", "--int8.max_drop=0.1"], "--int8.max_drop cannot be 0.1: it must be left out, or with"),
+        (["--format=torch", "--layout=ovms"], "--layout ovms cannot be had with --format torch"),
         (["--format=torch", "--interface=anomalib"], "--interface anomalib cannot be had with --format torch"),
         (["--images=EMPTY"], "holds no images"),
         (["--input.size=90,"], "--input.size 90, is not a size"),

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,39 @@ def test_requests_take_turns_in_swapped_order() -> None:
     spent = compare_exports.turns([Request("a", asked), Request("b", asked)], repeats=2)
     assert "".join(asked) == "abbaabbaab"
     assert [len(times) for times in spent] == [2, 2]
+
+
+def test_exports_are_made_again_where_they_would_be_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    exported: list[str] = []
+
+    def call(python: str, command: str, options: dict, folder: Path) -> None:
+        if command == "export":
+            exported.append(options["name"])
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "figures.json").write_text("{}")
+        else:
+            (folder / "latencies.json").write_text("{}")
+
+    versions = {"openvino": "1"}
+    monkeypatch.setattr(compare_exports, "call", call)
+    monkeypatch.setattr(compare_exports, "versions", lambda python: dict(versions))
+    given = {"folder": tmp_path, "ours": sys.executable, "names": ["ours"], "size": 64, "images": 2, "threads": 1}
+    compare_exports.compare(Namespace(**given, repeats=3), "fastflow", "resnet18")
+    compare_exports.compare(Namespace(**given, repeats=5), "fastflow", "resnet18")
+    assert exported == ["ours"]
+    assert "ours has exports already" in capsys.readouterr().err
+    compare_exports.compare(Namespace(**given | {"size": 96}, repeats=3), "fastflow", "resnet18")
+    assert exported == ["ours"] * 2
+    versions["openvino"] = "2"
+    compare_exports.compare(Namespace(**given | {"size": 96}, repeats=3), "fastflow", "resnet18")
+    assert exported == ["ours"] * 3
+    assert "already" not in capsys.readouterr().err
+
+
+def test_versions_are_those_of_the_environment() -> None:
+    assert compare_exports.versions(sys.executable)["torch"] == version("torch")
 
 
 def test_ours_is_exported_once_and_timed(tmp_path: Path) -> None:

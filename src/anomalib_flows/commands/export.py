@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import json
-import random
-from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from anomalib_flows.commands.calibrated import open_calibrated
+from anomalib_flows.commands.export_images import find_images
+from anomalib_flows.commands.export_report import make_report, print_report, refuse_another
 from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.splits import read_splits
-from anomalib_flows.deployment.export import Exported, Format, Taken, write_openvino, write_program
-from anomalib_flows.deployment.information import Precision, make_card
+from anomalib_flows.deployment.exported import Format
+from anomalib_flows.deployment.formats import write_program
 from anomalib_flows.deployment.judging import by_pipeline
 from anomalib_flows.deployment.network import InputOptions, Network
-from anomalib_flows.deployment.parity import BOUNDS, Judge, answers, compare
-from anomalib_flows.deployment.quantization import QuantizationOptions
+from anomalib_flows.deployment.options import QuantizationOptions
+from anomalib_flows.deployment.parity import BOUNDS
 from anomalib_flows.files import fresh_folder
-from anomalib_flows.images import image_files
+from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run import Run
-from anomalib_flows.runtime.card import Interface
-from anomalib_flows.types import InputError, Sample
+from anomalib_flows.types import InputError, Interface, Precision
 
+Layout = Literal["folder", "ovms"]
 SUFFIXES: dict[Format, str] = {"openvino": ".xml", "onnx": ".onnx", "torch": ".pt2"}
 
 
@@ -33,7 +33,7 @@ def export(
     format: Format = "openvino",
     precision: Precision | None = None,
     interface: Interface = "native",
-    layout: Literal["folder", "ovms"] = "folder",
+    layout: Layout = "folder",
     output: Path | None = None,
     images: str = "calibration",
     input: InputOptions = InputOptions(),  # noqa: B008 (frozen)
@@ -49,7 +49,8 @@ def export(
             have no other.
         interface: Who reads it: ``native`` our runtime; ``model-api`` OpenVINO Model API in Python, and
             ``model-api-map`` its C++ side, which takes a raw map only; ``anomalib`` its OpenVINOInferencer.
-        layout: ``folder`` writes model.xml and model.bin; ``ovms`` a model repository of OpenVINO Model Server.
+        layout: ``folder`` writes model.xml and model.bin; ``ovms`` a model repository of OpenVINO Model Server, with
+            openvino or onnx.
         output: New folder; by default RUN/export/FORMAT-PRECISION.
         images: What to compare on: the run's ``calibration`` or ``test`` images, or a folder of images.
         input: What the file takes.
@@ -59,29 +60,35 @@ def export(
         InputError: If the run is none or not calibrated, an option is of no use, or the file decides otherwise than
             it may.
     """
+    chosen = choose(format, precision, interface)
+    require_use(format, chosen, layout, int8)
+    require_openvino(format)
     opened = Run.open(run)
     pipeline = open_calibrated(opened)
     require_plain(interface, input, pad=pipeline.preprocess.mode == "pad")
-    chosen = choose(format, precision, interface)
+    if chosen == "int8":
+        require_held_out(opened, pipeline)
     target = output or opened.path / "export" / "-".join(
         [format, chosen, *([interface] if interface != "native" else [])]
     )
     if target.exists():
         raise InputError(f"--output {target} is there already and stays: name another folder.")
-    samples = compared_on(opened, images)
+    compared, available = find_images(opened, images, int8 if chosen == "int8" else None)
     network = Network(pipeline, input, unit_floats=interface == "anomalib")
     with fresh_folder(target, replace=False) as folder:
         file = (folder / "model" / "1" if layout == "ovms" else folder) / f"model{SUFFIXES[format]}"
         file.parent.mkdir(parents=True, exist_ok=True)
-        if format == "openvino":
+        if format == "openvino":  # an optional extra
+            from anomalib_flows.deployment.export import write_openvino
+            from anomalib_flows.deployment.information import make_card
+            from anomalib_flows.deployment.int8 import choose_images
+
             card = partial(make_card, opened, data, pipeline, interface, chosen, input)
-            used = (
-                taken(opened, int8) if chosen == "int8" else Taken(training=[], calibration=[], validation=[], rate=0.5)
-            )
-            written = write_openvino(network, pipeline.postprocess, card, file, used, int8)
+            chosen_images = choose_images(available, int8, opened.config()) if chosen == "int8" else None
+            written = write_openvino(network, pipeline.postprocess, card, file, chosen_images, int8)
         else:
             written = write_program(network, pipeline.postprocess, file, format)
-        report = make_report(by_pipeline(pipeline, network), written, samples, images, BOUNDS.get(chosen))
+        report = make_report(by_pipeline(pipeline, network), written, compared, images, BOUNDS.get(chosen))
         (folder / "parity.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         refuse_another(report, chosen)
     print_report(report, target / file.relative_to(folder))
@@ -121,87 +128,45 @@ def choose(format: Format, precision: Precision | None, interface: Interface) ->
     return "fp32"
 
 
-def compared_on(run: Run, images: str) -> list[Sample]:
-    """List the images to compare on.
+def require_use(format: Format, precision: Precision, layout: Layout, int8: QuantizationOptions) -> None:
+    """Refuse options that would do nothing.
 
     Raises:
-        InputError: If there are none.
+        InputError: If there are options of INT8 for another precision, or a repository of what nobody serves.
     """
-    if images in ("calibration", "test"):
-        found = [s for s in read_splits(run.splits_file) if s.split == images and s.path.is_file()]
-        if not found:
-            raise InputError(f"The {images} images of {run.path} are not there: name a folder of images with --images.")
-        return found
-    found = [Sample(path, "test") for path in image_files(Path(images), recursive=True)]
-    if not found:
-        raise InputError(f"--images {images} holds no images: name a folder of images, 'calibration' or 'test'.")
-    return found
-
-
-def taken(run: Run, options: QuantizationOptions) -> Taken:
-    """List the images that INT8 takes: some that were trained on, chosen by the run's seed, and all held-out ones."""
-    samples = [s for s in read_splits(run.splits_file) if s.path.is_file()]
-    training, calibration, validation = (
-        [s for s in samples if s.split == split] for split in ("train", "calibration", "validation")
-    )
-    config = run.config()
-    chosen = random.Random(config["seed"]).sample(training, min(options.images, len(training)))  # noqa: S311
-    both = {s.label for s in validation} == {0, 1}
-    return Taken(
-        training=chosen,
-        calibration=calibration,
-        validation=validation if both else [],
-        rate=config["false_alarm_rate"],
-    )
-
-
-def make_report(
-    trained: Judge, written: Exported, samples: Sequence[Sample], images: str, bound: float | None
-) -> dict[str, Any]:
-    """Compare an export with the trained model, in the precision that it is for and in that the device would choose."""
-    ours = answers(trained, samples, "Trained model")
-    compared = {}
-    for number, (precision, judge) in enumerate(written.judges.items()):
-        theirs = answers(judge, samples, f"Exported model, {precision}")
-        compared[precision] = compare(ours, theirs, samples, bound if number == 0 else None)
-    return {
-        "images": {"what": images, "count": len(samples)},
-        "converted_in_seconds": round(written.seconds, 2),
-        "bytes": written.sizes,
-        "quantization": written.quantization,
-        "computed_in": compared,
-    }
-
-
-def refuse_another(report: dict[str, Any], precision: Precision) -> None:
-    """Refuse a file that decides otherwise than one of its precision may.
-
-    Raises:
-        InputError: If it does.
-    """
-    first = next(iter(report["computed_in"].values()))
-    if not first.get("within", True):
+    default = QuantizationOptions()
+    given = [f"--int8.{f.name}" for f in fields(int8) if getattr(int8, f.name) != getattr(default, f.name)]
+    if given and precision != "int8":
         raise InputError(
-            f"The exported model scores up to {first['score']['largest']:.2g} away from the trained one, and "
-            f"{precision} may {first['bound']:g} ({len(first['flipped'])} labels differ): nothing was written; please "
-            "report this with the run's config.yaml."
+            f"{' and '.join(given)} would do nothing to {precision}: add --precision int8, or leave it out."
         )
+    if layout == "ovms" and format == "torch":
+        raise InputError("--layout ovms cannot be had with --format torch: Model Server reads openvino and onnx.")
 
 
-def print_report(report: dict[str, Any], file: Path) -> None:
-    """Say how the exported model compares."""
-    count, row = report["images"]["count"], "{:12} {:>24} {:>24} {:>12} {:>15} {:>13}".format
-    print(row("computed in", "score differs by", "map differs by", "same label", "AUROC", "ms"))
-    for precision, of in report["computed_in"].items():
-        differs = [f"{of[what]['largest']:.1e}, mean {of[what]['mean']:.1e}" for what in ("score", "map")]
-        before, after = of["image_auroc"].values()
-        ranked = "-" if before is None else f"{before:.4f} {after:.4f}"
-        took = " ".join(f"{ms:.1f}" for ms in of["milliseconds"].values())
-        print(row(precision, *differs, f"{of['labels_agree']}/{count}", ranked, took))
-    first = next(iter(report["computed_in"].values()))
-    print(f"Compared on images, {count} in number ({report['images']['what']}); AUROC and ms: trained, exported.")
-    if first["flipped"] and "bound" in first:
-        print(f"Where the first line's labels differ, the score is the threshold, to {first['bound']:g}.")
-    if parts := ", ".join(f"{part} {size / 1e6:.1f}" for part, size in report["bytes"].items() if size > 1e4):
-        print(f"Megabytes: {parts}.")
-    print(f"model        {file}")
+def require_openvino(format: Format) -> None:
+    """Refuse formats that OpenVINO writes, or reads to compare, if it is not there.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if format != "torch":
+        try:
+            import openvino  # noqa: F401 (an optional extra)
+        except ImportError as error:
+            raise InputError(
+                f"--format {format} takes the module openvino: run pip install 'anomalib-flows[{format}]'."
+            ) from error
+
+
+def require_held_out(run: Run, pipeline: Pipeline) -> None:
+    """Refuse INT8 of a run that was calibrated on test images, for INT8 gets thresholds of its own.
+
+    Raises:
+        InputError: If it was.
+    """
+    if pipeline.protocol == "paper":
+        raise InputError(
+            f"--precision int8 sets thresholds anew on images that were held out, and those of {run.path} were chosen "
+            f"on its test images (--protocol paper): run 'anomalib-flows calibrate {run.path} --images DIR' first."
+        )

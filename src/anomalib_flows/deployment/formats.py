@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from anomalib_flows.deployment.exported import INFERENCE_PRECISION, Exported, Format
+from anomalib_flows.deployment.judging import by_openvino, by_torch, compiled
 from anomalib_flows.deployment.network import Decision, Decisions, Network
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.types import InputError, first_line
@@ -17,7 +20,20 @@ LARGEST = 16384
 """Most pixels of an image's edge that an exported program is asked to take."""
 
 
-class Whole(nn.Module):
+def write_program(network: Network, postprocess: Postprocess, file: Path, format: Format) -> Exported:
+    """Write a pipeline as ONNX or as a program of ``torch.export``, and read it again."""
+    start = time.perf_counter()
+    program = export_program(DeployedPipeline(network, postprocess))
+    (save_onnx if format == "onnx" else save_torch)(program, file)
+    seconds = time.perf_counter() - start
+    if format == "onnx":
+        judge = by_openvino(compiled(file, INFERENCE_PRECISION), network, postprocess)
+    else:
+        judge = by_torch(torch.export.load(file), network, Decisions._fields)
+    return Exported(judges={INFERENCE_PRECISION: judge}, sizes={}, seconds=seconds, postprocess=postprocess)
+
+
+class DeployedPipeline(nn.Module):
     """From images to decisions.
 
     Args:
@@ -34,7 +50,7 @@ class Whole(nn.Module):
         return tuple(self.decision(self.network(image).map))
 
 
-def export_program(whole: Whole) -> Any:
+def export_program(deployed: DeployedPipeline) -> Any:
     """Export a module by ``torch.export``.
 
     Raises:
@@ -43,7 +59,9 @@ def export_program(whole: Whole) -> Any:
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.export.export(whole.eval(), (whole.network.example(),), dynamic_shapes=varying(whole.network))
+            return torch.export.export(
+                deployed.eval(), (deployed.network.example(),), dynamic_shapes=varying(deployed.network)
+            )
     except Exception as error:  # of tracing a plug-in's code: any kind
         raise InputError(f"This model cannot be exported by torch.export: {first_line(error)}") from error
 

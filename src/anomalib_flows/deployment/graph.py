@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from anomalib_flows.deployment.network import Decision, Decisions, Network
 from anomalib_flows.deployment.parts import label
 from anomalib_flows.models.postprocess import Postprocess
-from anomalib_flows.runtime.card import Interface
-from anomalib_flows.types import InputError, first_line
+from anomalib_flows.types import InputError, Interface, first_line
 
 OUTPUTS: dict[Interface, tuple[str, ...]] = {
     "native": Decisions._fields,
@@ -33,18 +32,18 @@ def build_network(network: Network) -> ov.Model:
     example, (height, width) = network.example(), network.input_size
     batch = network.options.batch or -1
     shape = [batch, height, width, 3] if network.channels_last else [batch, 3, height, width]
-    flat = Flat(network)
-    converted = convert(flat, example, shape)
+    traceable = TraceableNetwork(network)
+    converted = convert(traceable, example, shape)
     maps, *marks = [result.input_value(0) for result in converted.get_results()]
     images = converted.get_parameters()[0]
     images.set_layout(ov.Layout("NHWC" if network.channels_last else "NCHW"))
     name(images.output(0), "image")
     model = ov.Model([name_output(maps, RAW[0])], [images], "anomalib_flows")
-    label(model, flat.ends([mark.get_node() for mark in marks]), rest="decision")
+    label(model, traceable.ends([mark.get_node() for mark in marks]), rest="decision")
     return model
 
 
-class Flat(nn.Module):
+class TraceableNetwork(nn.Module):
     """A network with its maps and marks in one tuple, as tracing wants them."""
 
     def __init__(self, network: Network) -> None:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Literal
 
 import openvino as ov
 
 from anomalib_flows import __version__, registry
 from anomalib_flows.data.base import Dataset
+from anomalib_flows.deployment.exported import INFERENCE_PRECISION
 from anomalib_flows.deployment.network import InputOptions
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.run import Run
-from anomalib_flows.runtime.card import Card, Interface
-
-Precision = Literal["fp32", "fp16", "int8"]
-
-INFERENCE_PRECISION = "f32"
-"""What exported models are computed in, whatever the precision of their weights: else some CPUs take bfloat16."""
+from anomalib_flows.runtime.card import Card
+from anomalib_flows.types import Interface, Precision
 
 
 def make_card(
@@ -27,7 +23,7 @@ def make_card(
     pipeline: Pipeline,
     interface: Interface,
     precision: Precision,
-    took: InputOptions,
+    options: InputOptions,
     postprocess: Postprocess,
 ) -> Card:
     """Gather the facts about an export, with the constants that it decides by."""
@@ -44,9 +40,9 @@ def make_card(
         protocol=pipeline.protocol,
         image_size=pipeline.detector.image_size,
         resize=pipeline.preprocess.mode,
-        input_layout="NCHW" if interface == "anomalib" or not took.preprocessing else took.layout,
-        channels=took.channels,
-        resizes="yes" if took.preprocessing else "no",
+        input_layout="NCHW" if interface == "anomalib" or not options.preprocessing else options.layout,
+        channels=options.channels,
+        resizes="yes" if options.preprocessing else "no",
         false_alarm_rate=run.config()["false_alarm_rate"],
         image_threshold=float(postprocess.image_threshold),
         pixel_threshold=float(postprocess.pixel_threshold),
@@ -54,7 +50,7 @@ def make_card(
         score_typical=float(postprocess.typical_score),
         calibration_scores=tuple(postprocess.calibration_scores.tolist()),
         calibration_maxima=tuple(postprocess.calibration_maxima.tolist()),
-        metrics=run.metrics() or {},
+        metrics={"measured_with": "trained model", **metrics} if (metrics := run.metrics()) else {},
     )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino as ov
 import torch
 from torch import Tensor
 
@@ -16,6 +16,9 @@ from anomalib_flows.deployment.parity import Array, Judge
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.preprocess import resize
+
+if TYPE_CHECKING:
+    import openvino as ov
 
 
 def graph_input(network: Network) -> Callable[[Tensor], Array]:
@@ -48,8 +51,10 @@ def fitted(image: Tensor, network: Network) -> Tensor:
     return resize(image, size).round().to(torch.uint8)
 
 
-def compiled(model: ov.Model, precision: str | None) -> ov.CompiledModel:
-    """Compile a graph for the CPU, in a precision or in the one that the device chooses."""
+def compiled(model: ov.Model | Path, precision: str | None) -> ov.CompiledModel:
+    """Compile a graph, or one that is in a file, for the CPU, in a precision or in the one that the device chooses."""
+    import openvino as ov  # an optional extra, which formats without it do not need
+
     hint = {"PERFORMANCE_HINT": "LATENCY"} | ({"INFERENCE_PRECISION_HINT": precision} if precision else {})
     return ov.Core().compile_model(model, "CPU", hint)
 
@@ -64,6 +69,7 @@ def by_pipeline(pipeline: Pipeline, network: Network) -> Judge:
             "pred_score": post.normalise_scores(prediction.scores),
             "pred_label": prediction.labels,
             "anomaly_map": post.normalise(prediction.maps),
+            "pred_mask": prediction.masks,
             "raw_score": prediction.scores,
         }
         return {name: value.numpy() for name, value in found.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,69 +17,138 @@ from anomalib_flows.types import Sample
 
 Array = npt.NDArray[Any]
 
-BOUNDS = {"fp32": 1e-4, "fp16": 5e-2}
-"""By how much a normalised score may differ from that of the trained model; INT8 is measured, not bounded."""
+BOUNDS = {"fp32": {"score": 1e-4, "map": 1e-4}, "fp16": {"score": 5e-2}}
+"""By how much normalised scores and maps may differ from those of the trained model; INT8 is measured, not bounded.
 
-
-class Answers(NamedTuple):
-    """What a model says of n images.
-
-    Args:
-        scores: Normalised scores, 0.5 at the threshold, (n,).
-        labels: 1 for anomalous images, (n,).
-        maps: Normalised maps, (n, H, W).
-        ranks: Scores that are not clipped where the graph gives them, to rank images by, (n,).
-        seconds: How long each image took, decoding left out, (n,).
-    """
-
-    scores: Array
-    labels: Array
-    maps: Array
-    ranks: Array
-    seconds: Array
-
+Labels and masks may differ where the trained model's score or map is as close to the threshold as that.
+"""
 
 Judge = Callable[[Tensor], dict[str, Array]]
 """Takes an image of shape (3, h, w), uint8, and gives the outputs of a graph for it."""
 
 
-def answers(judge: Judge, samples: Sequence[Sample], title: str) -> Answers:
-    """Ask a model about images, one at a time."""
-    said: list[tuple[Any, ...]] = []
-    for sample in tqdm(samples, title, unit="image", delay=1, leave=False):
-        image = read_image(sample.path)
-        start = time.perf_counter()
-        out = judge(image)
-        seconds = time.perf_counter() - start
-        maps = out["anomaly_map"][0, 0].copy()
-        score = out["pred_score"][0]
-        said.append((score, out["pred_label"][0], maps, out.get("raw_score", [score])[0], np.float64(seconds)))
-    return Answers(*(np.stack(column) for column in zip(*said, strict=True)))
-
-
-def compare(ours: Answers, theirs: Answers, samples: Sequence[Sample], bound: float | None) -> dict[str, Any]:
-    """Compare the trained model's answers with those of an exported one.
+class Answer(NamedTuple):
+    """What a model says of an image.
 
     Args:
-        ours: Answers of the trained model.
-        theirs: Answers of the exported model.
-        samples: What they were asked about.
-        bound: Difference of normalised scores that is allowed, if there is a limit.
+        score: Normalised score, 0.5 at the threshold.
+        label: 1 if the image is anomalous.
+        map: Normalised map, (H, W).
+        mask: Where the map is anomalous, (H, W).
+        rank: Score that is not clipped, to rank images by; the normalised one where a graph gives no other.
+        seconds: How long it took, decoding left out.
     """
-    labels = np.array([sample.label for sample in samples])
-    apart = np.abs(ours.scores - theirs.scores)
-    flipped = np.flatnonzero(ours.labels != theirs.labels)
+
+    score: float
+    label: int
+    map: Array
+    mask: Array
+    rank: float
+    seconds: float
+
+
+class Comparison(NamedTuple):
+    """How two models, the trained one first, answer the same image: numbers only, for maps of all images take room.
+
+    Args:
+        scores: Normalised scores of both.
+        labels: Labels of both.
+        ranks: Scores of both to rank images by.
+        seconds: How long both took.
+        map_largest: Largest difference of their normalised maps.
+        map_mean: Mean difference of them.
+        mask_share: Share of the pixels in which their masks are equal.
+        mask_distance: Largest distance from the threshold of a pixel in which they are not, in the trained map.
+    """
+
+    scores: tuple[float, float]
+    labels: tuple[int, int]
+    ranks: tuple[float, float]
+    seconds: tuple[float, float]
+    map_largest: float
+    map_mean: float
+    mask_share: float
+    mask_distance: float
+
+
+def compare(trained: Judge, exported: Mapping[str, Judge], samples: Sequence[Sample]) -> dict[str, list[Comparison]]:
+    """Compare models with the trained one, image by image."""
+    compared: dict[str, list[Comparison]] = {name: [] for name in exported}
+    for sample in tqdm(samples, "Comparing", unit="image", delay=1, leave=False):
+        image = read_image(sample.path)
+        expected = ask(trained, image)
+        for name, judge in exported.items():
+            compared[name].append(compare_answers(expected, ask(judge, image)))
+    return compared
+
+
+def ask(judge: Judge, image: Tensor) -> Answer:
+    """Ask a model about an image."""
+    start = time.perf_counter()
+    found = judge(image)
+    seconds = time.perf_counter() - start
+    score = float(found["pred_score"][0])
+    return Answer(
+        score=score,
+        label=int(found["pred_label"][0]),
+        map=found["anomaly_map"][0, 0],
+        mask=found["pred_mask"][0, 0] != 0,
+        rank=float(found["raw_score"][0]) if "raw_score" in found else score,
+        seconds=seconds,
+    )
+
+
+def compare_answers(trained: Answer, exported: Answer) -> Comparison:
+    """Compare what two models say of the same image."""
+    apart = np.abs(trained.map - exported.map)
+    other = trained.mask != exported.mask
+    return Comparison(
+        scores=(trained.score, exported.score),
+        labels=(trained.label, exported.label),
+        ranks=(trained.rank, exported.rank),
+        seconds=(trained.seconds, exported.seconds),
+        map_largest=float(apart.max()),
+        map_mean=float(apart.mean()),
+        mask_share=1 - float(other.mean()),
+        mask_distance=float(np.abs(trained.map[other] - 0.5).max(initial=0)),
+    )
+
+
+def summarise(
+    compared: Sequence[Comparison], samples: Sequence[Sample], bounds: Mapping[str, float] | None
+) -> dict[str, Any]:
+    """Summarise how an exported model compares with the trained one.
+
+    Args:
+        compared: Their comparison on each image.
+        samples: The images.
+        bounds: Differences of normalised scores, and of maps, that are allowed, if there is a limit.
+    """
+    scores, labels, ranks, seconds = (
+        np.array([getattr(one, pair) for one in compared]).T for pair in ("scores", "labels", "ranks", "seconds")
+    )
+    true = np.array([sample.label for sample in samples])
+    flipped = np.flatnonzero(labels[0] != labels[1])
+    map_largest, map_mean, equal, unequal = (
+        np.array([getattr(one, figure) for one in compared])
+        for figure in ("map_largest", "map_mean", "mask_share", "mask_distance")
+    )
     report: dict[str, Any] = {
-        "score": spread(apart),
-        "map": spread(np.abs(ours.maps - theirs.maps)),
+        "score": spread(np.abs(scores[0] - scores[1])),
+        "map": {"largest": float(map_largest.max()), "mean": float(map_mean.mean())},
+        "mask": {"equal_pixels": float(equal.mean()), "equal_images": float((equal == 1).mean())},
         "labels_agree": len(samples) - len(flipped),
         "flipped": [str(samples[int(i)].path) for i in flipped],
-        "milliseconds": {"trained": milliseconds(ours.seconds), "exported": milliseconds(theirs.seconds)},
-        "image_auroc": {"trained": image_auroc(ours.ranks, labels), "exported": image_auroc(theirs.ranks, labels)},
+        "milliseconds": both(*(float(1e3 * np.median(of)) for of in seconds)),
+        "image_auroc": both(*(image_auroc(of, true) for of in ranks)),
     }
-    if bound is not None:
-        far = np.abs(ours.scores[flipped] - 0.5) > bound
-        report |= {"bound": bound, "within": bool((apart <= bound).all() and not far.any())}
+    if bounds is not None:
+        apart = {
+            "score": [report["score"]["largest"], *np.abs(scores[0][flipped] - 0.5)],
+            "map": [report["map"]["largest"], *unequal],
+        }
+        within = all(value <= bound for what, bound in bounds.items() for value in apart[what])
+        report |= {"bounds": dict(bounds), "within": within}
     return report
 
 
@@ -88,9 +157,9 @@ def spread(differences: Array) -> dict[str, float]:
     return {"largest": float(differences.max()), "mean": float(differences.mean())}
 
 
-def milliseconds(seconds: Array) -> float:
-    """Median in milliseconds."""
-    return float(1e3 * np.median(seconds))
+def both(trained: float | None, exported: float | None) -> dict[str, float | None]:
+    """Name the figures of both models."""
+    return {"trained": trained, "exported": exported}
 
 
 def image_auroc(scores: Array, labels: Array) -> float | None:

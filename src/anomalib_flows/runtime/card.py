@@ -10,14 +10,11 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import openvino as ov
 
 from anomalib_flows.geometry import ResizeMode
-from anomalib_flows.types import ImageSize, InputError, Protocol
+from anomalib_flows.types import ImageSize, InputError, Interface, Precision, Protocol
 
 SECTION = "anomalib_flows"
 FORMAT = 1
 """The newest format that this version reads, and the one that it writes."""
-
-Interface = Literal["native", "model-api", "model-api-map", "anomalib"]
-"""Who reads a graph: our runtime; OpenVINO Model API in Python; its C++ side, which takes raw maps; anomalib."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,20 +41,22 @@ class Card:
         resizes: Whether the graph takes images, or else floats from 0 to 255 of the network's size.
         input_layout: Order of the input's axes.
         channels: Order of the input's colours.
-        false_alarm_rate: The rate that thresholds were set for.
+        false_alarm_rate: The rate that thresholds were set for; of no meaning with the protocol ``paper``.
         image_threshold: Raw score above which an image is anomalous.
         pixel_threshold: Raw value above which a pixel is anomalous.
         typical: Raw value of a pixel where the normalised map begins.
         score_typical: Raw score where the normalised score begins.
-        calibration_scores: Sorted raw scores of the calibration images.
+        calibration_scores: Sorted raw scores of the calibration images; with the protocol ``paper``, of the normal
+            test images.
         calibration_maxima: Sorted maxima of their raw maps.
-        metrics: Figures of the test, if there was one.
+        metrics: Figures of the trained model's test, if there was one, each at the threshold that it names: not those
+            of INT8, whose thresholds are its own.
     """
 
     format: int = FORMAT
     version: str
     interface: Interface
-    precision: Literal["fp32", "fp16", "int8"]
+    precision: Precision
     inference_precision: str
     model: str
     backbone: str

@@ -1,12 +1,19 @@
 """INT8 is for the encoder and the layers of a flow's networks alone."""
 
+from pathlib import Path
+
 import numpy as np
 import openvino as ov
 import pytest
+import torch
 from scipy.stats import spearmanr
-from tiny_pipelines import photo
+from tiny_pipelines import ARGUMENTS, calibrated, photo
 
-from anomalib_flows.deployment.quantization import QuantizationOptions, kept, quantize
+from anomalib_flows.deployment.graph import build_network
+from anomalib_flows.deployment.network import InputOptions, Network
+from anomalib_flows.deployment.options import QuantizationOptions
+from anomalib_flows.deployment.quantization import kept, quantize
+from anomalib_flows.models.fastflow import FastFlow
 from anomalib_flows.types import InputError
 
 
@@ -69,7 +76,25 @@ def test_images_are_ranked_alike(quantized: ov.Model, pipeline, raw_graph) -> No
     assert found != true
 
 
-@pytest.mark.parametrize("options", [{"images": 0}, {"max_drop": -0.1}, {"max_drop": 1.1}])
+def test_int8_of_256_pixels_is_computed_in_what_the_device_chooses(tmp_path: Path) -> None:
+    """OpenVINO 2026.4 compiled no file with a product of matrices that normalisation and quantisation followed."""
+    core = ov.Core()
+    if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this processor has no bfloat16")
+    torch.manual_seed(0)
+    trained = calibrated(FastFlow((256, 256), **ARGUMENTS["fastflow"], std=(0.2, 0.3, 0.4)))
+    images = [photo(270, 260, seed).permute(1, 2, 0).numpy()[None].copy() for seed in range(2)]
+    quantized = quantize(build_network(Network(trained, InputOptions())), images, QuantizationOptions())
+    ov.save_model(quantized, tmp_path / "model.xml", compress_to_fp16=False)
+    model = core.compile_model(tmp_path / "model.xml", "CPU")
+    assert model.get_property("INFERENCE_PRECISION_HINT") == ov.Type.bf16
+    maps = model({0: images[0]})[0]
+    assert maps.shape == (1, 1, 256, 256)
+    assert np.isfinite(maps).all()
+    assert maps.std() > 0
+
+
+@pytest.mark.parametrize("options", [{"images": 0}, {"max_drop": -0.1}, {"max_drop": 1.1}, {"max_drop": 0.1}])
 def test_numbers_of_no_use_are_refused(options) -> None:
     with pytest.raises(InputError, match=f"--int8.{next(iter(options))} cannot be"):
         QuantizationOptions(**options)

@@ -1,0 +1,64 @@
+"""The part of ``export`` that compares a file with the trained model, and says how they compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from anomalib_flows.deployment.exported import Exported
+from anomalib_flows.deployment.parity import Judge, compare, summarise
+from anomalib_flows.types import InputError, Precision, Sample
+
+
+def make_report(
+    trained: Judge, written: Exported, samples: Sequence[Sample], images: str, bounds: Mapping[str, float] | None
+) -> dict[str, Any]:
+    """Compare an export with the trained model, in the precision that it is for and in that the device would choose."""
+    compared = {
+        precision: summarise(answers, samples, None if number else bounds)
+        for number, (precision, answers) in enumerate(compare(trained, written.judges, samples).items())
+    }
+    return {
+        "images": {"what": images, "count": len(samples)},
+        "converted_in_seconds": round(written.seconds, 2),
+        "bytes": written.sizes,
+        "quantization": written.quantization,
+        "computed_in": compared,
+    }
+
+
+def refuse_another(report: dict[str, Any], precision: Precision) -> None:
+    """Refuse a file that decides otherwise than one of its precision may.
+
+    Raises:
+        InputError: If it does.
+    """
+    first = next(iter(report["computed_in"].values()))
+    if not first.get("within", True):
+        bounds = " and ".join(f"{what}s by {bound:g}" for what, bound in first["bounds"].items())
+        raise InputError(
+            f"The exported model differs from the trained one by up to {first['score']['largest']:.2g} in scores and "
+            f"{first['map']['largest']:.2g} in maps ({len(first['flipped'])} labels differ), and {precision} may in "
+            f"{bounds}: nothing was written; please report this with the run's config.yaml."
+        )
+
+
+def print_report(report: dict[str, Any], file: Path) -> None:
+    """Say how the exported model compares."""
+    row = "{:12} {:>24} {:>24} {:>13} {:>14} {:>15} {:>13}".format
+    print(row("computed in", "score differs by", "map differs by", "equal masks", "labels differ", "AUROC", "ms"))
+    for precision, of in report["computed_in"].items():
+        differs = [f"{of[what]['largest']:.1e}, mean {of[what]['mean']:.1e}" for what in ("score", "map")]
+        masks = f"{100 * of['mask']['equal_pixels']:.4g} %"
+        before, after = of["image_auroc"].values()
+        ranked = "-" if before is None else f"{before:.4f} {after:.4f}"
+        times = " ".join(f"{ms:.1f}" for ms in of["milliseconds"].values())
+        print(row(precision, *differs, masks, len(of["flipped"]) or "none", ranked, times))
+    first, count = next(iter(report["computed_in"].values())), report["images"]["count"]
+    print(f"Compared on images, {count} in number ({report['images']['what']}); AUROC and ms: trained, exported.")
+    if first["flipped"] and "bounds" in first:
+        print(f"Where the first line's labels differ, the score is the threshold, to {first['bounds']['score']:g}.")
+    if parts := ", ".join(f"{part} {size / 1e6:.1f}" for part, size in report["bytes"].items() if size > 1e4):
+        print(f"Megabytes: {parts}.")
+    print(f"model        {file}")
