@@ -7,10 +7,10 @@ meets all alike: trust the ratios, not the milliseconds. Encoders and flows are 
     python tools/compare_exports.py FOLDER --ours PYTHON --anomalib PYTHON
 
 FOLDER keeps the exports, which are made again only where their options or the versions of what makes them are others,
-and `results.json`: whoever changes code within a version takes a new folder. `--show` writes the tables from that alone.
-Ours has two rows: `ours` has anomalib's architecture, encoder's layers and norm included, with hard permutations in
-both; `ours, default` has the options that `train` takes if none are given. Parameters and constants of flows and norms
-are random, or else converters would leave out a multiplication by one.
+and `results.json`: whoever changes code within a version takes a new folder. `--show` writes the tables from that
+alone. Ours has two rows: `ours` has anomalib's architecture, encoder's layers and norm included, with hard permutations
+in both; `ours, default` has the options that `train` takes if none are given. Parameters and constants of flows and
+norms are random, or else converters would leave out a multiplication by one.
 
 Ours takes a photo as it was decoded, uint8 of any size, NHWC, and resizes it in the graph; anomalib's takes float32
 from 0 to 1, NCHW, of 256 pixels, which somebody has to make of the photo before: that is not measured. Both give score,

@@ -40,7 +40,7 @@ def _stays(node: ov.Node) -> bool:
 
 
 def permutes(weights: ov.Node) -> bool:
-    """Whether the weights of a convolution, (K, C, 1, 1), are ones and zeros that only put channels in another order."""
+    """Whether weights (K, C, 1, 1) are ones and zeros, which only put channels in another order."""
     return bool(np.isin(weights.data, (0, 1)).all())
 
 
