@@ -27,7 +27,7 @@ class Remedies:
         noise: Standard deviation of Gaussian noise on whitened features in training, at the first and the last step.
         average: Decay of an exponential moving average of the weights with which is detected; 0 for none.
         base: Whether mean and scale of the base distribution are learnt in turn with the flow (AltUB).
-        fused: How often each map is transformed given the others, after its own flow (see :class:`Fused`).
+        fused: Whether each map is transformed given the others, after its own flow (see :class:`Fused`).
         scores: Names of ``SCORES``.
 
     References:
@@ -39,14 +39,14 @@ class Remedies:
     noise: tuple[float, float] = (0.0, 0.0)
     average: float = 0.0
     base: bool = False
-    fused: int = 0
+    fused: bool = False
     scores: tuple[str, ...] = ("ours",)
 
     def apply(self, detector: Detector) -> None:
         """Change a detector before its training."""
         if self.fused:
             detector.__class__ = Fused
-            detector.fuse(self.fused)
+            detector.fuse()
         flows: Any = detector.flows
         self.bases: list[nn.Parameter] = []
         self.others = [p for p in detector.parameters() if p.requires_grad]
@@ -99,16 +99,15 @@ class Fused(FastFlow):
         turn is scaled and shifted by the others.
     """
 
-    def fuse(self, rounds: int) -> None:
+    def fuse(self) -> None:
         """Make the networks."""
         channels = [shape[0] for shape in self.encoder.shapes]
-        self.fusions = nn.ModuleList(ByOthers(c, sum(channels) - c) for _ in range(rounds) for c in channels)
+        self.fusions = nn.ModuleList(ByOthers(c, sum(channels) - c) for c in channels)
 
     def transform(self, features: Features) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield z and the log-determinant of each feature map."""
         transformed = list(super().transform(features))
-        for number, fusion in enumerate(self.fusions):
-            own = number % len(transformed)
+        for own, fusion in enumerate(self.fusions):
             z, log_det = transformed[own]
             others = [resized(other, z) for i, (other, _) in enumerate(transformed) if i != own]
             z, log_scale = fusion(z, torch.cat(others, 1))
@@ -238,9 +237,7 @@ FASTFLOW = {
     "noise 0.5 to 0": Remedies(noise=(0.5, 0.0)),
     "average of weights": Remedies({"schedule": "constant"}, average=0.98),
     "base distribution learnt": Remedies(base=True),
-    "fused, once": Remedies(fused=1),
-    "fused, twice": Remedies(fused=2),
-    "2 steps, fused twice": Remedies({"steps": 2}, fused=2),
+    "fused": Remedies(fused=True),
 }
 CFLOW_BEFORE: dict[str, Any] = {"norm": "none", "local_scale": 0.0, "learning_rate": 1e-3}
 CFLOW = {
