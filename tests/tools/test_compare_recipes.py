@@ -22,6 +22,7 @@ CHOSEN = {
         "noise 0.5 to 0",
         "average of weights",
         "base distribution learnt",
+        "fused",
     ],
     "cflow": ["default", "before"],
 }
@@ -54,7 +55,30 @@ def test_means_over_seeds() -> None:
     score = {"image_1": 0.5, "pixel": 0.25}
     other = {"image_1": 0.7, "pixel": 0.35}
     table = compare_recipes.table([line | {"seed": 0, "ours": score}, line | {"seed": 1, "ours": other}])
-    assert "| r | ours | 2 | 1: 0.600 / 0.300 | 0.100 | 2 | 3 |" in table
+    assert "| r | ours | 2 | 1: 0.600 / 0.300 | 0.141 | 2 | 3 |" in table
+
+
+def test_fused_scales_are_a_density_of_all_maps_together() -> None:
+    """The log-determinant is that of the Jacobian of all maps by all maps."""
+    detector = FastFlow((32, 32), backbone="texture13", strides=(8, 16), steps=1, norm="none")
+    Remedies(fused=True).apply(detector)
+    detector.double()
+    features = [torch.randn(1, *shape, dtype=torch.float64)[..., :2, :2] for shape in detector.encoder.shapes]
+    with torch.no_grad():
+        plain = [z for z, _ in FastFlow.transform(detector, features)]
+        for (z, _), expected in zip(detector.transform(features), plain, strict=True):
+            torch.testing.assert_close(z, expected)  # nothing is changed before training
+        for parameter in detector.fusions.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    sizes = [f.numel() for f in features]
+
+    def joint(x: torch.Tensor) -> torch.Tensor:
+        parts = [p.view_as(f) for p, f in zip(x.split(sizes), features, strict=True)]
+        return torch.cat([z.flatten() for z, _ in detector.transform(parts)])
+
+    jacobian = torch.autograd.functional.jacobian(joint, torch.cat([f.flatten() for f in features]))
+    log_det = sum(float(d.detach()) for _, d in detector.transform(features))
+    assert float(torch.linalg.slogdet(jacobian).logabsdet) == pytest.approx(log_det, abs=1e-4)
 
 
 def test_noise_is_white_after_whitening() -> None:
