@@ -23,6 +23,7 @@ from anomalib_flows.data.reading import read_image
 from anomalib_flows.data.splits import read_splits, write_splits
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.runtime import Detector
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
@@ -174,7 +175,8 @@ def test_accuracy_control(export) -> None:
     facts = report(folder)["quantization"]
     assert facts["training_images"] == 3
     control = facts["accuracy_control"]
-    assert control["images"] == 2  # the one that calibrates, as it is and with a drawn defect
+    # the one that calibrates, as it is and with a drawn defect
+    assert control["images"] == {"what": "calibration, with drawn defects", "count": 2}
     before, after = control["auroc"]
     assert control["max_drop"] == 0.4
     assert after >= before - 0.4
@@ -256,6 +258,31 @@ def test_other_formats_say_what_to_install(trained: Path, tmp_path: Path, format
     assert f"pip install 'anomalib-flows[{format}]'" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_decides_otherwise_is_not_kept(trained: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    tracing = torch.jit.is_tracing
+    monkeypatch.setattr(
+        Postprocess,
+        "normalise_scores",
+        lambda self, scores: torch.full_like(scores, 0.7 if tracing() else 0.6),
+    )
+    arguments = ["export", str(trained), "--precision=fp32", f"--output={tmp_path / 'out'}"]
+    require_refused(arguments, "fp32 model decides otherwise than the trained one: scores differ by 0.1, and", capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_readers_of_others_do_not_know_of_padding(train: Callable[..., Path], tmp_path: Path, capsys) -> None:
+    run = train("--trainer.max_epochs=1", "--data.resize=pad")
+    for interface in ("model-api", "model-api-map", "anomalib"):
+        arguments = ["export", str(run), f"--interface={interface}", f"--output={tmp_path / 'out'}"]
+        require_refused(arguments, f"--interface {interface} cannot be had of a run with --data.resize pad", capsys)
+
+
+def test_images_that_are_stretched_to_a_fixed_size_are_counted(trained: Path, tmp_path: Path, capsys) -> None:
+    options = ["--input.size=80,90", "--images=test", f"--output={tmp_path / 'out'}"]
+    assert main(["export", str(trained), *options]) == 0
+    assert "6 of 6 images are not 80 x 90 pixels high and wide" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from anomalib_flows.commands.calibrated import open_calibrated
-from anomalib_flows.commands.export_images import find_images
+from anomalib_flows.commands.export_images import find_images, warn_of_sizes
 from anomalib_flows.commands.export_report import make_report, print_report, refuse_another
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.deployment.exported import Format
@@ -74,6 +74,7 @@ def export(
     if target.exists():
         raise InputError(f"--output {target} is there already and stays: name another folder.")
     compared, available = find_images(opened, images, int8 if chosen == "int8" else None)
+    warn_of_sizes([*compared, *available], input.fixed_size)
     network = Network(pipeline, input, unit_floats=interface == "anomalib")
     with fresh_folder(target, replace=False) as folder:
         file = (folder / "model" / "1" if layout == "ovms" else folder) / f"model{SUFFIXES[format]}"
@@ -105,6 +106,11 @@ def require_plain(interface: Interface, options: InputOptions, *, pad: bool) -> 
     if not options.preprocessing and pad:
         raise InputError(
             "--input.preprocessing false cannot be had of a run with --data.resize pad: nobody hides padding."
+        )
+    if interface != "native" and pad:
+        raise InputError(
+            f"--interface {interface} cannot be had of a run with --data.resize pad: its reader would stretch the "
+            "padding over the photo; leave it out, or train with --data.resize stretch."
         )
     plain = (options.layout, options.channels, options.batch, options.preprocessing) == ("NHWC", "RGB", 1, True)
     if interface != "native" and not plain:

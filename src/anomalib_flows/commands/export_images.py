@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
+from PIL import Image
+
 from anomalib_flows.data.splits import read_splits
 from anomalib_flows.deployment.options import QuantizationOptions
 from anomalib_flows.images import image_files
 from anomalib_flows.run import Run
-from anomalib_flows.types import InputError, Sample, Split
+from anomalib_flows.types import ImageSize, InputError, Sample, Split
 
 
 def find_images(run: Run, images: str, int8: QuantizationOptions | None) -> tuple[list[Sample], list[Sample]]:
@@ -79,3 +81,25 @@ def still_there(run: Run, samples: Sequence[Sample], needed: Mapping[Split, str]
             stacklevel=2,
         )
     return there
+
+
+def warn_of_sizes(samples: Sequence[Sample], size: ImageSize | None) -> None:
+    """Warn of images of other sizes than the one that a file takes: they are stretched to be compared at all."""
+    if size is None:
+        return
+    paths = {sample.path for sample in samples}
+    others = [path for path in paths if size_of(path) != size]
+    if others:
+        warnings.warn(
+            f"{len(others)} of {len(paths)} images are not {size[0]} x {size[1]} pixels high and wide, as --input.size "
+            f"says, and are stretched, the first of them {min(others)}: figures, and int8's thresholds, are those of "
+            "stretched images.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def size_of(path: Path) -> ImageSize:
+    """Height and width of an image, without decoding it."""
+    with Image.open(path) as image:
+        return image.height, image.width

@@ -36,11 +36,9 @@ def refuse_another(report: dict[str, Any], precision: Precision) -> None:
     """
     first = next(iter(report["computed_in"].values()))
     if not first.get("within", True):
-        bounds = " and ".join(f"{what}s by {bound:g}" for what, bound in first["bounds"].items())
         raise InputError(
-            f"The exported model differs from the trained one by up to {first['score']['largest']:.2g} in scores and "
-            f"{first['map']['largest']:.2g} in maps ({len(first['flipped'])} labels differ), and {precision} may in "
-            f"{bounds}: nothing was written; please report this with the run's config.yaml."
+            f"The {precision} model decides otherwise than the trained one: {'; '.join(first['exceeded'])}. "
+            "Nothing was written; please report this with the run's config.yaml."
         )
 
 

@@ -21,6 +21,7 @@ from anomalib_flows.deployment.parts import sizes
 from anomalib_flows.deployment.storage import halve
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.runtime.card import Card, write_card
+from anomalib_flows.runtime.network import explained
 
 
 def write_openvino(
@@ -48,24 +49,30 @@ def write_openvino(
     if data is not None:
         graph, postprocess, quantization = requantized(graph, network, postprocess, data, options)
     facts = card(postprocess)
+    start = time.perf_counter()
     if facts.precision == "fp16":
         halve(graph)
-    start = time.perf_counter()
     model = decide(graph, postprocess, facts.interface)
     write_card(model, facts)
     if facts.interface.startswith("model-api"):
         describe_for_model_api(model, facts)
     ov.save_model(model, file, compress_to_fp16=False)
     seconds += time.perf_counter() - start
-    judges: dict[str, Judge] = {}
-    for precision in (INFERENCE_PRECISION, None):
-        model_read = compiled(file, precision)
-        name = precision or model_read.get_property("INFERENCE_PRECISION_HINT").to_string()
-        judges.setdefault(name, by_openvino(model_read, network, postprocess))
     return Exported(
-        judges=judges,
+        judges=read_again(file, network, postprocess),
         sizes=sizes(model),
         seconds=seconds,
         postprocess=postprocess,
         quantization=quantization,
     )
+
+
+def read_again(file: Path, network: Network, postprocess: Postprocess) -> dict[str, Judge]:
+    """Read a file in the precision that it is for, and in the one that the device would choose, if it has another."""
+    judges: dict[str, Judge] = {}
+    for precision in (INFERENCE_PRECISION, None):
+        with explained(file, "CPU"):
+            model = compiled(file, precision)
+        name = precision or model.get_property("INFERENCE_PRECISION_HINT").to_string()
+        judges.setdefault(name, by_openvino(model, network, postprocess))
+    return judges

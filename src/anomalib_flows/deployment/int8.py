@@ -93,7 +93,12 @@ def requantized(
     halve(quantized)  # before thresholds are set: what is left in float32 is rounded, too
     if before is not None:
         after = rank(compiled(quantized, INFERENCE_PRECISION), items)
-        facts["accuracy_control"] = {"auroc": [before, after], "images": len(items), "max_drop": options.max_drop}
+        ranked = "validation" if data.validation else "calibration, with drawn defects"
+        facts["accuracy_control"] = {
+            "auroc": [before, after],
+            "images": {"what": ranked, "count": len(items)},
+            "max_drop": options.max_drop,
+        }
         if before - after > options.max_drop:
             warnings.warn(
                 f"INT8 loses {before - after:.4f} of the image AUROC on the images of accuracy control, more than "

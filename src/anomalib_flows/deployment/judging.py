@@ -79,10 +79,13 @@ def by_pipeline(pipeline: Pipeline, network: Network) -> Judge:
 
 def by_openvino(model: ov.CompiledModel, network: Network, postprocess: Postprocess) -> Judge:
     """Let a compiled graph judge; of one that gives raw maps only, let the postprocess decide."""
+    from anomalib_flows.runtime.network import explained  # takes OpenVINO, an optional extra
+
     convert, request = graph_input(network), model.create_infer_request()
 
     def judge(image: Tensor) -> dict[str, Array]:
-        found = request.infer({0: convert(image)})
+        with explained("The exported model", "CPU"):
+            found = request.infer({0: convert(image)})
         named = {name: values for output, values in found.items() for name in output.get_names()}
         return decided(named["raw_map"], postprocess) if "raw_map" in named else named
 

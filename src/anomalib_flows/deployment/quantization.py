@@ -40,8 +40,10 @@ def _stays(node: ov.Node) -> bool:
 
 
 def permutes(weights: ov.Node) -> bool:
-    """Whether weights (K, C, 1, 1) are ones and zeros, which only put channels in another order."""
-    return bool(np.isin(weights.data, (0, 1)).all())
+    """Whether weights (C, C, 1, 1) have a single one in each row and column, and else zeros."""
+    values = weights.data
+    ones = [values.sum(axis=axis) for axis in (0, 1)] if values.shape[2:] == (1, 1) else []
+    return bool(ones) and bool(np.isin(values, (0, 1)).all()) and all(bool((of == 1).all()) for of in ones)
 
 
 def as_it_is(image: Any) -> Any:

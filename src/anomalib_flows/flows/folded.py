@@ -125,7 +125,7 @@ class FoldedStep(nn.Module):
 
 
 class Reordering(nn.Module):
-    """Channels in another order, exactly.
+    """Channels in another order; finite values are passed on exactly.
 
     A convolution with ones and zeros where there are few channels: OpenVINO's convolutions want channels last, its
     gathering of channels wants them first, and turning 64 channels of 64 x 64 positions takes 1.5 ms on a core, such a
@@ -135,21 +135,19 @@ class Reordering(nn.Module):
         order: Number of the old channel for each new one, (C,).
     """
 
-    order: Tensor
-    selection: Tensor
+    selected: Tensor
 
     FEW = 64
     """Up to so many channels OpenVINO 2026.4's CPU plugin turns maps in the slow way."""
 
     def __init__(self, order: Tensor) -> None:
         super().__init__()
-        self.register_buffer("order", order)
-        self.register_buffer("selection", torch.eye(len(order))[order][:, :, None, None])
+        self.few = len(order) <= self.FEW
+        self.register_buffer("selected", torch.eye(len(order))[order][:, :, None, None] if self.few else order)
 
     def forward(self, x: Tensor) -> Tensor:
         """Reorder maps (B, C, h, w)."""
-        few = len(self.order) <= self.FEW
-        return F.conv2d(x, self.selection) if few else x.index_select(1, self.order)
+        return F.conv2d(x, self.selected) if self.few else x.index_select(1, self.selected)
 
 
 def fold(flow: nn.Module, codes: Codes | None = None) -> nn.Module:

@@ -89,7 +89,7 @@ def require_device(core: ov.Core, device: str) -> None:
 
 
 @contextmanager
-def explained(model: Path, device: str) -> Iterator[None]:
+def explained(model: Path | str, device: str) -> Iterator[None]:
     """Say in one sentence why OpenVINO fails while it computes, such as that memory is full.
 
     Raises:

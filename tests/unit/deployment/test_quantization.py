@@ -6,13 +6,14 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
+from openvino import opset13
 from scipy.stats import spearmanr
 from tiny_pipelines import ARGUMENTS, calibrated, photo
 
 from anomalib_flows.deployment.graph import build_network
 from anomalib_flows.deployment.network import InputOptions, Network
 from anomalib_flows.deployment.options import QuantizationOptions
-from anomalib_flows.deployment.quantization import kept, quantize
+from anomalib_flows.deployment.quantization import kept, permutes, quantize
 from anomalib_flows.models.fastflow import FastFlow
 from anomalib_flows.types import InputError
 
@@ -44,6 +45,7 @@ def test_what_stays_in_floating_point(name: str, pipeline, raw_graph) -> None:
         or (node.get_type_name() == "Convolution" and not is_layer(node))
     ]
     assert len(sensitive) > 10
+    assert any(".permutation/" in called for called in sensitive)
     assert set(sensitive) <= names
     layers = [node.get_friendly_name() for node in nodes if is_layer(node)]
     assert len(layers) > 10
@@ -92,6 +94,21 @@ def test_int8_of_256_pixels_is_computed_in_what_the_device_chooses(tmp_path: Pat
     assert maps.shape == (1, 1, 256, 256)
     assert np.isfinite(maps).all()
     assert maps.std() > 0
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        (np.eye(3)[[2, 0, 1]][:, :, None, None], True),
+        (np.zeros((3, 3, 1, 1)), False),
+        (np.eye(3)[[0, 0, 1]][:, :, None, None], False),
+        (2 * np.eye(3)[:, :, None, None], False),
+        (np.eye(3)[:, :2, None, None], False),
+        (np.pad(np.eye(3)[:, :, None, None], ((0, 0), (0, 0), (1, 1), (1, 1))), False),
+    ],
+)
+def test_what_is_a_permutation(weights: np.ndarray, expected: bool) -> None:
+    assert permutes(opset13.constant(weights.astype(np.float32))) == expected
 
 
 @pytest.mark.parametrize("options", [{"images": 0}, {"max_drop": -0.1}, {"max_drop": 1.1}, {"max_drop": 0.1}])
