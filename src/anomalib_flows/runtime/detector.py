@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -121,12 +122,17 @@ class Detector:
             InputError: If an image cannot be read, or the device fails.
         """
         pending: deque[Callable[[], Prediction]] = deque()
-        for finish in self._started(images):
-            pending.append(finish)
-            if len(pending) == self.requests:
+        try:
+            for finish in self._started(images):
+                pending.append(finish)
+                if len(pending) == self.requests:
+                    yield pending.popleft()()
+            while pending:
                 yield pending.popleft()()
-        for finish in pending:
-            yield finish()
+        finally:
+            for finish in pending:  # of a stream that is left early; the next one starts from a model that works
+                with suppress(Exception):
+                    finish()
 
     def _started(self, images: Iterable[Picture]) -> Iterator[Callable[[], Prediction]]:
         """Start computing images as they come; an error takes its turn among them."""

@@ -168,6 +168,43 @@ def test_images_behind_one_that_the_device_fails_on_are_not_judged_by_what_it_le
         requests.wait(started[2])
 
 
+def test_images_behind_an_abandoned_one_that_the_device_fails_on_are_not_judged_by_what_it_left(choosy):
+    requests = Requests(ov.Core().compile_model(choosy, "CPU", {"PERFORMANCE_HINT": "LATENCY"}), choosy, "CPU")
+    _, good = [requests.start(np.zeros((1, *size, 3), np.uint8)) for size in [(6, 12), (8, 12)]]
+    with pytest.raises(InputError, match="choosy.xml failed on another image meanwhile: judge this one again"):
+        requests.wait(good)
+    assert requests.failed
+
+
+@pytest.mark.parametrize("requests", [2, 4])
+def test_what_an_abandoned_stream_left_under_way_does_not_count(choosy, export, requests):
+    good = [RANDOM.integers(0, 256, (8, 12, 3), dtype=np.uint8) for _ in range(4)]
+    detector, expected = Detector(choosy, requests=requests), Detector(export()).batch(good)
+    for _ in range(5):
+        stream = detector.stream([good[0]] + [IMAGES[0]] * (requests - 1))
+        assert same(next(stream), expected[0])
+        stream.close()
+        assert all(map(same, detector.batch(good), expected))
+
+
+def test_threads_never_get_what_the_failure_of_another_left(choosy, export):
+    good = [RANDOM.integers(0, 256, (8, 12, 3), dtype=np.uint8) for _ in range(4)]
+    detector, expected = Detector(choosy), Detector(export()).batch(good)
+
+    def judge(number):
+        if number % 10 == 9:
+            with pytest.raises(InputError, match="fails on CPU|failed on another image"):
+                detector(IMAGES[0])
+            return True
+        try:
+            return same(detector(good[number % 4]), expected[number % 4])
+        except InputError as error:
+            return "failed on another image meanwhile" in str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(judge, range(60)))
+
+
 def test_damaged_image_in_a_stream_is_named(export, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no image")
     with pytest.raises(InputError, match="bad.png is not an image"):
