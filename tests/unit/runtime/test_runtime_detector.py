@@ -1,5 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
+from pathlib import Path
 
 import numpy as np
 import openvino as ov
@@ -332,6 +333,30 @@ def test_compiled_models_are_kept_and_a_new_export_is_not_taken_for_them(export,
     assert other.score == pytest.approx(normalise(first.raw_score, 0.2, 0.5))
 
 
+def test_cache_that_cannot_be_written_is_said(export, tmp_path):
+    (tmp_path / "file").touch()
+    for cache in (tmp_path / "file", tmp_path / "file" / "sub"):
+        with pytest.raises(InputError, match=rf"cache_dir {cache} cannot be written to \(.*\): name another folder"):
+            Detector(export(), cache_dir=cache)
+    if Path("/proc/version").exists():
+        with pytest.raises(InputError, match="cache_dir /proc cannot be written to"):
+            Detector(export(), cache_dir=Path("/proc"))
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_images_of_three_columns(export, layout):
+    image = RANDOM.integers(0, 256, (8, 3, 3), dtype=np.uint8)
+    expected = Detector(export("any.xml"))(image)
+    assert same(Detector(export("fixed.xml", size=(8, 3), input_layout=layout))(image), expected)
+
+
+def test_image_of_another_size_than_a_fixed_one_is_named(export, tmp_path):
+    Image.fromarray(IMAGES[0]).save(tmp_path / "a.png")
+    for given in (tmp_path / "a.png", str(tmp_path / "a.png")):
+        with pytest.raises(InputError, match="a.png is 6 x 12 pixels high and wide, but the model takes 8 x 12"):
+            Detector(export(size=(8, 12))).batch([IMAGES[3], given])
+
+
 def test_image_of_another_size_than_a_fixed_one_is_refused(export):
     detector = Detector(export(size=(8, 12)))
     assert detector(IMAGES[3]).mask.shape == (8, 12)
@@ -375,6 +400,8 @@ def test_truncated_picture_is_said(export, tmp_path):
     ("options", "message"),
     [
         ({"threshold": 0.5, "false_alarm_rate": 0.1}, "not both"),
+        ({"threshold": 0.99999999}, "threshold cannot be 0.99999999: it must be at least 0 and below 1"),
+        ({"threshold": 1e300}, "threshold cannot be 1e\\+300: it must be at least 0 and below 1"),
         ({"threshold": 1}, "threshold cannot be 1: it must be at least 0 and below 1, where scores and maps end"),
         ({"threshold": 1.1}, "threshold cannot be 1.1"),
         ({"threshold": float("nan")}, "threshold cannot be nan"),
