@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import FileIO, StringIO
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,8 @@ def write_csv(rows: Iterable[Row], file: Path) -> None:
 def csv_table(file: Path) -> Iterator[Callable[[Row], None]]:
     """Write a table row by row; what is yielded writes one, to a temporary name until the block ends.
 
+    A row is in the file at once, and whole: where the disk is full, those before it stay.
+
     Lines end in CR LF as RFC 4180 has it, since Python quotes both characters in a name only then.
 
     Args:
@@ -103,19 +106,33 @@ def csv_table(file: Path) -> Iterator[Callable[[Row], None]]:
     Raises:
         OSError: If it cannot be written.
     """
-    # File names need not be valid UTF-8: surrogateescape writes the bytes that the file system gave.
-    with (
-        atomic(file) as temporary,
-        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape", buffering=1) as stream,
-    ):
-        writer = csv.writer(stream)
-        writer.writerow(CSV_COLUMNS)
+    with atomic(file) as temporary, temporary.open("wb", buffering=0) as stream:
+        write_whole(stream, csv_line(CSV_COLUMNS))
 
         def write(row: Row) -> None:
             path, score, p_value, label = row
-            writer.writerow((path, short(score), short(p_value), WORDS[label]))
+            write_whole(stream, csv_line((path, short(score), short(p_value), WORDS[label])))
 
         yield write
+
+
+def csv_line(values: Iterable[object]) -> bytes:
+    """Write values as a line of CSV."""
+    line = StringIO(newline="")
+    csv.writer(line).writerow(values)
+    # File names need not be valid UTF-8: surrogateescape writes the bytes that the file system gave.
+    return line.getvalue().encode(errors="surrogateescape")
+
+
+def write_whole(stream: FileIO, line: bytes) -> None:
+    """Append a line, or nothing of it where that fails."""
+    end = stream.tell()
+    try:
+        while line:
+            line = line[stream.write(line) :]
+    except OSError:
+        stream.truncate(end)
+        raise
 
 
 def short(value: float) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NoReturn
 
 import numpy as np
@@ -79,13 +81,15 @@ class Detector:
         require(requests is None or requests >= 1, "requests", requests, "at least 1")
         core, path = ov.Core(), Path(model)
         network = read_network(core, path)
-        self.card, self.input, self.device = read_card(network, path), ImageInput.of(network), device.upper()
+        self.card, self.device = read_card(network, path), device.upper()
+        self.input = ImageInput.of(network, self.card.input_layout)
         require_single_images(self.card, self.input, path)
         self._decide = Decision(self.card, path, threshold, false_alarm_rate)
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if requests and requests > 1:
             options = {"PERFORMANCE_HINT": "THROUGHPUT", "PERFORMANCE_HINT_NUM_REQUESTS": requests}
         if cache_dir:
+            require_writable(cache_dir)
             options["CACHE_DIR"] = str(cache_dir)
         precisions = [precision] if precision else list(dict.fromkeys([self.card.inference_precision, "f16"]))
         if not precision and self.device == "CPU":
@@ -121,12 +125,17 @@ class Detector:
             InputError: If an image cannot be read, or the device fails.
         """
         pending: deque[Callable[[], Prediction]] = deque()
-        for finish in self._started(images):
-            pending.append(finish)
-            if len(pending) == self.requests:
+        try:
+            for finish in self._started(images):
+                pending.append(finish)
+                if len(pending) == self.requests:
+                    yield pending.popleft()()
+            while pending:
                 yield pending.popleft()()
-        for finish in pending:
-            yield finish()
+        finally:
+            for finish in pending:  # of a stream that is left early; the next one starts from a model that works
+                with suppress(Exception):
+                    finish()
 
     def _started(self, images: Iterable[Picture]) -> Iterator[Callable[[], Prediction]]:
         """Start computing images as they come; an error takes its turn among them."""
@@ -140,7 +149,8 @@ class Detector:
         """Start computing; what is returned waits for the end, and decides."""
         pixels = to_pixels(image)
         height, width = pixels.shape[:2]
-        tensor = self.input.arrange(pixels[..., ::-1] if self.card.channels == "BGR" else pixels)
+        name = image if isinstance(image, str | Path) else "An image"
+        tensor = self.input.arrange(pixels[..., ::-1] if self.card.channels == "BGR" else pixels, name)
         if self._requests.failed:
             self._requests = Requests(self._compile()[0], self._path, self.device)
         requests, content = self._requests, content_size(height, width, self.card.image_size, self.card.resize)
@@ -170,6 +180,22 @@ def require_single_images(card: Card, input: ImageInput, path: Path) -> None:
         raise InputError(f"{path} takes images that were resized already: export it with --input.preprocessing true.")
     if input.batch not in (1, ANY):
         raise InputError(f"{path} takes {input.batch} images at once: export it for one, or for any number.")
+
+
+def require_writable(cache_dir: Path | str) -> None:
+    """Make a folder if need be, and refuse one that cannot be written to.
+
+    Raises:
+        InputError: If it cannot be.
+    """
+    try:
+        Path(cache_dir).mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=cache_dir):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"cache_dir {cache_dir} cannot be written to ({error.strerror}): name another folder."
+        ) from error
 
 
 def to_pixels(image: Picture) -> Pixels:

@@ -67,7 +67,7 @@ class Subject:
     @property
     def image_sizes(self) -> list[ImageSize]:
         """Heights and widths that there are, the largest image first."""
-        sizes = {spatial_size(tensor.shape) for tensor in self.tensors}
+        sizes = {spatial_size(tensor.shape, self.card.input_layout) for tensor in self.tensors}
         return sorted(sizes, key=lambda size: size[0] * size[1], reverse=True)
 
     @property
@@ -104,7 +104,8 @@ def open_subject(
     core, device = ov.Core(), device.upper()
     require_device(core, device)
     network = read_network(core, path)
-    card, accepted = read_card(network, path), ImageInput.of(network)
+    card = read_card(network, path)
+    accepted = ImageInput.of(network, card.input_layout)
     if not images:
         default = [n if edge == ANY else edge for edge, n in zip(accepted.size, card.image_size, strict=True)]
         images = [np.random.default_rng(0).integers(0, 256, (*(image_size or default), 3), dtype=np.uint8)]

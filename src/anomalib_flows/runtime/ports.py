@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,8 @@ OUTPUTS = ("pred_score", "pred_label", "anomaly_map", "pred_mask", "raw_score")
 
 ANY = -1
 """Stands for a length that may vary."""
-COLOURS = 3
+
+Layout = Literal["NHWC", "NCHW"]
 
 
 def lengths(port: ov.Output) -> list[int]:
@@ -27,19 +28,14 @@ def lengths(port: ov.Output) -> list[int]:
     return [ANY if axis.is_dynamic else axis.get_length() for axis in port.get_partial_shape()]
 
 
-def spatial_size(shape: Sequence[int]) -> ImageSize:
-    """Height and width in the shape of images, (N, h, w, 3) or (N, 3, h, w).
+def spatial_size(shape: Sequence[int], layout: Layout) -> ImageSize:
+    """Height and width in the shape of images.
 
     Example:
-        >>> spatial_size((1, 20, 30, 3)), spatial_size((1, 3, -1, -1))
+        >>> spatial_size((1, 20, 30, 3), "NHWC"), spatial_size((1, 3, -1, -1), "NCHW")
         ((20, 30), (-1, -1))
     """
-    return (shape[1], shape[2]) if is_channels_last(shape) else (shape[2], shape[3])
-
-
-def is_channels_last(shape: Sequence[int]) -> bool:
-    """Whether colours are the last axis; the card tells that of what is resized in the model only."""
-    return shape[3] == COLOURS
+    return (shape[1], shape[2]) if layout == "NHWC" else (shape[2], shape[3])
 
 
 @dataclass(frozen=True)
@@ -49,16 +45,18 @@ class ImageInput:
     Args:
         shape: (N, h, w, 3) or (N, 3, h, w), with ``ANY`` for what may vary.
         dtype: Type of the values.
+        layout: Order of the axes.
     """
 
     shape: tuple[int, ...]
     dtype: npt.DTypeLike
+    layout: Layout
 
     @classmethod
-    def of(cls, network: ov.Model) -> ImageInput:
-        """Read what a model takes."""
+    def of(cls, network: ov.Model, layout: Layout) -> ImageInput:
+        """Read what a model takes; the order of the axes stands on its card."""
         port = network.input(0)
-        return cls(tuple(lengths(port)), port.get_element_type().to_dtype())
+        return cls(tuple(lengths(port)), port.get_element_type().to_dtype(), layout)
 
     @property
     def batch(self) -> int:
@@ -68,7 +66,7 @@ class ImageInput:
     @property
     def size(self) -> ImageSize:
         """Height and width, each of them a number or ``ANY``."""
-        return spatial_size(self.shape)
+        return spatial_size(self.shape, self.layout)
 
     def require_size(self, size: Sequence[int], name: object = "An image") -> None:
         """Refuse an image whose height and width the model does not take.
@@ -83,13 +81,13 @@ class ImageInput:
                 "that size, or export the model for any."
             )
 
-    def arrange(self, image: Pixels) -> npt.NDArray[Any]:
+    def arrange(self, image: Pixels, name: object = "An image") -> npt.NDArray[Any]:
         """Lay an image of shape (h, w, 3) out as the model takes it, as often as it takes images at once.
 
         Raises:
             InputError: If it has another size than the model takes.
         """
-        self.require_size(image.shape[:2])
-        axes = image if is_channels_last(self.shape) else image.transpose(2, 0, 1)
+        self.require_size(image.shape[:2], name)
+        axes = image if self.layout == "NHWC" else image.transpose(2, 0, 1)
         repeated = np.broadcast_to(axes, (max(1, self.batch), *axes.shape))
         return np.ascontiguousarray(repeated, self.dtype)

@@ -63,7 +63,7 @@ class Decision:
             raise InputError("Give a threshold or a false_alarm_rate, not both: each decides by itself.")
         if threshold is not None:
             limit = "at least 0 and below 1, where scores and maps end; 0.5 is what the model was calibrated to"
-            require(0 <= threshold < 1, "threshold", threshold, limit)
+            require(0 <= threshold < 1 and float(np.float32(threshold)) < 1, "threshold", threshold, limit)
             self._limit = np.float32(threshold)
         if false_alarm_rate is not None:
             require_rate(false_alarm_rate)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy.typing as npt
@@ -20,7 +21,8 @@ class Requests:
     """Requests of a compiled model, each with one image at a time; may be used by several threads.
 
     Once one has failed, the others are of no use: OpenVINO 2026.4 computes later images on the CPU with what it had
-    begun to prepare for the one that failed, and says nothing.
+    begun to prepare for the one that failed, and says nothing. So each waits for those that were started before it,
+    whether or not somebody else still does.
 
     Args:
         compiled: The model.
@@ -36,6 +38,8 @@ class Requests:
     def __init__(self, compiled: ov.CompiledModel, path: Path, device: str) -> None:
         self._compiled, self._path, self._device, self.failed = compiled, path, device, False
         self._idle: deque[ov.InferRequest] = deque()
+        self._started: list[ov.InferRequest] = []  # and not released, in their order
+        self._lock = Lock()
 
     def start(self, images: npt.NDArray[Any]) -> ov.InferRequest:
         """Start to compute, by a request that is idle or a new one.
@@ -48,7 +52,9 @@ class Requests:
                 request = self._idle.pop()
             except IndexError:
                 request = self._compiled.create_infer_request()
-            request.start_async({INPUT: images})
+            with self._lock:
+                self._started.append(request)
+                request.start_async({INPUT: images})
         return request
 
     def wait(self, request: ov.InferRequest) -> None:
@@ -57,6 +63,11 @@ class Requests:
         Raises:
             InputError: If the device fails, or has failed on another image meanwhile.
         """
+        with self._lock:
+            older = self._started[: self._started.index(request)]
+        for one in older:
+            with suppress(InputError), self._watched():
+                one.wait()
         with self._watched():
             request.wait()
         if self.failed:
@@ -64,6 +75,8 @@ class Requests:
 
     def release(self, request: ov.InferRequest) -> None:
         """Let others have a request."""
+        with self._lock:
+            self._started.remove(request)
         self._idle.append(request)
 
     @contextmanager

@@ -78,6 +78,8 @@ def is_still(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             return image.format != "MPEG" and not getattr(image, "is_animated", False)  # of MPEG it knows no pictures
+    except Image.DecompressionBombError:
+        return True  # and too large, as is said where it is read
     except OSError:
         return False
 

@@ -1,4 +1,6 @@
 import csv
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +111,35 @@ def test_a_full_disk_surfaces_as_it_is(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="No space left"):
         save_image(Image.fromarray(noise), tmp_path / "a.png")
     assert list(tmp_path.iterdir()) == []
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from anomalib_flows.commands.judging import Judged, write_judged
+
+def judged():
+    for number in range(100):
+        name = Path(f"{'x' * 40}{number:02}.png")
+        image, map01 = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.float32)
+        yield Judged(name, name, image, map01, map01 > 0, 1.0, 0.5, 1)
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+write_judged(judged(), Path(sys.argv[1]))
+"""
+
+
+def test_a_disk_that_becomes_full_leaves_the_rows_before(tmp_path: Path) -> None:
+    pytest.importorskip("resource")
+    run = subprocess.run([sys.executable, "-c", FULL, tmp_path / "out"], capture_output=True, text=True, check=False)
+    assert "OSError: [Errno 27]" in run.stderr
+    table = (tmp_path / "out" / "predictions.csv").read_bytes()
+    assert 1900 < len(table) <= 2000
+    assert table.endswith(b",anomalous\r\n")
+    rows = list(csv.DictReader(table.decode().splitlines()))
+    assert [row["path"] for row in rows] == [f"{'x' * 40}{number:02}.png" for number in range(len(rows))]
+    assert f"Anomalous: {len(rows)} of {len(rows)}. Table and pictures" in run.stdout
 
 
 def test_a_folder_that_cannot_be_made_surfaces_as_it_is(tmp_path: Path, make_result: Make) -> None:

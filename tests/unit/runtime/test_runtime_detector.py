@@ -1,5 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count, islice
+from pathlib import Path
 
 import numpy as np
 import openvino as ov
@@ -168,6 +169,43 @@ def test_images_behind_one_that_the_device_fails_on_are_not_judged_by_what_it_le
         requests.wait(started[2])
 
 
+def test_images_behind_an_abandoned_one_that_the_device_fails_on_are_not_judged_by_what_it_left(choosy):
+    requests = Requests(ov.Core().compile_model(choosy, "CPU", {"PERFORMANCE_HINT": "LATENCY"}), choosy, "CPU")
+    _, good = [requests.start(np.zeros((1, *size, 3), np.uint8)) for size in [(6, 12), (8, 12)]]
+    with pytest.raises(InputError, match="choosy.xml failed on another image meanwhile: judge this one again"):
+        requests.wait(good)
+    assert requests.failed
+
+
+@pytest.mark.parametrize("requests", [2, 4])
+def test_what_an_abandoned_stream_left_under_way_does_not_count(choosy, export, requests):
+    good = [RANDOM.integers(0, 256, (8, 12, 3), dtype=np.uint8) for _ in range(4)]
+    detector, expected = Detector(choosy, requests=requests), Detector(export()).batch(good)
+    for _ in range(5):
+        stream = detector.stream([good[0]] + [IMAGES[0]] * (requests - 1))
+        assert same(next(stream), expected[0])
+        stream.close()
+        assert all(map(same, detector.batch(good), expected))
+
+
+def test_threads_never_get_what_the_failure_of_another_left(choosy, export):
+    good = [RANDOM.integers(0, 256, (8, 12, 3), dtype=np.uint8) for _ in range(4)]
+    detector, expected = Detector(choosy), Detector(export()).batch(good)
+
+    def judge(number):
+        if number % 10 == 9:
+            with pytest.raises(InputError, match="fails on CPU|failed on another image"):
+                detector(IMAGES[0])
+            return True
+        try:
+            return same(detector(good[number % 4]), expected[number % 4])
+        except InputError as error:
+            return "failed on another image meanwhile" in str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(judge, range(60)))
+
+
 def test_damaged_image_in_a_stream_is_named(export, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no image")
     with pytest.raises(InputError, match="bad.png is not an image"):
@@ -295,6 +333,30 @@ def test_compiled_models_are_kept_and_a_new_export_is_not_taken_for_them(export,
     assert other.score == pytest.approx(normalise(first.raw_score, 0.2, 0.5))
 
 
+def test_cache_that_cannot_be_written_is_said(export, tmp_path):
+    (tmp_path / "file").touch()
+    for cache in (tmp_path / "file", tmp_path / "file" / "sub"):
+        with pytest.raises(InputError, match=rf"cache_dir {cache} cannot be written to \(.*\): name another folder"):
+            Detector(export(), cache_dir=cache)
+    if Path("/proc/version").exists():
+        with pytest.raises(InputError, match="cache_dir /proc cannot be written to"):
+            Detector(export(), cache_dir=Path("/proc"))
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+def test_images_of_three_columns(export, layout):
+    image = RANDOM.integers(0, 256, (8, 3, 3), dtype=np.uint8)
+    expected = Detector(export("any.xml"))(image)
+    assert same(Detector(export("fixed.xml", size=(8, 3), input_layout=layout))(image), expected)
+
+
+def test_image_of_another_size_than_a_fixed_one_is_named(export, tmp_path):
+    Image.fromarray(IMAGES[0]).save(tmp_path / "a.png")
+    for given in (tmp_path / "a.png", str(tmp_path / "a.png")):
+        with pytest.raises(InputError, match="a.png is 6 x 12 pixels high and wide, but the model takes 8 x 12"):
+            Detector(export(size=(8, 12))).batch([IMAGES[3], given])
+
+
 def test_image_of_another_size_than_a_fixed_one_is_refused(export):
     detector = Detector(export(size=(8, 12)))
     assert detector(IMAGES[3]).mask.shape == (8, 12)
@@ -338,6 +400,8 @@ def test_truncated_picture_is_said(export, tmp_path):
     ("options", "message"),
     [
         ({"threshold": 0.5, "false_alarm_rate": 0.1}, "not both"),
+        ({"threshold": 0.99999999}, "threshold cannot be 0.99999999: it must be at least 0 and below 1"),
+        ({"threshold": 1e300}, "threshold cannot be 1e\\+300: it must be at least 0 and below 1"),
         ({"threshold": 1}, "threshold cannot be 1: it must be at least 0 and below 1, where scores and maps end"),
         ({"threshold": 1.1}, "threshold cannot be 1.1"),
         ({"threshold": float("nan")}, "threshold cannot be nan"),

@@ -102,6 +102,14 @@ def test_images_are_no_videos_whatever_they_are_called(tmp_path, monkeypatch, na
     assert (named, image.shape, image[0, 0, 0]) == (str(tmp_path / name), (4, 5, 3), 9)
 
 
+@pytest.mark.parametrize("name", ["photo.png", "photo.jfif"])
+def test_images_that_are_too_large_are_said(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10**6)
+    Image.new("L", (2000, 1100)).save(tmp_path / name, "PNG")
+    with pytest.raises(InputError, match=f"{name} has more than 2 million pixels"):
+        list(frames(tmp_path / name))
+
+
 def test_moving_pictures_are_videos(tmp_path):
     pytest.importorskip("av")
     pages = [Image.new("RGB", (32, 32), (shade, 0, 0)) for shade in (0, 90, 180)]
