@@ -45,16 +45,20 @@ def refuse_another(report: dict[str, Any], precision: Precision) -> None:
 def print_report(report: dict[str, Any], file: Path) -> None:
     """Say how the exported model compares."""
     row = "{:12} {:>24} {:>24} {:>13} {:>14} {:>15} {:>13}".format
-    print(row("computed in", "score differs by", "map differs by", "equal masks", "labels differ", "AUROC", "ms"))
+    print(row("computed in", "score differs by", "map differs by", "masks differ", "labels differ", "AUROC", "ms"))
+    count = report["images"]["count"]
     for precision, of in report["computed_in"].items():
         differs = [f"{of[what]['largest']:.1e}, mean {of[what]['mean']:.1e}" for what in ("score", "map")]
-        masks = f"{100 * of['mask']['equal_pixels']:.4g} %"
+        masks = round(count * (1 - of["mask"]["equal_images"]))
         before, after = of["image_auroc"].values()
         ranked = "-" if before is None else f"{before:.4f} {after:.4f}"
         times = " ".join(f"{ms:.1f}" for ms in of["milliseconds"].values())
-        print(row(precision, *differs, masks, len(of["flipped"]) or "none", ranked, times))
-    first, count = next(iter(report["computed_in"].values())), report["images"]["count"]
-    print(f"Compared on images, {count} in number ({report['images']['what']}); AUROC and ms: trained, exported.")
+        print(row(precision, *differs, masks or "none", len(of["flipped"]) or "none", ranked, times))
+    print(f"Compared on {count} images ({report['images']['what']}). AUROC and ms: of the trained model, of the file.")
+    if len(report["computed_in"]) > 1:
+        asked, own = report["computed_in"]
+        print(f"{asked} is what the runtime asks for, {own} what this device would choose by itself.")
+    first = next(iter(report["computed_in"].values()))
     if first["flipped"] and "bounds" in first:
         print(f"Where the first line's labels differ, the score is the threshold, to {first['bounds']['score']:g}.")
     if parts := ", ".join(f"{part} {size / 1e6:.1f}" for part, size in report["bytes"].items() if size > 1e4):
