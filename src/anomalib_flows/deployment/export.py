@@ -21,7 +21,6 @@ from anomalib_flows.deployment.parts import sizes
 from anomalib_flows.deployment.storage import halve
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.runtime.card import Card, write_card
-from anomalib_flows.runtime.network import explained
 
 
 def write_openvino(
@@ -71,8 +70,7 @@ def read_again(file: Path, network: Network, postprocess: Postprocess) -> dict[s
     """Read a file in the precision that it is for, and in the one that the device would choose, if it has another."""
     judges: dict[str, Judge] = {}
     for precision in (INFERENCE_PRECISION, None):
-        with explained(file, "CPU"):
-            model = compiled(file, precision)
+        model = compiled(file, precision)
         name = precision or model.get_property("INFERENCE_PRECISION_HINT").to_string()
         judges.setdefault(name, by_openvino(model, network, postprocess))
     return judges

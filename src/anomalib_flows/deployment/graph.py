@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from anomalib_flows.deployment.network import Decision, Decisions, Network
 from anomalib_flows.deployment.parts import label
 from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.runtime.ports import ANY, lengths
 from anomalib_flows.types import InputError, Interface, first_line
 
 OUTPUTS: dict[Interface, tuple[str, ...]] = {
@@ -69,8 +70,8 @@ def decide(network: ov.Model, postprocess: Postprocess, interface: Interface) ->
         return network
     maps = network.get_results()[0].input_value(0)
     before = {node.get_friendly_name() for node in network.get_ops()}
-    shape = [-1 if d.is_dynamic else d.get_length() for d in maps.get_partial_shape()]
-    decision = convert(Decision(postprocess), torch.rand([2 if d == -1 else d for d in shape]), shape)
+    shape = lengths(maps)
+    decision = convert(Decision(postprocess), torch.rand([2 if length == ANY else length for length in shape]), shape)
     for node in decision.get_ops():
         for value in node.outputs():  # else devices that merge operations give outputs these names as well
             value.get_tensor().set_names(set())

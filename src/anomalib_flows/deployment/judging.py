@@ -55,8 +55,11 @@ def compiled(model: ov.Model | Path, precision: str | None) -> ov.CompiledModel:
     """Compile a graph, or one that is in a file, for the CPU, in a precision or in the one that the device chooses."""
     import openvino as ov  # an optional extra, which formats without it do not need
 
+    from anomalib_flows.runtime.network import explained
+
     hint = {"PERFORMANCE_HINT": "LATENCY"} | ({"INFERENCE_PRECISION_HINT": precision} if precision else {})
-    return ov.Core().compile_model(model, "CPU", hint)
+    with explained(model if isinstance(model, Path) else "The exported model", "CPU"):
+        return ov.Core().compile_model(model, "CPU", hint)
 
 
 def by_pipeline(pipeline: Pipeline, network: Network) -> Judge:
