@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal
@@ -96,6 +97,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
+        self.choices = backbone, image_size, sorted((timm_args or {}).items())
         choose = partial(_layers, backbone, layers=layers, strides=strides, depths=depths)
         network = _create(backbone, weights, image_size, timm_args or {}, choose, final_norm)
         network = _padded(network, padding).eval().requires_grad_(False)
@@ -115,6 +117,16 @@ class Encoder(nn.Module):
         """Return the feature maps of normalised images (B, 3, H, W), each of shape (B, C, h, w)."""
         features = self.network(images)
         return [rearrange(f, "b h w c -> b c h w") for f in features] if self.channels_last else list(features)
+
+    def fingerprint(self) -> str:
+        """Name all that the features of a normalised image depend on: weights, architecture, and how it is used."""
+        layers = getattr(self.network, "indices", None) or self.network.feature_info.out_indices
+        digest = sha256(repr((timm.__version__, self.choices, layers, str(self.network))).encode())
+        for name, tensor in sorted(self.network.state_dict().items()):
+            values = tensor.detach().cpu().contiguous().flatten()
+            digest.update(repr((name, tensor.shape, tensor.dtype)).encode())
+            digest.update(memoryview(values.view(torch.uint8).numpy()))
+        return digest.hexdigest()
 
     def _shapes(self, image_size: ImageSize) -> list[tuple[int, int, int]]:
         """Channels, height and width of each feature map, found by encoding one black image."""

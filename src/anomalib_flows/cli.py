@@ -23,6 +23,7 @@ COMMANDS = {
     "import-checkpoint": "take over a detector that was trained with another code base",
     "data prepare": "unpack a published dataset, for training",
     "data check": "look a whole dataset over: counts, broken files, duplicates",
+    "cache": "show how much room cached features and images take, or clear them",
     "list": "list models, datasets or backbones",
 }
 

@@ -20,13 +20,14 @@ from anomalib_flows.data.duplicates import duplicates, warn_of_leaks
 from anomalib_flows.data.splits import hold_out, read_splits, write_splits
 from anomalib_flows.data.validation import draw_defects, hold_out_validation
 from anomalib_flows.evaluation import evaluate_run, evaluate_validation, require_both_labels
+from anomalib_flows.features import FeatureOptions
 from anomalib_flows.inference import balance_detector, calibrate_on, choose_device, prepare_detector
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run import Run
-from anomalib_flows.training.fit import fit, require_checkpoint
+from anomalib_flows.training.fit import feature_options, fit, require_checkpoint
 from anomalib_flows.training.options import TrainerOptions
 from anomalib_flows.types import ImageSize, InputError, Protocol, Sample, Split
 
@@ -72,14 +73,16 @@ def run_experiment(
     if resume:
         run = Run.open(resume)
     else:
-        prepare_detector(pipeline, of(samples, "train"), data, device)  # stopped here, it leaves nothing behind
+        prepare_detector(
+            pipeline, of(samples, "train"), data, device, feature_options(trainer)
+        )  # stopped here, it leaves nothing behind
         run = start_run(pipeline, data, output)
         samples = [*samples, *draw_defects(samples, run.validation.drawn, seed)]
         write_splits(samples, run.splits_file)
     run.write_config(config)
     train_pipeline(pipeline, samples, data, trainer, augment, seed, run, resume=resume is not None)
     try:
-        judge(run, pipeline, samples, data, device, false_alarm_rate, protocol)
+        judge(run, pipeline, samples, data, device, false_alarm_rate, protocol, feature_options(trainer))
     except KeyboardInterrupt:
         calibrate = f"  anomalib-flows calibrate {run.path}\n" if protocol == "calibrated" else ""
         raise KeyboardInterrupt(
@@ -96,12 +99,13 @@ def judge(
     device: torch.device,
     false_alarm_rate: float,
     protocol: Protocol,
+    features: FeatureOptions,
 ) -> None:
     """Set what a trained pipeline decides by, and measure how well it decides."""
-    balance_detector(pipeline, of(samples, "train"), data, device)
+    balance_detector(pipeline, of(samples, "train"), data, device, features)
     checkpoint.save(pipeline, run.model_file)
     if protocol == "calibrated":
-        calibrate_on(pipeline, of(samples, "calibration"), data, device, false_alarm_rate)
+        calibrate_on(pipeline, of(samples, "calibration"), data, device, false_alarm_rate, features)
         checkpoint.save(pipeline, run.model_file)
     if tested := of(samples, "test"):
         evaluate_run(run, pipeline, tested, data, device, protocol)

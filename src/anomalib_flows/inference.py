@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -12,7 +13,8 @@ from tqdm import tqdm
 
 from anomalib_flows.calibration import calibrate
 from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.loading import loader
+from anomalib_flows.data.loading import Loader, loader
+from anomalib_flows.features import COMPUTED, FeatureBatch, FeatureLoader, FeatureOptions
 from anomalib_flows.models.pipeline import Pipeline, hide_padding
 from anomalib_flows.types import Batch, InputError, Sample
 
@@ -66,19 +68,43 @@ def compute(
     Size and resizing are the pipeline's, whatever the dataset says. Decisions are made on the CPU: only what
     computes maps is moved to the device.
     """
-    preprocess = pipeline.preprocess
-    data = replace(data, image_size=preprocess.size, resize=preprocess.mode)
-    computing, training = [preprocess, pipeline.detector], pipeline.detector.training
+    with on_device(pipeline, device), tqdm(total=len(samples), desc=title, unit="image", delay=1, leave=False) as bar:
+        for batch in map(alter, images_of(pipeline, samples, data)):
+            with torch.inference_mode():  # and not around modules that move, whose weights could not be trained
+                computed = function(batch.images.to(device))
+            yield batch, computed
+            bar.update(len(batch.samples))
+
+
+def compute_features(
+    pipeline: Pipeline,
+    samples: list[Sample],
+    data: Dataset,
+    device: torch.device,
+    title: str,
+    options: FeatureOptions = COMPUTED,
+) -> Iterator[FeatureBatch]:
+    """Yield batches of the features of samples, kept or computed and kept."""
+    with on_device(pipeline, device), tqdm(total=len(samples), desc=title, unit="image", delay=1, leave=False) as bar:
+        for batch in FeatureLoader(pipeline, images_of(pipeline, samples, data), device, options):
+            yield batch
+            bar.update(len(batch))
+
+
+def images_of(pipeline: Pipeline, samples: list[Sample], data: Dataset) -> Loader:
+    """Load images with the pipeline's size and way of resizing, whatever the dataset says."""
+    return loader(samples, replace(data, image_size=pipeline.preprocess.size, resize=pipeline.preprocess.mode))
+
+
+@contextmanager
+def on_device(pipeline: Pipeline, device: torch.device) -> Iterator[None]:
+    """Move what computes maps to a device, to be used and not trained; decisions are made on the CPU."""
+    computing, training = [pipeline.preprocess, pipeline.detector], pipeline.detector.training
     pipeline.detector.eval()
     try:
         for module in computing:
             module.to(device)
-        with tqdm(total=len(samples), desc=title, unit="image", delay=1, leave=False) as progress:
-            for batch in map(alter, loader(samples, data)):
-                with torch.inference_mode():  # and not around modules that move, whose weights could not be trained
-                    computed = function(batch.images.to(device))
-                yield batch, computed
-                progress.update(len(batch.samples))
+        yield
     finally:
         for module in computing:
             module.cpu()
@@ -86,33 +112,60 @@ def compute(
 
 
 def calibrate_on(
-    pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device, false_alarm_rate: float
+    pipeline: Pipeline,
+    samples: list[Sample],
+    data: Dataset,
+    device: torch.device,
+    false_alarm_rate: float,
+    options: FeatureOptions = COMPUTED,
 ) -> None:
     """Set a pipeline's constants and thresholds on normal images that it was not trained on."""
+    exact = replace(options, precision=torch.float32, dtype=None)  # as images are judged
     pipeline.protocol = "calibrated"
-    set_constants(pipeline, samples, data, device)
-    maps = [m for _, m in compute_maps(pipeline, samples, data, device, "Calibrating")]
+    set_constants(pipeline, samples, data, device, exact)
+    maps = []
+    for batch in compute_features(pipeline, samples, data, device, "Calibrating", exact):
+        with torch.inference_mode():
+            maps.append(hide_padding(pipeline.maps_of(batch.features).cpu(), batch.contents))
     calibrate(pipeline.postprocess, torch.cat(maps), false_alarm_rate)
 
 
-def prepare_detector(pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device) -> None:
+def prepare_detector(
+    pipeline: Pipeline,
+    samples: list[Sample],
+    data: Dataset,
+    device: torch.device,
+    options: FeatureOptions = COMPUTED,
+) -> None:
     """Set what a detector takes from the features of all training images; one that takes nothing computes nothing."""
-    batches = compute(pipeline, pipeline.features, samples, data, device, "Measuring features")
-    pipeline.detector.prepare(features for _, features in batches)
+    batches = compute_features(pipeline, samples, data, device, "Encoding", options)
+    pipeline.detector.prepare(batch.features for batch in batches)
     pipeline.detector.cpu()
 
 
-def balance_detector(pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device) -> None:
+def balance_detector(
+    pipeline: Pipeline,
+    samples: list[Sample],
+    data: Dataset,
+    device: torch.device,
+    options: FeatureOptions = COMPUTED,
+) -> None:
     """Set what a trained detector takes from the likelihoods of training images, of which some will do."""
     count = min(len(samples), BALANCING)
     some = [samples[i * len(samples) // count] for i in range(count)]
-    batches = compute(pipeline, pipeline.features, some, data, device, "Balancing")
-    pipeline.detector.balance(features for _, features in batches)
+    batches = compute_features(pipeline, some, data, device, "Balancing", options)
+    pipeline.detector.balance(batch.features for batch in batches)
     pipeline.detector.cpu()
 
 
-def set_constants(pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device) -> None:
+def set_constants(
+    pipeline: Pipeline,
+    samples: list[Sample],
+    data: Dataset,
+    device: torch.device,
+    options: FeatureOptions = COMPUTED,
+) -> None:
     """Set the constants that a detector's maps depend on; those without any compute nothing."""
-    batches = compute(pipeline, pipeline.features, samples, data, device, "Normalising")
-    pipeline.detector.calibrate(features for _, features in batches)
+    batches = compute_features(pipeline, samples, data, device, "Normalising", options)
+    pipeline.detector.calibrate(batch.features for batch in batches)
     pipeline.detector.cpu()

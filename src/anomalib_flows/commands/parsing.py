@@ -38,17 +38,19 @@ FUNCTIONS = {
     "import-checkpoint": "import_checkpoint:import_checkpoint",
     "data prepare": "data_prepare:prepare",
     "data check": "data_check:check",
+    "cache": "cache:cache",
     "list": "list:list_names",
 }
 KINDS: dict[str, registry.Kind] = {"model": "models", "data": "datasets"}
 POSITIONAL = {
     "run": "run directory that 'train' wrote; for 'predict' and 'latency' an exported model (.xml), too",
     "kind": "what to list",
+    "action": "'show' tells how much there is, 'clear' deletes it",
     "file": "checkpoint that the other code base wrote",
     "name": "name of the dataset, see 'anomalib-flows list datasets'",
     "folder": "category in MVTec AD's layout, or folder of such; any other dataset is given by --data",
 }
-OPTIONAL = ("folder",)
+OPTIONAL = ("folder", "action")
 """Positional arguments that may be left out."""
 WRITTEN_OUT: dict[str, dict[str, Any]] = {
     "archive": {"nargs": "+", "type": Path},
@@ -95,7 +97,8 @@ def make_parser(name: str, function: Callable[..., Any]) -> ArgumentParser:
         parser.add_function_arguments(function)
     else:
         first, *others = inspect.signature(function).parameters
-        optional: dict[str, Any] = {"nargs": "?"} if first in OPTIONAL else {}
+        default = inspect.signature(function).parameters[first].default
+        optional: dict[str, Any] = {"nargs": "?", "default": default} if first in OPTIONAL else {}
         parser.add_argument(first, type=typing.get_type_hints(function)[first], help=POSITIONAL[first], **optional)
         written_out = [option for option in others if option in WRITTEN_OUT]
         parser.add_function_arguments(function, skip={first, *written_out})

@@ -6,26 +6,21 @@ What is kept is the resized image in float32, unrounded, so that a run with a ca
 from __future__ import annotations
 
 import hashlib
-import os
 import warnings
-import zlib
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple, Protocol
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.reading import mask_files
-from anomalib_flows.files import atomic
+from anomalib_flows.store import GB, Store, cache_folder
 from anomalib_flows.types import ImageSize, Sample
 
 VERSION = "1"
 """Part of every name on disk: to be raised when the values of a resized image change."""
-GB = 10**9
 
 
 class Item(NamedTuple):
@@ -63,7 +58,7 @@ def make_cache(samples: list[Sample], options: Dataset, *, repeated: bool) -> Ca
     if options.cache == "memory" and repeated:
         return MemoryCache(limit, len(samples))
     if options.cache == "disk":
-        return DiskCache(default_folder(), limit, options)
+        return DiskCache(cache_folder("images"), limit, options)
     return None
 
 
@@ -91,7 +86,12 @@ class MemoryCache:
                 self.used += item.size
             elif not self.full:
                 self.full = True
-                warn_full("memory", self.limit, f"{len(self.items)} of {self.expected} images fit")
+                warnings.warn(
+                    f"--data.cache_size {self.limit / GB:g} (GB in memory) is used up ({len(self.items)} of "
+                    f"{self.expected} images fit): other images are decoded each time; give more.",
+                    UserWarning,
+                    stacklevel=2,
+                )
 
 
 class DiskCache:
@@ -107,46 +107,23 @@ class DiskCache:
     """
 
     def __init__(self, folder: Path, limit: int, options: Dataset) -> None:
-        self.folder, self.limit, self.lock, self.full = folder, limit, Lock(), False
+        self.store = Store(folder, limit, "--data.cache_size", "images are decoded each time")
         self.kind = (VERSION, *map(str, options.size), options.resize)
-        self.used = sum(file.stat().st_size for file in folder.glob("*.item")) if folder.is_dir() else 0
 
     def get(self, sample: Sample) -> Item | None:
         """Return the item of a sample, or None if it has to be read."""
         try:
-            content = self._file(sample).read_bytes()
-            return unpack(content)
-        except (OSError, ValueError, SafetensorError, KeyError):
+            tensors = self.store.get(self._name(sample))
+            return None if tensors is None else as_item(tensors)
+        except (OSError, KeyError, ValueError):
             return None
 
     def put(self, sample: Sample, item: Item) -> None:
         """Keep an item, if there is room."""
-        content = pack(item)
-        with self.lock:
-            room = self.used + len(content) <= self.limit
-            self.used += len(content) if room else 0
-            first, self.full = not room and not self.full, self.full or not room
-        if first:
-            warn_full(str(self.folder), self.limit, "it may hold images that are no longer of use")
-        if room:
-            self._write(sample, content)
+        tensors = {"image": item.image, "content": torch.tensor(item.content)}
+        self.store.put(self._name(sample), tensors if item.mask is None else tensors | {"mask": item.mask})
 
-    def _write(self, sample: Sample, content: bytes) -> None:
-        try:
-            with atomic(self._file(sample)) as temporary:
-                temporary.write_bytes(content)
-        except OSError as error:
-            with self.lock:
-                known, self.full, self.limit = self.full, True, 0
-            if not known:
-                warnings.warn(
-                    f"--data.cache disk: {self.folder} cannot be written to ({error.strerror}), so that images are "
-                    "decoded as they are needed; free space there, or let XDG_CACHE_HOME name another folder.",
-                    UserWarning,
-                    stacklevel=2,
-                )
-
-    def _file(self, sample: Sample) -> Path:
+    def _name(self, sample: Sample) -> str:
         """Name of a sample's file.
 
         Raises:
@@ -156,41 +133,10 @@ class DiskCache:
         for path in (sample.path, *(mask_files(sample.mask) if sample.mask else [])):
             state = path.stat()
             parts += [str(path.absolute()), str((state.st_size, state.st_mtime_ns))]
-        name = hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()
-        return self.folder / f"{name[:40]}.item"
+        return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:40]
 
 
-def pack(item: Item) -> bytes:
-    """Write an item as a checksum and tensors."""
-    tensors = {"image": item.image.contiguous(), "content": torch.tensor(item.content)}
-    content = save(tensors if item.mask is None else tensors | {"mask": item.mask})
-    return zlib.crc32(content).to_bytes(4, "big") + content
-
-
-def unpack(content: bytes) -> Item:
-    """Read what :func:`pack` wrote.
-
-    Raises:
-        ValueError: If it is damaged.
-    """
-    if len(content) < 4 or zlib.crc32(content[4:]).to_bytes(4, "big") != content[:4]:
-        raise ValueError("damaged")
-    tensors = load(content[4:])
+def as_item(tensors: dict[str, Tensor]) -> Item:
+    """Read an item from what :class:`DiskCache` keeps."""
     height, width = tensors["content"].tolist()
     return Item(tensors["image"], tensors.get("mask"), (height, width))
-
-
-def default_folder() -> Path:
-    """Folder of the cached images in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anomalib-flows" / "images"
-
-
-def warn_full(place: str, limit: int, reason: str) -> None:
-    """Say that no more images can be kept."""
-    advice = "give more" if place == "memory" else "give more, or empty that folder"
-    warnings.warn(
-        f"--data.cache_size {limit / GB:g} (GB in {place}) is used up ({reason}): other images are decoded each time; "
-        f"{advice}.",
-        UserWarning,
-        stacklevel=2,
-    )

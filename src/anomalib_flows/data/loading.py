@@ -7,10 +7,11 @@ start at once on every system, share one cache, and send nothing back and forth.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Barrier
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ from anomalib_flows.data.reading import read_sample
 from anomalib_flows.geometry import ResizeMode, content_size
 from anomalib_flows.preprocess import resize
 from anomalib_flows.types import NORMAL, Batch, ImageSize, Sample
+
+T = TypeVar("T")
 
 AHEAD = 2
 """Batches that are read while another is worked on."""
@@ -90,16 +93,21 @@ class Loader:
         return [self.options.batch_size] * whole + [rest] * bool(rest)
 
     def __iter__(self) -> Iterator[Batch]:
+        for batch, items in self.ahead(self.read):
+            yield collate(batch, items)
+
+    def ahead(self, read: Callable[[Sample], T]) -> Iterator[tuple[list[Sample], list[T]]]:
+        """Yield the samples of each batch with what is read of them, which threads do ahead."""
         ordered = iter(self._ordered())
         batches = [[next(ordered) for _ in range(size)] for size in self.batch_sizes()]
         workers = default_threads() if self.options.workers is None else self.options.workers
         if workers == 0:
-            yield from (collate(batch, [self.read(sample) for sample in batch]) for batch in batches)
+            yield from ((batch, [read(sample) for sample in batch]) for batch in batches)
             return
-        waiting: deque[tuple[list[Sample], list[Future[Item]]]] = deque()
+        waiting: deque[tuple[list[Sample], list[Future[T]]]] = deque()
         with reading_threads(min(workers, len(self.samples))) as pool:
             for batch in batches:
-                waiting.append((batch, [pool.submit(self.read, sample) for sample in batch]))
+                waiting.append((batch, [pool.submit(read, sample) for sample in batch]))
                 if len(waiting) > AHEAD:
                     yield _collected(*waiting.popleft())
             while waiting:
@@ -121,9 +129,9 @@ class Loader:
         return item
 
 
-def _collected(batch: list[Sample], reading: list[Future[Item]]) -> Batch:
-    """Wait for the images of a batch, and put them together."""
-    return collate(batch, [item.result() for item in reading])
+def _collected(batch: list[Sample], reading: list[Future[T]]) -> tuple[list[Sample], list[T]]:
+    """Wait for what is read of a batch."""
+    return batch, [item.result() for item in reading]
 
 
 @contextmanager

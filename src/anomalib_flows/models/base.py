@@ -55,6 +55,13 @@ class Detector(nn.Module, ABC):
     def encode(self, images: Tensor) -> Features:
         """Return the features of normalised images (B, 3, H, W), frozen and without gradient."""
 
+    def features_key(self) -> str | None:
+        """Name all that :meth:`encode` depends on beside the images; None if features may not be kept.
+
+        Models of one name share features.
+        """
+        return None
+
     def prepare(self, features: Iterable[Features]) -> None:
         """Set, before the first step, what depends on the features of all training images, batch by batch."""
 

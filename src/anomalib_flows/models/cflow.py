@@ -176,6 +176,10 @@ class CFlow(Detector):
         """Return the encoder's feature maps of normalised images (B, 3, H, W)."""
         return self.encoder(images.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
 
+    def features_key(self) -> str:
+        """Return what the encoder says of itself."""
+        return self.encoder.fingerprint()
+
     def log_prob(self, fibres: Fibres) -> Tensor:
         """Return the log-likelihood per channel of feature vectors, (N,)."""
         layer, vectors, positions = fibres
@@ -187,7 +191,7 @@ class CFlow(Detector):
 
     def log_prob_map(self, layer: int, feature: Tensor) -> Tensor:
         """Return the log-likelihood per channel everywhere in a feature map, (B, C, h, w) -> (B, 1, h, w)."""
-        normed, flow = self.norms[layer](feature), self.flows[layer]
+        normed, flow = self.norms[layer](vectors_last(feature)), self.flows[layer]
         if isinstance(flow, FoldedFlow):
             return per_channel(*flow(normed))
         vectors = rearrange(normed, "b c h w -> b (h w) c")
@@ -245,7 +249,7 @@ class CFlow(Detector):
 
     def training_batches(self, features: Features) -> Iterator[list[Fibres]]:
         """Yield feature vectors of all layers, or of one at a time in the published order."""
-        normed = [norm(feature) for norm, feature in zip(self.norms, features, strict=True)]
+        normed = [norm(vectors_last(feature)) for norm, feature in zip(self.norms, features, strict=True)]
         vectors = [rearrange(feature, "b c h w -> b (h w) c") for feature in normed]
         if self.order == "published":
             for layer, of_layer in enumerate(vectors):
@@ -293,6 +297,11 @@ class CFlow(Detector):
     def learning_rate_factor(self, progress: float) -> float:
         """Return the factor of the learning rate when a share of the training is done."""
         return SCHEDULES[self.schedule](progress)
+
+
+def vectors_last(feature: Tensor) -> Tensor:
+    """Lay a feature map (B, C, h, w) out vector by vector, as encoders give it, so that vectors are picked at once."""
+    return feature.contiguous(memory_format=torch.channels_last)
 
 
 def per_channel(z: Tensor, log_det: Tensor) -> Tensor:

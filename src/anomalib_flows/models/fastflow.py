@@ -130,14 +130,17 @@ class FastFlow(Detector):
 
     def encode(self, images: Tensor) -> Features:
         """Return the encoder's feature maps of normalised images (B, 3, H, W)."""
-        # On CPUs the pooling and convolutions of encoders run faster channels last, the flows' gathers channels first.
-        features = self.encoder(images.contiguous(memory_format=torch.channels_last))
-        return [feature.contiguous() for feature in features]
+        return self.encoder(images.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+
+    def features_key(self) -> str:
+        """Return what the encoder says of itself."""
+        return self.encoder.fingerprint()
 
     def transform(self, features: Features) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield z and the log-determinant of each feature map, of shapes (B, C, h, w) and (B,)."""
         for norm, flow, feature in zip(self.norms, self.flows, features, strict=True):
-            yield flow(norm(feature))
+            # On CPUs encoders run faster channels last, the flows' gathers channels first.
+            yield flow(norm(feature.contiguous()))
 
     def prepare(self, features: Iterable[Features]) -> None:
         """Take the statistics by which features are whitened."""

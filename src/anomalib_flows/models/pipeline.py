@@ -69,7 +69,11 @@ class Pipeline(nn.Module):
 
     def maps(self, resized: Tensor) -> Tensor:
         """Raw anomaly maps of images that have the right size already: (B, 3, H, W) -> (B, 1, H, W)."""
-        return smooth(self.detector.anomaly_map(self.features(resized)).float(), self.heatmap.smoothing)
+        return self.maps_of(self.features(resized))
+
+    def maps_of(self, features: Features) -> Tensor:
+        """Raw anomaly maps of features: (B, 1, H, W)."""
+        return smooth(self.detector.anomaly_map(features).float(), self.heatmap.smoothing)
 
 
 def hide_padding(maps: Tensor, contents: list[ImageSize]) -> Tensor:

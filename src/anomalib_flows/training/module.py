@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from anomalib_flows.data.changes import Changes, change
+from anomalib_flows.data.changes import Changes
 from anomalib_flows.data.loading import Loader
+from anomalib_flows.features import COMPUTED, FeatureLoader, FeatureOptions
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.types import InputError
 
@@ -24,11 +24,19 @@ class TrainingModule(LightningModule):
         images: Batches of training images.
         seed: Decides, with the epoch, everything random in an epoch, so that a resumed run repeats it.
         augment: How far images are changed at random, otherwise in each epoch.
+        features: How features are computed and kept.
     """
 
-    def __init__(self, pipeline: Pipeline, images: Loader, seed: int, augment: Changes) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        images: Loader,
+        seed: int,
+        augment: Changes,
+        features: FeatureOptions = COMPUTED,
+    ) -> None:
         super().__init__()
-        self.pipeline, self.images, self.seed, self.augment = pipeline, images, seed, augment
+        self.pipeline, self.images, self.seed, self.augment, self.features = pipeline, images, seed, augment, features
 
     def train_dataloader(self) -> TrainingBatches:
         """Return what Lightning iterates over in each epoch."""
@@ -69,27 +77,24 @@ class TrainingModule(LightningModule):
 
 
 class TrainingBatches:
-    """Encode images and cut their features into training batches.
+    """Take the features of images, and cut them into training batches.
 
     This stands in an iterable rather than in the training step, so that a model with several steps for each batch
     of images needs no optimisation by hand: mixed precision, clipping and accumulation work for all models alike.
     """
 
     def __init__(self, module: TrainingModule) -> None:
-        self.module = module
+        self.module, self.detector = module, module.pipeline.detector
+        self.features = FeatureLoader(
+            module.pipeline, module.images, module.device, module.features, module.augment, module.seed
+        )
 
     def __len__(self) -> int:
         """Count the steps of an epoch."""
-        count = self.module.pipeline.detector.training_batch_count
-        return sum(count(images) for images in self.module.images.batch_sizes())
+        return sum(map(self.detector.training_batch_count, self.module.images.batch_sizes()))
 
     def __iter__(self) -> Iterator[Any]:
         """Yield the training batches of the current epoch."""
-        module, pipeline = self.module, self.module.pipeline
-        module.images.set_epoch(module.current_epoch)
-        for batch in module.images:
-            moved = replace(batch, images=batch.images.to(module.device))
-            images = change(moved, module.augment, module.seed, module.current_epoch).images
-            with torch.no_grad(), module.trainer.precision_plugin.forward_context():
-                features = pipeline.features(images)
-            yield from pipeline.detector.training_batches(features)
+        self.module.images.set_epoch(self.module.current_epoch)
+        for batch in self.features:
+            yield from self.detector.training_batches(batch.features)
