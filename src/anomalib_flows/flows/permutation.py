@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from anomalib_flows.flows.bijection import Bijection, Condition
 from anomalib_flows.flows.numeric import zeros_per_image
@@ -32,11 +35,34 @@ class Permutation(Bijection):
 
     def forward(self, x: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return the permuted channels and zeros."""
-        return x.index_select(1, self.order), zeros_per_image(x)
+        return permute(x, self.order), zeros_per_image(x)
 
     def inverse(self, z: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return the channels in their former order and zeros."""
-        return z.index_select(1, self.order.argsort()), zeros_per_image(z)
+        return permute(z, self.order.argsort()), zeros_per_image(z)
+
+
+class _Permute(torch.autograd.Function):
+    """A gather whose gradient is a gather: autograd, which cannot know that no channel comes twice, adds up."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, order: Tensor) -> Tensor:
+        ctx.save_for_backward(order)
+        return x.index_select(1, order)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_z: Tensor) -> tuple[Tensor, None]:
+        (order,) = ctx.saved_tensors
+        return of_z.index_select(1, order.argsort()), None
+
+
+def permute(x: Tensor, order: Tensor) -> Tensor:
+    """Reorder the channels of x, (B, C, ...)."""
+    if not torch.is_grad_enabled():  # nor where graphs are traced
+        return x.index_select(1, order)
+    permuted: Tensor = _Permute.apply(x, order)
+    return permuted
 
 
 class SoftPermutation(Bijection):
