@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _NAMES = {
     "BTAD": "data.btad",
     "CFlow": "models.cflow",
-    "Changes": "data.changes",
+    "Changes": "data.options",
     "Dataset": "data.base",
     "Detector": "models.base",
     "FastFlow": "models.fastflow",

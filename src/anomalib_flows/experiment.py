@@ -14,9 +14,9 @@ from anomalib_flows import registry
 from anomalib_flows.backbones import weights_follow
 from anomalib_flows.conformal import require_rate
 from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.changes import Changes
 from anomalib_flows.data.checking import check
 from anomalib_flows.data.duplicates import duplicates, warn_of_leaks
+from anomalib_flows.data.options import Changes
 from anomalib_flows.data.splits import hold_out, read_splits, write_splits
 from anomalib_flows.data.validation import draw_defects, hold_out_validation
 from anomalib_flows.evaluation import evaluate_run, evaluate_validation, require_both_labels
@@ -26,7 +26,6 @@ from anomalib_flows.models.base import Detector
 from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run import Run
-from anomalib_flows.training.fit import fit, require_checkpoint
 from anomalib_flows.training.options import TrainerOptions
 from anomalib_flows.types import ImageSize, InputError, Protocol, Sample, Split
 
@@ -121,6 +120,8 @@ def require_resumable(pipeline: Pipeline, run: Run, config: dict[str, Any]) -> N
     for key in ("seed", "protocol", "heatmap", "augment"):
         if old.get(key, config[key]) != config[key]:
             raise InputError(f"--{key} cannot change when a run is resumed: leave it out.")
+    from anomalib_flows.training.fit import require_checkpoint  # takes Lightning, see train_pipeline
+
     require_checkpoint(pipeline, run.resume_file)
 
 
@@ -170,6 +171,8 @@ def train_pipeline(
     resume: bool,
 ) -> None:
     """Train, and say where things are if that does not come to its end."""
+    from anomalib_flows.training.fit import fit  # Lightning takes seconds, for which no faulty image need wait
+
     try:
         finished = fit(pipeline, of(samples, "train"), data, trainer, augment, seed, run, resume=resume)
     except InputError as error:

@@ -35,18 +35,6 @@ def rows(table: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-@pytest.mark.parametrize("option", ["--help", "--version", ""])
-def test_help_and_version_import_nothing_heavy(option: str) -> None:
-    code = f"""
-import sys
-from anomalib_flows.cli import main
-main({[option] if option else []})
-print(sorted(sys.modules.keys() & {{"torch", "lightning", "timm", "numpy", "jsonargparse"}}))
-"""
-    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert finished.stdout.endswith("[]\n")
-
-
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     for command in COMMANDS:
         with pytest.raises(SystemExit) as stopped:

@@ -65,9 +65,9 @@ def run_command(name: str, arguments: list[str]) -> None:
         InputError: If an option is unknown or its value is of no use.
     """
     logging.getLogger("timm").setLevel(logging.ERROR)
+    words = normalise(arguments)  # first, since unknown names are told without importing the command
     module, _, function_name = FUNCTIONS[name].partition(":")
     function = getattr(importlib.import_module(f"anomalib_flows.commands.{module}"), function_name)
-    words = normalise(arguments)
     chosen = chosen_classes(words)
     if name == "train":
         if model := chosen_model(words):  # of several configurations too, the last says which

@@ -10,13 +10,10 @@ from jsonargparse import ArgumentParser
 from anomalib_flows import registry
 from anomalib_flows.commands.summary import print_summary
 from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.changes import Changes
 from anomalib_flows.data.checking import check
 from anomalib_flows.data.duplicates import duplicates, warn_of_leaks
+from anomalib_flows.data.options import Changes
 from anomalib_flows.data.splits import read_splits
-from anomalib_flows.evaluation import evaluate_disturbed, evaluate_run, evaluate_validation
-from anomalib_flows.inference import choose_device
-from anomalib_flows.models import checkpoint
 from anomalib_flows.run import Run
 from anomalib_flows.types import InputError, Protocol, Sample
 
@@ -45,6 +42,11 @@ def test(
     Raises:
         InputError: If the run is none, is not calibrated, or the dataset has no test split.
     """
+    # Importing torch takes seconds, which --help and mistakes have no use for.
+    from anomalib_flows.evaluation import evaluate_disturbed, evaluate_run, evaluate_validation
+    from anomalib_flows.inference import choose_device
+    from anomalib_flows.models import checkpoint
+
     opened, where = Run.open(run), choose_device(device)
     pipeline = checkpoint.load(opened.model_file)
     samples, validating = test_samples(opened, data), validation_samples(opened)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from anomalib_flows.commands.summary import print_summary
 from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.changes import Changes
+from anomalib_flows.data.options import Changes
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.run import Run
