@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
+from tqdm import tqdm
 
 from anomalib_flows import registry
 from anomalib_flows.backbones import weights_follow
@@ -25,6 +26,7 @@ from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.report.figures import FIGURES, require_count
 from anomalib_flows.run import Run
 from anomalib_flows.training.options import TrainerOptions
 from anomalib_flows.types import ImageSize, InputError, Protocol, Sample, Split
@@ -54,17 +56,20 @@ def run_experiment(
     seed: int,
     output: Path,
     resume: Path | None,
+    figures: int,
 ) -> Run:
     """Train, calibrate and test; the arguments are those of :func:`anomalib_flows.commands.train.train`."""
     require_rate(false_alarm_rate)
+    require_count(figures)
     device = choose_device(trainer.accelerator)
     if trainer.precision == "16-mixed" and device.type == "cpu":
         raise InputError("--trainer.precision 16-mixed needs CUDA: on a CPU choose bf16-mixed or 32.")
     samples = load_samples(data, protocol, seed, resume)
+    tqdm.write(counts(samples))
     torch.manual_seed(seed)
     with weights_follow() if resume else nullcontext():
         pipeline = Pipeline(model(data.size), data.resize, heatmap)
-    config = describe(pipeline, data, trainer, false_alarm_rate, seed, output, protocol, augment)
+    config = describe(pipeline, data, trainer, false_alarm_rate, seed, output, protocol, augment, figures)
     if resume:
         require_resumable(pipeline, Run.open(resume), config)
     pipeline.detector.require_trainable(min(data.batch_size, len(of(samples, "train"))))
@@ -78,7 +83,7 @@ def run_experiment(
     run.write_config(config)
     train_pipeline(pipeline, samples, data, trainer, augment, seed, run, resume=resume is not None)
     try:
-        judge(run, pipeline, samples, data, device, false_alarm_rate, protocol)
+        judge(run, pipeline, samples, data, device, false_alarm_rate, protocol, figures)
     except KeyboardInterrupt:
         calibrate = f"  anomalib-flows calibrate {run.path}\n" if protocol == "calibrated" else ""
         raise KeyboardInterrupt(
@@ -95,6 +100,7 @@ def judge(
     device: torch.device,
     false_alarm_rate: float,
     protocol: Protocol,
+    figures: int,
 ) -> None:
     """Set what a trained pipeline decides by, and measure how well it decides."""
     balance_detector(pipeline, of(samples, "train"), data, device)
@@ -103,10 +109,10 @@ def judge(
         calibrate_on(pipeline, of(samples, "calibration"), data, device, false_alarm_rate)
         checkpoint.save(pipeline, run.model_file)
     if tested := of(samples, "test"):
-        evaluate_run(run, pipeline, tested, data, device, protocol)
+        evaluate_run(run, pipeline, tested, data, device, protocol, figures)
         checkpoint.save(pipeline, run.model_file)
     if validating := of(samples, "validation"):
-        evaluate_validation(run, pipeline, validating, data, device)
+        evaluate_validation(run, pipeline, validating, data, device, pictures=figures)
 
 
 def require_resumable(pipeline: Pipeline, run: Run, config: dict[str, Any]) -> None:
@@ -143,6 +149,17 @@ def load_samples(data: Dataset, protocol: Protocol, seed: int, resume: Path | No
         samples = hold_out_validation(samples, data.validation_fraction, seed, together)
     warn_of_leaks(samples, same)
     return samples
+
+
+def counts(samples: list[Sample]) -> str:
+    """Say how many images serve for what.
+
+    Example:
+        >>> counts([Sample(Path("1.png"), "train"), Sample(Path("2.png"), "train"), Sample(Path("3.png"), "test")])
+        'Images: 2 train, 1 test.'
+    """
+    counted = {split: len(of(samples, split)) for split in get_args(Split)}
+    return f"Images: {', '.join(f'{count} {split}' for split, count in counted.items() if count)}."
 
 
 def of(samples: list[Sample], split: Split) -> list[Sample]:
@@ -195,6 +212,7 @@ def describe(
     output: Path,
     protocol: Protocol = "calibrated",
     augment: Changes = Changes(),  # noqa: B008 (frozen)
+    figures: int = FIGURES,
 ) -> dict[str, Any]:
     """Write down the options that make the same run again, in plain types."""
     config: dict[str, Any] = checkpoint.plain(
@@ -208,6 +226,7 @@ def describe(
             "protocol": protocol,
             "seed": seed,
             "output": str(output),
+            "figures": figures,
         }
     )
     return config

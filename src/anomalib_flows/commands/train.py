@@ -10,6 +10,7 @@ from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.options import Changes
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.heatmap import HeatmapOptions
+from anomalib_flows.report.figures import FIGURES
 from anomalib_flows.run import Run
 from anomalib_flows.training.options import TrainerOptions
 from anomalib_flows.types import ImageSize, Protocol
@@ -26,6 +27,7 @@ def train(
     seed: int = 0,
     output: Path = Path("results"),
     resume: Path | None = None,
+    figures: int = FIGURES,
 ) -> Run:
     """Train a detector on normal images, set its thresholds, and test it where there is a test split.
 
@@ -41,6 +43,8 @@ def train(
         seed: Decides the initial weights, the order and the changes of the images, and which are held out.
         output: Where run directories are made.
         resume: Run directory to go on with, after its last whole epoch and with its options.
+        figures: Of how many test images a figure is drawn, at most; 0 for none. Half of them are of anomalous images
+            as far as there are enough, each half evenly apart in the order of the files.
 
     Returns:
         The run directory.
@@ -50,6 +54,8 @@ def train(
     """
     from anomalib_flows.experiment import run_experiment  # Lightning takes seconds, which --help has no use for
 
-    run = run_experiment(model, data, trainer, heatmap, augment, false_alarm_rate, protocol, seed, output, resume)
+    run = run_experiment(
+        model, data, trainer, heatmap, augment, false_alarm_rate, protocol, seed, output, resume, figures
+    )
     print_summary(run)
     return run
