@@ -16,7 +16,7 @@ _NAMES = {
     "Detector": "models.base",
     "FastFlow": "models.fastflow",
     "Folder": "data.folder",
-    "HeatmapOptions": "models.heatmap",
+    "HeatmapOptions": "models.options",
     "InputError": "types",
     "MVTec": "data.mvtec",
     "MVTecAD2": "data.mvtec_ad2",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from anomalib_flows.commands.summary import print_summary
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.options import Changes
-from anomalib_flows.models.base import Detector
-from anomalib_flows.models.heatmap import HeatmapOptions
+from anomalib_flows.models.options import HeatmapOptions, Model
 from anomalib_flows.report.figures import FIGURES
 from anomalib_flows.run import Run
 from anomalib_flows.training.options import TrainerOptions
@@ -17,7 +17,7 @@ from anomalib_flows.types import ImageSize, Protocol
 
 
 def train(
-    model: Callable[[ImageSize], Detector],
+    model: Callable[[ImageSize], Model],
     data: Dataset,
     trainer: TrainerOptions = TrainerOptions(),  # noqa: B008 (frozen)
     heatmap: HeatmapOptions = HeatmapOptions(),  # noqa: B008 (frozen)
@@ -52,10 +52,13 @@ def train(
     Raises:
         InputError: If an option or a file cannot be used.
     """
-    from anomalib_flows.experiment import run_experiment  # Lightning takes seconds, which --help has no use for
+    # Torch and what takes it are slow to import, which --help and mistakes have no use for.
+    from anomalib_flows.experiment import run_experiment
+    from anomalib_flows.models.base import Detector
 
+    detector = cast("Callable[[ImageSize], Detector]", model)
     run = run_experiment(
-        model, data, trainer, heatmap, augment, false_alarm_rate, protocol, seed, output, resume, figures
+        detector, data, trainer, heatmap, augment, false_alarm_rate, protocol, seed, output, resume, figures
     )
     print_summary(run)
     return run

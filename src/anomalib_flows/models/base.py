@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import inspect
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
+from anomalib_flows.models.options import Model
 from anomalib_flows.types import ImageSize
 
 Features = list[Tensor]
@@ -19,7 +20,7 @@ Features = list[Tensor]
 Triple = tuple[float, float, float]
 
 
-class Detector(nn.Module, ABC):
+class Detector(nn.Module, Model):
     """Score images, given normalised images of one size.
 
     A constructor takes the image size first; its further arguments are the options of the command line. They are
