@@ -7,7 +7,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from textwrap import shorten
@@ -15,14 +15,12 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-import timm
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from huggingface_hub import constants
 from torch import Tensor, nn
 
-from anomalib_flows import texture13  # noqa: F401 - registers our encoder with timm
 from anomalib_flows.registry import unknown
 from anomalib_flows.types import ImageSize, InputError, first_line
 
@@ -121,7 +119,7 @@ class Encoder(nn.Module):
     def fingerprint(self) -> str:
         """Name all that the features of a normalised image depend on: weights, architecture, and how it is used."""
         layers = getattr(self.network, "indices", None) or self.network.feature_info.out_indices
-        digest = sha256(repr((timm.__version__, self.choices, layers, str(self.network))).encode())
+        digest = sha256(repr((timm().__version__, self.choices, layers, str(self.network))).encode())
         for name, tensor in sorted(self.network.state_dict().items()):
             values = tensor.detach().cpu().contiguous().flatten()
             digest.update(repr((name, tensor.shape, tensor.dtype)).encode())
@@ -163,9 +161,20 @@ class _TokenMaps(nn.Module):
         return features
 
 
+@cache
+def timm() -> Any:
+    """Import timm, and register our encoder with it: seconds, for which no mistake on a command line need wait."""
+    import timm
+
+    from anomalib_flows import texture13  # noqa: F401 - registers our encoder with timm
+
+    return timm
+
+
 def names() -> list[str]:
     """Names of timm's models; nearly all give feature maps."""
-    return timm.list_models()
+    listed: list[str] = timm().list_models()
+    return listed
 
 
 def _create(
@@ -177,8 +186,8 @@ def _create(
     final_norm: bool,
 ) -> Any:
     """Build a feature extractor of the layers that are chosen, and give it its weights."""
-    if not timm.is_model(name):
-        raise InputError(unknown("backbone", name, timm.list_models()))
+    if not timm().is_model(name):
+        raise InputError(unknown("backbone", name, timm().list_models()))
     if taken := sorted(_OURS & set(args)):
         raise InputError(f"--model.timm_args {taken} are set by --model.weights and --model.layers: leave them out.")
     source = {} if _weights_follow.get() else _source(weights)
@@ -209,8 +218,8 @@ def _load(name: str, size: ImageSize, args: dict[str, Any]) -> Any:
     try:
         with _impatient_hub() if _asks_hub(name, args) else contextlib.nullcontext():
             with contextlib.suppress(TypeError):
-                return timm.create_model(name, **{"img_size": size} | args)
-            return timm.create_model(name, **args)
+                return timm().create_model(name, **{"img_size": size} | args)
+            return timm().create_model(name, **args)
     except Exception as error:  # of timm's filters for weights, of the hub's client, of a constructor: any kind
         raise InputError(_failure(name, args, error)) from error
 
@@ -219,7 +228,7 @@ def _asks_hub(name: str, args: dict[str, Any]) -> bool:
     """Whether timm takes a model's weights from its hub."""
     if not args.get("pretrained") or "pretrained_cfg_overlay" in args:
         return False
-    config = timm.get_pretrained_cfg(name)
+    config = timm().get_pretrained_cfg(name)
     return config is None or not config.file
 
 
@@ -325,7 +334,7 @@ def _check_complete(network: nn.Module, source: dict[str, Any], name: str) -> No
 def _state(file: Path) -> dict[str, Tensor]:
     """Floating-point tensors of a file, read without running code from it."""
     try:
-        state = timm.models.load_state_dict(str(file), weights_only=True)
+        state = timm().models.load_state_dict(str(file), weights_only=True)
         return {key: tensor for key, tensor in state.items() if tensor.is_floating_point()}
     except Exception as error:
         raise InputError(

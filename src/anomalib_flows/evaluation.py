@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,13 +14,13 @@ from anomalib_flows.calibration import set_scores
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.changes import Changes, change
 from anomalib_flows.data.validation import is_drawn
-from anomalib_flows.files import fresh_folder
 from anomalib_flows.images import read_pixels
 from anomalib_flows.inference import compute_maps, set_constants
 from anomalib_flows.metrics.evaluate import evaluate
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
-from anomalib_flows.report.files import write_csv, write_figures
+from anomalib_flows.report.figures import FIGURES, draw_figures
+from anomalib_flows.report.files import write_csv
 from anomalib_flows.report.heatmap import Picture
 from anomalib_flows.report.result import Result
 from anomalib_flows.run import Run
@@ -47,10 +45,12 @@ def evaluate_run(
     data: Dataset,
     device: torch.device,
     protocol: Protocol = "calibrated",
+    pictures: int = FIGURES,
 ) -> dict[str, Any]:
     """Test on samples; write ``predictions.csv``, ``images/`` and ``metrics.json``; return the figures.
 
-    With the protocol ``paper`` the pipeline's constants and thresholds are set on these very samples first.
+    With the protocol ``paper`` the pipeline's constants and thresholds are set on these very samples first. Of so many
+    samples as ``pictures`` says, at most, a picture is drawn.
 
     Raises:
         InputError: If the pipeline has not been calibrated, or the protocol lacks normal or anomalous samples.
@@ -60,7 +60,7 @@ def evaluate_run(
     else:
         require_calibrated(run, pipeline)
         tested = collect(pipeline, samples, data, device)
-    return record(run, pipeline, tested, data)
+    return record(run, pipeline, tested, data, pictures)
 
 
 def evaluate_disturbed(
@@ -71,10 +71,11 @@ def evaluate_disturbed(
     device: torch.device,
     changes: Changes,
     seed: int,
+    pictures: int = FIGURES,
 ) -> dict[str, Any]:
     """Test on images that are changed at random, with the model as it is; write to ``disturbed/`` of the run."""
     tested = collect(pipeline, samples, data, device, changes, seed)
-    return record(run.disturbed, pipeline, tested, data, disturb=asdict(changes), seed=seed)
+    return record(run.disturbed, pipeline, tested, data, pictures, disturb=asdict(changes), seed=seed)
 
 
 def evaluate_validation(
@@ -84,6 +85,7 @@ def evaluate_validation(
     data: Dataset,
     device: torch.device,
     own: Dataset | None = None,
+    pictures: int = FIGURES,
 ) -> dict[str, Any]:
     """Test on the images of the split validation; write to ``validation/`` of the run.
 
@@ -94,19 +96,19 @@ def evaluate_validation(
         data: Says how images are read.
         device: Where to compute.
         own: The run's dataset, if ``data`` is another one.
+        pictures: Of how many samples, at most, a picture is drawn.
     """
     require_calibrated(run, pipeline)
     about = {"anomalies": "drawn"} if any(map(is_drawn, samples)) else {}
-    return record(run.validation, pipeline, collect(pipeline, samples, data, device), own or data, **about)
+    return record(run.validation, pipeline, collect(pipeline, samples, data, device), own or data, pictures, **about)
 
 
-def record(run: Run, pipeline: Pipeline, tested: Tested, data: Dataset, **about: Any) -> dict[str, Any]:
+def record(run: Run, pipeline: Pipeline, tested: Tested, data: Dataset, pictures: int, **about: Any) -> dict[str, Any]:
     """Write ``predictions.csv``, ``images/`` and ``metrics.json`` with what there is to say about them."""
     results = make_results(pipeline.postprocess, tested)
     metrics = measure(pipeline.postprocess, tested)
     write_csv(((r.path, r.score, r.p_value, r.predicted) for r in results), run.predictions_file)
-    with fresh_folder(run.images) as folder:
-        draw_figures(results, folder, run.drawn / "defects")
+    draw_figures(results, run.images, run.drawn / "defects", pictures)
     about = {
         "dataset": data.name,
         "subset": data.subset,
@@ -116,16 +118,6 @@ def record(run: Run, pipeline: Pipeline, tested: Tested, data: Dataset, **about:
     }
     run.write_json(run.metrics_file.name, about | metrics)
     return metrics
-
-
-def draw_figures(results: list[Result], folder: Path, drawn: Path) -> None:
-    """Draw a figure of each result; images with drawn defects lie apart, and are set beside the good ones."""
-    spoilt = [result for result in results if result.path.is_relative_to(drawn)]
-    others = [result for result in results if not result.path.is_relative_to(drawn)]
-    if spoilt:
-        write_figures(spoilt, folder, drawn)
-    root = Path(os.path.commonpath([result.path.absolute().parent for result in others]))
-    write_figures(others, folder / "good" if spoilt else folder, root)
 
 
 def adapt_to_test(pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device) -> Tested:

@@ -6,17 +6,18 @@ import dataclasses
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
+from tqdm import tqdm
 
 from anomalib_flows import registry
 from anomalib_flows.backbones import weights_follow
 from anomalib_flows.conformal import require_rate
 from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.changes import Changes
 from anomalib_flows.data.checking import check
 from anomalib_flows.data.duplicates import duplicates, warn_of_leaks
+from anomalib_flows.data.options import Changes
 from anomalib_flows.data.splits import hold_out, read_splits, write_splits
 from anomalib_flows.data.validation import draw_defects, hold_out_validation
 from anomalib_flows.evaluation import evaluate_run, evaluate_validation, require_both_labels
@@ -26,8 +27,9 @@ from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.report.figures import FIGURES, require_count
 from anomalib_flows.run import Run
-from anomalib_flows.training.fit import feature_options, fit, require_checkpoint
+from anomalib_flows.store import GB
 from anomalib_flows.training.options import TrainerOptions
 from anomalib_flows.types import ImageSize, InputError, Protocol, Sample, Split
 
@@ -56,17 +58,20 @@ def run_experiment(
     seed: int,
     output: Path,
     resume: Path | None,
+    figures: int,
 ) -> Run:
     """Train, calibrate and test; the arguments are those of :func:`anomalib_flows.commands.train.train`."""
     require_rate(false_alarm_rate)
+    require_count(figures)
     device = choose_device(trainer.accelerator)
     if trainer.precision == "16-mixed" and device.type == "cpu":
         raise InputError("--trainer.precision 16-mixed needs CUDA: on a CPU choose bf16-mixed or 32.")
     samples = load_samples(data, protocol, seed, resume)
+    tqdm.write(counts(samples))
     torch.manual_seed(seed)
     with weights_follow() if resume else nullcontext():
         pipeline = Pipeline(model(data.size), data.resize, heatmap)
-    config = describe(pipeline, data, trainer, false_alarm_rate, seed, output, protocol, augment)
+    config = describe(pipeline, data, trainer, false_alarm_rate, seed, output, protocol, augment, figures)
     if resume:
         require_resumable(pipeline, Run.open(resume), config)
     pipeline.detector.require_trainable(min(data.batch_size, len(of(samples, "train"))))
@@ -82,7 +87,7 @@ def run_experiment(
     run.write_config(config)
     train_pipeline(pipeline, samples, data, trainer, augment, seed, run, resume=resume is not None)
     try:
-        judge(run, pipeline, samples, data, device, false_alarm_rate, protocol, feature_options(trainer))
+        judge(run, pipeline, samples, data, device, false_alarm_rate, protocol, feature_options(trainer), figures)
     except KeyboardInterrupt:
         calibrate = f"  anomalib-flows calibrate {run.path}\n" if protocol == "calibrated" else ""
         raise KeyboardInterrupt(
@@ -100,6 +105,7 @@ def judge(
     false_alarm_rate: float,
     protocol: Protocol,
     features: FeatureOptions,
+    figures: int,
 ) -> None:
     """Set what a trained pipeline decides by, and measure how well it decides."""
     balance_detector(pipeline, of(samples, "train"), data, device, features)
@@ -108,10 +114,10 @@ def judge(
         calibrate_on(pipeline, of(samples, "calibration"), data, device, false_alarm_rate, features)
         checkpoint.save(pipeline, run.model_file)
     if tested := of(samples, "test"):
-        evaluate_run(run, pipeline, tested, data, device, protocol)
+        evaluate_run(run, pipeline, tested, data, device, protocol, figures)
         checkpoint.save(pipeline, run.model_file)
     if validating := of(samples, "validation"):
-        evaluate_validation(run, pipeline, validating, data, device)
+        evaluate_validation(run, pipeline, validating, data, device, pictures=figures)
 
 
 def require_resumable(pipeline: Pipeline, run: Run, config: dict[str, Any]) -> None:
@@ -125,6 +131,8 @@ def require_resumable(pipeline: Pipeline, run: Run, config: dict[str, Any]) -> N
     for key in ("seed", "protocol", "heatmap", "augment"):
         if old.get(key, config[key]) != config[key]:
             raise InputError(f"--{key} cannot change when a run is resumed: leave it out.")
+    from anomalib_flows.training.fit import require_checkpoint  # takes Lightning, see train_pipeline
+
     require_checkpoint(pipeline, run.resume_file)
 
 
@@ -146,6 +154,28 @@ def load_samples(data: Dataset, protocol: Protocol, seed: int, resume: Path | No
         samples = hold_out_validation(samples, data.validation_fraction, seed, together)
     warn_of_leaks(samples, same)
     return samples
+
+
+def counts(samples: list[Sample]) -> str:
+    """Say how many images serve for what.
+
+    Example:
+        >>> counts([Sample(Path("1.png"), "train"), Sample(Path("2.png"), "train"), Sample(Path("3.png"), "test")])
+        'Images: 2 train, 1 test.'
+    """
+    counted = {split: len(of(samples, split)) for split in get_args(Split)}
+    return f"Images: {', '.join(f'{count} {split}' for split, count in counted.items() if count)}."
+
+
+def feature_options(options: TrainerOptions) -> FeatureOptions:
+    """Tell how features to train on are computed and kept."""
+    precisions = {"32": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    return FeatureOptions(
+        precision=precisions[options.precision],
+        limit=int(options.cache_size * GB) if options.cache == "disk" else 0,
+        dtype=None if options.cache_dtype == "computed" else getattr(torch, options.cache_dtype),
+        variants=options.cache_variants,
+    )
 
 
 def of(samples: list[Sample], split: Split) -> list[Sample]:
@@ -174,8 +204,12 @@ def train_pipeline(
     resume: bool,
 ) -> None:
     """Train, and say where things are if that does not come to its end."""
+    from anomalib_flows.training.fit import fit  # Lightning takes seconds, for which no faulty image need wait
+
     try:
-        finished = fit(pipeline, of(samples, "train"), data, trainer, augment, seed, run, resume=resume)
+        finished = fit(
+            pipeline, of(samples, "train"), data, trainer, feature_options(trainer), augment, seed, run, resume=resume
+        )
     except InputError as error:
         raise InputError(f"{error} The state after the last whole epoch is kept in {run.path}.") from error
     except KeyboardInterrupt:
@@ -196,6 +230,7 @@ def describe(
     output: Path,
     protocol: Protocol = "calibrated",
     augment: Changes = Changes(),  # noqa: B008 (frozen)
+    figures: int = FIGURES,
 ) -> dict[str, Any]:
     """Write down the options that make the same run again, in plain types."""
     config: dict[str, Any] = checkpoint.plain(
@@ -209,6 +244,7 @@ def describe(
             "protocol": protocol,
             "seed": seed,
             "output": str(output),
+            "figures": figures,
         }
     )
     return config

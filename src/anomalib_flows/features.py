@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from anomalib_flows.data.cache import Item
-from anomalib_flows.data.changes import Changes, change
+from anomalib_flows.data.changes import change
 from anomalib_flows.data.loading import Loader, collate
+from anomalib_flows.data.options import Changes
 from anomalib_flows.models.base import Features
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.store import Store, Tensors, cache_folder

@@ -35,18 +35,6 @@ def rows(table: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-@pytest.mark.parametrize("option", ["--help", "--version", ""])
-def test_help_and_version_import_nothing_heavy(option: str) -> None:
-    code = f"""
-import sys
-from anomalib_flows.cli import main
-main({[option] if option else []})
-print(sorted(sys.modules.keys() & {{"torch", "lightning", "timm", "numpy", "jsonargparse"}}))
-"""
-    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert finished.stdout.endswith("[]\n")
-
-
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     for command in COMMANDS:
         with pytest.raises(SystemExit) as stopped:
@@ -63,6 +51,10 @@ def test_a_models_options_are_in_its_help(capsys: pytest.CaptureFixture[str]) ->
         assert f"--model.{option}" in shown
 
 
+def figures_of(run: Path) -> set[str]:
+    return {file.relative_to(run / "images").as_posix() for file in (run / "images").rglob("*.jpg")}
+
+
 def test_train_writes_a_whole_run(trained: Path) -> None:
     expected = "config.yaml model.safetensors metrics.json predictions.csv splits.csv versions.json resume.ckpt"
     assert set(expected.split()) <= {file.name for file in trained.iterdir()}
@@ -71,8 +63,7 @@ def test_train_writes_a_whole_run(trained: Path) -> None:
     for level, keys in {"image": ["auroc", "f1", "f1_max"], "pixel": ["auroc", "f1", "aupro"]}.items():
         assert all(0 <= metrics[level][key] <= 1 for key in keys)
         assert metrics["defects"]["blob"][level]["auroc"] is not None
-    figures = {file.relative_to(trained / "images").as_posix() for file in (trained / "images").rglob("*.jpg")}
-    assert figures == {f"{kind}/{i}.jpg" for kind in ("good", "blob") for i in range(3)}
+    assert figures_of(trained) == {f"{kind}/{i}.jpg" for kind in ("good", "blob") for i in range(3)}
     assert len((trained / "logs/metrics.csv").read_text().splitlines()) == 1 + 2 * 3  # 2 epochs of 3 steps
 
 
@@ -149,6 +140,34 @@ def test_test_gives_the_same_figures_again(trained: Path, tmp_path: Path) -> Non
     assert main(["test", str(run)]) == 0
     assert (run / "metrics.json").read_bytes() == (trained / "metrics.json").read_bytes()
     assert len(list((run / "images").rglob("*.jpg"))) == 6
+
+
+def test_as_many_figures_are_drawn_as_asked_for(train, trained: Path, tmp_path: Path) -> None:
+    run = train("--trainer.max_epochs=2", "--figures=2")
+    assert figures_of(run) == {"good/0.jpg", "blob/0.jpg"}
+    for name in ("metrics.json", "predictions.csv"):
+        assert (run / name).read_bytes() == (trained / name).read_bytes()
+    assert main(["test", str(run)]) == 0
+    assert len(figures_of(run)) == 2  # as in training
+    assert main(["test", str(run), "--figures=0"]) == 0
+    assert not (run / "images").exists()
+
+
+def test_runs_that_know_no_number_of_figures_are_tested_and_resumed(train, trained: Path) -> None:
+    run = train("--trainer.max_epochs=1", "--figures=1")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config.pop("figures") == 1
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["test", str(run)]) == 0
+    assert figures_of(run) == figures_of(trained)
+    assert main(["train", "--resume", str(run), "--trainer.max_epochs=2", "--figures=3"]) == 0
+    assert len(figures_of(run)) == 3
+    assert (run / "metrics.json").read_bytes() == (trained / "metrics.json").read_bytes()
+
+
+def test_training_says_how_many_images_serve_for_what(train, capsys: pytest.CaptureFixture[str]) -> None:
+    train("--trainer.max_epochs=1", "--figures=0")
+    assert "Images: 7 train, 1 calibration, 6 test.\n" in capsys.readouterr().out
 
 
 def test_predict_keeps_sub_folders_and_agrees_with_test(trained: Path, tree: Path, tmp_path: Path) -> None:

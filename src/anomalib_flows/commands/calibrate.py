@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from anomalib_flows.calibration import set_thresholds
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.checking import check
 from anomalib_flows.data.splits import read_splits, write_splits
 from anomalib_flows.images import image_files
-from anomalib_flows.inference import balance_detector, calibrate_on, choose_device
-from anomalib_flows.models import checkpoint
 from anomalib_flows.run import Run
 from anomalib_flows.types import InputError, Sample
 
@@ -36,6 +33,11 @@ def calibrate(
     Raises:
         InputError: If the run is none, the rate is no rate, or there are no images.
     """
+    # Importing torch takes seconds, which --help and mistakes have no use for.
+    from anomalib_flows.calibration import set_thresholds
+    from anomalib_flows.inference import balance_detector, calibrate_on, choose_device
+    from anomalib_flows.models import checkpoint
+
     opened = Run.open(run)
     pipeline = checkpoint.load(opened.model_file)
     if images or not pipeline.postprocess.calibrated or pipeline.protocol == "paper":

@@ -57,7 +57,12 @@ WRITTEN_OUT: dict[str, dict[str, Any]] = {
     "download": {"action": "store_true"},
 }
 """Options that jsonargparse would not take as shells write them: several values, and none."""
-RUN_DEFAULTS = {"export": ("data",), "test": ("data",), "predict": ("data",), "calibrate": ("data", "false_alarm_rate")}
+RUN_DEFAULTS = {
+    "export": ("data",),
+    "test": ("data", "figures"),
+    "predict": ("data",),
+    "calibrate": ("data", "false_alarm_rate"),
+}
 
 
 def run_command(name: str, arguments: list[str]) -> None:
@@ -67,9 +72,9 @@ def run_command(name: str, arguments: list[str]) -> None:
         InputError: If an option is unknown or its value is of no use.
     """
     logging.getLogger("timm").setLevel(logging.ERROR)
+    words = normalise(arguments)  # first, since unknown names are told without importing the command
     module, _, function_name = FUNCTIONS[name].partition(":")
     function = getattr(importlib.import_module(f"anomalib_flows.commands.{module}"), function_name)
-    words = normalise(arguments)
     chosen = chosen_classes(words)
     if name == "train":
         if model := chosen_model(words):  # of several configurations too, the last says which
@@ -77,7 +82,7 @@ def run_command(name: str, arguments: list[str]) -> None:
         words = published_defaults(words) + words
     set_loader("registry_yaml", partial(load_yaml, chosen=chosen))
     parser = make_parser(name, function)
-    set_run_defaults(name, parser, arguments)
+    set_run_defaults(name, function, parser, arguments)
     try:
         options = parser.parse_args(words)
     except argparse.ArgumentError as error:
@@ -224,20 +229,10 @@ def first_positional(arguments: list[str]) -> str:
     return ""
 
 
-def set_run_defaults(name: str, parser: ArgumentParser, arguments: list[str]) -> None:
+def set_run_defaults(name: str, function: Callable[..., Any], parser: ArgumentParser, arguments: list[str]) -> None:
     """Let a run's own options be the defaults of the commands that work on it."""
     if name == "train":
-        keys: tuple[str, ...] = (
-            "model",
-            "data",
-            "trainer",
-            "heatmap",
-            "augment",
-            "false_alarm_rate",
-            "protocol",
-            "seed",
-            "output",
-        )
+        keys = tuple(inspect.signature(function).parameters)
         path = next((a.partition("=")[2] or b for a, b in pairwise([*arguments, ""]) if a.startswith("--resume")), "")
     else:
         keys = RUN_DEFAULTS.get(name, ())

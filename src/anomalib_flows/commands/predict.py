@@ -7,12 +7,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from anomalib_flows.commands.calibrated import open_calibrated
 from anomalib_flows.commands.judging import Judged, find_samples, require_new, write_judged
 from anomalib_flows.conformal import warn_if_too_few
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.images import read_pixels
-from anomalib_flows.inference import choose_device, compute_maps
 from anomalib_flows.run import Run, is_exported
 from anomalib_flows.types import require
 
@@ -49,6 +47,10 @@ def judge(run: Path, input: Path, data: Dataset, device: str) -> Iterator[Judged
     Raises:
         InputError: If the run is none or not calibrated, or there are no images.
     """
+    # Importing torch takes seconds, which --help, mistakes and exported models have no use for.
+    from anomalib_flows.commands.calibrated import open_calibrated
+    from anomalib_flows.inference import choose_device, compute_maps
+
     require(device.lower() in ("auto", "cpu", "cuda"), "--device", device, "auto, cpu or cuda")
     opened = Run.open(run)
     rate = opened.config()["false_alarm_rate"]

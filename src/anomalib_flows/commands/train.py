@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from anomalib_flows.commands.summary import print_summary
 from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.changes import Changes
-from anomalib_flows.models.base import Detector
-from anomalib_flows.models.heatmap import HeatmapOptions
+from anomalib_flows.data.options import Changes
+from anomalib_flows.models.options import HeatmapOptions, Model
+from anomalib_flows.report.figures import FIGURES
 from anomalib_flows.run import Run
 from anomalib_flows.training.options import TrainerOptions
 from anomalib_flows.types import ImageSize, Protocol
 
 
 def train(
-    model: Callable[[ImageSize], Detector],
+    model: Callable[[ImageSize], Model],
     data: Dataset,
     trainer: TrainerOptions = TrainerOptions(),  # noqa: B008 (frozen)
     heatmap: HeatmapOptions = HeatmapOptions(),  # noqa: B008 (frozen)
@@ -26,6 +27,7 @@ def train(
     seed: int = 0,
     output: Path = Path("results"),
     resume: Path | None = None,
+    figures: int = FIGURES,
 ) -> Run:
     """Train a detector on normal images, set its thresholds, and test it where there is a test split.
 
@@ -41,6 +43,8 @@ def train(
         seed: Decides the initial weights, the order and the changes of the images, and which are held out.
         output: Where run directories are made.
         resume: Run directory to go on with, after its last whole epoch and with its options.
+        figures: Of how many test images a figure is drawn, at most; 0 for none. Half of them are of anomalous images
+            as far as there are enough, each half evenly apart in the order of the files.
 
     Returns:
         The run directory.
@@ -48,8 +52,13 @@ def train(
     Raises:
         InputError: If an option or a file cannot be used.
     """
-    from anomalib_flows.experiment import run_experiment  # Lightning takes seconds, which --help has no use for
+    # Torch and what takes it are slow to import, which --help and mistakes have no use for.
+    from anomalib_flows.experiment import run_experiment
+    from anomalib_flows.models.base import Detector
 
-    run = run_experiment(model, data, trainer, heatmap, augment, false_alarm_rate, protocol, seed, output, resume)
+    detector = cast("Callable[[ImageSize], Detector]", model)
+    run = run_experiment(
+        detector, data, trainer, heatmap, augment, false_alarm_rate, protocol, seed, output, resume, figures
+    )
     print_summary(run)
     return run

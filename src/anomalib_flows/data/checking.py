@@ -62,8 +62,9 @@ def _inspect(sample: Sample) -> Inspected:
         image, mask = read_sample(sample)
     except InputError as fault:
         return Inspected(sample, str(fault))
-    empty = mask is not None and not mask.any()
-    return Inspected(sample, "", (image.shape[1], image.shape[2]), int(image.max()), empty)
+    empty = mask is not None and not mask.numpy().any()
+    brightest = int(image.numpy().max())  # torch is slow at values in this order
+    return Inspected(sample, "", (image.shape[1], image.shape[2]), brightest, empty)
 
 
 def report_faults(faults: list[str], on_error: Literal["stop", "skip"]) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
+from functools import reduce
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
+import numpy.typing as npt
 
 from anomalib_flows.images import decode, image_files, natural, read_pixels
 from anomalib_flows.types import ImageSize, InputError, Sample
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 """Suffixes of files whose values are not exactly those that were saved."""
@@ -79,7 +84,7 @@ def read_image(path: Path) -> Tensor:
     Raises:
         InputError: If the file is missing, damaged, too large or no image.
     """
-    return torch.from_numpy(read_pixels(path)).permute(2, 0, 1)
+    return as_tensor(read_pixels(path)).permute(2, 0, 1)
 
 
 def read_mask(path: Path, shape: ImageSize, image: Path | str = "its image") -> Tensor:
@@ -108,7 +113,7 @@ def read_mask(path: Path, shape: ImageSize, image: Path | str = "its image") -> 
             "of the size of the image."
         )
     marked = bands[..., :-1].any(-1) & bands[..., -1] if mask.mode.endswith("A") else bands.any(-1)
-    return torch.from_numpy(marked)
+    return as_tensor(np.asarray(marked))
 
 
 def _united(folder: Path, shape: ImageSize, image: Path | str) -> Tensor:
@@ -116,4 +121,11 @@ def _united(folder: Path, shape: ImageSize, image: Path | str) -> Tensor:
     files = image_files(folder)
     if not files:
         raise InputError(f"{folder} holds no masks of {image}: put them there or remove the folder.")
-    return torch.stack([read_mask(file, shape, image) for file in files]).any(0)
+    return reduce(operator.or_, [read_mask(file, shape, image) for file in files])
+
+
+def as_tensor(values: npt.NDArray[np.generic]) -> Tensor:
+    """Turn an array into a tensor, without a copy."""
+    import torch  # takes seconds, and whoever only lists a dataset's images needs none of it
+
+    return torch.from_numpy(values)

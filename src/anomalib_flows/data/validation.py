@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from anomalib_flows.data.anomalies import spoil
 from anomalib_flows.data.reading import read_image
 from anomalib_flows.data.splits import draw, moved
 from anomalib_flows.files import fresh_folder
@@ -75,6 +74,8 @@ def is_drawn(sample: Sample) -> bool:
 
 def _write(sample: Sample, number: int, folder: Path, seed: int) -> Path:
     """Write one image with a defect, and its mask; return the name of both below their folders."""
+    from anomalib_flows.data.anomalies import spoil  # takes SciPy, and is seldom needed
+
     image, mask, kind = spoil(read_image(sample.path), seed, number)
     name = Path(kind, f"{number:04d}.png")
     for part, values in (("defects", image.round().to(torch.uint8).permute(1, 2, 0)), ("masks", mask)):

@@ -6,8 +6,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-import timm
-
+from anomalib_flows.backbones import timm
 from anomalib_flows.importing.freia import State
 from anomalib_flows.registry import unknown
 from anomalib_flows.types import ImageSize, InputError, first_line, require
@@ -82,10 +81,10 @@ def feature_infos(backbone: str) -> list[dict[str, Any]]:
     Raises:
         InputError: If timm has no such network, or one without several feature maps.
     """
-    if not timm.is_model(backbone):
-        raise InputError(unknown("backbone", backbone, timm.list_models()))
+    if not timm().is_model(backbone):
+        raise InputError(unknown("backbone", backbone, timm().list_models()))
     try:
-        network: Any = timm.create_model(backbone, features_only=True)
+        network: Any = timm().create_model(backbone, features_only=True)
         infos = list(network.feature_info.info)
     except (RuntimeError, AttributeError, AssertionError) as error:  # as timm has it for those that give none
         raise InputError(f"--backbone {backbone} gives no feature maps ({first_line(error)}): name another.") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
@@ -26,6 +25,8 @@ def region_weights(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
         >>> region_weights(np.array([[True, False, True], [True, False, False]]))
         array([0.5, 1. , 0.5])
     """
+    from scipy import ndimage  # takes half a second, and evaluation is imported before images are checked
+
     labels, _ = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
     regions = labels[mask]
     return 1 / np.bincount(regions)[regions]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import inspect
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
+from anomalib_flows.models.options import Model
 from anomalib_flows.types import ImageSize
 
 Features = list[Tensor]
@@ -19,7 +20,7 @@ Features = list[Tensor]
 Triple = tuple[float, float, float]
 
 
-class Detector(nn.Module, ABC):
+class Detector(nn.Module, Model):
     """Score images, given normalised images of one size.
 
     A constructor takes the image size first; its further arguments are the options of the command line. They are
@@ -102,11 +103,21 @@ class Detector(nn.Module, ABC):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Return the optimizer of everything that is trained."""
-        return torch.optim.Adam([p for p in self.parameters() if p.requires_grad], lr=1e-3, weight_decay=1e-5)
+        return adam([p for p in self.parameters() if p.requires_grad], 1e-3, 1e-5)
 
     def learning_rate_factor(self, progress: float) -> float:
         """Return the factor of the learning rate when a share of the training, from 0 to 1, is done."""
         return 1.0
+
+
+def adam(parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Adam:
+    """Make Adam; on a CPU in one pass over all weights, where that saves the most."""
+    trained = list(parameters)
+    on_cpu = all(p.device.type == "cpu" for p in trained)
+    optimizer = torch.optim.Adam(trained, lr=learning_rate, weight_decay=weight_decay, fused=on_cpu or None)
+    if on_cpu:  # Lightning clips no gradients in mixed precision beside an optimizer that unscales them itself
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]  # noqa: SLF001
+    return optimizer
 
 
 def squares(z: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from anomalib_flows.flows import (
     SoftPermutation,
     fold,
 )
-from anomalib_flows.models.base import Detector, Features, squares
+from anomalib_flows.models.base import Detector, Features, adam, squares
 from anomalib_flows.models.fibres import Fibres, draw_positions, pick, shuffled
 from anomalib_flows.models.local import LocalScale, set_scales
 from anomalib_flows.models.positions import PositionalCode
@@ -288,11 +288,7 @@ class CFlow(Detector):
 
     def optimizer(self) -> torch.optim.Optimizer:
         """Return Adam on the flows."""
-        on_cpu = self.peaks.device.type == "cpu"  # where one pass over all weights saves the most
-        optimizer = torch.optim.Adam(self.flows.parameters(), lr=self.learning_rate, fused=on_cpu or None)
-        if on_cpu:  # Lightning clips no gradients in mixed precision beside an optimizer that unscales them itself
-            optimizer._step_supports_amp_scaling = False  # noqa: SLF001
-        return optimizer
+        return adam(self.flows.parameters(), self.learning_rate)
 
     def learning_rate_factor(self, progress: float) -> float:
         """Return the factor of the learning rate when a share of the training is done."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from anomalib_flows.backbones import Encoder, Triple, Weights
 from anomalib_flows.flows import AffineCoupling, Chain, GlobalAffine, Permutation, Subnet, fold
-from anomalib_flows.models.base import Detector, Features, squares
+from anomalib_flows.models.base import Detector, Features, adam, squares
 from anomalib_flows.models.local import LocalScale, set_scales
 from anomalib_flows.models.schedules import SCHEDULES
 from anomalib_flows.models.upsample import Upsampling, upsample
@@ -173,7 +173,7 @@ class FastFlow(Detector):
     def optimizer(self) -> torch.optim.Optimizer:
         """Return Adam on norms and flows."""
         trained = [*self.norms.parameters(), *self.flows.parameters()]
-        return torch.optim.Adam(trained, lr=self.learning_rate, weight_decay=self.weight_decay)
+        return adam(trained, self.learning_rate, self.weight_decay)
 
     def learning_rate_factor(self, progress: float) -> float:
         """Return the factor of the learning rate when a share of the training is done."""

@@ -10,6 +10,7 @@ from PIL.Image import Resampling
 
 from anomalib_flows.data.reading import read_sample
 from anomalib_flows.report.figure import DEFECT, GREY, LABEL_COLOURS, WHITE
+from anomalib_flows.report.figures import spread
 from anomalib_flows.report.heatmap import outline
 from anomalib_flows.report.sheet import contact_sheet
 from anomalib_flows.report.text import printable, shorten, write
@@ -35,13 +36,6 @@ def overview(samples: Sequence[Sample]) -> Image.Image:
     blank = Image.new("RGB", (1, 1), WHITE)
     rows = [[cell(sample) for sample in spread(group, columns)] for group in groups.values()]
     return contact_sheet([picture for row in rows for picture in (row + [blank] * columns)[:columns]], columns)
-
-
-def spread(samples: list[Sample], count: int) -> list[Sample]:
-    """Take so many samples, evenly apart, from the first to the last."""
-    if len(samples) <= count:
-        return samples
-    return [samples[i * (len(samples) - 1) // max(1, count - 1)] for i in range(count)]
 
 
 def cell(sample: Sample) -> Image.Image:

@@ -17,7 +17,6 @@ from anomalib_flows.features import FeatureOptions
 from anomalib_flows.inference import choose_device
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run import Run
-from anomalib_flows.store import GB
 from anomalib_flows.training.callbacks import EpochCheckpoint, Progress, stop_on_interrupt
 from anomalib_flows.training.module import TrainingModule
 from anomalib_flows.training.options import TrainerOptions
@@ -29,6 +28,7 @@ def fit(
     samples: list[Sample],
     data: Dataset,
     options: TrainerOptions,
+    features: FeatureOptions,
     augment: Changes,
     seed: int,
     run: Run,
@@ -42,6 +42,7 @@ def fit(
         samples: The training images.
         data: How images are read.
         options: How long and on what to train.
+        features: How features are computed and kept.
         augment: How far training images are changed at random.
         seed: Decides the order of the images and their changes.
         run: Where checkpoints and logs go.
@@ -50,7 +51,7 @@ def fit(
     Raises:
         InputError: If the loss is no number.
     """
-    module = TrainingModule(pipeline, loader(samples, data, shuffle_seed=seed), seed, augment, feature_options(options))
+    module = TrainingModule(pipeline, loader(samples, data, shuffle_seed=seed), seed, augment, features)
     trainer = make_trainer(options, run, resumed=resume)
     with stop_on_interrupt(trainer) as interrupted, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")
@@ -60,17 +61,6 @@ def fit(
             interrupted.set()
             raise KeyboardInterrupt from error
     return not interrupted.is_set()
-
-
-def feature_options(options: TrainerOptions) -> FeatureOptions:
-    """Tell how features to train on are computed and kept."""
-    precisions = {"32": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    return FeatureOptions(
-        precision=precisions[options.precision],
-        limit=int(options.cache_size * GB) if options.cache == "disk" else 0,
-        dtype=None if options.cache_dtype == "computed" else getattr(torch, options.cache_dtype),
-        variants=options.cache_variants,
-    )
 
 
 def make_trainer(options: TrainerOptions, run: Run, *, resumed: bool) -> Trainer:

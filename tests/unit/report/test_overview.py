@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from anomalib_flows.report.figure import DEFECT
-from anomalib_flows.report.overview import CELL, COLUMNS, overview, spread
+from anomalib_flows.report.figures import spread
+from anomalib_flows.report.overview import CELL, COLUMNS, overview
 from anomalib_flows.types import InputError, Sample
 
 
