@@ -116,7 +116,7 @@ def adam(parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay:
     on_cpu = all(p.device.type == "cpu" for p in trained)
     optimizer = torch.optim.Adam(trained, lr=learning_rate, weight_decay=weight_decay, fused=on_cpu or None)
     if on_cpu:  # Lightning clips no gradients in mixed precision beside an optimizer that unscales them itself
-        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]  # noqa: SLF001
+        optimizer._step_supports_amp_scaling = False  # noqa: SLF001
     return optimizer
 
 
