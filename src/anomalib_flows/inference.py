@@ -84,10 +84,10 @@ def compute_features(
     title: str,
     options: FeatureOptions = COMPUTED,
 ) -> Iterator[FeatureBatch]:
-    """Yield batches of the features of samples, kept or computed and kept."""
+    """Yield batches of the features of samples in float32, kept or computed and kept."""
     with on_device(pipeline, device), tqdm(total=len(samples), desc=title, unit="image", delay=1, leave=False) as bar:
         for batch in FeatureLoader(pipeline, images_of(pipeline, samples, data), device, options):
-            yield batch
+            yield replace(batch, features=[feature.float() for feature in batch.features])
             bar.update(len(batch))
 
 

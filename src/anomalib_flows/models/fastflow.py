@@ -201,7 +201,7 @@ def conv_subnet(kernel_size: int, hidden_ratio: float) -> Subnet:
         hidden = max(1, int(inputs * hidden_ratio))
         return nn.Sequential(
             nn.Conv2d(inputs, hidden, kernel_size, padding="same"),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(hidden, outputs, kernel_size, padding="same"),
         )
 
