@@ -25,9 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from compare_with_anomalib import anomalib_cflow
-
-SIZE, BATCH, LAYERS = 256, 32, [2, 3, 4]  # of MobileNetV2: strides 8, 16 and 32
+SIZE, BATCH = 256, 32
 
 
 # --- A worker: trains, and writes maps of the test images at some points of the training --------------------------
@@ -79,25 +77,16 @@ class OursPublished(Ours):
 
 class Anomalib:
     def __init__(self, weights: str) -> None:
-        import timm
         import torch
 
-        self.torch, self.module = torch, anomalib_cflow("mobilenetv2_100", LAYERS)
-        network = timm.create_model(
-            "mobilenetv2_100",
-            features_only=True,
-            out_indices=LAYERS,
-            pad_type="same",
-            pretrained=True,
-            pretrained_cfg_overlay={"file": weights},
-        )
-        self.module.model.encoder.feature_extractor = network.eval().requires_grad_(False)
+        from comparison.peers import TimmCflow, batch_of, without_trainer
+
+        self.torch, self.batch_of = torch, batch_of
+        self.module = without_trainer(TimmCflow("mobilenetv2_100", SIZE, weights))
 
     def train(self, images: Any, progress: float, share: float) -> None:
-        from types import SimpleNamespace
-
         self.module.model.train()
-        self.module.training_step(SimpleNamespace(image=images / 127.5 - 1))
+        self.module.training_step(self.batch_of(images / 127.5 - 1))
 
     def maps(self, images: Any, held_out: Any) -> Iterator[Any]:
         with self.torch.inference_mode():

@@ -32,7 +32,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from compare_with_anomalib import STAGES, processor, show, spread
+from comparison.settings import STAGES
+from comparison.turns import processor, show, spread
 
 KERNELS = [3, 1]
 """Kernel sizes in turn, as in anomalib's FastFlow unless told otherwise."""
