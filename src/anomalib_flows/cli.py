@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from anomalib_flows import __version__
+from anomalib_flows.allocation import keep_memory
 from anomalib_flows.types import NO_RIGHT, NO_ROOM, InputError
 
 COMMANDS = {
@@ -85,6 +86,7 @@ def _dispatch(arguments: list[str]) -> int:
         raise InputError(unknown("command", " ".join(arguments[:2]) if group else name, group or list(COMMANDS)))
     from anomalib_flows.commands.parsing import run_command
 
+    keep_memory()
     run_command(name, arguments[words:])
     return 0
 
