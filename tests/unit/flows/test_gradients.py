@@ -1,0 +1,43 @@
+"""Gradients that are written out are those that differences tell."""
+
+import pytest
+import torch
+
+from anomalib_flows.flows import AffineCoupling, Permutation
+from anomalib_flows.flows.coupling import affine
+from anomalib_flows.flows.permutation import permute
+
+
+def drawn(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64).requires_grad_()
+
+
+@pytest.mark.parametrize("clamp", [0.5, 2.0])
+@pytest.mark.parametrize("channels", [(2, 1), (3, 3)])
+@pytest.mark.parametrize("rest", [(), (3,), (3, 2)])
+def test_the_couplings_gradient(channels, rest, clamp) -> None:
+    torch.manual_seed(0)
+    first, second = channels
+    x1, x2, a = drawn(4, first, *rest), drawn(4, second, *rest), drawn(4, 2 * second, *rest)
+    assert torch.autograd.gradcheck(lambda *xs: affine(*xs, clamp), (x1, x2, a))
+
+
+@pytest.mark.parametrize("rest", [(), (3,), (3, 2)])
+def test_the_permutations_gradient(rest) -> None:
+    order = torch.randperm(5)
+    assert torch.autograd.gradcheck(lambda x: permute(x, order), (drawn(2, 5, *rest),))
+
+
+def test_with_and_without_gradients_the_same_is_computed() -> None:
+    flow, x = AffineCoupling(5, lambda i, o: torch.nn.Conv2d(i, o, 3, padding=1)), torch.randn(2, 5, 4, 4)
+    with torch.no_grad():
+        plain = [*flow(x), *Permutation(5, torch.tensor([3, 1, 0, 2, 4]))(x)]
+    trained = [*flow(x), *Permutation(5, torch.tensor([3, 1, 0, 2, 4]))(x)]
+    assert all(map(torch.equal, plain, trained))
+
+
+def test_in_mixed_precision_the_flow_stays_in_float32_and_its_network_gets_its_own_type() -> None:
+    x2, a = torch.randn(2, 3, 4, 4, requires_grad=True), torch.randn(2, 6, 4, 4).bfloat16().requires_grad_()
+    z, log_det = affine(torch.randn(2, 3, 4, 4), x2, a, 1.0)
+    (z.sum() + log_det.sum()).backward()
+    assert (z.dtype, log_det.dtype, x2.grad.dtype, a.grad.dtype) == (*[torch.float32] * 3, torch.bfloat16)
