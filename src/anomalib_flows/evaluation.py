@@ -19,7 +19,7 @@ from anomalib_flows.inference import compute_maps, set_constants
 from anomalib_flows.metrics.evaluate import evaluate
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
-from anomalib_flows.report.figures import FIGURES, draw_figures
+from anomalib_flows.report.figures import PICTURES, draw_figures
 from anomalib_flows.report.files import write_csv
 from anomalib_flows.report.heatmap import Picture
 from anomalib_flows.report.result import Result
@@ -45,7 +45,7 @@ def evaluate_run(
     data: Dataset,
     device: torch.device,
     protocol: Protocol = "calibrated",
-    pictures: int = FIGURES,
+    pictures: int = PICTURES,
 ) -> dict[str, Any]:
     """Test on samples; write ``predictions.csv``, ``images/`` and ``metrics.json``; return the figures.
 
@@ -71,7 +71,7 @@ def evaluate_disturbed(
     device: torch.device,
     changes: Changes,
     seed: int,
-    pictures: int = FIGURES,
+    pictures: int = PICTURES,
 ) -> dict[str, Any]:
     """Test on images that are changed at random, with the model as it is; write to ``disturbed/`` of the run."""
     tested = collect(pipeline, samples, data, device, changes, seed)
@@ -85,7 +85,7 @@ def evaluate_validation(
     data: Dataset,
     device: torch.device,
     own: Dataset | None = None,
-    pictures: int = FIGURES,
+    pictures: int = PICTURES,
 ) -> dict[str, Any]:
     """Test on the images of the split validation; write to ``validation/`` of the run.
 

@@ -27,7 +27,7 @@ from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.report.figures import FIGURES, require_count
+from anomalib_flows.report.figures import PICTURES, require_count
 from anomalib_flows.run import Run
 from anomalib_flows.store import GB
 from anomalib_flows.training.options import TrainerOptions
@@ -58,11 +58,11 @@ def run_experiment(
     seed: int,
     output: Path,
     resume: Path | None,
-    figures: int,
+    pictures: int,
 ) -> Run:
     """Train, calibrate and test; the arguments are those of :func:`anomalib_flows.commands.train.train`."""
     require_rate(false_alarm_rate)
-    require_count(figures)
+    require_count(pictures)
     device = choose_device(trainer.accelerator)
     if trainer.precision == "16-mixed" and device.type == "cpu":
         raise InputError("--trainer.precision 16-mixed needs CUDA: on a CPU choose bf16-mixed or 32.")
@@ -71,7 +71,7 @@ def run_experiment(
     torch.manual_seed(seed)
     with weights_follow() if resume else nullcontext():
         pipeline = Pipeline(model(data.size), data.resize, heatmap)
-    config = describe(pipeline, data, trainer, false_alarm_rate, seed, output, protocol, augment, figures)
+    config = describe(pipeline, data, trainer, false_alarm_rate, seed, output, protocol, augment, pictures)
     if resume:
         require_resumable(pipeline, Run.open(resume), config)
     pipeline.detector.require_trainable(min(data.batch_size, len(of(samples, "train"))))
@@ -80,14 +80,14 @@ def run_experiment(
     else:
         prepare_detector(
             pipeline, of(samples, "train"), data, device, feature_options(trainer)
-        )  # stopped here, it leaves nothing behind
+        )  # stopped here, it leaves no run behind
         run = start_run(pipeline, data, output)
         samples = [*samples, *draw_defects(samples, run.validation.drawn, seed)]
         write_splits(samples, run.splits_file)
     run.write_config(config)
     train_pipeline(pipeline, samples, data, trainer, augment, seed, run, resume=resume is not None)
     try:
-        judge(run, pipeline, samples, data, device, false_alarm_rate, protocol, feature_options(trainer), figures)
+        judge(run, pipeline, samples, data, device, false_alarm_rate, protocol, feature_options(trainer), pictures)
     except KeyboardInterrupt:
         calibrate = f"  anomalib-flows calibrate {run.path}\n" if protocol == "calibrated" else ""
         raise KeyboardInterrupt(
@@ -105,7 +105,7 @@ def judge(
     false_alarm_rate: float,
     protocol: Protocol,
     features: FeatureOptions,
-    figures: int,
+    pictures: int,
 ) -> None:
     """Set what a trained pipeline decides by, and measure how well it decides."""
     balance_detector(pipeline, of(samples, "train"), data, device, features)
@@ -114,10 +114,10 @@ def judge(
         calibrate_on(pipeline, of(samples, "calibration"), data, device, false_alarm_rate, features)
         checkpoint.save(pipeline, run.model_file)
     if tested := of(samples, "test"):
-        evaluate_run(run, pipeline, tested, data, device, protocol, figures)
+        evaluate_run(run, pipeline, tested, data, device, protocol, pictures)
         checkpoint.save(pipeline, run.model_file)
     if validating := of(samples, "validation"):
-        evaluate_validation(run, pipeline, validating, data, device, pictures=figures)
+        evaluate_validation(run, pipeline, validating, data, device, pictures=pictures)
 
 
 def require_resumable(pipeline: Pipeline, run: Run, config: dict[str, Any]) -> None:
@@ -230,7 +230,7 @@ def describe(
     output: Path,
     protocol: Protocol = "calibrated",
     augment: Changes = Changes(),  # noqa: B008 (frozen)
-    figures: int = FIGURES,
+    pictures: int = PICTURES,
 ) -> dict[str, Any]:
     """Write down the options that make the same run again, in plain types."""
     config: dict[str, Any] = checkpoint.plain(
@@ -244,7 +244,7 @@ def describe(
             "protocol": protocol,
             "seed": seed,
             "output": str(output),
-            "figures": figures,
+            "pictures": pictures,
         }
     )
     return config

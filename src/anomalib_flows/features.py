@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import PIL
 import torch
 from torch import Tensor
 
@@ -16,13 +18,15 @@ from anomalib_flows.data.cache import Item
 from anomalib_flows.data.changes import change
 from anomalib_flows.data.loading import Loader, collate
 from anomalib_flows.data.options import Changes
-from anomalib_flows.models.base import Features
+from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.store import Store, Tensors, cache_folder
 from anomalib_flows.types import Batch, ImageSize, Sample
 
 VERSION = "1"
-"""Part of every name on disk: to be raised when reading, resizing or encoding comes to give other values."""
+"""Part of every name on disk: to be raised when reading, resizing, changing or encoding comes to give other values."""
+LIBRARIES = torch.__version__, np.__version__, PIL.__version__
+"""What decodes, resizes and encodes, in versions that may differ in the last digit."""
 CONTENT = "content"
 
 
@@ -80,18 +84,19 @@ class FeatureCache:
 
     Args:
         pipeline: What encodes.
+        key: What its detector's features depend on.
         options: How features are computed, and room for them.
         device: Where they are computed.
     """
 
-    def __init__(self, pipeline: Pipeline, options: FeatureOptions, device: torch.device) -> None:
+    def __init__(self, pipeline: Pipeline, key: str, options: FeatureOptions, device: torch.device) -> None:
         preprocess = pipeline.preprocess
         self.dtype, self.device = options.dtype, device
         self.store = Store(
             cache_folder("features"), options.limit, "--trainer.cache_size", "features are computed each time"
         )
         self.kind: list[Any] = [
-            *(VERSION, torch.__version__, pipeline.detector.features_key(), device.type, options.precision, self.dtype),
+            *(VERSION, LIBRARIES, key, device.type, options.precision, self.dtype),
             *(preprocess.size, preprocess.mode, preprocess.mean.tolist(), preprocess.std.tolist()),
         ]
 
@@ -105,27 +110,28 @@ class FeatureCache:
         return hashlib.sha256(repr(parts).encode(errors="surrogateescape")).hexdigest()[:40]
 
     def get(self, name: str) -> FeatureBatch | None:
-        """Return the features of a name, as they were computed or, if kept in another type, in float32."""
+        """Return the features of a name, laid out as encoders give them."""
         kept = self.store.get(name)
         if kept is None:
             return None
         height, width = kept.pop(CONTENT).tolist()
         features = [kept[layer].to(self.device) for layer in sorted(kept)]
-        return FeatureBatch([f.float() if self.dtype else f for f in features], [(height, width)])
+        return FeatureBatch([f.contiguous(memory_format=torch.channels_last) for f in features], [(height, width)])
 
     def put(self, name: str, features: FeatureBatch) -> None:
         """Keep the features of one image, if there is room."""
-        tensors: Tensors = {f"{i:03}": self._reduced(f.detach().cpu()) for i, f in enumerate(features.features)}
+        tensors: Tensors = {f"{i:03}": feature.cpu() for i, feature in enumerate(features.features)}
         self.store.put(name, tensors | {CONTENT: torch.tensor(features.contents[0])})
 
-    def _reduced(self, feature: Tensor) -> Tensor:
-        """Turn into the type that was asked for, unless it holds no such values."""
-        reduced = feature.to(self.dtype or feature.dtype)
-        return reduced if reduced.isfinite().all() else feature
+
+def rounded(feature: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Turn a feature into the type that it is kept in, unless that holds no such values."""
+    converted = feature.to(dtype or feature.dtype)
+    return converted if converted.isfinite().all() else feature
 
 
 class FeatureLoader:
-    """Iterate over batches of features, in the order of a loader of images, which are read where nothing is kept.
+    """Iterate over batches of features in float32, in a loader's order of images, which are read where nothing is kept.
 
     Args:
         pipeline: What encodes.
@@ -148,18 +154,22 @@ class FeatureLoader:
         self.pipeline, self.images, self.device, self.options = pipeline, images, device, options
         self.changes, self.seed = changes, seed
         again = options.variants > 0 or not changes.active
-        known = options.limit > 0 and pipeline.detector.features_key() is not None
-        self.cache = FeatureCache(pipeline, options, device) if again and known else None
+        key = features_key(pipeline.detector) if options.limit and again else None
+        self.cache = None if key is None else FeatureCache(pipeline, key, options, device)
 
     def __iter__(self) -> Iterator[FeatureBatch]:
         for samples, found in self.images.ahead(self._read):
-            yield self._complete(samples, found)
+            batch = self._complete(samples, found)
+            yield replace(batch, features=[feature.float() for feature in batch.features])
 
     def _read(self, sample: Sample) -> FeatureBatch | tuple[str, Item]:
         """Return what is kept of an image, else the image and the name to keep its features by."""
         name = self._name(sample)
-        kept = self.cache.get(name) if self.cache and name else None
-        return kept or (name, self.images.read(sample))
+        if self.cache is None or not name:
+            return name, self.images.read(sample)
+        kept = self.cache.get(name)
+        # Not from a cache of images, which may hold an earlier state of the file.
+        return (name, self.images.read_file(sample)) if kept is None else kept
 
     def _name(self, sample: Sample) -> str:
         """Name of what is kept of an image; none if nothing is, or the image is not there."""
@@ -174,17 +184,16 @@ class FeatureLoader:
     def _complete(self, samples: list[Sample], found: list[FeatureBatch | tuple[str, Item]]) -> FeatureBatch:
         """Encode those images of a batch of which nothing is kept."""
         missing = [(s, *read) for s, read in zip(samples, found, strict=True) if isinstance(read, tuple)]
-        if not missing:
-            return FeatureBatch.join([kept for kept in found if isinstance(kept, FeatureBatch)])
-        unkept, names, items = (list(column) for column in zip(*missing, strict=True))
-        computed = self._encode(collate(unkept, items))
-        for sample, name, features in zip(unkept, names, computed.split(), strict=True):
-            if self.cache and name and name == self._name(sample):  # else the file has changed meanwhile
+        computed = iter(self._compute(*map(list, zip(*missing, strict=True))) if missing else ())
+        return FeatureBatch.join([next(computed) if isinstance(read, tuple) else read for read in found])
+
+    def _compute(self, samples: list[Sample], names: list[str], items: list[Item]) -> list[FeatureBatch]:
+        """Encode images, and keep their features, except where the file has changed meanwhile."""
+        computed = self._encode(collate(samples, items)).split()
+        for sample, name, features in zip(samples, names, computed, strict=True):
+            if self.cache and name and name == self._name(sample):
                 self.cache.put(name, features)
-        if len(missing) == len(samples):
-            return computed
-        rest = iter(computed.split())
-        return FeatureBatch.join([next(rest) if isinstance(read, tuple) else read for read in found])
+        return computed
 
     def _encode(self, batch: Batch) -> FeatureBatch:
         """Encode images, changed if that is asked for."""
@@ -192,12 +201,24 @@ class FeatureLoader:
         images = change(batch, self.changes, self.seed, self._variant).images
         mixed = self.options.precision != torch.float32
         with torch.no_grad(), torch.autocast(self.device.type, self.options.precision if mixed else None, mixed):
-            return FeatureBatch(self.pipeline.features(images), batch.contents)
+            features = self.pipeline.features(images)
+        # Rounded whether they are kept or not, so that a run does not depend on what was there before.
+        return FeatureBatch([rounded(feature, self.options.dtype) for feature in features], batch.contents)
 
     @property
     def _variant(self) -> int:
         """Which changes of the images this epoch takes."""
         return self.images.epoch % self.options.variants if self.options.variants else self.images.epoch
+
+
+def features_key(detector: Detector) -> str | None:
+    """Return what a detector's features depend on, unless it was said by a class before ``encode`` was written anew."""
+    for cls in type(detector).__mro__:
+        if "features_key" in vars(cls):
+            return detector.features_key()
+        if "encode" in vars(cls):
+            return None
+    return None
 
 
 def digest_of(file: Path) -> str:
@@ -207,11 +228,11 @@ def digest_of(file: Path) -> str:
         OSError: If it cannot be read.
     """
     state = file.stat()
-    return _digest(file, state.st_size, state.st_mtime_ns)
+    return _digest(file, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
 
 
 @cache
-def _digest(file: Path, size: int, changed: int) -> str:
-    del size, changed  # which only tell one state of a file from another
+def _digest(file: Path, *state: int) -> str:
+    del state  # which only tells one state of a file from another
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -87,7 +87,7 @@ def compute_features(
     """Yield batches of the features of samples in float32, kept or computed and kept."""
     with on_device(pipeline, device), tqdm(total=len(samples), desc=title, unit="image", delay=1, leave=False) as bar:
         for batch in FeatureLoader(pipeline, images_of(pipeline, samples, data), device, options):
-            yield replace(batch, features=[feature.float() for feature in batch.features])
+            yield batch
             bar.update(len(batch))
 
 
@@ -120,7 +120,7 @@ def calibrate_on(
     options: FeatureOptions = COMPUTED,
 ) -> None:
     """Set a pipeline's constants and thresholds on normal images that it was not trained on."""
-    exact = replace(options, precision=torch.float32, dtype=None)  # as images are judged
+    exact = as_judged(options)
     pipeline.protocol = "calibrated"
     set_constants(pipeline, samples, data, device, exact)
     maps = []
@@ -128,6 +128,11 @@ def calibrate_on(
         with torch.inference_mode():
             maps.append(hide_padding(pipeline.maps_of(batch.features).cpu(), batch.contents))
     calibrate(pipeline.postprocess, torch.cat(maps), false_alarm_rate)
+
+
+def as_judged(options: FeatureOptions) -> FeatureOptions:
+    """Compute features as those of images that are judged, and keep them as they are."""
+    return replace(options, precision=torch.float32, dtype=None)
 
 
 def prepare_detector(
@@ -153,7 +158,7 @@ def balance_detector(
     """Set what a trained detector takes from the likelihoods of training images, of which some will do."""
     count = min(len(samples), BALANCING)
     some = [samples[i * len(samples) // count] for i in range(count)]
-    batches = compute_features(pipeline, some, data, device, "Balancing", options)
+    batches = compute_features(pipeline, some, data, device, "Balancing", as_judged(options))
     pipeline.detector.balance(batch.features for batch in batches)
     pipeline.detector.cpu()
 

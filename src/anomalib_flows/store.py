@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 import warnings
 import zlib
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
+from typing import TYPE_CHECKING, TypeAlias
 
 from anomalib_flows.files import atomic
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 GB = 10**9
 SUFFIX = ".item"
 RESERVE = GB
 """Bytes of the disk that are left to others."""
-STALE = 20
-"""How often, until the limit is reached, it is looked up what other processes have added."""
+STALE = 10.0
+"""Seconds after which it is looked up anew what others have added or removed."""
 
 ELSEWHERE = "free space there, or let XDG_CACHE_HOME name another folder"
 
-Tensors = dict[str, Tensor]
+Tensors: TypeAlias = "dict[str, Tensor]"
 
 
 def cache_folder(kind: str) -> Path:
     """Folder of one kind of cached tensors in the user's cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anomalib-flows" / kind
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")  # noqa: PTH111, PTH118
+    return Path(home) / "anomalib-flows" / kind
 
 
 class Store:
@@ -48,7 +50,7 @@ class Store:
     def __init__(self, folder: Path, limit: int, option: str, otherwise: str) -> None:
         self.folder, self.limit, self.option, self.otherwise = folder, limit, option, otherwise
         self.lock, self.told = Lock(), False
-        self.used, self.added = used(folder), 0
+        self.used, self.counted = 0, -STALE
 
     def get(self, name: str) -> Tensors | None:
         """Return what is kept under a name, or None."""
@@ -76,18 +78,20 @@ class Store:
 
     def _takes(self, size: int) -> bool:
         """Whether so many bytes more fit, which then count as taken."""
+        if not self.limit:
+            return False
         with self.lock:
-            if self.added > self.limit / STALE:
-                self.used, self.added = max(self.used, used(self.folder)), 0  # what others write now is not there yet
-            within, room = self.used + size <= self.limit, free(self.folder) - size >= RESERVE
-            taken = size if within and room else 0
-            self.used, self.added = self.used + taken, self.added + taken
-        if self.limit and not within:
+            if time.monotonic() - self.counted > STALE:
+                self.used, self.counted = used(self.folder), time.monotonic()
+            within = self.used + size <= self.limit
+            room = within and free(self.folder) - size >= RESERVE
+            self.used += size if room else 0
+        if not within:
             limit = f"{self.option} {self.limit / GB:g} (GB in {self.folder})"
             self._tell(f"{limit} is used up", "give more, or run 'anomalib-flows cache clear'")
         elif not room:
             self._tell(f"The disk of {self.folder} is nearly full", ELSEWHERE)
-        return taken > 0
+        return room
 
     def _tell(self, problem: str, advice: str) -> None:
         with self.lock:
@@ -125,7 +129,7 @@ def clear(folder: Path) -> int:
 
 def free(folder: Path) -> int:
     """Bytes that are free on the disk where a folder is or will be."""
-    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
     return shutil.disk_usage(there).free
 
 
@@ -137,7 +141,10 @@ def pack(tensors: Tensors) -> bytes:
         >>> unpack(pack({"x": torch.ones(2)}))
         {'x': tensor([1., 1.])}
     """
-    content: bytes = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+    from safetensors.torch import save
+
+    # Cloned, for tensors that share memory are not written.
+    content: bytes = save({name: tensor.contiguous().clone() for name, tensor in tensors.items()})
     return zlib.crc32(content).to_bytes(4, "big") + content
 
 
@@ -149,6 +156,9 @@ def unpack(content: bytes) -> Tensors:
     """
     if len(content) < 4 or zlib.crc32(memoryview(content)[4:]).to_bytes(4, "big") != content[:4]:
         raise ValueError("damaged")
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
     try:
         tensors: Tensors = load(content[4:])
     except SafetensorError as error:

@@ -93,7 +93,7 @@ def test_the_sentence_names_what_was_typed_and_what_to_type(fails, arguments: li
         ("--trainer.accelerator=cuda", ["cuda"]),
         ("--trainer.precision=16-mixed", ["16-mixed", "bf16-mixed"]),
         ("--trainer.max_epochs=0", ["--trainer.max_epochs"]),
-        ("--figures=-1", ["--figures", "-1"]),
+        ("--pictures=-1", ["--pictures", "-1"]),
     ],
 )
 def test_options_are_refused_before_anything_is_written(

@@ -80,13 +80,30 @@ def test_show_and_clear(train, capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "features of images, by --trainer.cache: 8 files" in shown
     assert str(cache_folder("images")) in shown
-    assert main(["cache", "clear", "--kind", "images"]) == 0
+    assert main(["cache", "clear", "--what", "images"]) == 0
     assert files(cache_folder("features"))
     assert not files(cache_folder("images"))
     assert main(["cache", "clear"]) == 0
     assert not files(cache_folder("features"))
 
 
-def test_a_mistyped_action_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["cache", "clera"]) == 2
-    assert "clear" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["clera"], "action cannot be clera: it takes"),
+        (["clear", "--what", "imags"], "--what cannot be imags: it takes"),
+    ],
+)
+def test_mistyped_words_are_told(typed, said, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache", *typed]) == 2
+    assert f"error: {said}" in capsys.readouterr().err
+
+
+def test_a_cache_folder_that_cannot_be_entered_stops_nothing(train, monkeypatch, capsys) -> None:
+    monkeypatch.setattr("anomalib_flows.store.files", denied)
+    train("--trainer.max_epochs=1")
+    assert "cannot be written to" in capsys.readouterr().err
+
+
+def denied(folder: Path) -> dict[Path, int]:
+    raise PermissionError(13, "Permission denied")

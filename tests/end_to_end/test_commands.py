@@ -143,30 +143,30 @@ def test_test_gives_the_same_figures_again(trained: Path, tmp_path: Path) -> Non
 
 
 def test_as_many_figures_are_drawn_as_asked_for(train, trained: Path, tmp_path: Path) -> None:
-    run = train("--trainer.max_epochs=2", "--figures=2")
+    run = train("--trainer.max_epochs=2", "--pictures=2")
     assert figures_of(run) == {"good/0.jpg", "blob/0.jpg"}
     for name in ("metrics.json", "predictions.csv"):
         assert (run / name).read_bytes() == (trained / name).read_bytes()
     assert main(["test", str(run)]) == 0
     assert len(figures_of(run)) == 2  # as in training
-    assert main(["test", str(run), "--figures=0"]) == 0
+    assert main(["test", str(run), "--pictures=0"]) == 0
     assert not (run / "images").exists()
 
 
 def test_runs_that_know_no_number_of_figures_are_tested_and_resumed(train, trained: Path) -> None:
-    run = train("--trainer.max_epochs=1", "--figures=1")
+    run = train("--trainer.max_epochs=1", "--pictures=1")
     config = yaml.safe_load((run / "config.yaml").read_text())
-    assert config.pop("figures") == 1
+    assert config.pop("pictures") == 1
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     assert main(["test", str(run)]) == 0
     assert figures_of(run) == figures_of(trained)
-    assert main(["train", "--resume", str(run), "--trainer.max_epochs=2", "--figures=3"]) == 0
+    assert main(["train", "--resume", str(run), "--trainer.max_epochs=2", "--pictures=3"]) == 0
     assert len(figures_of(run)) == 3
     assert (run / "metrics.json").read_bytes() == (trained / "metrics.json").read_bytes()
 
 
 def test_training_says_how_many_images_serve_for_what(train, capsys: pytest.CaptureFixture[str]) -> None:
-    train("--trainer.max_epochs=1", "--figures=0")
+    train("--trainer.max_epochs=1", "--pictures=0")
     assert "Images: 7 train, 1 calibration, 6 test.\n" in capsys.readouterr().out
 
 

@@ -34,7 +34,7 @@ def test_help_and_version_import_next_to_nothing(option: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "test", "predict", "calibrate", "latency", "data check", "data prepare", "list"]
+    "command", ["train", "test", "predict", "calibrate", "latency", "data check", "data prepare", "cache", "list"]
 )
 def test_help_of_commands_takes_no_torch(command: str) -> None:
     found = imported(*command.split(), "--help")

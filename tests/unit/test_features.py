@@ -15,7 +15,7 @@ from anomalib_flows.data.loading import loader
 from anomalib_flows.data.synthetic import Synthetic
 from anomalib_flows.features import COMPUTED, FeatureBatch, FeatureLoader, FeatureOptions
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.store import cache_folder
+from anomalib_flows.store import Store, cache_folder, clear, pack
 from anomalib_flows.types import InputError, Sample
 
 CPU = torch.device("cpu")
@@ -142,6 +142,47 @@ def test_damaged_files_are_computed_anew_and_replaced(samples, damage) -> None:
     assert files() == whole
 
 
+def test_who_frees_room_is_noticed(samples, monkeypatch) -> None:
+    features(samples)
+    size = len(files()[0])
+    store = Store(cache_folder("features"), int(2.5 * size), "--trainer.cache_size", "features are computed each time")
+    monkeypatch.setattr("anomalib_flows.store.STALE", 0.0)
+    with pytest.warns(UserWarning, match="is used up"):
+        store.put("a", {"x": torch.ones(1)})
+    assert store.get("a") is None
+    clear(cache_folder("features"))
+    store.put("a", {"x": torch.ones(1)})
+    assert torch.equal(store.get("a")["x"], torch.ones(1))
+
+
+def test_tensors_that_share_memory_are_kept(tmp_path) -> None:
+    store, both = Store(tmp_path, 10**6, "--o", "else"), torch.arange(6.0)
+    store.put("a", {"x": both, "y": both[2:]})
+    assert torch.equal(store.get("a")["y"], both[2:])
+
+
+def test_images_in_memory_do_not_name_features(samples) -> None:
+    """A cache of images may hold an image that has been replaced since."""
+    of, data = pipeline(), Synthetic(image_size=SIZE, batch_size=2, cache="memory")
+    images = loader(samples[:1], data, shuffle_seed=0)
+    old = FeatureBatch.join(list(FeatureLoader(of, images, CPU, COMPUTED)))
+    samples[0].path.write_bytes(samples[1].path.read_bytes())
+    new = FeatureBatch.join(list(FeatureLoader(of, images, CPU, KEPT)))
+    assert not equal(new, old)
+    assert equal(new, features(samples[1:2], COMPUTED, of))
+
+
+def test_a_model_that_encodes_otherwise_is_not_taken_for_its_parent(samples) -> None:
+    class Mine(FastFlow):
+        def encode(self, images):
+            return [feature.abs() for feature in super().encode(images)]
+
+    features(samples)
+    of = pipeline(Mine)
+    assert equal(features(samples, KEPT, of), features(samples, COMPUTED, of))
+    assert len(files()) == len(samples), "the parent's alone"
+
+
 def test_some_missing_files_are_computed_anew(samples) -> None:
     plain, whole = features(samples), files()
     next(cache_folder("features").iterdir()).unlink()
@@ -227,8 +268,9 @@ def test_a_missing_image_is_an_error(samples) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_other_types_round(samples, dtype) -> None:
     exact, rounding = features(samples), replace(KEPT, dtype=dtype)
-    features(samples, rounding)
-    for one, other in zip(features(samples, rounding).features, exact.features, strict=True):
+    first = features(samples, rounding)
+    assert equal(features(samples, rounding), first)
+    for one, other in zip(first.features, exact.features, strict=True):
         assert torch.equal(one, other.to(dtype).float())
 
 
@@ -243,7 +285,9 @@ def test_values_that_a_type_does_not_hold_are_kept_as_they_are(samples, monkeypa
 def test_mixed_precision_is_kept_as_it_is(samples, encoded) -> None:
     options = replace(KEPT, precision=torch.bfloat16)
     first = features(samples, options)
-    assert {f.dtype for f in first.features} == {torch.bfloat16}
+    assert {f.dtype for f in first.features} == {torch.float32}
+    assert all(torch.equal(f.bfloat16().float(), f) for f in first.features)
+    assert 2 * len(files()[0]) < len(pack({"x": torch.cat([f[0].flatten() for f in first.features])})) + 2000
     assert equal(features(samples, options), first)
     assert sum(encoded) == len(samples)
 

@@ -42,7 +42,7 @@ class Ours:
         import torch
 
         with torch.no_grad(), mixed(self.contender.precision):
-            return self.model.encode(self.images)
+            return [feature.float() for feature in self.model.encode(self.images)]  # as they are trained on
 
     def train(self) -> None:
         for batch in self.model.training_batches(self.features or self.encode()):

@@ -10,19 +10,19 @@ KINDS = {"features": "features of images, by --trainer.cache", "images": "resize
 
 
 def cache(
-    action: Literal["show", "clear"] = "show", kind: Literal["all", "features", "images"] = "all"
+    action: Literal["show", "clear"] = "show", what: Literal["all", "features", "images"] = "all"
 ) -> dict[str, int]:
     """Show or clear what is kept on disk to be computed once; a run whose features go computes them anew.
 
     Args:
         action: 'show' tells how much there is; 'clear' deletes it.
-        kind: What to show or to clear.
+        what: What to show or to clear.
 
     Returns:
         Bytes of each kind that there are, or were.
     """
     sizes = {}
-    for name in KINDS if kind == "all" else [kind]:
+    for name in KINDS if what == "all" else [what]:
         folder = cache_folder(name)
         kept = files(folder)
         sizes[name] = sum(kept.values())

@@ -8,6 +8,9 @@ import re
 
 from anomalib_flows.registry import Kind, load
 
+POSITIONAL = ("run", "kind", "file", "name", "action")
+"""Arguments without dashes."""
+
 
 def explain(message: str, known: list[str]) -> str:
     """Say what is wrong with the options.
@@ -44,7 +47,7 @@ def required(match: re.Match[str], known: list[str]) -> str:
     """Name what is missing."""
     prefix = f"--{match['key']}." if match["key"] else "--"
     names = [name.strip().removesuffix("_") for name in match["names"].split(",")]
-    names = [name if name in ("run", "kind", "file", "name") else prefix + name for name in names]
+    names = [name if name in POSITIONAL else prefix + name for name in names]
     return f"{' and '.join(names)} must be given."
 
 
@@ -60,7 +63,7 @@ def wrong_value(match: re.Match[str], known: list[str]) -> str:
     inner = "" if match["inner"] in (None, match["key"]) else "." + match["inner"].removeprefix(match["key"] + ".")
     expected = re.sub(r"<class '(\w+)'>|typing\.", r"\1", match["expected"])
     expected = re.sub(r"Literal\[(.*)\]", r"one of \1", expected)
-    option = f"{'' if match['key'] == 'kind' else '--'}{match['key'].removesuffix('_')}{inner}"
+    option = f"{'' if match['key'] in POSITIONAL else '--'}{match['key'].removesuffix('_')}{inner}"
     return f"{option} cannot be {match['value'].rstrip('.')}: it takes {expected}."
 
 

@@ -59,7 +59,7 @@ WRITTEN_OUT: dict[str, dict[str, Any]] = {
 """Options that jsonargparse would not take as shells write them: several values, and none."""
 RUN_DEFAULTS = {
     "export": ("data",),
-    "test": ("data", "figures"),
+    "test": ("data", "pictures"),
     "predict": ("data",),
     "calibrate": ("data", "false_alarm_rate"),
 }

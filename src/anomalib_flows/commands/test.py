@@ -14,7 +14,7 @@ from anomalib_flows.data.checking import check
 from anomalib_flows.data.duplicates import duplicates, warn_of_leaks
 from anomalib_flows.data.options import Changes
 from anomalib_flows.data.splits import read_splits
-from anomalib_flows.report.figures import FIGURES, require_count
+from anomalib_flows.report.figures import PICTURES, require_count
 from anomalib_flows.run import Run
 from anomalib_flows.types import InputError, Protocol, Sample
 
@@ -26,7 +26,7 @@ def test(
     protocol: Protocol = "calibrated",
     disturb: Changes = Changes(),  # noqa: B008 (frozen)
     seed: int = 0,
-    figures: int = FIGURES,
+    pictures: int = PICTURES,
 ) -> Run:
     """Test a trained detector anew, and replace the run's figures, predictions and pictures.
 
@@ -40,7 +40,7 @@ def test(
             only; the model stays as it is.
         disturb: How far the images are changed at random for a second test, whose figures go beside the first ones'.
         seed: Decides how each image is disturbed.
-        figures: Of how many test images a figure is drawn, at most; 0 for none. Half of them are of anomalous images
+        pictures: Of how many test images a picture is drawn, at most; 0 for none. Half of them are of anomalous images
             as far as there are enough, each half evenly apart in the order of the files.
             By default as many as in training.
 
@@ -52,21 +52,21 @@ def test(
     from anomalib_flows.inference import choose_device
     from anomalib_flows.models import checkpoint
 
-    require_count(figures)
+    require_count(pictures)
     opened, where = Run.open(run), choose_device(device)
     pipeline = checkpoint.load(opened.model_file)
     samples, validating = test_samples(opened, data), validation_samples(opened)
     if not samples and (disturb.active or not validating):
         raise InputError(f"The dataset {data.name} {data.subset} has no test images: nothing can be tested.")
     if validating:  # first, for the protocol 'paper' changes thresholds
-        evaluate_validation(opened, pipeline, validating, data, where, own_dataset(opened), figures)
+        evaluate_validation(opened, pipeline, validating, data, where, own_dataset(opened), pictures)
     if samples:
         samples = check(samples, data.on_error)
         used = [s for s in read_splits(opened.splits_file) if s.split != "test"]
         warn_of_leaks(used + samples, duplicates(s.path for s in used + samples))
-        evaluate_run(opened, pipeline, samples, data, where, protocol, figures)
+        evaluate_run(opened, pipeline, samples, data, where, protocol, pictures)
     if disturb.active:
-        evaluate_disturbed(opened, pipeline, samples, data, where, disturb, seed, figures)
+        evaluate_disturbed(opened, pipeline, samples, data, where, disturb, seed, pictures)
     print_summary(opened, validated=bool(validating), disturbed=disturb.active)
     return opened
 

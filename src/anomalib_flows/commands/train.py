@@ -10,7 +10,7 @@ from anomalib_flows.commands.summary import print_summary
 from anomalib_flows.data.base import Dataset
 from anomalib_flows.data.options import Changes
 from anomalib_flows.models.options import HeatmapOptions, Model
-from anomalib_flows.report.figures import FIGURES
+from anomalib_flows.report.figures import PICTURES
 from anomalib_flows.run import Run
 from anomalib_flows.training.options import TrainerOptions
 from anomalib_flows.types import ImageSize, Protocol
@@ -27,7 +27,7 @@ def train(
     seed: int = 0,
     output: Path = Path("results"),
     resume: Path | None = None,
-    figures: int = FIGURES,
+    pictures: int = PICTURES,
 ) -> Run:
     """Train a detector on normal images, set its thresholds, and test it where there is a test split.
 
@@ -43,7 +43,7 @@ def train(
         seed: Decides the initial weights, the order and the changes of the images, and which are held out.
         output: Where run directories are made.
         resume: Run directory to go on with, after its last whole epoch and with its options.
-        figures: Of how many test images a figure is drawn, at most; 0 for none. Half of them are of anomalous images
+        pictures: Of how many test images a picture is drawn, at most; 0 for none. Half of them are of anomalous images
             as far as there are enough, each half evenly apart in the order of the files.
 
     Returns:
@@ -58,7 +58,7 @@ def train(
 
     detector = cast("Callable[[ImageSize], Detector]", model)
     run = run_experiment(
-        detector, data, trainer, heatmap, augment, false_alarm_rate, protocol, seed, output, resume, figures
+        detector, data, trainer, heatmap, augment, false_alarm_rate, protocol, seed, output, resume, pictures
     )
     print_summary(run)
     return run

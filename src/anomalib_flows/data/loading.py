@@ -120,13 +120,16 @@ class Loader:
 
     def read(self, sample: Sample) -> Item:
         """Read and resize a sample, or take it from the cache."""
-        if self.cache is None:
-            return read_resized(sample, self.options.size, self.options.resize)
-        item = self.cache.get(sample)
+        item = self.cache.get(sample) if self.cache else None
         if item is None:
-            item = read_resized(sample, self.options.size, self.options.resize)
-            self.cache.put(sample, item)
+            item = self.read_file(sample)
+            if self.cache:
+                self.cache.put(sample, item)
         return item
+
+    def read_file(self, sample: Sample) -> Item:
+        """Read and resize a sample."""
+        return read_resized(sample, self.options.size, self.options.resize)
 
 
 def _collected(batch: list[Sample], reading: list[Future[T]]) -> tuple[list[Sample], list[T]]:

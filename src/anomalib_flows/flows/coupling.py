@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from anomalib_flows.flows.bijection import Bijection, Condition
-from anomalib_flows.flows.numeric import sum_per_image
+from anomalib_flows.flows.numeric import own_gradient, sum_per_image
 
 Subnet = Callable[[int, int], nn.Module]
 """Makes a network from its numbers of input and output channels."""
@@ -23,8 +23,8 @@ class AffineCoupling(Bijection):
         z_1 = x_1, \quad z_2 = x_2 \odot \exp(s) + t, \quad
         s = \alpha \tanh(0.1\, a_s(x_1)), \quad t = 0.1\, a_t(x_1)
 
-    With a condition c the network is one of :math:`x_1` and c. The factor 0.1 makes a new block
-    nearly the identity; the soft clamp :math:`\alpha` bounds every scale.
+    Its gradient is written out and has none of its own. With a condition c the network is one of :math:`x_1` and c.
+    The factor 0.1 makes a new block nearly the identity; the soft clamp :math:`\alpha` bounds every scale.
 
     Args:
         channels: Number of channels C; the first part has ``C - C // 2`` of them.
@@ -55,7 +55,7 @@ class AffineCoupling(Bijection):
         """Return z and the log-determinant, the sum of s."""
         x1, x2 = torch.split(x, self.sizes, dim=1)
         a = self.subnet(x1) if condition is None else self.subnet(x1, condition)
-        if torch.is_grad_enabled():
+        if own_gradient(x):
             return affine(x1, x2, a, self.clamp)
         z2, _, saturation = scaled_and_shifted(x2, a, self.clamp)
         return torch.cat((x1, z2), dim=1), self.clamp * sum_per_image(saturation)
@@ -103,9 +103,12 @@ class _Affine(torch.autograd.Function):
         x2, scale, saturation = ctx.saved_tensors
         of_z1, of_z2 = torch.split(of_z, [of_z.shape[1] - x2.shape[1], x2.shape[1]], dim=1)
         of_x2 = of_z2 * scale
-        of_s = (of_x2 * x2).add_(of_log_det.to(x2.dtype).view(-1, *[1] * (x2.ndim - 1)))
-        of_s.addcmul_(of_s * saturation, saturation, value=-1).mul_(ctx.clamp)
-        of_a = torch.cat((of_s, of_z2), dim=1).mul_(0.1)
+        of_log_det = (0.1 * ctx.clamp * of_log_det).to(x2.dtype).view(-1, *[1] * (x2.ndim - 1))
+        of_s = torch.addcmul(of_log_det, of_x2, x2, value=0.1 * ctx.clamp)
+        of_a = x2.new_empty(len(x2), 2 * x2.shape[1], *x2.shape[2:])
+        of_a_s, of_a_t = of_a.chunk(2, dim=1)
+        torch.ops.aten.tanh_backward.grad_input(of_s, saturation, grad_input=of_a_s)
+        torch.mul(of_z2, 0.1, out=of_a_t)
         return of_z1, of_x2, of_a.to(ctx.type), None
 
 

@@ -24,3 +24,29 @@ def per_channel(x: Tensor, like: Tensor) -> Tensor:
 def zeros_per_image(x: Tensor) -> Tensor:
     """Zeros of shape (B,), the log-determinant of what keeps volumes, in float32 at least."""
     return x.new_zeros(len(x), dtype=torch.promote_types(x.dtype, torch.float32))
+
+
+def own_gradient(x: Tensor) -> bool:
+    """Whether a gradient that is written out serves: one is wanted, of tensors that are no stand-ins of a transform.
+
+    Example:
+        >>> own_gradient(torch.ones(1)), torch.no_grad()(own_gradient)(torch.ones(1))
+        (True, False)
+    """
+    if not torch.is_grad_enabled() or torch.jit.is_tracing() or torch.compiler.is_exporting():  # type: ignore[attr-defined, no-untyped-call]
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(x)  # noqa: SLF001 (there is no public way to ask)
+
+
+def sums_of_products(a: Tensor, b: Tensor) -> Tensor:
+    """Sum the products of two tensors over everything but the channels, (B, C, ...) -> (C,), without writing them down.
+
+    Example:
+        >>> sums_of_products(torch.ones(2, 3, 4), torch.full((2, 3, 4), 2.0))
+        tensor([16., 16., 16.])
+    """
+    rows = len(a) * a.shape[1]
+    if a.ndim == 2 or not (a.is_contiguous() and b.is_contiguous()):
+        return (a * b).transpose(0, 1).flatten(1).sum(1)
+    products = torch.bmm(a.view(rows, 1, -1), b.view(rows, -1, 1))
+    return products.view(len(a), -1).sum(0)

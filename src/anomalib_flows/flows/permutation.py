@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from anomalib_flows.flows.bijection import Bijection, Condition
-from anomalib_flows.flows.numeric import zeros_per_image
+from anomalib_flows.flows.numeric import own_gradient, zeros_per_image
 
 
 class Permutation(Bijection):
@@ -59,7 +59,7 @@ class _Permute(torch.autograd.Function):
 
 def permute(x: Tensor, order: Tensor) -> Tensor:
     """Reorder the channels of x, (B, C, ...)."""
-    if not torch.is_grad_enabled():  # nor where graphs are traced
+    if not own_gradient(x):
         return x.index_select(1, order)
     permuted: Tensor = _Permute.apply(x, order)
     return permuted

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from anomalib_flows.flows.bijection import Bijection, Condition
-from anomalib_flows.flows.numeric import per_channel
+from anomalib_flows.flows.numeric import own_gradient, per_channel, sums_of_products
 
 
 class GlobalAffine(Bijection):
@@ -46,13 +48,36 @@ class GlobalAffine(Bijection):
     def forward(self, x: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return z and the log-determinant."""
         scale = self.scale
-        z = torch.addcmul(per_channel(self.offset, x).to(x.dtype), x, per_channel(scale, x).to(x.dtype))
-        return z, log_det(scale, x)
+        return scaled(x, scale.to(x.dtype), self.offset.to(x.dtype)), log_det(scale, x)
 
     def inverse(self, z: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return x and the log-determinant."""
         scale = self.scale
         return (z - per_channel(self.offset, z)) / per_channel(scale, z), -log_det(scale, z)
+
+
+def scaled(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    """Scale and shift each channel."""
+    if own_gradient(x):
+        z: Tensor = _Scaled.apply(x, scale, offset)
+        return z
+    return torch.addcmul(per_channel(offset, x), x, per_channel(scale, x))
+
+
+class _Scaled(torch.autograd.Function):
+    """Scaling with a gradient that writes no product down to add it up."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+        ctx.save_for_backward(x, scale)
+        return torch.addcmul(per_channel(offset, x), x, per_channel(scale, x))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, scale = ctx.saved_tensors
+        others = [dim for dim in range(x.ndim) if dim != 1]
+        return of_z * per_channel(scale, x), sums_of_products(of_z, x), of_z.sum(others)
 
 
 def log_det(scale: Tensor, x: Tensor) -> Tensor:

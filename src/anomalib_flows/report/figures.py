@@ -16,7 +16,7 @@ from anomalib_flows.types import ANOMALOUS, require
 
 T = TypeVar("T")
 
-FIGURES = 1000
+PICTURES = 1000
 """How many figures are drawn unless told otherwise: of every image, but for sets of many thousands."""
 
 
@@ -26,7 +26,7 @@ def require_count(most: int) -> None:
     Raises:
         InputError: If it is.
     """
-    require(most >= 0, "--figures", most, "at least 0, which draws none")
+    require(most >= 0, "--pictures", most, "at least 0, which draws none")
 
 
 def draw_figures(results: Sequence[Result], folder: Path, drawn: Path, most: int) -> None:
@@ -43,7 +43,7 @@ def draw_figures(results: Sequence[Result], folder: Path, drawn: Path, most: int
     places = {True: (folder, drawn), False: (folder / "good" if any(spoilt) else folder, root)}
     chosen = choose([result.label == ANOMALOUS for result in results], most)
     if len(chosen) < len(results):
-        tqdm.write(f"Figures are drawn of {len(chosen)} of {len(results)} images (--figures).")
+        tqdm.write(f"Pictures are drawn of {len(chosen)} of {len(results)} images (--pictures).")
     with fresh_folder(folder) as temporary:
         for apart, (place, base) in places.items():
             some = [results[i] for i in chosen if spoilt[i] == apart]

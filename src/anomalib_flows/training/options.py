@@ -43,7 +43,9 @@ class TrainerOptions:
         require(self.max_epochs >= 1, "--trainer.max_epochs", self.max_epochs, "at least 1")
         clip = self.gradient_clip
         require(clip is None or clip > 0, "--trainer.gradient_clip", clip, "above 0")
-        require(self.cache_size > 0, "--trainer.cache_size", self.cache_size, "above 0, in GB")
+        require(
+            0 < self.cache_size < 1e9, "--trainer.cache_size", self.cache_size, "above 0 and below a million, in GB"
+        )
         require(self.cache_variants >= 0, "--trainer.cache_variants", self.cache_variants, "at least 0")
         if self.logger == "tensorboard" and not find_spec("tensorboard"):
             raise InputError("--trainer.logger tensorboard needs it: pip install 'anomalib-flows[tensorboard]'.")

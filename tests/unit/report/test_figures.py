@@ -65,5 +65,5 @@ def test_without_figures_former_ones_do_not_stay(results: list[Result], tmp_path
 
 def test_a_number_below_zero_is_refused() -> None:
     require_count(0)
-    with pytest.raises(InputError, match="--figures cannot be -1"):
+    with pytest.raises(InputError, match="--pictures cannot be -1"):
         require_count(-1)
