@@ -71,7 +71,7 @@ def test_multiply_adds_are_those_of_the_flow_forward_and_backward() -> None:
     steps, weights = 8, 9 * 3 / 4  # convolutions of 3 x 3 from C/2 to C/2 and to C channels have 9 * 3/4 C^2 weights
     forward = sum(steps * weights * channels**2 * side**2 for channels, side in {64: 16, 128: 8, 256: 4}.items())
     _, about = prepare(FASTFLOW, Contender("ours", TRAINING, cached=True))
-    assert about["multiply_adds"] == pytest.approx(3 * forward / 1e9)
+    assert about["multiply_adds"] == pytest.approx(3 * forward / 1e9, rel=1e-3)  # scales' gradients have a few
     _, with_encoder = prepare(FASTFLOW, Contender("ours", TRAINING))
     assert with_encoder["multiply_adds"] > about["multiply_adds"]
 
