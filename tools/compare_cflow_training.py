@@ -46,6 +46,7 @@ class Ours:
         published |= {"schedule": "constant"}  # an epoch is too short for its warm-up over 16
         options = config["model"]["init_args"] | {
             "norm": "none",
+            "clamp": 1.9,
             "local_scale": 0.0,
             "learning_rate": 2e-3,
         }  # as measured

@@ -122,7 +122,7 @@ def our_pipeline(options: SimpleNamespace) -> Any:
     models: dict[str, Any] = {"fastflow": FastFlow, "cflow": CFlow}
     alike = {
         "fastflow": FastFlow.published | {"kernel_sizes": KERNELS},
-        "cflow": {"norm": "none", "local_scale": 0.0, "layers": list(STAGES[options.backbone])},
+        "cflow": {"norm": "none", "clamp": 1.9, "local_scale": 0.0, "layers": list(STAGES[options.backbone])},
     }
     recipe = alike[options.model] if options.name == OURS else {}
     size = (options.size, options.size)

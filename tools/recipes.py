@@ -239,20 +239,20 @@ FASTFLOW = {
     "base distribution learnt": Remedies(base=True),
     "fused": Remedies(fused=True),
 }
-CFLOW_BEFORE: dict[str, Any] = {"norm": "none", "local_scale": 0.0, "learning_rate": 1e-3}
+FREE: dict[str, Any] = {"clamp": 1.9, "learning_rate": 2e-3}
+BARE = FREE | {"norm": "none", "local_scale": 0.0, "learning_rate": 1e-3}
 CFLOW = {
     "default": Remedies(),
-    "before": Remedies(CFLOW_BEFORE),
-    "before, whitened": Remedies(CFLOW_BEFORE | {"norm": "whitened"}),
-    "clamp 0.5": Remedies({"clamp": 0.5}),
-    "clamp 1": Remedies({"clamp": 1.0}),
-    "one mean": Remedies({"local_mean": False}),
-    "no local scale": Remedies({"local_scale": 0.0}),
-    "4 steps": Remedies({"steps": 4}),
-    "rate 0.001": Remedies({"learning_rate": 1e-3}),
-    "rate 0.005": Remedies({"learning_rate": 5e-3}),
-    "rate 0.005, clamp 0.5": Remedies({"learning_rate": 5e-3, "clamp": 0.5}),
-    "rate 0.005, cosine": Remedies({"learning_rate": 5e-3, "schedule": "cosine"}),
-    "rate 0.002, cosine": Remedies({"learning_rate": 2e-3, "schedule": "cosine"}),
+    "free": Remedies(FREE),
+    "bare": Remedies(BARE),
+    "bare, whitened": Remedies(BARE | {"norm": "whitened"}),
+    "free, one mean": Remedies(FREE | {"local_mean": False}),
+    "free, no local scale": Remedies(FREE | {"local_scale": 0.0}),
+    "free, 4 steps": Remedies(FREE | {"steps": 4}),
+    "free, clamp 0.5": Remedies(FREE | {"clamp": 0.5}),
+    "free, clamp 1": Remedies(FREE | {"clamp": 1.0}),
+    "free, rate 0.001": Remedies(FREE | {"learning_rate": 1e-3}),
+    "free, rate 0.005": Remedies(FREE | {"learning_rate": 5e-3}),
+    "free, rate 0.005, cosine": Remedies(FREE | {"learning_rate": 5e-3, "schedule": "cosine"}),
 }
 RECIPES = {"fastflow": FASTFLOW, "cflow": CFLOW}

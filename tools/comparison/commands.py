@@ -133,7 +133,8 @@ def our_options(setting: Setting, *, as_it_comes: bool) -> list[str]:
         options |= {"strides": [4, 8, 16], "norm": "layer", "steps": 8, "clamp": 2, "local_scale": 0}
         options |= {"learning_rate": 1e-3, "schedule": "constant", "kernel_sizes": list(KERNELS[setting.backbone])}
     elif not as_it_comes:
-        options |= {"norm": "none", "local_scale": 0, "layers": list(STAGES[setting.backbone])}
+        options |= {"layers": list(STAGES[setting.backbone]), "norm": "none", "clamp": 1.9, "local_scale": 0}
+        options |= {"learning_rate": 2e-3}
     score = [] if as_it_comes else ["--heatmap.top_percent=0"]
     return [f"--model={setting.model}", *(f"--model.{name}={value}" for name, value in options.items()), *score]
 

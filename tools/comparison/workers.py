@@ -66,7 +66,7 @@ def our_model(setting: Setting, contender: Contender) -> Any:
     if setting.model == "fastflow":
         options |= FastFlow.published | {"kernel_sizes": KERNELS[setting.backbone]}
         return FastFlow(size, setting.backbone, **options)
-    options |= {"norm": "none", "local_scale": 0.0, "layers": list(STAGES[setting.backbone])}
+    options |= {"norm": "none", "clamp": 1.9, "local_scale": 0.0, "layers": list(STAGES[setting.backbone])}
     if contender.vectors:
         options |= {"order": "published", "fibre_batch": contender.vectors}
     return CFlow(size, setting.backbone, **options)
