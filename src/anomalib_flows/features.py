@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,7 @@ class FeatureLoader:
         """Name of what is kept of an image; none if nothing is, or the image is not there."""
         if self.cache is None:
             return ""
-        changed = [asdict(self.changes), self.seed, self._variant, sample.path.parent.name, sample.path.name]
+        changed = [version("kornia"), asdict(self.changes), self.seed, self._variant, *sample.path.parts[-2:]]
         try:
             return self.cache.name(sample, *(changed if self.changes.active else []))
         except OSError:

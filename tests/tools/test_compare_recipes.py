@@ -24,7 +24,7 @@ CHOSEN = {
         "base distribution learnt",
         "fused",
     ],
-    "cflow": ["default", "before"],
+    "cflow": ["default", "bare"],
 }
 
 

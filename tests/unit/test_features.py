@@ -306,6 +306,15 @@ def test_changed_images_are_kept_in_as_many_variants_as_asked_for(samples, encod
     assert equal(first[1], features(samples, COMPUTED, epoch=1, changes=changes))
 
 
+def test_variants_are_of_the_library_that_changes_images(samples, encoded, monkeypatch) -> None:
+    changes, options = Changes(rotate=20), replace(KEPT, variants=1)
+    features(samples, options, changes=changes)
+    encoded.clear()
+    monkeypatch.setattr("anomalib_flows.features.version", lambda _: "0")
+    features(samples, options, changes=changes)
+    assert sum(encoded) == len(samples)
+
+
 def test_features_of_a_model_that_does_not_say_what_they_depend_on_are_not_kept(samples) -> None:
     of = pipeline()
     of.detector.features_key = lambda: None

@@ -23,7 +23,7 @@ CASES: dict[str, dict[str, Any]] = {
     "transformer": {"image_size": (160, 96), "backbone": "test_vit", "condition": 32, "steps": 2},
     "no condition": {"image_size": (64, 96), "condition": 0, "steps": 3},
     "soft permutation": {"image_size": (64, 96), "condition": 8, "steps": 3, "permutation": "soft"},
-    "other clamp, tall": {"image_size": (130, 40), "backbone": "test_efficientnet", "condition": 8, "clamp": 0.8},
+    "other clamp, tall": {"image_size": (130, 40), "backbone": "test_efficientnet", "condition": 8, "clamp": 1.9},
     "in pieces": {"image_size": (97, 131), "condition": 16, "steps": 2, "max_fibres": 100},
     "position by position": {"image_size": (64, 64), "condition": 8, "steps": 1, "max_fibres": 3},
     "fewer at once than images": {"image_size": (64, 64), "condition": 0, "steps": 1, "max_fibres": 1},
@@ -59,7 +59,7 @@ def small(**options: Any) -> CFlow:
     return CFlow(**fixed | trained | {"learning_rate": 1e-3, "schedule": "constant"} | options)
 
 
-def make_reference(model: CFlow, condition=128, steps=8, clamp=1.9, permutation="hard", **_: Any) -> FreiaCFlow:
+def make_reference(model: CFlow, condition=128, steps=8, clamp=0.5, permutation="hard", **_: Any) -> FreiaCFlow:
     return FreiaCFlow(model.encoder.shapes, condition, steps, clamp, soft=permutation == "soft")
 
 
