@@ -55,7 +55,7 @@ def main(
     """Run recipes and print their table.
 
     Args:
-        output: File of lines of JSON; what it holds already is not run again.
+        output: File of lines of JSON; what it holds already is not run again: take another when defaults have changed.
         category: Category of the dataset.
         root: Folder of a dataset in MVTec AD's layout; the drawn set if not given.
         model: Registered model.

@@ -176,11 +176,14 @@ class FeatureLoader:
         """Name of what is kept of an image; none if nothing is, or the image is not there."""
         if self.cache is None:
             return ""
-        changed = [version("kornia"), asdict(self.changes), self.seed, self._variant, *sample.path.parts[-2:]]
         try:
-            return self.cache.name(sample, *(changed if self.changes.active else []))
+            return self.cache.name(sample, *(self._changed(sample) if self.changes.active else ()))
         except OSError:
             return ""
+
+    def _changed(self, sample: Sample) -> list[Any]:
+        """Return what the changes of an image depend on, besides its content."""
+        return [version("kornia"), asdict(self.changes), self.seed, self._variant, *sample.path.parts[-2:]]
 
     def _complete(self, samples: list[Sample], found: list[FeatureBatch | tuple[str, Item]]) -> FeatureBatch:
         """Encode those images of a batch of which nothing is kept."""

@@ -72,8 +72,9 @@ def test_what_the_user_asks_for_is_kept_under_the_papers_protocol(
     recipe = config["model"]["init_args"]
     assert (recipe["steps"], recipe["permutation"], config["heatmap"]["top_percent"]) == (3, "hard", 2)
     assert (recipe["norm"], recipe["order"]) == ("none", "published")
+    assert (recipe["clamp"], recipe["learning_rate"]) == (1.9, 2e-4)
     back = printed(["-c", str(file), "--data=synthetic", "--protocol=calibrated"], capsys)["model"]["init_args"]
-    assert (back["norm"], back["steps"]) == ("whitened", 3)
+    assert (back["norm"], back["steps"], back["clamp"], back["learning_rate"]) == ("whitened", 3, 0.5, 5e-3)
 
 
 def test_the_last_configuration_chooses_the_model_and_its_recipe(

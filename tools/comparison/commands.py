@@ -134,7 +134,7 @@ def our_options(setting: Setting, *, as_it_comes: bool) -> list[str]:
         options |= {"learning_rate": 1e-3, "schedule": "constant", "kernel_sizes": list(KERNELS[setting.backbone])}
     elif not as_it_comes:
         options |= {"layers": list(STAGES[setting.backbone]), "norm": "none", "clamp": 1.9, "local_scale": 0}
-        options |= {"learning_rate": 2e-3}
+        options |= {"learning_rate": 1e-4}
     score = [] if as_it_comes else ["--heatmap.top_percent=0"]
     return [f"--model={setting.model}", *(f"--model.{name}={value}" for name, value in options.items()), *score]
 

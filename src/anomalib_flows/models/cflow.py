@@ -59,7 +59,7 @@ class CFlow(Detector):
         local_mean: Of ``whitened``: whether each position may have a mean of its own.
         condition: Length of the positional code; 0 for flows without a condition.
         steps: Flow steps for each feature map.
-        clamp: Bound of a coupling's log-scale.
+        clamp: Bound of a coupling's log-scale; 1.9 as published.
         permutation: ``hard`` reorders channels between the steps; ``soft`` rotates them as published, with C^2
             more weights for each step.
         fibre_batch: Feature vectors of a feature map in each training step; by default 256, or fewer if a batch of
@@ -70,7 +70,7 @@ class CFlow(Detector):
             bounds its memory.
         local_scale: How far energies are taken in units of what is usual at their position, from 0 to 1.
         upsampling: How likelihoods become maps of the image's size.
-        learning_rate: Step size of Adam.
+        learning_rate: Step size of Adam; 2e-4 as published.
         schedule: ``constant`` learning rate; ``cosine`` to zero after a short warm-up; or as ``published``.
         padding: ``reflect`` if the encoder's convolutions shall reflect borders, as in the published implementation.
         timm_args: Further arguments of ``timm.create_model``, such as ``pad_type``.
@@ -83,8 +83,8 @@ class CFlow(Detector):
     References:
         CFLOW-AD: Real-Time Unsupervised Anomaly Detection with Localization via Conditional Normalizing Flows
         (Gudovskiy et al., 2021), https://arxiv.org/abs/2107.12571, sections 4 and 5; where the paper is silent
-        (clamp, loss, aggregation of the maps) as in https://github.com/gudovskiy/cflow-ad, but with constants of
-        the model in place of maxima over the test set.
+        (loss, aggregation of the maps, the published clamp) as in https://github.com/gudovskiy/cflow-ad, but with
+        constants of the model in place of maxima over the test set.
 
     Example:
         >>> model = CFlow((64, 64), "texture13", layers=[2, 3], steps=2, fibre_batch=32)
