@@ -25,12 +25,12 @@ from tqdm import tqdm
 from anomalib_flows import texture13
 from anomalib_flows.files import atomic
 from pretraining.objective import loss
-from pretraining.scenes import Pairs, draw_pairs
+from pretraining.scenes import Photographs, draw
 
 LEARNING_RATE, WEIGHT_DECAY, WARM_UP, COOL_DOWN = 2e-3, 0.02, 100, 0.25
 
 
-class Drawings(Dataset[Pairs]):
+class Drawings(Dataset[Photographs]):
     """Batch number i of a seed, drawn when it is asked for."""
 
     def __init__(self, seed: int, start: int, steps: int, size: int, each: int) -> None:
@@ -39,8 +39,8 @@ class Drawings(Dataset[Pairs]):
     def __len__(self) -> int:
         return self.steps - self.start
 
-    def __getitem__(self, index: int) -> Pairs:
-        return draw_pairs(self.seed * 10**9 + self.start + index, self.size, self.each)
+    def __getitem__(self, index: int) -> Photographs:
+        return draw(self.seed * 10**9 + self.start + index, self.size, self.each)
 
 
 class Pretraining:
@@ -54,15 +54,15 @@ class Pretraining:
         self.network: Any = network.to(options.device, memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
 
-    def learn(self, pairs: Pairs) -> float:
+    def learn(self, photographs: Photographs) -> float:
         """Take one step, with a rate that rises over the first steps and falls to zero over the last quarter."""
         left = 1 - self.step / self.options.steps
         for group in self.optimizer.param_groups:
             group["lr"] = LEARNING_RATE * min(1, (self.step + 1) / WARM_UP, left / COOL_DOWN)
         generator = torch.Generator().manual_seed((self.options.seed + 1) * 10**9 - 1 - self.step)
         with torch.autocast(self.options.device, torch.bfloat16):
-            features = self.network(normalised(pairs.images.to(self.options.device)))
-        value = loss(features, pairs, generator)
+            features = self.network(normalised(photographs.images.to(self.options.device)))
+        value = loss(features, photographs, generator)
         self.optimizer.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -119,13 +119,13 @@ def main() -> None:
         print(f"stopped after {pretraining.step} steps; the same command goes on")
 
 
-def run(pretraining: Pretraining, loader: Iterable[Pairs], stopped: Event) -> None:
+def run(pretraining: Pretraining, loader: Iterable[Photographs], stopped: Event) -> None:
     """Learn from every batch, with a line in the log for every 50 steps and the weights saved every 500."""
     options, losses, began = pretraining.options, [], time.monotonic()
     with (options.output / "log.csv").open("a", newline="") as file:
         log = csv.writer(file)
-        for pairs in tqdm(loader, initial=pretraining.step, total=options.steps, desc="pretraining", unit="step"):
-            losses.append(pretraining.learn(pairs))
+        for photographs in tqdm(loader, initial=pretraining.step, total=options.steps, desc="pretraining", unit="step"):
+            losses.append(pretraining.learn(photographs))
             if len(losses) == 50 or pretraining.step == options.steps:
                 log.writerow([pretraining.step, f"{sum(losses) / len(losses):.4f}", f"{time.monotonic() - began:.0f}"])
                 file.flush()
@@ -139,9 +139,9 @@ def run(pretraining: Pretraining, loader: Iterable[Pairs], stopped: Event) -> No
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--size", type=int, default=128, help="side of the drawn images")
-    parser.add_argument("--each", type=int, default=2, help="textures of each family in a batch")
+    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--size", type=int, default=160, help="side of the drawn images")
+    parser.add_argument("--each", type=int, default=1, help="textures of each family in a batch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")

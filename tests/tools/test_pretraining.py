@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import mahalanobis
 
 from anomalib_flows.backbones import Encoder
 from pretrain_encoder import Pretraining, run
 from pretraining.brush import Brush, smooth_noise
-from pretraining.objective import choose, deviation, loss, oddness, ranking_loss
-from pretraining.scenes import DAMAGES, damage, draw_pairs
+from pretraining.damage import DAMAGES, SHAPES, Place, changed, damage, place
+from pretraining.objective import SHRINKAGE, loss, oddness, ranking_loss
+from pretraining.scenes import Photographs, draw
 from pretraining.textures import FAMILIES
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -30,22 +31,22 @@ def generator() -> torch.Generator:
 
 @pytest.fixture
 def brush() -> Brush:
-    return Brush(torch.Generator().manual_seed(3), 4, 64, torch.tensor([True, True, False, False]))
+    return Brush(torch.Generator().manual_seed(3), 4, 64, torch.tensor([True, True, False, False]), samples=3)
 
 
 def test_a_batch_depends_on_its_seed_only() -> None:
-    first, again, other = draw_pairs(5, 64, 1), draw_pairs(5, 64, 1), draw_pairs(6, 64, 1)
+    first, again, other = draw(5, 64), draw(5, 64), draw(6, 64)
     assert torch.equal(first.images, again.images)
     assert torch.equal(first.damage, again.damage)
     assert not torch.equal(first.images, other.images)
 
 
 def test_images_are_images_and_some_of_each_batch_is_damaged_but_not_most() -> None:
-    pairs = draw_pairs(0, 64)
-    assert pairs.images.shape == (2 * 2 * len(FAMILIES), 3, 64, 64)
-    assert 0 <= pairs.images.min() < 0.2
-    assert 0.8 < pairs.images.max() <= 1
-    shares = pairs.damage.float().mean((1, 2))
+    photographs = draw(0, 64, each=2)
+    assert photographs.images.shape == (4 * 2 * len(FAMILIES), 3, 64, 64)
+    assert 0 <= photographs.images.min() < 0.2
+    assert 0.8 < photographs.images.max() <= 1
+    shares = photographs.damage.float().mean((1, 2))
     assert 0.005 < shares.mean() < 0.25
     assert (shares == 0).any()
 
@@ -53,10 +54,11 @@ def test_images_are_images_and_some_of_each_batch_is_damaged_but_not_most() -> N
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.__name__)
 def test_a_texture_is_the_same_where_the_scene_is_fixed_and_akin_where_it_is_not(family, brush: Brush) -> None:
     field = family(brush)
-    assert field.shape == (8, 64, 64)
+    assert field.shape == (12, 64, 64)
     assert field.isfinite().all()
     assert torch.equal(field[:2], field[4:6])
-    assert not torch.equal(field[2:4], field[6:])
+    assert torch.equal(field[:2], field[8:10])
+    assert not torch.equal(field[2:4], field[6:8])
     assert (field.std((1, 2)) > 0.01).float().mean() > 0.7
     assert field.min() > -0.2
     assert field.max() < 1.2
@@ -64,17 +66,35 @@ def test_a_texture_is_the_same_where_the_scene_is_fixed_and_akin_where_it_is_not
 
 @pytest.mark.parametrize("number", range(len(DAMAGES)))
 def test_every_damage_changes_a_scene_and_keeps_its_shape(number: int, brush: Brush) -> None:
-    scene, other, noise = torch.rand(3, 64, 64), torch.rand(3, 64, 64), smooth_noise(brush.normal(64, 64), 6.0)[0]
-    spoilt = DAMAGES[number](scene, other, noise, 0.9)
+    scene, other, where = torch.rand(3, 64, 64), torch.rand(3, 64, 64), Place(*(part[0] for part in place(brush)))
+    spoilt = DAMAGES[number](scene, other, where._replace(radius=torch.full((1, 1), 12.0)), 0.9)
     assert spoilt.shape == scene.shape
-    assert (spoilt - scene).abs().mean() > 0.02
+    assert spoilt.isfinite().all()
+    assert (spoilt - scene).abs().mean() > 0.01
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: s.__name__)
+def test_the_shapes_of_damage_are_opacities_around_their_place(shape, brush: Brush) -> None:
+    where = place(brush)
+    opacity, distance = shape(brush, where), torch.hypot(where.along, where.across)
+    assert opacity.min() >= 0
+    assert 0.3 < opacity.max() <= 1
+    assert (opacity[distance > 4 * where.radius + 8] < 0.01).all()
 
 
 def test_damage_is_local(brush: Brush) -> None:
-    scene = torch.rand(8, 3, 64, 64)
+    scene = torch.rand(12, 3, 64, 64)
     untouched = (damage(brush, scene) == scene).all(1).float().mean((1, 2))
     assert untouched.min() > 0.3
     assert untouched.mean() < 1
+
+
+def test_what_has_changed_has_no_gaps() -> None:
+    scene = torch.zeros(1, 3, 32, 32)
+    stripes = scene.clone()
+    stripes[:, 1, 8:20:3, 8:20] = 0.5
+    assert (changed(scene, stripes)[0, 0, 8:18, 8:20] == 0.5).all()
+    assert changed(scene, stripes)[0, 0, :6].max() == 0
 
 
 def test_smooth_noise_has_the_spectrum_of_a_gaussian() -> None:
@@ -84,62 +104,61 @@ def test_smooth_noise_has_the_spectrum_of_a_gaussian() -> None:
     assert (noise * noise.roll(3, 2)).mean() == pytest.approx(math.exp(-1), abs=0.02)
 
 
-def some(patches: torch.Tensor, *, known: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-    return patches, torch.full(patches.shape[:2], known)
+def test_oddness_is_the_mahalanobis_distance_from_the_sound_patches_of_the_other_photographs(generator) -> None:
+    """SciPy gets the same from the patches themselves, correlations shrunk by hand."""
+    maps = torch.randn(6, 3, 5, 4, generator=generator) * torch.tensor([1.0, 3.0, 0.5]).view(3, 1, 1)
+    maps[:, 1] += maps[:, 0]
+    sound = torch.rand(6, 1, 5, 4, generator=generator) < 0.8
+    actual = oddness(maps, sound, samples=3)
+    for i, others in [(0, [2, 4]), (3, [1, 5])]:
+        known = torch.cat([maps[j].flatten(1).T[sound[j].flatten()] for j in others]).double().numpy()
+        covariance = np.cov(known.T, bias=True)
+        spread = np.sqrt(np.diag(covariance) + 1e-4)
+        correlation = (1 - SHRINKAGE) * covariance / np.outer(spread, spread) + (SHRINKAGE + 1e-3) * np.eye(3)
+        inverse = np.linalg.inv(correlation * np.outer(spread, spread))
+        expected = [mahalanobis(x, known.mean(0), inverse) ** 2 / 3 for x in maps[i].flatten(1).T.double().numpy()]
+        assert np.allclose(actual[i].flatten(), expected, rtol=1e-3)
 
 
-def test_oddness_is_the_distance_from_the_nearest(generator: torch.Generator) -> None:
-    """A small softness gives the minimum that SciPy finds."""
-    patches, bank = torch.randn(2, 5, 3, generator=generator), torch.randn(2, 9, 3, generator=generator)
-    spread = torch.tensor([1.0, 2.0, 0.5]).expand(2, 1, 3)
-    actual = oddness(patches, *some(bank), spread, softness=1e-3).exp()
-    for i in range(2):
-        distances = cdist((patches / spread)[i], (bank / spread)[i], "sqeuclidean") / 3
-        assert np.allclose(actual[i], distances.min(1) + 1e-3, rtol=0.01)
-
-
-def test_oddness_ignores_what_is_not_there(generator: torch.Generator) -> None:
-    patches, bank = torch.randn(1, 5, 3, generator=generator), torch.randn(1, 9, 3, generator=generator)
-    known, spread = torch.arange(9)[None] < 6, torch.ones(1, 1, 3)
-    assert torch.allclose(oddness(patches, bank, known, spread), oddness(patches, *some(bank[:, :6]), spread))
-
-
-def test_deviation_is_that_of_the_patches_that_are_there(generator: torch.Generator) -> None:
-    patches = torch.randn(2, 400, 3, generator=generator) * torch.tensor([1.0, 3.0, 10.0])
-    known = torch.rand(2, 400, generator=generator) < 0.5
-    expected = torch.stack([p[k].std(0, correction=0) for p, k in zip(patches, known, strict=True)])
-    assert torch.allclose(deviation(patches, known)[:, 0], expected, rtol=0.02)
+def ranks(sound: torch.Tensor, damaged: torch.Tensor) -> float:
+    """Loss of distances (2 photographs of P textures) that are sound or damaged, of shape (2P, n) each."""
+    squared = torch.cat([sound, damaged], 1)[:, None, None]
+    which = (torch.arange(squared.shape[-1]) < sound.shape[1]).expand_as(squared)
+    return float(ranking_loss(squared, which, ~which, 2, torch.Generator().manual_seed(0)))
 
 
 def test_damage_that_looks_sound_costs_more_than_one_and_telling_it_less(generator: torch.Generator) -> None:
-    sound, akin, odd = (torch.randn(4, n, 8, generator=generator) for n in (60, 30, 30))
-    chance, told = (float(ranking_loss(some(sound), some(damaged))) for damaged in (akin, odd + 5))
-    assert chance > 1
-    assert told < 0.2
+    sound, akin = (torch.rand(4, n, generator=generator) for n in (60, 30))
+    assert ranks(sound, akin) > 1
+    assert ranks(sound, akin + 20) < 0.1
 
 
-def test_the_loss_compares_with_the_other_photograph_of_the_same_texture(generator: torch.Generator) -> None:
-    """Each texture has a place of its own; patches that are at home in another texture are odd."""
-    places = 10 * torch.arange(2.0).repeat(2)[:, None, None]  # textures 0, 1, and again 0, 1
-    sound = torch.randn(4, 60, 8, generator=generator) + places
-    at_home, abroad = torch.randn(2, 4, 30, 8, generator=generator) + torch.stack([places, places.flip(0)])
-    assert ranking_loss(some(sound), some(abroad)) < 0.1 < 0.8 < ranking_loss(some(sound), some(at_home))
+def test_a_few_odd_sound_patches_cost_as_much_as_if_half_were(generator: torch.Generator) -> None:
+    """False alarms are made of the oddest."""
+    sound, damaged = torch.rand(2, 4000, generator=generator), 5 + torch.rand(2, 30, generator=generator)
+    odd = sound.clone()
+    odd[:, :100] += 5
+    assert ranks(odd, damaged) > ranks(sound, damaged) + 0.4
 
 
-def test_the_loss_is_zero_and_can_be_differentiated_where_nothing_is_damaged() -> None:
-    sound = torch.randn(4, 60, 8, requires_grad=True)
-    value = ranking_loss(some(sound), some(torch.randn(4, 30, 8), known=False))
+def test_the_loss_is_zero_and_can_be_differentiated_where_nothing_is_damaged(generator: torch.Generator) -> None:
+    maps = torch.randn(4, 8, 6, 6, generator=generator, requires_grad=True)
+    value = loss([maps], Photographs(torch.rand(4, 3, 24, 24), torch.zeros(4, 24, 24, dtype=torch.bool), 2), generator)
     value.backward()
     assert value == 0
-    assert sound.grad is not None
-    assert sound.grad.isfinite().all()
+    assert maps.grad is not None
+    assert maps.grad.isfinite().all()
 
 
-def test_a_photograph_without_sound_patches_is_left_out(generator: torch.Generator) -> None:
-    patches, known = some(torch.randn(4, 60, 8, generator=generator))
-    damaged = some(torch.randn(4, 30, 8, generator=generator))
-    known[0] = False
-    assert ranking_loss((patches, known), damaged).isfinite()
+def test_a_texture_without_sound_patches_does_no_harm(generator: torch.Generator) -> None:
+    maps = torch.randn(4, 8, 6, 6, generator=generator, requires_grad=True)
+    damage = torch.zeros(4, 24, 24, dtype=torch.bool)
+    damage[0], damage[2], damage[1, :4, :4] = True, True, True
+    value = loss([maps], Photographs(torch.rand(4, 3, 24, 24), damage, 2), generator)
+    value.backward()
+    assert value > 0
+    assert maps.grad is not None
+    assert maps.grad.isfinite().all()
 
 
 def test_another_recipe_does_not_go_on_with_a_training(tmp_path: Path) -> None:
@@ -149,20 +168,10 @@ def test_another_recipe_does_not_go_on_with_a_training(tmp_path: Path) -> None:
     assert b"name another folder" in failed.value.stderr
 
 
-def test_patches_are_chosen_where_they_may_be(generator: torch.Generator) -> None:
-    patches = torch.arange(32.0).view(2, 16, 1)
-    mask = torch.zeros(2, 16, dtype=torch.bool)
-    mask[0, :4], mask[1, 5] = True, True
-    chosen, known = choose(patches, mask, 3, generator)
-    assert set(chosen[0, known[0]].flatten().tolist()) < {0.0, 1.0, 2.0, 3.0}
-    assert known.sum(1).tolist() == [3, 1]
-    assert chosen[1, known[1]].item() == 21
-
-
 def test_maps_that_show_the_damage_have_a_lower_loss(generator: torch.Generator) -> None:
-    pairs = draw_pairs(1, 64)
-    noise = 0.1 * torch.randn(len(pairs.images), 1, 64, 64, generator=generator)
-    blind, seeing = (loss([maps], pairs, generator) for maps in (noise, noise + pairs.damage[:, None]))
+    photographs = draw(1, 64)
+    noise = 0.1 * torch.randn(len(photographs.images), 1, 64, 64, generator=generator)
+    blind, seeing = (loss([m], photographs, generator) for m in (noise, noise + photographs.damage[:, None]))
     assert seeing < 0.3 < 0.8 < blind
 
 
@@ -193,7 +202,7 @@ def test_an_interrupted_training_ends_like_one_that_was_not(tmp_path: Path) -> N
         for i in range(start, 3):
             if i == stop:
                 raise StoppedError
-            yield draw_pairs(i, 64, 1)
+            yield draw(i, 64)
 
     def begin(name: str) -> Pretraining:
         (tmp_path / name).mkdir(exist_ok=True)

@@ -9,48 +9,49 @@ from torch import Tensor
 
 
 class Brush:
-    """Draw numbers for P textures, each seen in two samples, on a canvas of S x S pixels.
+    """Draw numbers for P textures, each seen in n samples, on a canvas of S x S pixels.
 
-    The 2 P samples lie behind one another: sample i and sample P + i belong to texture i.
+    The n P samples lie behind one another: samples i, P + i, 2 P + i ... belong to texture i.
 
     Args:
         generator: Source of all randomness.
         textures: The number P.
         size: The side S.
-        fixed: For each texture whether its two samples are the same scene, as of a product that always
+        fixed: For each texture whether its samples are the same scene, as of a product that always
             lies in the same place; of shape (P,).
+        samples: The number n.
     """
 
-    def __init__(self, generator: torch.Generator, textures: int, size: int, fixed: Tensor) -> None:
-        self.generator, self.textures, self.size, self.fixed = generator, textures, size, fixed
+    def __init__(self, generator: torch.Generator, textures: int, size: int, fixed: Tensor, samples: int = 2) -> None:
+        self.generator, self.textures, self.size, self.fixed, self.samples = generator, textures, size, fixed, samples
         line = torch.arange(float(size)) - size / 2
         self.rows, self.columns = line[:, None].expand(size, size), line.expand(size, size)
 
     def common(self, low: float, high: float, *shape: int) -> Tensor:
-        """Uniform numbers that both samples of a texture share, of shape (2P, *shape)."""
+        """Uniform numbers that all samples of a texture share, of shape (nP, *shape)."""
         values = low + (high - low) * torch.rand(self.textures, *shape, generator=self.generator)
-        return torch.cat([values, values])
+        return torch.cat([values] * self.samples)
 
     def scale(self, low: float, high: float, *shape: int) -> Tensor:
         """Like :meth:`common`, uniform in the logarithm."""
         return self.common(math.log(low), math.log(high), *shape).exp()
 
     def chance(self, probability: float, *shape: int) -> Tensor:
-        """True with a probability, in common for both samples, of shape (2P, *shape)."""
+        """True with a probability, in common for all samples, of shape (nP, *shape)."""
         return self.common(0, 1, *shape) < probability
 
     def own(self, *shape: int) -> Tensor:
-        """Uniform numbers in [0, 1] of each sample, of shape (2P, *shape), equal where the scene is fixed."""
-        first, second = torch.rand(2, self.textures, *shape, generator=self.generator)
+        """Uniform numbers in [0, 1] of each sample, of shape (nP, *shape), equal where the scene is fixed."""
+        values = torch.rand(self.samples, self.textures, *shape, generator=self.generator)
         fixed = self.fixed.view(-1, *[1] * len(shape))
-        return torch.cat([first, torch.where(fixed, first, second)])
+        return torch.where(fixed, values[:1], values).flatten(0, 1)
 
     def normal(self, *shape: int) -> Tensor:
         """Like :meth:`own` with the normal distribution."""
         return torch.erfinv((2 * self.own(*shape) - 1).clamp(-0.9999, 0.9999)) * math.sqrt(2)
 
     def rotated(self, angle: Tensor) -> tuple[Tensor, Tensor]:
-        """Coordinates along and across a direction, each of shape (2P, S, S); the angle has shape (2P, 1, 1)."""
+        """Coordinates along and across a direction, each of shape (nP, S, S); the angle has shape (nP, 1, 1)."""
         return (
             angle.cos() * self.columns + angle.sin() * self.rows,
             angle.cos() * self.rows - angle.sin() * self.columns,

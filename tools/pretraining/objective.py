@@ -1,6 +1,6 @@
-"""The aim: in every texture, damaged patches lie farther from the sound ones than sound patches from each other.
+"""The aim: a Gaussian of the sound patches in other photographs of a texture tells the damaged patches from the sound.
 
-This is what a nearest-neighbour detector asks of features, made smooth, and asked of each feature map by itself.
+This is what a flow on whitened features begins with, asked of each feature map by itself and of all together.
 """
 
 from __future__ import annotations
@@ -11,79 +11,114 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pretraining.scenes import Pairs
+from pretraining.scenes import Photographs
 
-SOUND, DAMAGED = 96, 24
-"""Patches that are taken of each image, at most."""
+COVERED, KEPT, SHRINKAGE = 0.08, 96, 0.05
 
 
-def loss(features: list[Tensor], pairs: Pairs, generator: torch.Generator) -> Tensor:
-    """Return the mean of :func:`ranking_loss` over feature maps.
+def loss(features: list[Tensor], photographs: Photographs, generator: torch.Generator) -> Tensor:
+    """Return the mean of :func:`ranking_loss` over feature maps and their mean oddness.
 
     Args:
-        features: Feature maps of the 2P images, each of shape (2P, C, h, w).
-        pairs: What was encoded.
+        features: Feature maps of the nP images, each of shape (nP, C, h, w).
+        photographs: What was encoded.
         generator: Chooses patches.
     """
-    damage = pairs.damage.to(features[0].device, torch.float32)[:, None]
-    losses = []
+    n, size = photographs.samples, features[0].shape[-2:]
+    damage = photographs.damage.to(features[0].device, torch.float32)[:, None]
+    losses, together = [], torch.zeros_like(F.adaptive_avg_pool2d(damage, size))
     for maps in features:
-        covered = F.adaptive_avg_pool2d(damage, maps.shape[-2:])
-        near = F.max_pool2d(covered, 3, stride=1, padding=1)
-        patches = maps.float().flatten(2).transpose(1, 2)
-        sound = choose(patches, (near == 0).flatten(1), SOUND, generator)
-        damaged = choose(patches, (covered > 0.15).flatten(1), DAMAGED, generator)
-        losses.append(ranking_loss(sound, damaged))
+        covered, sound = judged(damage, maps.shape[-2:])
+        squared = oddness(maps.float(), sound, n)
+        losses.append(ranking_loss(squared, sound, covered > COVERED, n, generator))
+        together = together + F.interpolate(squared, size, mode="bilinear") / len(features)
+    covered, sound = judged(damage, size)
+    losses.append(ranking_loss(together, sound, covered > COVERED, n, generator))
     return torch.stack(losses).mean()
 
 
-Chosen = tuple[Tensor, Tensor]
-"""Patches of each image, of shape (2P, n, C), and which of them there are indeed, of shape (2P, n)."""
+def judged(damage: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
+    """Return the share of each patch that is damaged, and whether it and its neighbours are sound: (nP, 1, h, w)."""
+    covered = F.adaptive_avg_pool2d(damage, list(size))
+    return covered, F.max_pool2d(covered, 3, stride=1, padding=1) == 0
 
 
-def choose(patches: Tensor, mask: Tensor, limit: int, generator: torch.Generator) -> Chosen:
-    """Choose up to ``limit`` patches of each image at random where a mask (2P, N) is True."""
-    chance = torch.rand(mask.shape, generator=generator).to(mask.device) + mask.float()
-    value, index = chance.topk(min(limit, mask.shape[1]), dim=1)
-    return patches.gather(1, index[..., None].expand(-1, -1, patches.shape[2])), value >= 1
+def oddness(maps: Tensor, sound: Tensor, samples: int) -> Tensor:
+    r"""Return how far each patch lies from the sound ones of the other photographs of its texture, (nP, 1, h, w).
+
+    .. math::
+        (x - \mu)^T \Sigma^{-1} (x - \mu) / C
+
+    Correlations are drawn towards zero a little, as in the whitening of the detectors.
+
+    Args:
+        maps: Features x of shape (nP, C, h, w).
+        sound: Which of them are sound, of shape (nP, 1, h, w).
+        samples: The number n of photographs of each texture.
+    """
+    patches, weight = maps.flatten(2).transpose(1, 2), sound.flatten(2).transpose(1, 2).float()
+    mean, covariance = moments(patches, weight, samples)
+    spread = (covariance.diagonal(dim1=1, dim2=2) + 1e-4).sqrt()[:, None]
+    correlation = (1 - SHRINKAGE) * covariance / (spread.transpose(1, 2) * spread)
+    identity = torch.eye(maps.shape[1], device=maps.device)
+    factor = torch.linalg.cholesky(correlation + (SHRINKAGE + 1e-3) * identity)
+    white = torch.linalg.solve_triangular(factor, ((patches - mean) / spread).transpose(1, 2), upper=False)
+    return white.square().mean(1).view_as(sound)
 
 
-def ranking_loss(sound: Chosen, damaged: Chosen) -> Tensor:
-    r"""Compare the oddness of each damaged patch d with that of each sound patch s of the same image.
+def moments(patches: Tensor, weight: Tensor, samples: int) -> tuple[Tensor, Tensor]:
+    """Mean (nP, 1, C) and covariance (nP, C, C) of the weighted patches of a texture's other photographs."""
+    weighted = weight * patches
+    sums = weight.sum(1, keepdim=True), weighted.sum(1, keepdim=True), weighted.transpose(1, 2) @ patches
+    count, first, second = (others(part, samples) for part in sums)
+    mean = first / count.clamp(min=1)
+    return mean, second / count.clamp(min=1) - mean.transpose(1, 2) * mean
+
+
+def others(values: Tensor, samples: int) -> Tensor:
+    """Sum values (nP, ...) of a texture over all photographs but one's own."""
+    each = values.unflatten(0, (samples, -1))
+    return (each.sum(0, keepdim=True) - each).flatten(0, 1)
+
+
+def ranking_loss(squared: Tensor, sound: Tensor, damaged: Tensor, samples: int, generator: torch.Generator) -> Tensor:
+    r"""Compare damaged patches d with sound patches s of the same texture, half of these the oddest, by distances o.
 
     .. math::
         \log_2 (1 + e^{2 (\log o(s) - \log o(d))})
 
-    so that only ratios of distances count; a loss of 1 is that of equal oddness.
+    so that only ratios of distances count; a loss of 1 is that of equal oddness. The oddest sound patches are what
+    a detector's false alarms are made of.
+
+    Args:
+        squared: Distances o, of shape (nP, 1, h, w).
+        sound: Which patches are sound, likewise.
+        damaged: Which are damaged, likewise.
+        samples: The number n.
+        generator: Chooses patches.
 
     References:
         Learning to Rank using Gradient Descent (Burges et al., 2005), equation 3, for the logistic loss of pairs.
     """
-    bank = tuple(torch.cat(part.chunk(2)[::-1]) for part in sound)  # of the other photograph of the texture
-    spread = deviation(*bank)
-    sound_oddness, damaged_oddness = (oddness(chosen[0], *bank, spread) for chosen in (sound, damaged))
-    ratio = sound_oddness[:, :, None] - damaged_oddness[:, None]
-    known = sound[1][:, :, None] & damaged[1][:, None] & (bank[1].sum(1) > 8)[:, None, None]
-    pairs = F.softplus(2 * torch.where(known, ratio, 0)) / math.log(2)
-    each = (pairs * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
+    log, sound, damaged = (of_texture(part, samples) for part in ((squared + 1e-3).log(), sound, damaged))
+    chance = torch.rand(log.shape, generator=generator).to(log.device)
+    odd, some, bad = (
+        choose(log, key.masked_fill(~mask, -torch.inf))
+        for key, mask in ((log.detach(), sound), (chance, sound), (chance, damaged))
+    )
+    good = tuple(torch.cat(parts, 1) for parts in zip(odd, some, strict=True))
+    known = good[1][:, :, None] & bad[1][:, None]
+    pairs = F.softplus(2 * (good[0][:, :, None] - bad[0][:, None])) / math.log(2)
+    each = torch.where(known, pairs, 0).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
     return each.sum() / known.any(2).any(1).sum().clamp(min=1)
 
 
-def deviation(patches: Tensor, known: Tensor) -> Tensor:
-    """Standard deviation of each channel in each image, (2P, 1, C), at least a tenth of that over all images."""
-    weight = known[..., None].float()
-    count = weight.sum(1, keepdim=True).clamp(min=1)
-    mean = (patches * weight).sum(1, keepdim=True) / count
-    own = (((patches - mean) ** 2) * weight).sum(1, keepdim=True) / count
-    overall = patches[known].var(0)
-    return (own + 0.01 * overall + 1e-6).sqrt()
+def of_texture(values: Tensor, samples: int) -> Tensor:
+    """Put the patches (nP, 1, h, w) of all photographs of a texture side by side, of shape (P, n h w)."""
+    return values.unflatten(0, (samples, -1)).transpose(0, 1).flatten(1)
 
 
-def oddness(patches: Tensor, bank: Tensor, known: Tensor, spread: Tensor, softness: float = 0.1) -> Tensor:
-    """Logarithm of the squared distance of patches (2P, n, C) from the nearest of a bank (2P, N, C), smoothly: (2P, n).
-
-    Distances are in units of each channel's spread (2P, 1, C).
-    """
-    squared = torch.cdist(patches / spread, bank / spread).square() / patches.shape[2]
-    logarithm = (squared + 1e-3).log().masked_fill(~known[:, None], torch.inf)
-    return -softness * torch.logsumexp(-logarithm / softness, dim=2)
+def choose(values: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+    """Take the values (P, N) with the highest keys of each texture, and say which of them there are indeed."""
+    best, index = key.topk(min(KEPT, key.shape[1]), dim=1)
+    return values.gather(1, index), best > -torch.inf

@@ -1,4 +1,4 @@
-"""Families of textures: each function paints a field of shape (2P, S, S), roughly from 0 to 1, with a brush.
+"""Families of textures: each function paints a field of shape (nP, S, S), roughly from 0 to 1, with a brush.
 
 All are formulas: no photograph is involved.
 """
@@ -47,6 +47,24 @@ def weave(brush: Brush) -> Tensor:
     over = ((x.floor() + turn * y.floor()) % (order + 1)) < (order + 1) / 2
     plain = torch.where(brush.chance(0.3, 1, 1), warp, warp * weft)
     return torch.where(brush.chance(0.7, 1, 1), torch.where(over, warp, 0.5 * weft), plain)
+
+
+def cloth(brush: Brush) -> Tensor:
+    """Threads, each with its own shade, that pass over a few and under a few: plain weave, twill, satin."""
+    bend = brush.scale(0.1, 2, 1, 1)
+    x, y = brush.rotated(brush.common(0, math.pi, 1, 1) * brush.chance(0.5, 1, 1))
+    waves = (bend * smooth_noise(brush.normal(brush.size, brush.size), 16.0) for _ in range(2))
+    period = brush.scale(3.5, 14, 1, 1)
+    x, y = ((axis + wave) / period + 50 + brush.own(1, 1) for axis, wave in zip((x, y), waves, strict=True))
+    length, dark, spread = brush.common(2, 7, 1, 1).floor(), brush.common(0, 0.6, 1, 1), brush.common(0, 0.25, 1)
+    over = (y.floor() * brush.common(1, 5, 1, 1).floor() + x.floor()) % length < (brush.common(0.2, 0.8, 1, 1) * length)
+    fibres = 1 + brush.common(0, 0.2, 1, 1) * smooth_noise(brush.normal(brush.size, brush.size), 0.8)
+    threads = []
+    for axis in (x, y):
+        shade = 1 + spread * brush.normal(128)
+        profile = dark + (1 - dark) * torch.sin(math.pi * (axis % 1))
+        threads.append(profile * shade.gather(1, (axis.floor().long() % 128).flatten(1)).view_as(axis) * fibres)
+    return torch.where(over, 0.5 + 0.5 * threads[0], 0.5 * threads[1]).clamp(0, 1)
 
 
 def cells(brush: Brush) -> Tensor:
@@ -140,5 +158,5 @@ def unit(field: Tensor) -> Tensor:
 
 
 FAMILIES: list[Callable[[Brush], Tensor]] = [
-    power_law, band, weave, cells, leaves, circuit, wood, fractal, spots,
+    power_law, band, weave, cloth, cells, leaves, circuit, wood, fractal, spots,
 ]  # fmt: skip

@@ -1,0 +1,165 @@
+"""Damage that is done to scenes: where, and what is seen there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pretraining.brush import Brush, smooth_noise
+
+VISIBLE = 0.05
+"""Smallest change of reflectance that counts as damage."""
+
+
+class Place(NamedTuple):
+    """Where samples are damaged: distances from its middle (nP, S, S), how large it is and how it lies (nP, 1, 1)."""
+
+    along: Tensor
+    across: Tensor
+    radius: Tensor
+    bend: Tensor
+
+
+def damage(brush: Brush, scene: Tensor, rounds: int = 3) -> Tensor:
+    """Do up to ``rounds`` kinds of damage to each scene; about one image in six stays whole."""
+    for _ in range(rounds):
+        where = place(brush)
+        shape, kind, amount = (brush.own(1, 1) for _ in range(3))
+        opacities = torch.stack([outline(brush, where) for outline in SHAPES])
+        opacity = opacities[(shape * len(SHAPES)).long().flatten(), torch.arange(len(scene))]
+        opacity = opacity * (brush.own(1, 1) < 0.65) * (0.4 + 0.6 * brush.own(1, 1))
+        kinds, others = (kind * len(DAMAGES)).long().flatten().tolist(), scene.roll(1, 0)
+        places = (Place(*part) for part in zip(*where, strict=True))
+        cases = zip(kinds, scene, others, places, amount.flatten().tolist(), strict=True)
+        scene = torch.lerp(scene, torch.stack([DAMAGES[k](*case) for k, *case in cases]), opacity[:, None])
+    return scene.clamp(0, 1)
+
+
+def changed(scene: Tensor, damaged: Tensor) -> Tensor:
+    """Say by how much scenes (N, 3, S, S) differ, without the gaps that a texture leaves, of shape (N, 1, S, S)."""
+    wide = F.max_pool2d((damaged - scene).abs().amax(1, keepdim=True), 5, stride=1, padding=2)
+    return -F.max_pool2d(-wide, 5, stride=1, padding=2)
+
+
+def place(brush: Brush) -> Place:
+    """Choose where to damage each scene, and in which direction: often along the rows or columns of the image."""
+    y, x = ((brush.own(1, 1) - 0.5) * 0.9 * brush.size for _ in range(2))
+    upright = (brush.own(1, 1) * 2).floor() * math.pi / 2
+    angle = torch.where(brush.own(1, 1) < 0.4, upright, math.pi * brush.own(1, 1))
+    along, across = brush.rotated(angle)
+    along, across = along - angle.cos() * x - angle.sin() * y, across - angle.cos() * y + angle.sin() * x
+    radius = 0.025 * brush.size * 6 ** brush.own(1, 1)
+    return Place(along, across, radius, smooth_noise(brush.normal(brush.size, brush.size), 6.0))
+
+
+def depth(brush: Brush, where: Place) -> Tensor:
+    """Distance in pixels from the outline of a spot of irregular shape, positive within."""
+    edge = 1 + 0.5 * brush.own(1, 1) * where.bend
+    return where.radius * edge - torch.hypot(where.along, where.across)
+
+
+def blob(brush: Brush, where: Place) -> Tensor:
+    """Opacity of a spot."""
+    return (depth(brush, where) / (0.7 + 3 * brush.own(1, 1)) + 0.5).clamp(0, 1)
+
+
+def ring(brush: Brush, where: Place) -> Tensor:
+    """Opacity of the rim that a dried drop leaves, and a little of its inside."""
+    inwards = depth(brush, where)
+    rim = torch.exp(-((inwards / (0.8 + 2 * brush.own(1, 1))) ** 2))
+    return torch.maximum(0.7 * rim, 0.3 * brush.own(1, 1) * (inwards + 0.5).clamp(0, 1))
+
+
+def stroke(brush: Brush, where: Place) -> Tensor:
+    """Opacity of a bent line."""
+    across = where.across + 4 * brush.own(1, 1) * where.bend
+    width, length = 0.6 * 6 ** brush.own(1, 1), 2 * where.radius * (1 + brush.own(1, 1))
+    return (width - torch.hypot(across, (where.along.abs() - length).clamp(min=0)) + 0.5).clamp(0, 1)
+
+
+def bar(brush: Brush, where: Place) -> Tensor:
+    """Opacity of a straight, slender rectangle."""
+    width, length = 2 + 0.5 * where.radius * brush.own(1, 1), where.radius * (1 + 2 * brush.own(1, 1))
+    return (width - where.across.abs() + 0.5).clamp(0, 1) * (length - where.along.abs() + 0.5).clamp(0, 1)
+
+
+SHAPES: list[Callable[[Brush, Place], Tensor]] = [blob, blob, stroke, ring, bar]
+
+
+def fetched(scene: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Take the pixels of a scene (3, S, S) from so many pixels further down and across, both (S, S)."""
+    line = torch.linspace(-1, 1, len(rows))
+    grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
+    grid = grid + 2 / len(rows) * torch.stack([columns, rows], -1)
+    return F.grid_sample(scene[None], grid[None], mode="bilinear", padding_mode="reflection", align_corners=True)[0]
+
+
+def twisted(scene: Tensor, where: Place, amount: float) -> Tensor:
+    """Turn the middle of a place, and what is around it less and less."""
+    distance = torch.hypot(where.along, where.across) / (0.7 * where.radius)
+    angle = (0.6 + amount) * torch.exp(-0.5 * distance**4)
+    rows, columns = offsets(where)
+    return fetched(
+        scene,
+        (angle.cos() - 1) * rows - angle.sin() * columns,
+        angle.sin() * rows + (angle.cos() - 1) * columns,
+    )
+
+
+def offsets(where: Place) -> tuple[Tensor, Tensor]:
+    """Rows and columns (S, S) counted from the middle of a place."""
+    size = len(where.along)
+    middle = int(torch.hypot(where.along, where.across).argmin())
+    line = torch.arange(float(size))
+    return (line - middle // size)[:, None].expand(size, size), (line - middle % size).expand(size, size)
+
+
+def pinched(scene: Tensor, where: Place, amount: float) -> Tensor:
+    """Draw the structure together or apart around the middle of a place."""
+    rows, columns = offsets(where)
+    bump = (1.6 * amount - 0.8) * torch.exp(-2 * (torch.hypot(rows, columns) / where.radius) ** 2)
+    return fetched(scene, bump * rows, bump * columns)
+
+
+def smeared(scene: Tensor) -> Tensor:
+    """Take the detail out of a scene (3, S, S)."""
+    small = F.interpolate(scene[None], scale_factor=1 / 8, mode="area")
+    return F.interpolate(small, scene.shape[1:], mode="bilinear")[0]
+
+
+def slipped(scene: Tensor, amount: float) -> Tensor:
+    """Move the structure along rows or columns by a few pixels."""
+    return scene.roll(3 + int(50 * amount % 1 * 24), 1 + int(2 * amount))
+
+
+def floating(scene: Tensor, amount: float) -> Tensor:
+    """Lay what is bright, or dark, on top of its neighbourhood along rows or columns."""
+    moved = [scene.roll(int(50 * amount % 1 * 8 + 3) * i, 1 + int(4 * amount) % 2) for i in range(4)]
+    stacked = torch.stack(moved)
+    return stacked.amax(0) if amount < 0.5 else stacked.amin(0)
+
+
+# What may be seen where a scene is damaged; each takes a scene and another one, both (3, S, S), the place and an
+# amount from 0 to 1.
+DAMAGES: list[Callable[[Tensor, Tensor, Place, float], Tensor]] = [
+    lambda _scene, other, _where, _amount: other,  # a piece of something else
+    lambda scene, _other, _where, _amount: scene.transpose(1, 2).flip(1),  # the structure turned
+    lambda scene, _other, _where, _amount: scene.roll((40, 24), (1, 2)).flip(2),  # the structure interrupted
+    lambda scene, _other, _where, amount: slipped(scene, amount),
+    lambda scene, _other, _where, amount: floating(scene, amount),
+    lambda scene, _other, where, amount: twisted(scene, where, amount),
+    lambda scene, _other, where, amount: pinched(scene, where, amount),
+    lambda scene, _other, _where, _amount: smeared(scene),
+    lambda scene, _other, _where, amount: scene * (0.2 + 0.5 * amount),  # darkened
+    lambda scene, _other, _where, amount: scene + (1 - scene) * (0.2 + 0.5 * amount),  # brightened
+    lambda scene, _other, _where, amount: (scene.mean((1, 2), keepdim=True) + 0.6 * (amount - 0.5)).expand_as(scene),
+    lambda scene, _other, where, _amount: scene + 0.15 * where.bend.roll(7, 0)[::4, ::4].repeat(4, 4),  # spotted
+    lambda scene, _other, where, _amount: fetched(
+        scene, 0.04 * len(where.bend) * where.bend.T, 0.04 * len(where.bend) * where.bend
+    ),
+]
