@@ -73,7 +73,7 @@ def test_every_damage_changes_a_scene_and_keeps_its_shape(number: int, brush: Br
     assert (spoilt - scene).abs().mean() > 0.01
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: s.__name__)
+@pytest.mark.parametrize("shape", SHAPES, ids=[f"{i}-{s.__name__}" for i, s in enumerate(SHAPES)])
 def test_the_shapes_of_damage_are_opacities_around_their_place(shape, brush: Brush) -> None:
     where = place(brush)
     opacity, distance = shape(brush, where), torch.hypot(where.along, where.across)

@@ -88,7 +88,7 @@ def bar(brush: Brush, where: Place) -> Tensor:
     return (width - where.across.abs() + 0.5).clamp(0, 1) * (length - where.along.abs() + 0.5).clamp(0, 1)
 
 
-SHAPES: list[Callable[[Brush, Place], Tensor]] = [blob, blob, stroke, ring, bar]
+SHAPES: list[Callable[[Brush, Place], Tensor]] = [blob, blob, stroke, stroke, ring, bar]
 
 
 def fetched(scene: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -155,8 +155,8 @@ DAMAGES: list[Callable[[Tensor, Tensor, Place, float], Tensor]] = [
     lambda scene, _other, where, amount: twisted(scene, where, amount),
     lambda scene, _other, where, amount: pinched(scene, where, amount),
     lambda scene, _other, _where, _amount: smeared(scene),
-    lambda scene, _other, _where, amount: scene * (0.2 + 0.5 * amount),  # darkened
-    lambda scene, _other, _where, amount: scene + (1 - scene) * (0.2 + 0.5 * amount),  # brightened
+    *[lambda scene, _other, _where, amount: scene * (0.2 + 0.5 * amount)] * 2,  # darkened, as by cracks
+    *[lambda scene, _other, _where, amount: scene + (1 - scene) * (0.2 + 0.5 * amount)] * 2,  # brightened
     lambda scene, _other, _where, amount: (scene.mean((1, 2), keepdim=True) + 0.6 * (amount - 0.5)).expand_as(scene),
     lambda scene, _other, where, _amount: scene + 0.15 * where.bend.roll(7, 0)[::4, ::4].repeat(4, 4),  # spotted
     lambda scene, _other, where, _amount: fetched(
