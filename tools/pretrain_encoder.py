@@ -1,6 +1,6 @@
 """Train the encoder that comes with the package, on images that are drawn while it learns.
 
-python tools/pretrain_encoder.py --output OUT [--steps 6000] [--device cuda] [--smoke]
+python tools/pretrain_encoder.py --output OUT [--steps 1400] [--device cuda] [--smoke]
 
 OUT gets ``texture13.safetensors`` (float16), ``log.csv`` and ``resume.pt``; the same command goes on after Ctrl-C.
 """
@@ -33,14 +33,14 @@ LEARNING_RATE, WEIGHT_DECAY, WARM_UP, COOL_DOWN = 2e-3, 0.02, 100, 0.25
 class Drawings(Dataset[Photographs]):
     """Batch number i of a seed, drawn when it is asked for."""
 
-    def __init__(self, seed: int, start: int, steps: int, size: int, each: int) -> None:
-        self.seed, self.start, self.steps, self.size, self.each = seed, start, steps, size, each
+    def __init__(self, seed: int, start: int, steps: int, size: int, textures: int) -> None:
+        self.seed, self.start, self.steps, self.size, self.textures = seed, start, steps, size, textures
 
     def __len__(self) -> int:
         return self.steps - self.start
 
     def __getitem__(self, index: int) -> Photographs:
-        return draw(self.seed * 10**9 + self.start + index, self.size, self.each)
+        return draw(self.seed * 10**9 + self.start + index, self.size, self.textures)
 
 
 class Pretraining:
@@ -49,7 +49,7 @@ class Pretraining:
     def __init__(self, options: argparse.Namespace) -> None:
         torch.manual_seed(options.seed)
         self.options, self.step = options, 0
-        self.recipe = {name: getattr(options, name) for name in ("steps", "size", "each", "seed")}
+        self.recipe = {name: getattr(options, name) for name in ("steps", "size", "textures", "seed")}
         network = timm.create_model("texture13", features_only=True, out_indices=(1, 2, 3))
         self.network: Any = network.to(options.device, memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -109,7 +109,7 @@ def main() -> None:
     pretraining = Pretraining(options)
     if (options.output / "resume.pt").exists():
         pretraining.resume()
-    drawings = Drawings(options.seed, pretraining.step, options.steps, options.size, options.each)
+    drawings = Drawings(options.seed, pretraining.step, options.steps, options.size, options.textures)
     loader = DataLoader(drawings, batch_size=None, num_workers=options.workers)
     stopped = Event()
     signal.signal(signal.SIGINT, lambda *_: stopped.set())  # between two steps, never within one
@@ -139,9 +139,9 @@ def run(pretraining: Pretraining, loader: Iterable[Photographs], stopped: Event)
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=8000)
+    parser.add_argument("--steps", type=int, default=1400)
     parser.add_argument("--size", type=int, default=160, help="side of the drawn images")
-    parser.add_argument("--each", type=int, default=1, help="textures of each family in a batch")
+    parser.add_argument("--textures", type=int, default=10, help="textures in a batch, with four photographs of each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
@@ -150,7 +150,7 @@ def arguments() -> argparse.Namespace:
     if options.size % 16:
         parser.error("--size must be a multiple of 16")
     if options.smoke:
-        options.steps, options.size, options.each, options.workers = 2, 64, 1, 0
+        options.steps, options.size, options.textures, options.workers = 2, 64, 5, 0
     return options
 
 

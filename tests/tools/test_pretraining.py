@@ -10,15 +10,17 @@ from threading import Event
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from scipy.spatial.distance import mahalanobis
 
 from anomalib_flows.backbones import Encoder
 from pretrain_encoder import Pretraining, run
+from pretraining import scenes
 from pretraining.brush import Brush, smooth_noise
-from pretraining.damage import DAMAGES, SHAPES, Place, changed, damage, place
-from pretraining.objective import SHRINKAGE, loss, oddness, ranking_loss
-from pretraining.scenes import Photographs, draw
+from pretraining.damage import DAMAGES, SHAPES, Place, changed, damage, fetched, place, twisted
+from pretraining.objective import SHRINKAGE, judged, loss, oddness, ranking_loss
+from pretraining.scenes import Photographs, compose, draw
 from pretraining.textures import FAMILIES
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -42,8 +44,8 @@ def test_a_batch_depends_on_its_seed_only() -> None:
 
 
 def test_images_are_images_and_some_of_each_batch_is_damaged_but_not_most() -> None:
-    photographs = draw(0, 64, each=2)
-    assert photographs.images.shape == (4 * 2 * len(FAMILIES), 3, 64, 64)
+    photographs = draw(0, 64, textures=20)
+    assert photographs.images.shape == (80, 3, 64, 64)
     assert 0 <= photographs.images.min() < 0.2
     assert 0.8 < photographs.images.max() <= 1
     shares = photographs.damage.float().mean((1, 2))
@@ -65,15 +67,16 @@ def test_a_texture_is_the_same_where_the_scene_is_fixed_and_akin_where_it_is_not
 
 
 @pytest.mark.parametrize("number", range(len(DAMAGES)))
-def test_every_damage_changes_a_scene_and_keeps_its_shape(number: int, brush: Brush) -> None:
-    scene, other, where = torch.rand(3, 64, 64), torch.rand(3, 64, 64), Place(*(part[0] for part in place(brush)))
+def test_every_damage_changes_a_scene_and_keeps_its_shape(number: int, brush: Brush, generator) -> None:
+    scene, other = torch.rand(2, 3, 64, 64, generator=generator)
+    where = Place(*(part[0] for part in place(brush)))
     spoilt = DAMAGES[number](scene, other, where._replace(radius=torch.full((1, 1), 12.0)), 0.9)
     assert spoilt.shape == scene.shape
     assert spoilt.isfinite().all()
     assert (spoilt - scene).abs().mean() > 0.01
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=[f"{i}-{s.__name__}" for i, s in enumerate(SHAPES)])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: s.__name__)
 def test_the_shapes_of_damage_are_opacities_around_their_place(shape, brush: Brush) -> None:
     where = place(brush)
     opacity, distance = shape(brush, where), torch.hypot(where.along, where.across)
@@ -82,8 +85,44 @@ def test_the_shapes_of_damage_are_opacities_around_their_place(shape, brush: Bru
     assert (opacity[distance > 4 * where.radius + 8] < 0.01).all()
 
 
-def test_damage_is_local(brush: Brush) -> None:
-    scene = torch.rand(12, 3, 64, 64)
+def test_pixels_are_fetched_from_further_down_and_across(generator: torch.Generator) -> None:
+    scene = torch.rand(3, 64, 64, generator=generator)
+    moved = fetched(scene, torch.full((64, 64), 5.0), torch.full((64, 64), -3.0))
+    assert torch.allclose(moved[:, 8:-8, 8:-8], scene.roll((-5, 3), (1, 2))[:, 8:-8, 8:-8], atol=1e-4)
+
+
+def test_a_twist_by_a_right_angle_turns_the_middle(generator: torch.Generator) -> None:
+    scene, line = torch.rand(3, 64, 64, generator=generator), torch.arange(64.0)
+    columns, rows = (line - 35).expand(64, 64), (line - 30)[:, None].expand(64, 64)
+    where = Place(rows, columns, columns, rows, torch.full((1, 1), 100.0), torch.zeros(64, 64))
+    turned = twisted(scene, where, math.pi / 2 - 0.6)
+    expected = torch.rot90(scene[:, 20:41, 25:46], -1, (1, 2))
+    assert torch.allclose(turned[:, 20:41, 25:46], expected, atol=0.05)
+
+
+def test_a_place_lies_where_its_direction_says(brush: Brush) -> None:
+    where = place(brush)
+    distance = torch.hypot(where.rows, where.columns)
+    assert torch.allclose(torch.hypot(where.along, where.across), distance, rtol=1e-4, atol=1e-3)
+    assert (distance.amin((1, 2)) < 1).all()
+
+
+def test_the_mask_lies_where_the_damage_is_photographed(monkeypatch) -> None:
+    monkeypatch.setattr(scenes, "compose", lambda brush: torch.zeros(brush.samples * brush.textures, 3, 64, 64))
+    monkeypatch.setattr(scenes, "damage", lambda _, scene: scene + F.pad(torch.ones(1, 1, 20, 22), (8, 34, 20, 24)))
+    photographs = draw(0, 64)
+    assert ((photographs.images.mean(1) > 0.25) != photographs.damage).float().mean() < 0.006
+
+
+def test_a_fixed_scene_is_the_same_in_every_photograph(brush: Brush) -> None:
+    fixed = torch.arange(12) % 2 == 0
+    scene = compose(Brush(brush.generator, 12, 64, fixed, 3)).unflatten(0, (3, -1))
+    same = (scene == scene[:1]).flatten(2).all(2).all(0)
+    assert torch.equal(same, fixed)
+
+
+def test_damage_is_local(brush: Brush, generator: torch.Generator) -> None:
+    scene = torch.rand(12, 3, 64, 64, generator=generator)
     untouched = (damage(brush, scene) == scene).all(1).float().mean((1, 2))
     assert untouched.min() > 0.3
     assert untouched.mean() < 1
@@ -114,7 +153,7 @@ def test_oddness_is_the_mahalanobis_distance_from_the_sound_patches_of_the_other
         known = torch.cat([maps[j].flatten(1).T[sound[j].flatten()] for j in others]).double().numpy()
         covariance = np.cov(known.T, bias=True)
         spread = np.sqrt(np.diag(covariance) + 1e-4)
-        correlation = (1 - SHRINKAGE) * covariance / np.outer(spread, spread) + (SHRINKAGE + 1e-3) * np.eye(3)
+        correlation = (1 - SHRINKAGE) * covariance / np.outer(spread, spread) + SHRINKAGE * np.eye(3)
         inverse = np.linalg.inv(correlation * np.outer(spread, spread))
         expected = [mahalanobis(x, known.mean(0), inverse) ** 2 / 3 for x in maps[i].flatten(1).T.double().numpy()]
         assert np.allclose(actual[i].flatten(), expected, rtol=1e-3)
@@ -131,6 +170,32 @@ def test_damage_that_looks_sound_costs_more_than_one_and_telling_it_less(generat
     sound, akin = (torch.rand(4, n, generator=generator) for n in (60, 30))
     assert ranks(sound, akin) > 1
     assert ranks(sound, akin + 20) < 0.1
+
+
+def test_the_loss_is_that_of_ratios_within_a_texture() -> None:
+    """Three times as odd costs log2(1 + 1/9), however far apart the textures are."""
+    scale = torch.tensor([1.0, 100.0, 1.0, 100.0])[:, None]
+    assert ranks(scale.expand(-1, 5), 3 * scale.expand(-1, 4)) == pytest.approx(math.log2(10 / 9), abs=1e-3)
+
+
+def test_patches_beside_damage_are_neither_sound_nor_damaged() -> None:
+    damage = torch.zeros(1, 1, 16, 16)
+    damage[0, 0, 1, 2:4] = 1
+    sound, damaged = judged(damage, torch.Size((4, 4)))
+    assert (~sound[0, 0]).nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert damaged[0, 0].nonzero().tolist() == [[0, 0]]
+
+
+def test_the_loss_is_the_mean_over_maps_and_their_mean_oddness(generator: torch.Generator) -> None:
+    """With so few patches all are compared, so that chance plays no part."""
+    fine, coarse = (torch.randn(4, 3, side, side, generator=generator) for side in (8, 4))
+    damage = torch.zeros(4, 16, 16, dtype=torch.bool)
+    damage[:, :5, :5] = True
+    oddities = [oddness(m, judged(damage[:, None].float(), m.shape[-2:])[0], 2) for m in (fine, coarse)]
+    oddities.append((oddities[0] + F.interpolate(oddities[1], (8, 8), mode="bilinear")) / 2)
+    terms = [ranking_loss(o, *judged(damage[:, None].float(), o.shape[-2:]), 2, generator) for o in oddities]
+    value = loss([fine, coarse], Photographs(torch.zeros(4, 3, 16, 16), damage, 2), generator)
+    assert float(value) == pytest.approx(float(torch.stack(terms).mean()), rel=1e-5)
 
 
 def test_a_few_odd_sound_patches_cost_as_much_as_if_half_were(generator: torch.Generator) -> None:
@@ -156,9 +221,10 @@ def test_a_texture_without_sound_patches_does_no_harm(generator: torch.Generator
     damage[0], damage[2], damage[1, :4, :4] = True, True, True
     value = loss([maps], Photographs(torch.rand(4, 3, 24, 24), damage, 2), generator)
     value.backward()
-    assert value > 0
     assert maps.grad is not None
     assert maps.grad.isfinite().all()
+    alone = loss([maps[[1, 3]]], Photographs(torch.zeros(2, 3, 24, 24), damage[[1, 3]], 2), generator)
+    assert value.item() == pytest.approx(alone.item(), rel=0.2)
 
 
 def test_another_recipe_does_not_go_on_with_a_training(tmp_path: Path) -> None:
@@ -202,11 +268,13 @@ def test_an_interrupted_training_ends_like_one_that_was_not(tmp_path: Path) -> N
         for i in range(start, 3):
             if i == stop:
                 raise StoppedError
-            yield draw(i, 64)
+            yield draw(i, 64, textures=5)
 
     def begin(name: str) -> Pretraining:
         (tmp_path / name).mkdir(exist_ok=True)
-        return Pretraining(argparse.Namespace(output=tmp_path / name, steps=3, size=64, each=1, seed=0, device="cpu"))
+        return Pretraining(
+            argparse.Namespace(output=tmp_path / name, steps=3, size=64, textures=5, seed=0, device="cpu")
+        )
 
     whole = begin("whole")
     run(whole, batches(0, 9), Event())

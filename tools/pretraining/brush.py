@@ -1,4 +1,4 @@
-"""Random numbers for pairs of images: what makes a texture, and what differs from one photograph of it to the next."""
+"""Random numbers for photographs: what makes a texture, and what differs from one photograph of it to the next."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Brush:
         samples: The number n.
     """
 
-    def __init__(self, generator: torch.Generator, textures: int, size: int, fixed: Tensor, samples: int = 2) -> None:
+    def __init__(self, generator: torch.Generator, textures: int, size: int, fixed: Tensor, samples: int) -> None:
         self.generator, self.textures, self.size, self.fixed, self.samples = generator, textures, size, fixed, samples
         line = torch.arange(float(size)) - size / 2
         self.rows, self.columns = line[:, None].expand(size, size), line.expand(size, size)

@@ -17,23 +17,26 @@ VISIBLE = 0.05
 
 
 class Place(NamedTuple):
-    """Where samples are damaged: distances from its middle (nP, S, S), how large it is and how it lies (nP, 1, 1)."""
+    """Where samples are damaged: pixels from its middle, also as seen from its direction, its radius and a noise."""
 
+    rows: Tensor  # rows, columns, along, across and bend: (nP, S, S), and (S, S) of one sample
+    columns: Tensor
     along: Tensor
     across: Tensor
-    radius: Tensor
+    radius: Tensor  # (nP, 1, 1)
     bend: Tensor
 
 
 def damage(brush: Brush, scene: Tensor, rounds: int = 3) -> Tensor:
-    """Do up to ``rounds`` kinds of damage to each scene; about one image in six stays whole."""
+    """Do up to ``rounds`` kinds of damage to each scene; about one image in ten stays whole."""
     for _ in range(rounds):
         where = place(brush)
         shape, kind, amount = (brush.own(1, 1) for _ in range(3))
         opacities = torch.stack([outline(brush, where) for outline in SHAPES])
         opacity = opacities[(shape * len(SHAPES)).long().flatten(), torch.arange(len(scene))]
         opacity = opacity * (brush.own(1, 1) < 0.65) * (0.4 + 0.6 * brush.own(1, 1))
-        kinds, others = (kind * len(DAMAGES)).long().flatten().tolist(), scene.roll(1, 0)
+        kinds = (kind * len(DAMAGES)).long().flatten().tolist()
+        others = scene[torch.randperm(len(scene), generator=brush.generator)]
         places = (Place(*part) for part in zip(*where, strict=True))
         cases = zip(kinds, scene, others, places, amount.flatten().tolist(), strict=True)
         scene = torch.lerp(scene, torch.stack([DAMAGES[k](*case) for k, *case in cases]), opacity[:, None])
@@ -48,19 +51,18 @@ def changed(scene: Tensor, damaged: Tensor) -> Tensor:
 
 def place(brush: Brush) -> Place:
     """Choose where to damage each scene, and in which direction: often along the rows or columns of the image."""
-    y, x = ((brush.own(1, 1) - 0.5) * 0.9 * brush.size for _ in range(2))
+    rows, columns = (axis - (brush.own(1, 1) - 0.5) * 0.9 * brush.size for axis in (brush.rows, brush.columns))
     upright = (brush.own(1, 1) * 2).floor() * math.pi / 2
     angle = torch.where(brush.own(1, 1) < 0.4, upright, math.pi * brush.own(1, 1))
-    along, across = brush.rotated(angle)
-    along, across = along - angle.cos() * x - angle.sin() * y, across - angle.cos() * y + angle.sin() * x
+    along, across = angle.cos() * columns + angle.sin() * rows, angle.cos() * rows - angle.sin() * columns
     radius = 0.025 * brush.size * 6 ** brush.own(1, 1)
-    return Place(along, across, radius, smooth_noise(brush.normal(brush.size, brush.size), 6.0))
+    return Place(rows, columns, along, across, radius, smooth_noise(brush.normal(brush.size, brush.size), 6.0))
 
 
 def depth(brush: Brush, where: Place) -> Tensor:
-    """Distance in pixels from the outline of a spot of irregular shape, positive within."""
+    """About how many pixels each one lies within the outline of a spot of irregular shape, negative outside."""
     edge = 1 + 0.5 * brush.own(1, 1) * where.bend
-    return where.radius * edge - torch.hypot(where.along, where.across)
+    return where.radius * edge - torch.hypot(where.rows, where.columns)
 
 
 def blob(brush: Brush, where: Place) -> Tensor:
@@ -88,42 +90,31 @@ def bar(brush: Brush, where: Place) -> Tensor:
     return (width - where.across.abs() + 0.5).clamp(0, 1) * (length - where.along.abs() + 0.5).clamp(0, 1)
 
 
-SHAPES: list[Callable[[Brush, Place], Tensor]] = [blob, blob, stroke, stroke, ring, bar]
+# Opacities (nP, S, S) from 0 to 1; what stands here twice is drawn twice as often.
+SHAPES: list[Callable[[Brush, Place], Tensor]] = [blob, blob, stroke, ring, bar]
 
 
 def fetched(scene: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Take the pixels of a scene (3, S, S) from so many pixels further down and across, both (S, S)."""
     line = torch.linspace(-1, 1, len(rows))
     grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
-    grid = grid + 2 / len(rows) * torch.stack([columns, rows], -1)
+    grid = grid + 2 / (len(rows) - 1) * torch.stack([columns, rows], -1)
     return F.grid_sample(scene[None], grid[None], mode="bilinear", padding_mode="reflection", align_corners=True)[0]
 
 
 def twisted(scene: Tensor, where: Place, amount: float) -> Tensor:
-    """Turn the middle of a place, and what is around it less and less."""
-    distance = torch.hypot(where.along, where.across) / (0.7 * where.radius)
+    """Turn the middle of a place by 0.6 to 1.6 radians, and what is around it less and less."""
+    distance = torch.hypot(where.rows, where.columns) / (0.7 * where.radius)
     angle = (0.6 + amount) * torch.exp(-0.5 * distance**4)
-    rows, columns = offsets(where)
-    return fetched(
-        scene,
-        (angle.cos() - 1) * rows - angle.sin() * columns,
-        angle.sin() * rows + (angle.cos() - 1) * columns,
-    )
-
-
-def offsets(where: Place) -> tuple[Tensor, Tensor]:
-    """Rows and columns (S, S) counted from the middle of a place."""
-    size = len(where.along)
-    middle = int(torch.hypot(where.along, where.across).argmin())
-    line = torch.arange(float(size))
-    return (line - middle // size)[:, None].expand(size, size), (line - middle % size).expand(size, size)
+    down = (angle.cos() - 1) * where.rows - angle.sin() * where.columns
+    return fetched(scene, down, angle.sin() * where.rows + (angle.cos() - 1) * where.columns)
 
 
 def pinched(scene: Tensor, where: Place, amount: float) -> Tensor:
     """Draw the structure together or apart around the middle of a place."""
-    rows, columns = offsets(where)
-    bump = (1.6 * amount - 0.8) * torch.exp(-2 * (torch.hypot(rows, columns) / where.radius) ** 2)
-    return fetched(scene, bump * rows, bump * columns)
+    distance = torch.hypot(where.rows, where.columns) / where.radius
+    bump = (1.6 * amount - 0.8) * torch.exp(-2 * distance**2)
+    return fetched(scene, bump * where.rows, bump * where.columns)
 
 
 def smeared(scene: Tensor) -> Tensor:
@@ -133,14 +124,14 @@ def smeared(scene: Tensor) -> Tensor:
 
 
 def slipped(scene: Tensor, amount: float) -> Tensor:
-    """Move the structure along rows or columns by a few pixels."""
+    """Move the structure along rows or columns by 3 to 26 pixels; the amount's last digits say how far."""
     return scene.roll(3 + int(50 * amount % 1 * 24), 1 + int(2 * amount))
 
 
 def floating(scene: Tensor, amount: float) -> Tensor:
-    """Lay what is bright, or dark, on top of its neighbourhood along rows or columns."""
-    moved = [scene.roll(int(50 * amount % 1 * 8 + 3) * i, 1 + int(4 * amount) % 2) for i in range(4)]
-    stacked = torch.stack(moved)
+    """Lay what is bright, or dark, on top of its neighbourhood along rows or columns; the last digits say how far."""
+    step, axis = 3 + int(50 * amount % 1 * 8), 1 + int(4 * amount) % 2
+    stacked = torch.stack([scene.roll(i * step, axis) for i in range(4)])
     return stacked.amax(0) if amount < 0.5 else stacked.amin(0)
 
 
@@ -155,10 +146,12 @@ DAMAGES: list[Callable[[Tensor, Tensor, Place, float], Tensor]] = [
     lambda scene, _other, where, amount: twisted(scene, where, amount),
     lambda scene, _other, where, amount: pinched(scene, where, amount),
     lambda scene, _other, _where, _amount: smeared(scene),
-    *[lambda scene, _other, _where, amount: scene * (0.2 + 0.5 * amount)] * 2,  # darkened, as by cracks
-    *[lambda scene, _other, _where, amount: scene + (1 - scene) * (0.2 + 0.5 * amount)] * 2,  # brightened
+    lambda scene, _other, _where, amount: scene * (0.2 + 0.5 * amount),  # darkened
+    lambda scene, _other, _where, amount: scene + (1 - scene) * (0.2 + 0.5 * amount),  # brightened
     lambda scene, _other, _where, amount: (scene.mean((1, 2), keepdim=True) + 0.6 * (amount - 0.5)).expand_as(scene),
-    lambda scene, _other, where, _amount: scene + 0.15 * where.bend.roll(7, 0)[::4, ::4].repeat(4, 4),  # spotted
+    lambda scene, _other, where, _amount: (
+        scene + 0.15 * where.bend.roll(7, 0)[::4, ::4].repeat(4, 4)
+    ),  # spotted: not as it bends outlines
     lambda scene, _other, where, _amount: fetched(
         scene, 0.04 * len(where.bend) * where.bend.T, 0.04 * len(where.bend) * where.bend
     ),

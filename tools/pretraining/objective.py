@@ -13,7 +13,12 @@ from torch import Tensor
 
 from pretraining.scenes import Photographs
 
-COVERED, KEPT, SHRINKAGE = 0.08, 96, 0.05
+COVERED = 0.08
+"""Share of a patch from which on it counts as damaged."""
+KEPT = 96
+"""Most patches of a texture that are compared, of each kind."""
+SHRINKAGE = 0.05
+"""How far correlations are drawn towards zero."""
 
 
 def loss(features: list[Tensor], photographs: Photographs, generator: torch.Generator) -> Tensor:
@@ -26,21 +31,17 @@ def loss(features: list[Tensor], photographs: Photographs, generator: torch.Gene
     """
     n, size = photographs.samples, features[0].shape[-2:]
     damage = photographs.damage.to(features[0].device, torch.float32)[:, None]
-    losses, together = [], torch.zeros_like(F.adaptive_avg_pool2d(damage, size))
-    for maps in features:
-        covered, sound = judged(damage, maps.shape[-2:])
-        squared = oddness(maps.float(), sound, n)
-        losses.append(ranking_loss(squared, sound, covered > COVERED, n, generator))
-        together = together + F.interpolate(squared, size, mode="bilinear") / len(features)
-    covered, sound = judged(damage, size)
-    losses.append(ranking_loss(together, sound, covered > COVERED, n, generator))
+    squared = [oddness(maps.float(), judged(damage, maps.shape[-2:])[0], n) for maps in features]
+    resized = [F.interpolate(part, size, mode="bilinear") for part in squared]
+    together = torch.stack(resized).mean(0)
+    losses = [ranking_loss(o, *judged(damage, o.shape[-2:]), n, generator) for o in [*squared, together]]
     return torch.stack(losses).mean()
 
 
 def judged(damage: Tensor, size: torch.Size) -> tuple[Tensor, Tensor]:
-    """Return the share of each patch that is damaged, and whether it and its neighbours are sound: (nP, 1, h, w)."""
+    """Say which patches are sound, as are their neighbours, and which are damaged, each of shape (nP, 1, h, w)."""
     covered = F.adaptive_avg_pool2d(damage, list(size))
-    return covered, F.max_pool2d(covered, 3, stride=1, padding=1) == 0
+    return F.max_pool2d(covered, 3, stride=1, padding=1) == 0, covered > COVERED
 
 
 def oddness(maps: Tensor, sound: Tensor, samples: int) -> Tensor:
@@ -49,19 +50,21 @@ def oddness(maps: Tensor, sound: Tensor, samples: int) -> Tensor:
     .. math::
         (x - \mu)^T \Sigma^{-1} (x - \mu) / C
 
-    Correlations are drawn towards zero a little, as in the whitening of the detectors.
+    with correlations drawn towards zero by :data:`SHRINKAGE`, as in the whitening of the detectors. At least one of the
+    others must have sound patches.
 
     Args:
         maps: Features x of shape (nP, C, h, w).
         sound: Which of them are sound, of shape (nP, 1, h, w).
         samples: The number n of photographs of each texture.
     """
+    maps = maps - maps.detach().mean((0, 2, 3), keepdim=True)  # sums of squares about points amid the values are exact
     patches, weight = maps.flatten(2).transpose(1, 2), sound.flatten(2).transpose(1, 2).float()
     mean, covariance = moments(patches, weight, samples)
     spread = (covariance.diagonal(dim1=1, dim2=2) + 1e-4).sqrt()[:, None]
     correlation = (1 - SHRINKAGE) * covariance / (spread.transpose(1, 2) * spread)
     identity = torch.eye(maps.shape[1], device=maps.device)
-    factor = torch.linalg.cholesky(correlation + (SHRINKAGE + 1e-3) * identity)
+    factor = torch.linalg.cholesky(correlation + SHRINKAGE * identity)
     white = torch.linalg.solve_triangular(factor, ((patches - mean) / spread).transpose(1, 2), upper=False)
     return white.square().mean(1).view_as(sound)
 
@@ -85,7 +88,7 @@ def ranking_loss(squared: Tensor, sound: Tensor, damaged: Tensor, samples: int, 
     r"""Compare damaged patches d with sound patches s of the same texture, half of these the oddest, by distances o.
 
     .. math::
-        \log_2 (1 + e^{2 (\log o(s) - \log o(d))})
+        \log_2 (1 + (o(s) / o(d))^2)
 
     so that only ratios of distances count; a loss of 1 is that of equal oddness. The oddest sound patches are what
     a detector's false alarms are made of.

@@ -28,24 +28,23 @@ class Photographs:
     samples: int
 
 
-def draw(seed: int, size: int, each: int = 1, samples: int = 4) -> Photographs:
-    """Draw a batch that depends on the seed only: ``each`` textures of every family, so P = 10 * each."""
+def draw(seed: int, size: int, textures: int = 10, samples: int = 4) -> Photographs:
+    """Draw a batch of so many textures that depends on the seed only."""
     generator = torch.Generator().manual_seed(seed)
-    fixed = torch.rand(len(FAMILIES) * each, generator=generator) < 0.2
-    scene = compose(generator, size, each, fixed, samples)
-    brush = Brush(generator, len(fixed), size, torch.zeros_like(fixed), samples)
+    fixed = torch.rand(textures, generator=generator) < 0.2
+    scene = compose(Brush(generator, textures, size, fixed, samples))
+    brush = Brush(generator, textures, size, torch.zeros_like(fixed), samples)
     damaged = damage(brush, scene)
     posed = pose(brush, torch.cat([damaged, changed(scene, damaged)], 1))
     return Photographs(photograph(brush, posed[:, :3]), posed[:, 3] > VISIBLE, samples)
 
 
-def compose(generator: torch.Generator, size: int, each: int, fixed: Tensor, samples: int) -> Tensor:
+def compose(brush: Brush) -> Tensor:
     """Draw scenes (nP, 3, S, S): one texture, or another one in places that a third decides; often with specks."""
-    brush = Brush(generator, len(fixed), size, fixed, samples)
-    field = fields(generator, size, each, fixed, samples)
-    second, mask = (swapped(generator, field, samples) for _ in range(2))
+    field = fields(brush)
+    second, mask = (swapped(brush, field) for _ in range(2))
     mask = ((mask - brush.common(0.2, 0.8, 1, 1)) * brush.scale(1, 20, 1, 1) + 0.5).clamp(0, 1)
-    mask = mask * brush.chance(0.4, 1, 1)
+    mask = mask * brush.chance(0.3, 1, 1)
     shade = 1 - brush.common(0, 0.6, 1, 1) * brush.chance(0.3, 1, 1) * second
     shade = shade * (1 + specks(brush) * brush.chance(0.4, 1, 1))
     colours = torch.lerp(colour(brush, field), colour(brush, second), mask[:, None])
@@ -59,19 +58,19 @@ def specks(brush: Brush) -> Tensor:
     return brush.common(-0.6, 0.6, 1, 1) * noise.sign() * (height + 0.5).clamp(0, 1)
 
 
-def fields(generator: torch.Generator, size: int, each: int, fixed: Tensor, samples: int) -> Tensor:
-    """Draw ``each`` fields of every family, in all samples."""
-    parts = [
-        family(Brush(generator, each, size, same, samples)).unflatten(0, (samples, each))
-        for family, same in zip(FAMILIES, fixed.split(each), strict=True)
-    ]
-    return torch.cat(parts, 1).flatten(0, 1)
+def fields(brush: Brush) -> Tensor:
+    """Draw each texture of a family of its own, in all samples, of shape (nP, S, S)."""
+    families, weights = list(FAMILIES), torch.tensor([*FAMILIES.values()], dtype=torch.float)
+    chosen = torch.multinomial(weights, brush.textures, replacement=True, generator=brush.generator).tolist()
+    brushes = [Brush(brush.generator, 1, brush.size, same, brush.samples) for same in brush.fixed.split(1)]
+    return torch.stack([families[i](one) for i, one in zip(chosen, brushes, strict=True)], 1).flatten(0, 1)
 
 
-def swapped(generator: torch.Generator, values: Tensor, samples: int) -> Tensor:
-    """Give each texture the values (nP, ...) of another, all samples alike."""
-    textures = len(values) // samples
-    return values.unflatten(0, (samples, textures))[:, torch.randperm(textures, generator=generator)].flatten(0, 1)
+def swapped(brush: Brush, values: Tensor) -> Tensor:
+    """Give each texture the values (nP, S, S) of another, of its first sample throughout where the scene is fixed."""
+    order = torch.randperm(brush.textures, generator=brush.generator)
+    values = values.unflatten(0, (brush.samples, -1))[:, order]
+    return torch.where(brush.fixed[:, None, None], values[:1], values).flatten(0, 1)
 
 
 def colour(brush: Brush, field: Tensor, nodes: int = 4) -> Tensor:
@@ -101,7 +100,7 @@ def pose(brush: Brush, scene: Tensor) -> Tensor:
 def photograph(brush: Brush, scene: Tensor) -> Tensor:
     """Light a scene from a side, out of focus by a little, with grain; each photograph in its own way."""
     ramp = (brush.own(1, 1) - 0.5) * brush.rows / brush.size + (brush.own(1, 1) - 0.5) * brush.columns / brush.size
-    light = 0.75 + 0.5 * brush.own(1, 1) + 0.5 * ramp
+    light = 0.7 + 0.6 * brush.own(1, 1) + 0.6 * ramp
     padded = F.pad(scene, (1, 1, 1, 1), mode="replicate")
     blurred = (padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1] + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]) / 4
     scene = torch.lerp(scene, blurred, brush.own(1, 1, 1))

@@ -9,11 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from timm.layers import ConvNormAct
 from timm.models import ByobNet, register_model
 from timm.models._builder import build_model_with_cfg
 from timm.models._registry import generate_default_cfgs
 from timm.models.byobnet import ByoBlockCfg, ByoModelCfg
+from torch import Tensor
 
+DARK = 0.05
+"""What is added to brightness before its logarithm is taken, so that noise in the dark stays small."""
 WEIGHTS = Path(__file__).parent / "texture13.safetensors"
 
 default_cfgs = generate_default_cfgs(
@@ -44,11 +48,28 @@ ARCHITECTURE = ByoModelCfg(
 )
 
 
+class LogStem(ConvNormAct):
+    """A convolution of logarithms: brighter light adds the same to every pixel and leaves contrasts as they are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return features of images that were normalised by a mean of 0.5 and a deviation of 0.25."""
+        brightness = (0.25 * x + 0.5).clamp(min=0)
+        return super().forward(2 * (brightness + DARK).log() + 1.5)  # type: ignore[no-any-return]
+
+
+class Texture13(ByobNet):
+    """The network, with a stem that takes logarithms."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.stem = LogStem(self.stem.conv.in_channels, self.stem.conv.out_channels, 3, stride=2)
+
+
 @register_model
 def texture13(pretrained: bool = False, **arguments: Any) -> ByobNet:
     """Make the encoder: 13 convolutions of 3 x 3, maps of 32, 48 and 96 channels with strides 4, 8 and 16."""
     network: ByobNet = build_model_with_cfg(
-        ByobNet,
+        Texture13,
         "texture13",
         pretrained,
         model_cfg=ARCHITECTURE,
