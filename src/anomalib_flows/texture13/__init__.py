@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from timm.layers import ConvNormAct
+from timm.layers.conv_bn_act import ConvNormAct
 from timm.models import ByobNet, register_model
 from timm.models._builder import build_model_with_cfg
 from timm.models._registry import generate_default_cfgs
@@ -54,7 +54,7 @@ class LogStem(ConvNormAct):
     def forward(self, x: Tensor) -> Tensor:
         """Return features of images that were normalised by a mean of 0.5 and a deviation of 0.25."""
         brightness = (0.25 * x + 0.5).clamp(min=0)
-        return super().forward(2 * (brightness + DARK).log() + 1.5)  # type: ignore[no-any-return]
+        return super().forward(2 * (brightness + DARK).log() + 1.5)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class Texture13(ByobNet):
