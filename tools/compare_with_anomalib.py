@@ -32,10 +32,10 @@ from pathlib import Path
 
 from comparison.calls import compare_calls
 from comparison.commands import COMMAND_ROWS, Place, compare_commands
-from comparison.settings import ALL_VECTORS, INFERENCE, KERNELS, TRAINING, Setting
+from comparison.settings import ALL_VECTORS, COMPILED, INFERENCE, KERNELS, TRAINING, Setting
 from comparison.turns import processor
 
-CALL_ROWS = INFERENCE, TRAINING, ALL_VECTORS
+CALL_ROWS = INFERENCE, TRAINING, COMPILED, ALL_VECTORS
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import pytest
 import compare_with_anomalib
 from comparison.calls import describe
 from comparison.commands import COMMAND_ROWS, Command, Place, commands, our_test_words, our_train_words
-from comparison.settings import ALL_VECTORS, INFERENCE, TRAINING, Contender, Setting, contest
+from comparison.settings import ALL_VECTORS, COMPILED, INFERENCE, TRAINING, Contender, Setting, contest
 from comparison.turns import ratios, spread, take_turns
 from comparison.workers import Ours, our_model, prepare
 
@@ -60,7 +60,7 @@ def test_a_row_has_ratios_and_the_distance_from_the_floor() -> None:
     ]
 
 
-@pytest.mark.parametrize("row", [INFERENCE, TRAINING, ALL_VECTORS])
+@pytest.mark.parametrize("row", [INFERENCE, TRAINING, COMPILED, ALL_VECTORS])
 def test_all_are_compared_with_anomalib_in_float32(row: str) -> None:
     contenders = contest(row, CFLOW)
     assert contenders[0] == Contender("anomalib", row)
@@ -134,7 +134,7 @@ def test_every_row_beside_anomalib(model: str, root: Path) -> None:
     options = [f"--ours={sys.executable}", f"--anomalib={python}", f"--model={model}", "--backbones=resnet18"]
     options += ["--size=128", "--batch=4", "--repeats=2", "--threads=1", f"--root={root}", "--category=noise"]
     helped = COMMAND_ROWS[:2] if model == "fastflow" else []  # which takes long and is the same for both
-    rows = [INFERENCE, TRAINING, ALL_VECTORS, *helped, *COMMAND_ROWS[2:]]
+    rows = [INFERENCE, TRAINING, COMPILED, ALL_VECTORS, *helped, *COMMAND_ROWS[2:]]
     tool = compare_with_anomalib.__file__
     done = subprocess.run([sys.executable, tool, *options, "--rows", *rows], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -142,7 +142,7 @@ def test_every_row_beside_anomalib(model: str, root: Path) -> None:
     shown = [
         [cell.strip() for cell in line.strip("|").split("|")][:2] for line in done.stdout.splitlines() if "|" in line
     ]
-    expected = [[row, str(c)] for row in rows[: 3 if model == "cflow" else 2] for c in contest(row, setting)]
+    expected = [[row, str(c)] for row in rows[: 4 if model == "cflow" else 3] for c in contest(row, setting)]
     place = Place(root, "noise", root)
     expected += [[row, name] for row, by_name in commands(setting, place).items() for name in by_name if row in rows]
     assert [cells for cells in shown if cells[0] in rows] == expected

@@ -11,6 +11,7 @@ STAGES = {"resnet18": (1, 2, 3), "wide_resnet50_2": (2, 3, 4), "mobilenetv2_100"
 """Stages of the encoder that CFLOW takes: timm's feature maps, which anomalib calls layer1 to layer4."""
 TIMM_ARGS: dict[str, dict[str, Any]] = {"mobilenetv2_100": {"pad_type": "same"}}  # weights that TensorFlow trained
 INFERENCE, TRAINING, ALL_VECTORS = "inference, batch 1", "training step", "training step on all vectors"
+COMPILED = "training step, compiled"
 ANOMALIBS_VECTORS = 64
 """Feature vectors in a step of anomalib's CFLOW."""
 
@@ -42,6 +43,7 @@ class Contender:
         cached: Whether the encoder's features are given.
         vectors: Of CFLOW: feature vectors in a step if all are taken, one feature map after the other; 0 for what
             the implementation does unless told otherwise.
+        compiled: Whether the loss goes through torch.compile, as with `--trainer.compile`.
     """
 
     package: str
@@ -49,10 +51,12 @@ class Contender:
     precision: str = "float32"
     cached: bool = False
     vectors: int = 0
+    compiled: bool = False
 
     def __str__(self) -> str:
         of_cflow = f", {self.vectors} vectors a step" if self.vectors else ""
-        return f"{self.package}, {self.precision}{of_cflow}{', features cached' if self.cached else ''}"
+        how = [", features cached"] * self.cached + [", compiled"] * self.compiled
+        return f"{self.package}, {self.precision}{of_cflow}{''.join(how)}"
 
 
 def contest(row: str, setting: Setting) -> list[Contender]:
@@ -62,6 +66,8 @@ def contest(row: str, setting: Setting) -> list[Contender]:
         steps = (ANOMALIBS_VECTORS, max(ANOMALIBS_VECTORS, setting.vectors_of_smallest_map))
         ours = [Contender("ours", row, precision, vectors=n) for n in dict.fromkeys(steps) for precision in both]
         return [peer, *ours, Contender("ours", row, "bfloat16", cached=True, vectors=steps[-1])]
+    if row == COMPILED:
+        return [peer, *(Contender("ours", row, p, cached=True, compiled=c) for p in both for c in (False, True))]
     kept = (False, True) if row == TRAINING else (False,)
     ours = [Contender("ours", row, precision, cached) for precision in both for cached in kept]
     return [peer, Contender("anomalib", row, "bfloat16"), *ours]

@@ -27,10 +27,12 @@ def mixed(precision: str) -> Any:
 class Ours:
     def __init__(self, setting: Setting, contender: Contender, images: Any) -> None:
         from anomalib_flows.allocation import keep_memory
+        from anomalib_flows.training.compiled import compiled_loss
 
         keep_memory()  # as our command does
         self.contender, self.images = contender, images
         self.model = our_model(setting, contender)
+        self.loss = compiled_loss(self.model) if contender.compiled else self.model.loss
         self.optimizer = self.model.optimizer()
         self.features = self.encode() if contender.cached else None
         if contender.work == INFERENCE and contender.precision == "bfloat16":
@@ -47,7 +49,7 @@ class Ours:
     def train(self) -> None:
         for batch in self.model.training_batches(self.features or self.encode()):
             with mixed(self.contender.precision):
-                loss = self.model.loss(batch)
+                loss = self.loss(batch)
             loss.backward()
             self.optimizer.step()
             self.optimizer.zero_grad()

@@ -51,7 +51,8 @@ def fit(
     Raises:
         InputError: If the loss is no number.
     """
-    module = TrainingModule(pipeline, loader(samples, data, shuffle_seed=seed), seed, augment, features)
+    images = loader(samples, data, shuffle_seed=seed)
+    module = TrainingModule(pipeline, images, seed, augment, features, compiled=options.compile)
     trainer = make_trainer(options, run, resumed=resume)
     with stop_on_interrupt(trainer) as interrupted, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="lightning")

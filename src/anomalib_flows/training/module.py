@@ -13,6 +13,7 @@ from anomalib_flows.data.changes import Changes
 from anomalib_flows.data.loading import Loader
 from anomalib_flows.features import COMPUTED, FeatureLoader, FeatureOptions
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.training.compiled import compiled_loss
 from anomalib_flows.types import InputError
 
 
@@ -25,6 +26,7 @@ class TrainingModule(LightningModule):
         seed: Decides, with the epoch, everything random in an epoch, so that a resumed run repeats it.
         augment: How far images are changed at random, otherwise in each epoch.
         features: How features are computed and kept.
+        compiled: Whether the loss is compiled.
     """
 
     def __init__(
@@ -34,8 +36,11 @@ class TrainingModule(LightningModule):
         seed: int,
         augment: Changes,
         features: FeatureOptions = COMPUTED,
+        *,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
+        self.loss = compiled_loss(pipeline.detector) if compiled else pipeline.detector.loss
         self.pipeline, self.images, self.seed, self.augment, self.features = pipeline, images, seed, augment, features
 
     def train_dataloader(self) -> TrainingBatches:
@@ -62,7 +67,7 @@ class TrainingModule(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of a training batch."""
-        loss: Tensor = self.pipeline.detector.loss(batch)
+        loss: Tensor = self.loss(batch)
         if not loss.isfinite():
             raise InputError(
                 f"The loss is {loss.item()} at step {batch_idx + 1} of epoch {self.current_epoch + 1}. Lower "
