@@ -65,6 +65,7 @@ def test_all_are_compared_with_anomalib_in_float32(row: str) -> None:
     contenders = contest(row, CFLOW)
     assert contenders[0] == Contender("anomalib", row)
     assert len({str(contender) for contender in contenders}) == len(contenders)
+    assert any(contender.compiled for contender in contenders) == (row == COMPILED)
 
 
 def test_multiply_adds_are_those_of_the_flow_forward_and_backward() -> None:

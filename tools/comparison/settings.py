@@ -55,7 +55,7 @@ class Contender:
 
     def __str__(self) -> str:
         of_cflow = f", {self.vectors} vectors a step" if self.vectors else ""
-        how = [", features cached"] * self.cached + [", compiled"] * self.compiled
+        how = ", features cached" if self.cached else "", ", compiled" if self.compiled else ""
         return f"{self.package}, {self.precision}{of_cflow}{''.join(how)}"
 
 

@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ class Worker:
         self.about = self.reply()
 
     def measure(self) -> Any:
-        print(file=self.process.stdin, flush=True)
+        with suppress(BrokenPipeError):  # it has ended, which its reply tells
+            print(file=self.process.stdin, flush=True)
         return self.reply()
 
     def reply(self) -> Any:

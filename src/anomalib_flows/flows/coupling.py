@@ -105,11 +105,18 @@ class _Affine(torch.autograd.Function):
         of_x2 = of_z2 * scale
         of_log_det = (0.1 * ctx.clamp * of_log_det).to(x2.dtype).view(-1, *[1] * (x2.ndim - 1))
         of_s = torch.addcmul(of_log_det, of_x2, x2, value=0.1 * ctx.clamp)
-        of_a = x2.new_empty(len(x2), 2 * x2.shape[1], *x2.shape[2:])
-        of_a_s, of_a_t = of_a.chunk(2, dim=1)
-        torch.ops.aten.tanh_backward.grad_input(of_s, saturation, grad_input=of_a_s)
-        torch.mul(of_z2, 0.1, out=of_a_t)
-        return of_z1, of_x2, of_a.to(ctx.type), None
+        return of_z1, of_x2, of_network(of_s, saturation, of_z2).to(ctx.type), None
+
+
+def of_network(of_s: Tensor, saturation: Tensor, of_z2: Tensor) -> Tensor:
+    """Return the gradient of a network's output, a_s and a_t side by side."""
+    if torch.compiler.is_dynamo_compiling():  # torch.compile fuses these, and cannot write into parts of a tensor
+        return torch.cat((torch.ops.aten.tanh_backward(of_s, saturation), 0.1 * of_z2), dim=1)
+    of_a = of_z2.new_empty(len(of_z2), 2 * of_z2.shape[1], *of_z2.shape[2:])
+    of_a_s, of_a_t = of_a.chunk(2, dim=1)
+    torch.ops.aten.tanh_backward.grad_input(of_s, saturation, grad_input=of_a_s)
+    torch.mul(of_z2, 0.1, out=of_a_t)
+    return of_a
 
 
 affine: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]] = _Affine.apply

@@ -35,7 +35,7 @@ def own_gradient(x: Tensor) -> bool:
     """
     if not torch.is_grad_enabled() or torch.jit.is_tracing() or torch.compiler.is_exporting():  # type: ignore[attr-defined, no-untyped-call]
         return False
-    if torch.compiler.is_dynamo_compiling():
+    if torch.compiler.is_dynamo_compiling():  # which sees through our gradients, and not through the next question
         return True
     return not torch._C._functorch.is_functorch_wrapped_tensor(x)  # noqa: SLF001 (there is no public way to ask)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,20 +14,22 @@ from anomalib_flows.types import InputError
 
 
 def compiled_loss(detector: Detector) -> Callable[[Any], Tensor]:
-    """Compile a detector's loss for each size of batch that comes.
+    """Compile a detector's loss as one graph, anew for each size of batch that comes."""
+    return torch.compile(detector.loss, dynamic=False, fullgraph=True)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Say in one sentence why something cannot be compiled.
 
     Raises:
-        InputError: When it is called, if it cannot be compiled here.
+        InputError: If it cannot be.
     """
-    fast = torch.compile(detector.loss, dynamic=False)
+    from torch._dynamo.exc import TorchDynamoException
 
-    def loss(batch: Any) -> Tensor:
-        from torch._dynamo.exc import TorchDynamoException  # a second of imports
-
-        try:
-            return fast(batch)
-        except TorchDynamoException as error:
-            reason = str(error).strip().splitlines()[0]
-            raise InputError(f"--trainer.compile: {reason} Train without it, or install what it asks for.") from error
-
-    return loss
+    try:
+        yield
+    except TorchDynamoException as error:
+        cause = getattr(error, "inner_exception", error)
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
+        raise InputError(f"--trainer.compile is not possible here: {lines[0].rstrip('.')}. Train without it.") from error

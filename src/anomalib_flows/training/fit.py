@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from anomalib_flows.inference import choose_device
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run import Run
 from anomalib_flows.training.callbacks import EpochCheckpoint, Progress, stop_on_interrupt
+from anomalib_flows.training.compiled import explained
 from anomalib_flows.training.module import TrainingModule
 from anomalib_flows.training.options import TrainerOptions
 from anomalib_flows.types import InputError, Sample
@@ -49,12 +51,13 @@ def fit(
         resume: Whether to go on from the run's checkpoint.
 
     Raises:
-        InputError: If the loss is no number.
+        InputError: If the loss is no number, or shall be compiled and cannot be.
     """
     images = loader(samples, data, shuffle_seed=seed)
     module = TrainingModule(pipeline, images, seed, augment, features, compiled=options.compile)
     trainer = make_trainer(options, run, resumed=resume)
-    with stop_on_interrupt(trainer) as interrupted, warnings.catch_warnings():
+    compiling = explained() if options.compile else nullcontext()
+    with stop_on_interrupt(trainer) as interrupted, warnings.catch_warnings(), compiling:
         warnings.filterwarnings("ignore", module="lightning")
         try:
             trainer.fit(module, ckpt_path=run.resume_file if resume else None, weights_only=True)
