@@ -58,7 +58,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--ours", required=True, help="Python interpreter that has anomalib-flows")
     parser.add_argument("--anomalib", required=True, help="Python interpreter that has anomalib")
     parser.add_argument("--model", default="fastflow", choices=["fastflow", "cflow"])
-    parser.add_argument("--rows", nargs="+", default=[INFERENCE, TRAINING, ALL_VECTORS], choices=[*CALL_ROWS, *COMMAND_ROWS])
+    parser.add_argument(
+        "--rows", nargs="+", default=[INFERENCE, TRAINING, ALL_VECTORS], choices=[*CALL_ROWS, *COMMAND_ROWS]
+    )
     parser.add_argument("--backbones", nargs="+", default=["resnet18", "wide_resnet50_2"], choices=list(KERNELS))
     parser.add_argument("--weights", default="random", help="file of the encoder's weights, of one backbone")
     parser.add_argument("--batch", type=int, default=8, help="images of a training step")

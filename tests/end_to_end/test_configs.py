@@ -52,7 +52,7 @@ def test_a_configurations_model_takes_these_feature_maps(name: str) -> None:
     expected = {  # for the paper's, channels of its table 6, and its input sizes over the stride
         "fastflow/resnet18": [(128, 32, 32), (256, 16, 16), (512, 8, 8)],
         "fastflow/wide_resnet50_2": [(512, 32, 32), (1024, 16, 16)],
-        "fastflow/texture13": [(32, 64, 64), (48, 32, 32), (96, 16, 16)],
+        "fastflow/texture13": [(32, 96, 96), (48, 48, 48), (96, 24, 24)],
         "fastflow/mobilenetv2": [(32, 32, 32), (96, 16, 16), (320, 8, 8)],
         "fastflow/paper/resnet18": [(64, 64, 64), (128, 32, 32), (256, 16, 16)],
         "fastflow/paper/wide_resnet50_2": [(256, 64, 64), (512, 32, 32), (1024, 16, 16)],

@@ -32,4 +32,6 @@ def explained() -> Iterator[None]:
     except TorchDynamoException as error:
         cause = getattr(error, "inner_exception", error)
         lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
-        raise InputError(f"--trainer.compile is not possible here: {lines[0].rstrip('.')}. Train without it.") from error
+        raise InputError(
+            f"--trainer.compile is not possible here: {lines[0].rstrip('.')}. Train without it."
+        ) from error

@@ -17,8 +17,8 @@ class TrainerOptions:
         max_epochs: Passes over the training images.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
         precision: ``32``, ``bf16-mixed``, or ``16-mixed`` on CUDA. Likelihoods are summed in float32 always.
-        compile: Whether the loss goes through ``torch.compile``: half a minute or more at the start, faster steps for
-            flows of many channels or steps. On a CPU it needs a C++ compiler.
+        compile: Whether the loss goes through ``torch.compile``: half a minute or more at the start, and faster
+            steps. On a CPU it needs a C++ compiler and Python's headers.
         gradient_clip: Largest norm of the gradient; no limit if not given.
         cache: ``disk`` computes the encoder's features once and keeps them for later epochs, runs and models; ``none``
             computes them each time, as is done with images that are changed at random, but for ``cache_variants``.
