@@ -104,6 +104,7 @@ class Encoder(nn.Module):
         self.mean: Triple = mean or self.network.default_cfg["mean"]
         self.std: Triple = std or self.network.default_cfg["std"]
         self.shapes = self._shapes(image_size)
+        self._quick: tuple[Any, Any] = (None, None)
 
     def train(self, mode: bool = True) -> Encoder:
         """Stay in evaluation mode: a frozen encoder's batch statistics never change."""
@@ -113,8 +114,8 @@ class Encoder(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps of normalised images (B, 3, H, W), each of shape (B, C, h, w)."""
-        features = self.network(images)
-        return [rearrange(f, "b h w c -> b c h w") for f in features] if self.channels_last else list(features)
+        exporting = torch.jit.is_tracing() or torch.compiler.is_exporting()  # type: ignore[attr-defined, no-untyped-call]
+        return self._maps(self.network if exporting else self._quick_network(images), images)
 
     def fingerprint(self) -> str:
         """Name all that the features of a normalised image depend on: weights, architecture, and how it is used."""
@@ -126,10 +127,29 @@ class Encoder(nn.Module):
             digest.update(memoryview(values.view(torch.uint8).numpy()))
         return digest.hexdigest()
 
+    def _maps(self, network: Any, images: Tensor) -> list[Tensor]:
+        """Return what a network makes of images, channels in the second place."""
+        features = network(images)
+        return [rearrange(f, "b h w c -> b c h w") for f in features] if self.channels_last else list(features)
+
+    def _quick_network(self, images: Tensor) -> Any:
+        """Return the network with its batch norms folded, made anew whenever its weights are others."""
+        from anomalib_flows.batch_norm import without_batch_norms
+
+        tensors = self.network.state_dict().values()
+        if any(tensor.is_inference() for tensor in tensors):  # these do not tell when they change
+            return self.network
+        state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]  # noqa: SLF001 (there is no public one)
+        if self._quick[0] != state:
+            self._quick = (state, [without_batch_norms(self.network, images)])  # in a list: not a part of this module
+        return self._quick[1][0]
+
     def _shapes(self, image_size: ImageSize) -> list[tuple[int, int, int]]:
         """Channels, height and width of each feature map, found by encoding one black image."""
         try:
-            return [(f.shape[1], f.shape[2], f.shape[3]) for f in self(torch.zeros(1, 3, *image_size))]
+            return [
+                (f.shape[1], f.shape[2], f.shape[3]) for f in self._maps(self.network, torch.zeros(1, 3, *image_size))
+            ]
         except (AssertionError, RuntimeError) as error:
             size = ",".join(map(str, image_size))
             raise InputError(

@@ -24,7 +24,7 @@ from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.store import Store, Tensors, cache_folder
 from anomalib_flows.types import Batch, ImageSize, Sample
 
-VERSION = "1"
+VERSION = "2"
 """Part of every name on disk: to be raised when reading, resizing, changing or encoding comes to give other values."""
 LIBRARIES = torch.__version__, np.__version__, PIL.__version__
 """What decodes, resizes and encodes, in versions that may differ in the last digit."""

@@ -57,64 +57,70 @@ class AffineCoupling(Bijection):
         a = self.subnet(x1) if condition is None else self.subnet(x1, condition)
         if own_gradient(x):
             return affine(x1, x2, a, self.clamp)
-        z2, _, saturation = scaled_and_shifted(x2, a, self.clamp)
-        return torch.cat((x1, z2), dim=1), self.clamp * sum_per_image(saturation)
+        z2, log_det, _, _ = scaled_and_shifted(x2, a, self.clamp)
+        return torch.cat((x1, z2), dim=1), log_det
 
     def inverse(self, z: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return x and the log-determinant, minus the sum of s."""
         z1, z2 = torch.split(z, self.sizes, dim=1)
         a = self.subnet(z1) if condition is None else self.subnet(z1, condition)
-        saturation, a_t = saturated(a, z2)
-        x2 = torch.sub(z2, a_t, alpha=0.1).mul_((-self.clamp * saturation).exp_())
-        return torch.cat((z1, x2), dim=1), -self.clamp * sum_per_image(saturation)
+        s, a_t, _ = clamped(a, z2, self.clamp)
+        log_det = -sum_per_image(s)
+        x2 = torch.sub(z2, a_t, alpha=0.1).mul_(s.neg_().exp_())
+        return torch.cat((z1, x2), dim=1), log_det
 
 
-def saturated(a: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Split a network's output into s / clamp, which lies in [-1, 1], and a_t, in the type of another tensor."""
+def clamped(a: Tensor, like: Tensor, clamp: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return s, a_t and the logistic function of 0.2 a_s for a network's output a, in the type of another tensor.
+
+    As tanh(u) = 2 logistic(2 u) - 1, s comes from the logistic function, which torch computes in a tenth of the time.
+    """
     a_s, a_t = a.to(like.dtype).chunk(2, dim=1)
-    return (0.1 * a_s).tanh_(), a_t
+    logistic = (0.2 * a_s).sigmoid_()
+    return (2 * clamp * logistic).sub_(clamp), a_t, logistic
 
 
-def scaled_and_shifted(x2: Tensor, a: Tensor, clamp: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return z2, exp(s) and s / clamp for a network's output a."""
-    saturation, a_t = saturated(a, x2)
-    scale = (clamp * saturation).exp_()
-    return (x2 * scale).add_(a_t, alpha=0.1), scale, saturation
+def scaled_and_shifted(x2: Tensor, a: Tensor, clamp: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return z2, the log-determinant, exp(s) and the logistic function for a network's output a."""
+    s, a_t, logistic = clamped(a, x2, clamp)
+    log_det = sum_per_image(s)
+    scale = s.exp_()
+    return (x2 * scale).add_(a_t, alpha=0.1), log_det, scale, logistic
 
 
 class _Affine(torch.autograd.Function):
     """The coupling with its gradient in as few passes over memory as torch's operations allow, half of autograd's.
 
-    With the log-determinant's gradient l and that of z2, g, those of x2, a_t and a_s are
+    With the log-determinant's gradient l, that of z2, g, and the logistic function p, those of x2, a_t and a_s are
 
-        g exp(s),  0.1 g,  0.1 clamp (1 - tanh^2) (g x2 exp(s) + l).
+        g exp(s),  0.1 g,  0.4 clamp p (1 - p) (g x2 exp(s) + l).
     """
 
     @staticmethod
     def forward(ctx: Any, x1: Tensor, x2: Tensor, a: Tensor, clamp: float) -> tuple[Tensor, Tensor]:
-        z2, scale, saturation = scaled_and_shifted(x2, a, clamp)
-        ctx.save_for_backward(x2, scale, saturation)
+        z2, log_det, scale, logistic = scaled_and_shifted(x2, a, clamp)
+        ctx.save_for_backward(x2, scale, logistic)
         ctx.clamp, ctx.type = clamp, a.dtype
-        return torch.cat((x1, z2), dim=1), clamp * sum_per_image(saturation)
+        return torch.cat((x1, z2), dim=1), log_det
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_z: Tensor, of_log_det: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        x2, scale, saturation = ctx.saved_tensors
+        x2, scale, logistic = ctx.saved_tensors
         of_z1, of_z2 = torch.split(of_z, [of_z.shape[1] - x2.shape[1], x2.shape[1]], dim=1)
         of_x2 = of_z2 * scale
-        of_log_det = (0.1 * ctx.clamp * of_log_det).to(x2.dtype).view(-1, *[1] * (x2.ndim - 1))
-        of_s = torch.addcmul(of_log_det, of_x2, x2, value=0.1 * ctx.clamp)
-        return of_z1, of_x2, of_network(of_s, saturation, of_z2).to(ctx.type), None
+        of_log_det = (0.4 * ctx.clamp * of_log_det).to(x2.dtype).view(-1, *[1] * (x2.ndim - 1))
+        of_s = torch.addcmul(of_log_det, of_x2, x2, value=0.4 * ctx.clamp)
+        return of_z1, of_x2, of_network(of_s, logistic, of_z2).to(ctx.type), None
 
 
-def of_network(of_s: Tensor, saturation: Tensor, of_z2: Tensor) -> Tensor:
+def of_network(of_s: Tensor, logistic: Tensor, of_z2: Tensor) -> Tensor:
     """Return the gradient of a network's output, a_s and a_t side by side."""
     if torch.compiler.is_dynamo_compiling():  # torch.compile fuses these, and cannot write into parts of a tensor
-        return torch.cat((torch.ops.aten.tanh_backward(of_s, saturation), 0.1 * of_z2), dim=1)
+        return torch.cat((torch.ops.aten.sigmoid_backward(of_s, logistic), 0.1 * of_z2), dim=1)
     of_a = of_z2.new_empty(len(of_z2), 2 * of_z2.shape[1], *of_z2.shape[2:])
     of_a_s, of_a_t = of_a.chunk(2, dim=1)
-    torch.ops.aten.tanh_backward.grad_input(of_s, saturation, grad_input=of_a_s)
+    torch.ops.aten.sigmoid_backward.grad_input(of_s, logistic, grad_input=of_a_s)
     torch.mul(of_z2, 0.1, out=of_a_t)
     return of_a
 

@@ -13,7 +13,7 @@ def sum_per_image(x: Tensor) -> Tensor:
         >>> sum_per_image(torch.ones(2, 3, 4, 4, dtype=torch.bfloat16))
         tensor([48., 48.])
     """
-    return x.flatten(1).sum(1, dtype=torch.promote_types(x.dtype, torch.float32))
+    return x.sum(list(range(1, x.ndim)), dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def per_channel(x: Tensor, like: Tensor) -> Tensor:
@@ -41,14 +41,10 @@ def own_gradient(x: Tensor) -> bool:
 
 
 def sums_of_products(a: Tensor, b: Tensor) -> Tensor:
-    """Sum the products of two tensors over everything but the channels, (B, C, ...) -> (C,), without writing them down.
+    """Sum the products of two tensors over everything but the channels, (B, C, ...) -> (C,).
 
     Example:
         >>> sums_of_products(torch.ones(2, 3, 4), torch.full((2, 3, 4), 2.0))
         tensor([16., 16., 16.])
     """
-    rows = len(a) * a.shape[1]
-    if a.ndim == 2 or not (a.is_contiguous() and b.is_contiguous()):
-        return (a * b).transpose(0, 1).flatten(1).sum(1)
-    products = torch.bmm(a.view(rows, 1, -1), b.view(rows, -1, 1))
-    return products.view(len(a), -1).sum(0)
+    return (a * b).sum([dim for dim in range(a.ndim) if dim != 1])

@@ -61,16 +61,21 @@ def scaled(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
     if own_gradient(x):
         z: Tensor = _Scaled.apply(x, scale, offset)
         return z
-    return torch.addcmul(per_channel(offset, x), x, per_channel(scale, x))
+    return scale_and_shift(x, scale, offset)
+
+
+def scale_and_shift(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    """Scale and shift each channel in two passes, of which each is several times as fast as ``addcmul`` is here."""
+    return (x * per_channel(scale, x)).add_(per_channel(offset, x))
 
 
 class _Scaled(torch.autograd.Function):
-    """Scaling with a gradient that writes no product down to add it up."""
+    """Scaling with its gradient, in as few passes over memory as torch's operations allow."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
         ctx.save_for_backward(x, scale)
-        return torch.addcmul(per_channel(offset, x), x, per_channel(scale, x))
+        return scale_and_shift(x, scale, offset)
 
     @staticmethod
     @once_differentiable
