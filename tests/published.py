@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from anomalib_flows.data.cifar10 import BATCHES
+from anomalib_flows.data.datasets.cifar10 import BATCHES
 
 Content = dict[str, bytes]
 

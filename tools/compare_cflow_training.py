@@ -40,10 +40,10 @@ class Ours:
         import yaml
 
         from anomalib_flows import CFlow, Pipeline
-        from anomalib_flows.commands.configs import find_config
+        from anomalib_flows.cli.configs import find_config
 
         config = yaml.safe_load(find_config("cflow/mobilenetv2").read_text())
-        published = {"fibre_batch": 256, "order": "published", "learning_rate": 2e-4}
+        published = {"vectors_per_step": 256, "order": "published", "learning_rate": 2e-4}
         published |= {"schedule": "constant"}  # an epoch is too short for its warm-up over 16
         options = config["model"]["init_args"] | {
             "norm": "none",
@@ -138,9 +138,9 @@ def prepare(root: Path, category: str, folder: Path) -> dict[str, Any]:
     """Write the resized images, in whole grey levels, and return what is known of the test images."""
     import torch
 
-    from anomalib_flows.data.loading import loader
-    from anomalib_flows.data.mvtec import MVTec
-    from anomalib_flows.data.splits import hold_out
+    from anomalib_flows.data.datasets.mvtec import MVTec
+    from anomalib_flows.data.loading.loader import loader
+    from anomalib_flows.data.splits.splits import hold_out
 
     data = MVTec(root=root, category=category, image_size=SIZE)
     samples = hold_out(data.samples(), data.calibration_fraction, seed=0)
@@ -157,7 +157,7 @@ def prepare(root: Path, category: str, folder: Path) -> dict[str, Any]:
 
 def measure(file: str, truth: dict[str, Any]) -> tuple[float, float]:
     """Image and pixel AUROC of maps, scored by their maxima."""
-    from anomalib_flows.metrics.evaluate import evaluate
+    from anomalib_flows.results.metrics.evaluate import evaluate
 
     maps = np.load(file)
     scores = maps.max((1, 2))

@@ -86,11 +86,11 @@ def export_ours(options: SimpleNamespace, folder: Path) -> dict[str, float]:
     import numpy as np
     import openvino as ov
 
-    from anomalib_flows.deployment.graph import build_network, decide
-    from anomalib_flows.deployment.network import InputOptions, Network
-    from anomalib_flows.deployment.options import QuantizationOptions
-    from anomalib_flows.deployment.quantization import quantize
-    from anomalib_flows.deployment.storage import halve
+    from anomalib_flows.export.network import InputOptions, Network
+    from anomalib_flows.export.openvino.graph import build_network, decide
+    from anomalib_flows.export.openvino.quantization import quantize
+    from anomalib_flows.export.openvino.storage import compress_to_fp16
+    from anomalib_flows.export.options import QuantizationOptions
 
     pipeline = our_pipeline(options)
     network, building = timed(lambda: build_network(Network(pipeline, InputOptions())))
@@ -98,7 +98,7 @@ def export_ours(options: SimpleNamespace, folder: Path) -> dict[str, float]:
 
     def finish(network: Any, name: str) -> None:
         model = decide(network, pipeline.postprocess, "native")
-        halve(model)
+        compress_to_fp16(model)
         ov.save_model(model, folder / f"{name}.xml", compress_to_fp16=False)
 
     _, saving = timed(lambda: finish(network.clone(), "model"))
@@ -115,7 +115,7 @@ def our_pipeline(options: SimpleNamespace) -> Any:
     import torch
 
     from anomalib_flows import CFlow, FastFlow
-    from anomalib_flows.calibration import calibrate
+    from anomalib_flows.inference.calibration import calibrate
     from anomalib_flows.models.heatmap import HeatmapOptions
     from anomalib_flows.models.pipeline import Pipeline
 

@@ -21,17 +21,17 @@ import torch
 from jsonargparse import auto_cli
 from torch import Tensor
 
-from anomalib_flows import registry
-from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.mvtec import MVTec
-from anomalib_flows.data.splits import hold_out
-from anomalib_flows.data.synthetic import Synthetic
-from anomalib_flows.inference import BALANCING, compute
-from anomalib_flows.metrics.evaluate import evaluate
+from anomalib_flows.core import registry
+from anomalib_flows.core.types import Sample
+from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.datasets.mvtec import MVTec
+from anomalib_flows.data.datasets.synthetic import Synthetic
+from anomalib_flows.data.splits.splits import hold_out
+from anomalib_flows.inference.predictor import BALANCING, compute
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.heatmap import image_scores
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.types import Sample
+from anomalib_flows.results.metrics.evaluate import evaluate
 from recipes import RECIPES, SCORES, Remedies
 
 PERCENTS = (0.0, 0.5, 1.0, 2.0, 5.0)
@@ -121,7 +121,7 @@ def train(
 ) -> Iterator[dict[str, Any]]:
     """Train a detector, and yield how well it detects now and then."""
     features = {split: images[split]["features"] for split in images}
-    detector.prepare([features["train"]])
+    detector.fit_statistics([features["train"]])
     count = len(features["train"][0])
     remedies.apply(detector)
     optimizer = detector.optimizer()
@@ -158,7 +158,7 @@ def assess(detector: Detector, remedies: Remedies, images: dict[str, Images], bf
     """Measure detection by every score, and the loss on held-out normal images."""
     detector = remedies.averaged(detector)
     held, test = images["calibration"], images["test"]
-    detector.balance([[f[:: -(-len(f) // BALANCING)] for f in images["train"]["features"]]])
+    detector.fit_local_scale([[f[:: -(-len(f) // BALANCING)] for f in images["train"]["features"]]])
     detector.calibrate([held["features"]])
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         batches = list(detector.training_batches(held["features"]))

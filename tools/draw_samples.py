@@ -16,10 +16,10 @@ from PIL import Image
 from torch import Tensor
 
 from anomalib_flows import CFlow, Detector, FastFlow, load, read_image
-from anomalib_flows.data.splits import read_splits
-from anomalib_flows.files import atomic
-from anomalib_flows.run import Run
-from anomalib_flows.types import NORMAL, InputError
+from anomalib_flows.core.files import atomic
+from anomalib_flows.core.run import Run
+from anomalib_flows.core.types import NORMAL, InputError
+from anomalib_flows.data.splits.splits import read_splits
 
 SIDE, TEMPERATURE = 256, 0.7
 

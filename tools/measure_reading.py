@@ -24,11 +24,11 @@ import torch
 from PIL import Image, ImageOps
 from torch.utils.data import DataLoader
 
-from anomalib_flows.data.folder import Folder
-from anomalib_flows.data.loading import Loader, collate, loader, read_resized
-from anomalib_flows.images import image_files
-from anomalib_flows.preprocess import resize
-from anomalib_flows.types import ImageSize, Sample
+from anomalib_flows.core.images import image_files
+from anomalib_flows.core.preprocess import resize
+from anomalib_flows.core.types import ImageSize, Sample
+from anomalib_flows.data.datasets.folder import Folder
+from anomalib_flows.data.loading.loader import Loader, collate, loader, read_resized
 
 
 def parts(paths: list[Path], size: ImageSize) -> dict[str, float]:

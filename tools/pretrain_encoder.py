@@ -22,8 +22,8 @@ from safetensors.torch import save
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from anomalib_flows import texture13
-from anomalib_flows.files import atomic
+from anomalib_flows.core.files import atomic
+from anomalib_flows.encoders import texture13
 from pretraining.objective import loss
 from pretraining.scenes import Photographs, draw
 

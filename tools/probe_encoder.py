@@ -24,13 +24,13 @@ from jsonargparse import auto_cli
 from torch import Tensor
 from tqdm import tqdm
 
-from anomalib_flows.backbones import Encoder, Triple, Weights
-from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.loading import loader
-from anomalib_flows.data.mvtec import MVTec
-from anomalib_flows.metrics.evaluate import evaluate
-from anomalib_flows.preprocess import Preprocess
-from anomalib_flows.types import Batch, InputError, Sample
+from anomalib_flows.core.preprocess import Preprocess
+from anomalib_flows.core.types import Batch, InputError, Sample
+from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.datasets.mvtec import MVTec
+from anomalib_flows.data.loading.loader import loader
+from anomalib_flows.encoders.encoder import Encoder, Triple, Weights
+from anomalib_flows.results.metrics.evaluate import evaluate
 
 STRIDE = 8
 

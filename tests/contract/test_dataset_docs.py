@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalib_flows import registry
-from anomalib_flows.cli import main
-from anomalib_flows.data.folder import Folder
+from anomalib_flows.cli.app import main
+from anomalib_flows.core import registry
+from anomalib_flows.data.datasets.folder import Folder
 from anomalib_flows.testing import check_dataset
 from published import array, pack
 from trees import draw, draw_masks

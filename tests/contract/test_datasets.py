@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from anomalib_flows import registry
-from anomalib_flows.data import synthetic
-from anomalib_flows.data.base import Dataset
+from anomalib_flows.core import registry
+from anomalib_flows.data.datasets import synthetic
+from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.testing import DATASET_CHECKS
 from trees import CASES, TREES, Options, case_name
 

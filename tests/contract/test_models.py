@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 
-from anomalib_flows import registry
+from anomalib_flows.core import registry
 from anomalib_flows.testing import DETECTOR_CHECKS, Make
 
 OURS: dict[str, Any] = {"backbone": "texture13"}
 VIT: dict[str, Any] = {"backbone": "test_vit", "weights": "random"}
 SMALL: dict[str, list[dict[str, Any]]] = {
     "cflow": [
-        OURS | {"steps": 2, "layers": [2, 3], "condition": 16, "fibre_batch": 32},
-        OURS | {"steps": 2, "condition": 0, "fibre_batch": 32, "permutation": "soft", "max_fibres": 50},
-        OURS | {"steps": 2, "layers": [2, 3], "fibre_batch": 7, "order": "published", "padding": "reflect"},
-        VIT | {"steps": 2, "fibre_batch": 8},
+        OURS | {"steps": 2, "layers": [2, 3], "condition": 16, "vectors_per_step": 32},
+        OURS | {"steps": 2, "condition": 0, "vectors_per_step": 32, "permutation": "soft", "max_vectors": 50},
+        OURS | {"steps": 2, "layers": [2, 3], "vectors_per_step": 7, "order": "published", "padding": "reflect"},
+        VIT | {"steps": 2, "vectors_per_step": 8},
     ],
     "fastflow": [
         OURS | {"steps": 2},

@@ -12,8 +12,8 @@ import openvino as ov
 import pytest
 from PIL import Image
 
-from anomalib_flows.cli import main
-from anomalib_flows.data.reading import read_image
+from anomalib_flows.cli.app import main
+from anomalib_flows.data.loading.reading import read_image
 from anomalib_flows.models import checkpoint
 
 SCRIPT = Path(__file__).parents[1] / "reference/anomalib_inferencer.py"

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tiny import SMALL
 
 from anomalib_flows import FastFlow
-from anomalib_flows.cli import main
+from anomalib_flows.cli.app import main
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 
@@ -227,7 +227,7 @@ def test_a_full_disk_leaves_no_half_written_file(data, output: Path) -> None:
     def limit_file_size() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
-    command = [sys.executable, "-m", "anomalib_flows.cli", "train", *SMALL, *data, f"--output={output}"]
+    command = [sys.executable, "-m", "anomalib_flows.cli.app", "train", *SMALL, *data, f"--output={output}"]
     finished = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit_file_size)
     assert finished.returncode == 2, finished.stderr
     assert "Traceback" not in finished.stderr

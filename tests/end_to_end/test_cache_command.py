@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalib_flows.cli import main
-from anomalib_flows.features import FeatureLoader
-from anomalib_flows.store import cache_folder, files
+from anomalib_flows.cli.app import main
+from anomalib_flows.core.store import cache_folder, files
+from anomalib_flows.inference.features import FeatureLoader
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 CFLOW = ("--model=cflow", "--model.norm=none")
@@ -100,7 +100,7 @@ def test_mistyped_words_are_told(typed, said, capsys: pytest.CaptureFixture[str]
 
 
 def test_a_cache_folder_that_cannot_be_entered_stops_nothing(train, monkeypatch, capsys) -> None:
-    monkeypatch.setattr("anomalib_flows.store.files", denied)
+    monkeypatch.setattr("anomalib_flows.core.store.files", denied)
     train("--trainer.max_epochs=1")
     assert "cannot be written to" in capsys.readouterr().err
 

@@ -13,9 +13,9 @@ import torch
 import yaml
 
 from anomalib_flows import CFlow, load, read_image
-from anomalib_flows.cli import main
+from anomalib_flows.cli.app import main
+from anomalib_flows.core.types import InputError
 from anomalib_flows.training.callbacks import EpochCheckpoint
-from anomalib_flows.types import InputError
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 
@@ -25,7 +25,7 @@ CFLOW = [
     "--model.layers=[2,3]",
     "--model.steps=2",
     "--model.condition=16",
-    "--model.fibre_batch=32",
+    "--model.vectors_per_step=32",
     "--data.image_size=64",
     "--data.batch_size=3",
     "--trainer.accelerator=cpu",
@@ -74,7 +74,7 @@ def test_the_constants_are_those_of_held_out_images(trained: Path) -> None:
         pipeline.detector.log_prob_map(i, f).max()
         for i, f in enumerate(pipeline.detector.encode(pipeline.preprocess.normalise(images)))
     ]
-    torch.testing.assert_close(pipeline.detector.peaks, torch.stack(expected).detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(pipeline.detector.max_log_probs, torch.stack(expected).detach(), rtol=1e-5, atol=1e-5)
 
 
 def test_an_image_scores_alone_as_in_company(trained: Path, tree: Path, tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_the_published_constants_are_those_of_the_test_images(published: Path, t
     features = pipeline.features(images)
     for i, feature in enumerate(features):
         assert float(pipeline.detector.log_prob_map(i, feature).detach().max()) == pytest.approx(
-            float(pipeline.detector.peaks[i])
+            float(pipeline.detector.max_log_probs[i])
         )
 
 
@@ -201,7 +201,7 @@ def test_inference_in_bfloat16_keeps_the_decisions(trained: Path, tree: Path) ->
     assert [int(fast(i).labels) for i in images] == [int(exact(i).labels) for i in images]
     # Whitening by a handful of images takes rounded features to ten times their rounding.
     torch.testing.assert_close(found, expected, rtol=0, atol=0.1 * float(expected.max() - expected.min()))
-    assert fast.detector.peaks.dtype == fast.postprocess.image_threshold.dtype == torch.float32
+    assert fast.detector.max_log_probs.dtype == fast.postprocess.image_threshold.dtype == torch.float32
     assert fast.detector.norms[0].matrix.dtype == fast.detector.scales[0].factor.dtype == torch.float32
     assert fast.detector.flows[0].steps[0].steps[0].subnet.outer.weight.dtype == torch.bfloat16
 
@@ -262,7 +262,10 @@ def test_heatmap_options_are_part_of_the_model(model: list[str], tree: Path, tmp
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--model.fibre_batch=1000000"], ["--model.fibre_batch", "1000000", "at most", "3 images", "left out"]),
+        (
+            ["--model.vectors_per_step=1000000"],
+            ["--model.vectors_per_step", "1000000", "at most", "3 images", "left out"],
+        ),
         (["--model.condition=30"], ["--model.condition", "30", "multiple of 4"]),
         (["--model.layers=[2,7]"], ["--model.layers", "[7]", "layers 0 to 3"]),
         (["--model.schedule=linear"], ["--model.schedule", "linear", "'cosine'"]),

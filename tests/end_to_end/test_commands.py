@@ -22,12 +22,12 @@ from safetensors.numpy import load_file
 from tiny import SMALL, draw
 
 from anomalib_flows import FastFlow, load, read_image
-from anomalib_flows.cli import COMMANDS, main
+from anomalib_flows.cli.app import COMMANDS, main
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 
 ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "anomalib_flows.cli"]
+COMMAND = [sys.executable, "-m", "anomalib_flows.cli.app"]
 
 
 def rows(table: Path) -> list[dict[str, str]]:
@@ -330,7 +330,7 @@ def test_list_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_output_can_be_piped_into_a_program_that_stops_reading() -> None:
-    command = f"{sys.executable} -m anomalib_flows.cli list backbones | head -1"
+    command = f"{sys.executable} -m anomalib_flows.cli.app list backbones | head -1"
     finished = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=os.environ)
     assert finished.returncode == 0
     assert "Traceback" not in finished.stderr

@@ -9,10 +9,10 @@ import torch
 import yaml
 
 from anomalib_flows import CFlow, FastFlow
-from anomalib_flows.backbones import weights_follow
-from anomalib_flows.cli import main
-from anomalib_flows.commands.configs import config_names, find_config
-from anomalib_flows.commands.parsing import load_yaml
+from anomalib_flows.cli.app import main
+from anomalib_flows.cli.configs import config_names, find_config
+from anomalib_flows.cli.parsing import load_yaml
+from anomalib_flows.encoders.encoder import weights_follow
 from anomalib_flows.models.base import Detector
 
 HEAVY = {"fastflow/paper/cait_m48", "fastflow/paper/deit_base_distilled"}

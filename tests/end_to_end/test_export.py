@@ -18,9 +18,9 @@ import pytest
 import torch
 from tiny import draw
 
-from anomalib_flows.cli import main
-from anomalib_flows.data.reading import read_image
-from anomalib_flows.data.splits import read_splits, write_splits
+from anomalib_flows.cli.app import main
+from anomalib_flows.data.loading.reading import read_image
+from anomalib_flows.data.splits.splits import read_splits, write_splits
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
@@ -234,7 +234,7 @@ def test_for_anomalib_floats_go_in(export) -> None:
 WITHOUT_OPENVINO = """
 import sys
 sys.modules.update(openvino=None, nncf=None)
-from anomalib_flows.cli import main
+from anomalib_flows.cli.app import main
 sys.exit(main(sys.argv[1:]))
 """
 

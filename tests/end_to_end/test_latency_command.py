@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from anomalib_flows.cli import main
-from anomalib_flows.commands.latency_run import watched
+from anomalib_flows.benchmark.latency_run import watched
+from anomalib_flows.cli.app import main
+from anomalib_flows.core.run import Run
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.run import Run
 from tiny_export import write
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
@@ -99,7 +99,7 @@ def test_batches_are_told_of(tmp_path, capsys) -> None:
 def test_exported_models_take_no_torch(model, tmp_path) -> None:
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['torch', 'timm', 'lightning', 'kornia', 'scipy']))\n"
-        "from anomalib_flows.cli import main\n"
+        "from anomalib_flows.cli.app import main\n"
         "if __name__ == '__main__':\n    sys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, "latency", model, SHORT, "--precisions=f32"]

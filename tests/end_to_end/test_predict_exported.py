@@ -10,11 +10,11 @@ import openvino as ov
 import pytest
 from PIL import Image
 
-from anomalib_flows.cli import main
+from anomalib_flows.cli.app import main
 from anomalib_flows.commands import predict_exported
-from anomalib_flows.images import read_pixels
+from anomalib_flows.core.images import read_pixels
+from anomalib_flows.core.types import InputError
 from anomalib_flows.runtime import Detector
-from anomalib_flows.types import InputError
 from damaged_video import write_damaged_video
 from tiny_export import write
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from anomalib_flows import CFlow, FastFlow, Pipeline
-from anomalib_flows.cli import main
+from anomalib_flows.cli.app import main
 from anomalib_flows.models.checkpoint import save
 
 ROOT = Path(__file__).parents[2]

@@ -10,8 +10,8 @@ import torch
 import yaml
 
 from anomalib_flows import FastFlow, load, read_image
-from anomalib_flows.cli import main
-from anomalib_flows.data.splits import read_splits
+from anomalib_flows.cli.app import main
+from anomalib_flows.data.splits.splits import read_splits
 from anomalib_flows.models.checkpoint import save
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
@@ -38,7 +38,7 @@ def printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[st
 
 @pytest.mark.parametrize("model", ["fastflow", "cflow"])
 def test_features_are_whitened_by_those_of_the_training_images(fit, model: str) -> None:
-    options = ["--model.fibre_batch=32", "--model.layers=[2,3]"] if model == "cflow" else []
+    options = ["--model.vectors_per_step=32", "--model.layers=[2,3]"] if model == "cflow" else []
     run = fit(f"--model={model}", *options)
     pipeline = load(run / "model.safetensors")
     trained = [s.path for s in read_splits(run / "splits.csv") if s.split == "train"]
@@ -109,7 +109,7 @@ def test_weights_that_move_between_devices_can_still_be_trained(fit, monkeypatch
         return module._apply(torch.clone)  # as a move to CUDA and back, which makes new tensors
 
     monkeypatch.setattr(torch.nn.Module, "cpu", moved)
-    run = fit("--model=cflow", "--model.fibre_batch=32", "--model.layers=[2,3]")
+    run = fit("--model=cflow", "--model.vectors_per_step=32", "--model.layers=[2,3]")
     assert (run / "metrics.json").is_file()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomalib_flows.cli import main
+from anomalib_flows.cli.app import main
 from tiny_export import write
 
 PAGE = (Path(__file__).parents[2] / "docs/runtime.md").read_text()

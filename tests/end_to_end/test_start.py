@@ -9,7 +9,7 @@ import pytest
 
 IMPORTED = """
 import sys
-from anomalib_flows.cli import main
+from anomalib_flows.cli.app import main
 try:
     main(sys.argv[1:])
 except SystemExit:

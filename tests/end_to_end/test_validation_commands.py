@@ -12,9 +12,9 @@ from safetensors.numpy import load_file
 from sklearn.metrics import roc_auc_score
 from tiny import SMALL, draw
 
-from anomalib_flows import experiment
-from anomalib_flows.cli import main
-from anomalib_flows.data.validation import draw_defects
+from anomalib_flows.cli.app import main
+from anomalib_flows.data.splits.validation import draw_defects
+from anomalib_flows.experiment import train as experiment
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anomalib_flows.backbones import Encoder, Triple, Weights
+from anomalib_flows.core.types import ImageSize
+from anomalib_flows.encoders.encoder import Encoder, Triple, Weights
 from anomalib_flows.models.base import Detector, Features
-from anomalib_flows.types import ImageSize
 from reference.freia_fastflow import FreiaFastFlow
 
 

@@ -85,7 +85,7 @@ def test_noise_is_white_after_whitening() -> None:
     torch.manual_seed(0)
     detector = FastFlow((64, 64), "texture13", layers=[3])
     features = [torch.randn(50, 96, 4, 4) * torch.logspace(-1, 1, 96)[:, None, None]]
-    detector.prepare([features])
+    detector.fit_statistics([features])
     remedies = Remedies(noise=(0.3, 0.3))
     remedies.apply(detector)
     added = detector.norms[0](remedies.disturb(features, 0.0)[0]) - detector.norms[0](features[0])

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from scipy.spatial.distance import mahalanobis
 
-from anomalib_flows.backbones import Encoder
+from anomalib_flows.encoders.encoder import Encoder
 from pretrain_encoder import Pretraining, run
 from pretraining import scenes
 from pretraining.brush import Brush, smooth_noise

@@ -8,7 +8,7 @@ import pytest
 SCRIPT = """
 import resource, sys
 import torch
-from anomalib_flows.allocation import keep_memory
+from anomalib_flows.core.allocation import keep_memory
 
 if sys.argv[1] == "keep":
     keep_memory()

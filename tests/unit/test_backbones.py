@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from anomalib_flows.backbones import Encoder, weights_follow
-from anomalib_flows.types import InputError
+from anomalib_flows.core.types import InputError
+from anomalib_flows.encoders.encoder import Encoder, weights_follow
 
 SWIN = {"depths": (1, 1, 1, 1), "embed_dim": 24, "num_heads": (1, 2, 3, 4)}
 # timm gives features in five ways: layers as they are or flattened, a class of its own, block by block, NHWC.
@@ -373,7 +373,7 @@ def test_without_a_network_three_ways_out_are_named(monkeypatch, no_network, tmp
         return create_model(*args, **kwargs)
 
     monkeypatch.setattr(timm, "create_model", create_and_look)
-    monkeypatch.setattr("anomalib_flows.backbones.getproxies", dict)
+    monkeypatch.setattr("anomalib_flows.encoders.encoder.getproxies", dict)
     with pytest.raises(InputError) as raised:
         Encoder((64, 64), "test_resnet", timm_args={"cache_dir": str(tmp_path)})
     assert offline[-1]

@@ -7,8 +7,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from anomalib_flows.backbones import Encoder
-from anomalib_flows.batch_norm import NORMS, without_batch_norms
+from anomalib_flows.encoders.batch_norm import NORMS, without_batch_norms
+from anomalib_flows.encoders.encoder import Encoder
 
 
 def norms(network: nn.Module) -> int:

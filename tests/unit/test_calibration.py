@@ -8,9 +8,9 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from anomalib_flows.calibration import calibrate, conformal_threshold, set_thresholds
+from anomalib_flows.core.types import InputError
+from anomalib_flows.inference.calibration import calibrate, conformal_threshold, set_thresholds
 from anomalib_flows.models.postprocess import Postprocess
-from anomalib_flows.types import InputError
 
 RATES = ["0.001", "0.01", "0.02", "0.05", "0.07", "0.1", "0.25", "0.29", "0.3", "0.5", "0.58", "0.9", "0.99"]
 

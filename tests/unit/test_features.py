@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 
 from anomalib_flows import CFlow, FastFlow
-from anomalib_flows.data.changes import Changes
-from anomalib_flows.data.loading import loader
-from anomalib_flows.data.synthetic import Synthetic
-from anomalib_flows.features import COMPUTED, FeatureBatch, FeatureLoader, FeatureOptions
+from anomalib_flows.core.store import Store, cache_folder, clear, pack
+from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.data.datasets.synthetic import Synthetic
+from anomalib_flows.data.loading.augmentation import Changes
+from anomalib_flows.data.loading.loader import loader
+from anomalib_flows.inference.features import COMPUTED, FeatureBatch, FeatureLoader, FeatureOptions
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.store import Store, cache_folder, clear, pack
-from anomalib_flows.types import InputError, Sample
 
 CPU = torch.device("cpu")
 KEPT = FeatureOptions(limit=10**9)
@@ -146,7 +146,7 @@ def test_who_frees_room_is_noticed(samples, monkeypatch) -> None:
     features(samples)
     size = len(files()[0])
     store = Store(cache_folder("features"), int(2.5 * size), "--trainer.cache_size", "features are computed each time")
-    monkeypatch.setattr("anomalib_flows.store.STALE", 0.0)
+    monkeypatch.setattr("anomalib_flows.core.store.STALE", 0.0)
     with pytest.warns(UserWarning, match="is used up"):
         store.put("a", {"x": torch.ones(1)})
     assert store.get("a") is None
@@ -215,7 +215,7 @@ def test_what_does_not_fit_is_said_once_and_computed(samples) -> None:
 
 
 def test_a_full_disk_is_said_once(samples, monkeypatch) -> None:
-    monkeypatch.setattr("anomalib_flows.store.free", lambda folder: 10**6)
+    monkeypatch.setattr("anomalib_flows.core.store.free", lambda folder: 10**6)
     with pytest.warns(UserWarning, match="nearly full.*XDG_CACHE_HOME") as warned:
         assert equal(features(samples), features(samples, COMPUTED))
     assert len(warned) == 1
@@ -310,7 +310,7 @@ def test_variants_are_of_the_library_that_changes_images(samples, encoded, monke
     changes, options = Changes(rotate=20), replace(KEPT, variants=1)
     features(samples, options, changes=changes)
     encoded.clear()
-    monkeypatch.setattr("anomalib_flows.features.version", lambda _: "0")
+    monkeypatch.setattr("anomalib_flows.inference.features.version", lambda _: "0")
     features(samples, options, changes=changes)
     assert sum(encoded) == len(samples)
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from anomalib_flows.files import atomic
+from anomalib_flows.core.files import atomic
 
 
 def test_file_appears_only_when_whole(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from anomalib_flows import registry
-from anomalib_flows.types import InputError
+from anomalib_flows.core import registry
+from anomalib_flows.core.types import InputError
 
 
 @pytest.fixture

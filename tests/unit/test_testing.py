@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from anomalib_flows.data.base import Dataset
+from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.flows import Bijection, Permutation
 from anomalib_flows.models.base import Detector
 from anomalib_flows.testing import DETECTOR_CHECKS, check_bijection, check_dataset, check_detector
 from anomalib_flows.testing.detectors import SIZES
-from anomalib_flows.types import InputError, Sample
 
 
 class Mean(Detector):
@@ -291,7 +291,7 @@ FAULTS = {
     CalibratesWeights: "calibrate changes the weight offset",
     RandomCalibration: "a second time, changes unit",
     UnendingCalibration: "a second time, changes unit",
-    EmptyCalibration: "not finite after prepare, balance and calibrate",
+    EmptyCalibration: "not finite after fit_statistics, fit_local_scale and calibrate",
     UnsavedCalibration: "calibrate: keep constants",
     CalibrationByBatch: "with the other images",
     CountingMap: "anomaly_map changes calls",

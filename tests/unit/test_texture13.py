@@ -5,8 +5,8 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from anomalib_flows import texture13
-from anomalib_flows.backbones import Encoder
+from anomalib_flows.encoders import texture13
+from anomalib_flows.encoders.encoder import Encoder
 
 
 def test_its_weights_are_small_half_precision_and_finite() -> None:

@@ -4,8 +4,8 @@ from statistics import mean, quantiles
 import numpy as np
 import pytest
 
-from anomalib_flows import timing
-from anomalib_flows.timing import LEAST, WARM_UP, repeat, summary, timed
+from anomalib_flows.core import timing
+from anomalib_flows.core.timing import LEAST, WARM_UP, repeat, summary, timed
 
 
 class Clock:

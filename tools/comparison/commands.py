@@ -28,7 +28,7 @@ from comparison.turns import environment, ratios, show, show_head, spread, take_
 COMMAND_ROWS = HELP, TRAIN_HELP, EPOCH, TEST = "help", "help of train", "one epoch", "evaluation"
 NAMES = "anomalib, float32", "anomalib, bfloat16", "ours, float32", "ours, bfloat16", "ours as it comes"
 COLUMNS = ["measured", "by", "seconds", "ms per image", "anomalib / this", "peak MiB"]
-PROGRAMS = {"ours": ["-m", "anomalib_flows.cli"], "anomalib": ["-c", "from anomalib.cli.cli import main; main()"]}
+PROGRAMS = {"ours": ["-m", "anomalib_flows.cli.app"], "anomalib": ["-c", "from anomalib.cli.cli import main; main()"]}
 HELD_OUT = 0.15
 """Share of the normal images that ours holds out for thresholds unless told otherwise."""
 Words = Callable[[], list[str]]

@@ -26,7 +26,7 @@ def mixed(precision: str) -> Any:
 
 class Ours:
     def __init__(self, setting: Setting, contender: Contender, images: Any) -> None:
-        from anomalib_flows.allocation import keep_memory
+        from anomalib_flows.core.allocation import keep_memory
 
         keep_memory()  # as our command does
         self.contender, self.images = contender, images
@@ -74,7 +74,7 @@ def our_model(setting: Setting, contender: Contender) -> Any:
         return FastFlow(size, setting.backbone, **options)
     options |= {"norm": "none", "clamp": 1.9, "local_scale": 0.0, "layers": list(STAGES[setting.backbone])}
     if contender.vectors:
-        options |= {"order": "published", "fibre_batch": contender.vectors}
+        options |= {"order": "published", "vectors_per_step": contender.vectors}
     return CFlow(size, setting.backbone, **options)
 
 

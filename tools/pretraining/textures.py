@@ -58,12 +58,12 @@ def cloth(brush: Brush) -> Tensor:
     x, y = ((axis + wave) / period + brush.own(1, 1) for axis, wave in zip((x, y), waves, strict=True))
     length, dark, spread = brush.common(2, 7, 1, 1).floor(), brush.common(0, 0.6, 1, 1), brush.common(0.02, 0.3, 1)
     over = (y.floor() * brush.common(1, 5, 1, 1).floor() + x.floor()) % length < (brush.common(0.2, 0.8, 1, 1) * length)
-    fibres = 1 + brush.common(0, 0.2, 1, 1) * smooth_noise(brush.normal(brush.size, brush.size), 0.8)
+    vectors = 1 + brush.common(0, 0.2, 1, 1) * smooth_noise(brush.normal(brush.size, brush.size), 0.8)
     threads = []
     for axis in (x, y):
         shade = 1 + spread * brush.normal(128)
         profile = dark + (1 - dark) * torch.sin(math.pi * (axis % 1))
-        threads.append(profile * shade.gather(1, (axis.floor().long() % 128).flatten(1)).view_as(axis) * fibres)
+        threads.append(profile * shade.gather(1, (axis.floor().long() % 128).flatten(1)).view_as(axis) * vectors)
     return torch.where(over, 0.5 + 0.5 * threads[0], 0.5 * threads[1]).clamp(0, 1)
 
 
@@ -118,7 +118,7 @@ def circuit(brush: Brush) -> Tensor:
 
 
 def wood(brush: Brush) -> Tensor:
-    """Fibres around knots: rings of a stretched, bent distance."""
+    """FeatureVectors around knots: rings of a stretched, bent distance."""
     x, y = brush.rotated(brush.common(0, math.pi, 1, 1))
     bend = smooth_noise(brush.normal(brush.size, brush.size), 14.0)
     stretch = brush.scale(1, 12, 1, 1)

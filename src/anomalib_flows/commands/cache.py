@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from anomalib_flows.store import GB, cache_folder, clear, files
+from anomalib_flows.core.store import GB, cache_folder, clear, files
 
 KINDS = {"features": "features of images, by --trainer.cache", "images": "resized images, by --data.cache"}
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.checking import check
-from anomalib_flows.data.splits import read_splits, write_splits
-from anomalib_flows.images import image_files
-from anomalib_flows.run import Run
-from anomalib_flows.types import InputError, Sample
+from anomalib_flows.core.images import image_files
+from anomalib_flows.core.run import Run
+from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.data.checks.checking import check
+from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.splits.splits import read_splits, write_splits
 
 
 def calibrate(
@@ -34,8 +34,8 @@ def calibrate(
         InputError: If the run is none, the rate is no rate, or there are no images.
     """
     # Importing torch takes seconds, which --help and mistakes have no use for.
-    from anomalib_flows.calibration import set_thresholds
-    from anomalib_flows.inference import balance_detector, calibrate_on, choose_device
+    from anomalib_flows.inference.calibration import set_thresholds
+    from anomalib_flows.inference.predictor import calibrate_on, choose_device, fit_local_scale
     from anomalib_flows.models import checkpoint
 
     opened = Run.open(run)
@@ -44,7 +44,7 @@ def calibrate(
         samples = check(calibration_samples(opened, images), data.on_error)
         trained = [s for s in read_splits(opened.splits_file) if s.split == "train" and s.path.is_file()]
         if not pipeline.postprocess.calibrated and trained:  # training was stopped before its end
-            balance_detector(pipeline, trained, data, choose_device(device))
+            fit_local_scale(pipeline, trained, data, choose_device(device))
         calibrate_on(pipeline, samples, data, choose_device(device), false_alarm_rate)
         record(samples, opened)
     else:

@@ -6,13 +6,13 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.inspection import Inspection, inspect_dataset
-from anomalib_flows.data.layout import categories
-from anomalib_flows.data.mvtec import MVTec
-from anomalib_flows.report.files import save_image
-from anomalib_flows.report.overview import overview
-from anomalib_flows.types import ANOMALOUS, ImageSize, InputError
+from anomalib_flows.core.types import ANOMALOUS, ImageSize, InputError
+from anomalib_flows.data.checks.inspection import Inspection, inspect_dataset
+from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.datasets.layout import categories
+from anomalib_flows.data.datasets.mvtec import MVTec
+from anomalib_flows.results.files import save_image
+from anomalib_flows.results.overview import overview
 
 
 def check(folder: Path | None = None, data: Dataset | None = None, output: Path = Path("results")) -> list[Inspection]:

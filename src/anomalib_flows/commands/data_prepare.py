@@ -6,11 +6,11 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from anomalib_flows import registry
-from anomalib_flows.data import preparing
-from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.download import download as fetch
-from anomalib_flows.types import InputError
+from anomalib_flows.core import registry
+from anomalib_flows.core.types import InputError
+from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.publish import preparing
+from anomalib_flows.data.publish.download import download as fetch
 
 
 def prepare(name: str, root: Path, archive: list[Path] | None = None, download: bool = False) -> Path:

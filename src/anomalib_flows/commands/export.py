@@ -11,17 +11,17 @@ from typing import Literal
 from anomalib_flows.commands.calibrated import open_calibrated
 from anomalib_flows.commands.export_images import find_images, warn_of_sizes
 from anomalib_flows.commands.export_report import make_report, print_report, refuse_another
-from anomalib_flows.data.base import Dataset
-from anomalib_flows.deployment.exported import Format
-from anomalib_flows.deployment.formats import write_program
-from anomalib_flows.deployment.judging import by_pipeline
-from anomalib_flows.deployment.network import InputOptions, Network
-from anomalib_flows.deployment.options import QuantizationOptions
-from anomalib_flows.deployment.parity import BOUNDS
-from anomalib_flows.files import fresh_folder
+from anomalib_flows.core.files import fresh_folder
+from anomalib_flows.core.run import Run
+from anomalib_flows.core.types import InputError, Interface, Precision
+from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.export.exported import Format
+from anomalib_flows.export.judging import by_pipeline
+from anomalib_flows.export.network import InputOptions, Network
+from anomalib_flows.export.options import QuantizationOptions
+from anomalib_flows.export.parity import BOUNDS
+from anomalib_flows.export.programs import write_program
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.run import Run
-from anomalib_flows.types import InputError, Interface, Precision
 
 Layout = Literal["folder", "ovms"]
 SUFFIXES: dict[Format, str] = {"openvino": ".xml", "onnx": ".onnx", "torch": ".pt2"}
@@ -80,9 +80,9 @@ def export(
         file = (folder / "model" / "1" if layout == "ovms" else folder) / f"model{SUFFIXES[format]}"
         file.parent.mkdir(parents=True, exist_ok=True)
         if format == "openvino":  # an optional extra
-            from anomalib_flows.deployment.export import write_openvino
-            from anomalib_flows.deployment.information import make_card
-            from anomalib_flows.deployment.int8 import choose_images
+            from anomalib_flows.export.openvino.information import make_card
+            from anomalib_flows.export.openvino.int8 import choose_images
+            from anomalib_flows.export.openvino.write import write_openvino
 
             card = partial(make_card, opened, data, pipeline, interface, chosen, input)
             chosen_images = choose_images(available, int8, opened.config()) if chosen == "int8" else None

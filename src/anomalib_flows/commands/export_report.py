@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from anomalib_flows.deployment.exported import Exported
-from anomalib_flows.deployment.parity import Judge, compare, summarise
-from anomalib_flows.types import InputError, Precision, Sample
+from anomalib_flows.core.types import InputError, Precision, Sample
+from anomalib_flows.export.exported import Exported
+from anomalib_flows.export.parity import Judge, compare, summarise
 
 
 def make_report(

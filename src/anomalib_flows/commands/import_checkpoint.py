@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from anomalib_flows.backbones import Triple
-from anomalib_flows.data.base import Dataset, parse_size
-from anomalib_flows.data.splits import write_splits
-from anomalib_flows.files import fresh_folder
+from anomalib_flows.core.files import fresh_folder
+from anomalib_flows.core.run import Run, versions
+from anomalib_flows.core.types import ImageSize, InputError, require
+from anomalib_flows.data.datasets.base import Dataset, parse_size
+from anomalib_flows.data.splits.splits import write_splits
+from anomalib_flows.encoders.encoder import Triple
 from anomalib_flows.importing import inert
 from anomalib_flows.importing.assemble import assemble
 from anomalib_flows.importing.sources import Source, read
@@ -16,8 +18,6 @@ from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.run import Run, versions
-from anomalib_flows.types import ImageSize, InputError, require
 
 FALSE_ALARM_RATE = 0.01
 
@@ -76,7 +76,7 @@ def size_of(image_size: int | str | None) -> ImageSize | None:
 def write(detector: Detector, data: Dataset | None, output: Path, source: dict[str, str]) -> Run:
     """Write a run directory as a whole."""
     # Lightning is slow to import, and a dataset that is imported is listed in --help.
-    from anomalib_flows.experiment import describe
+    from anomalib_flows.experiment.train import describe
     from anomalib_flows.importing.dataset import NoDataset
     from anomalib_flows.training.options import TrainerOptions
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from anomalib_flows import registry
+from anomalib_flows.core import registry
 
 
 def list_names(kind: Literal["models", "datasets", "backbones"], filter: str = "") -> list[str]:
@@ -15,7 +15,7 @@ def list_names(kind: Literal["models", "datasets", "backbones"], filter: str = "
         filter: Part of the names to list.
     """
     if kind == "backbones":
-        from anomalib_flows import backbones  # timm takes a second to import
+        from anomalib_flows.encoders import encoder as backbones  # timm takes a second to import
 
         names = [name for name in backbones.names() if filter in name]
         print("\n".join(names))

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from anomalib_flows.commands.judging import Judged, find_samples, require_new, write_judged
-from anomalib_flows.conformal import warn_if_too_few
-from anomalib_flows.data.base import Dataset
-from anomalib_flows.images import read_pixels
-from anomalib_flows.run import Run, is_exported
-from anomalib_flows.types import require
+from anomalib_flows.core.conformal import warn_if_too_few
+from anomalib_flows.core.images import read_pixels
+from anomalib_flows.core.run import Run, is_exported
+from anomalib_flows.core.types import require
+from anomalib_flows.data.datasets.base import Dataset
 
 
 def predict(run: Path, input: str, output: Path, data: Dataset, device: str = "auto") -> Path:
@@ -49,7 +49,7 @@ def judge(run: Path, input: Path, data: Dataset, device: str) -> Iterator[Judged
     """
     # Importing torch takes seconds, which --help, mistakes and exported models have no use for.
     from anomalib_flows.commands.calibrated import open_calibrated
-    from anomalib_flows.inference import choose_device, compute_maps
+    from anomalib_flows.inference.predictor import choose_device, compute_maps
 
     require(device.lower() in ("auto", "cpu", "cuda"), "--device", device, "auto, cpu or cuda")
     opened = Run.open(run)

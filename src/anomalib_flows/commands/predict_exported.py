@@ -11,13 +11,13 @@ from typing import Literal, NamedTuple
 from tqdm import tqdm
 
 from anomalib_flows.commands.judging import Judged, find_samples
-from anomalib_flows.conformal import warn_if_too_few
-from anomalib_flows.data.checking import report_faults
-from anomalib_flows.images import Pixels, read_pixels
+from anomalib_flows.core.conformal import warn_if_too_few
+from anomalib_flows.core.images import Pixels, read_pixels
+from anomalib_flows.core.types import InputError
+from anomalib_flows.data.checks.checking import report_faults
 from anomalib_flows.runtime import Detector, frames
 from anomalib_flows.runtime.ports import ImageInput
 from anomalib_flows.runtime.sources import is_video
-from anomalib_flows.types import InputError
 
 
 class Picture(NamedTuple):

@@ -7,16 +7,16 @@ from typing import Literal
 
 from jsonargparse import ArgumentParser
 
-from anomalib_flows import registry
 from anomalib_flows.commands.summary import print_summary
-from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.checking import check
-from anomalib_flows.data.duplicates import duplicates, warn_of_leaks
-from anomalib_flows.data.options import Changes
-from anomalib_flows.data.splits import read_splits
-from anomalib_flows.report.figures import PICTURES, require_count
-from anomalib_flows.run import Run
-from anomalib_flows.types import InputError, Protocol, Sample
+from anomalib_flows.core import registry
+from anomalib_flows.core.run import Run
+from anomalib_flows.core.types import InputError, Protocol, Sample
+from anomalib_flows.data.checks.checking import check
+from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.loading.options import Changes
+from anomalib_flows.data.splits.duplicates import duplicates, warn_of_leaks
+from anomalib_flows.data.splits.splits import read_splits
+from anomalib_flows.results.figures import PICTURES, require_count
 
 
 def test(
@@ -48,8 +48,8 @@ def test(
         InputError: If the run is none, is not calibrated, or the dataset has no test split.
     """
     # Importing torch takes seconds, which --help and mistakes have no use for.
-    from anomalib_flows.evaluation import evaluate_disturbed, evaluate_run, evaluate_validation
-    from anomalib_flows.inference import choose_device
+    from anomalib_flows.experiment.evaluate import evaluate_disturbed, evaluate_run, evaluate_validation
+    from anomalib_flows.inference.predictor import choose_device
     from anomalib_flows.models import checkpoint
 
     require_count(pictures)

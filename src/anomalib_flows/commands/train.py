@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import cast
 
 from anomalib_flows.commands.summary import print_summary
-from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.options import Changes
+from anomalib_flows.core.run import Run
+from anomalib_flows.core.types import ImageSize, Protocol
+from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.loading.options import Changes
 from anomalib_flows.models.options import HeatmapOptions, Model
-from anomalib_flows.report.figures import PICTURES
-from anomalib_flows.run import Run
+from anomalib_flows.results.figures import PICTURES
 from anomalib_flows.training.options import TrainerOptions
-from anomalib_flows.types import ImageSize, Protocol
 
 
 def train(
@@ -53,7 +53,7 @@ def train(
         InputError: If an option or a file cannot be used.
     """
     # Torch and what takes it are slow to import, which --help and mistakes have no use for.
-    from anomalib_flows.experiment import run_experiment
+    from anomalib_flows.experiment.train import run_experiment
     from anomalib_flows.models.base import Detector
 
     detector = cast("Callable[[ImageSize], Detector]", model)

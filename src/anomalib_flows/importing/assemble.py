@@ -6,16 +6,16 @@ from typing import Any
 
 import torch
 
-from anomalib_flows.backbones import weights_follow
+from anomalib_flows.core.types import ImageSize, InputError, first_line
+from anomalib_flows.encoders.encoder import weights_follow
 from anomalib_flows.importing import encoders, freia
 from anomalib_flows.importing.freia import State
 from anomalib_flows.importing.sources import Parts
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.cflow import CFlow
 from anomalib_flows.models.fastflow import FastFlow
-from anomalib_flows.types import ImageSize, InputError, first_line
 
-OURS = ("peaks", "ceiling", "scales.")
+OURS = ("max_log_probs", "max_likelihood_sum", "scales.")
 """Beginnings of the names of constants that are ours alone."""
 
 

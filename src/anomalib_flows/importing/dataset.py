@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from anomalib_flows.data.base import Dataset
-from anomalib_flows.types import InputError, Sample
+from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.data.datasets.base import Dataset
 
 
 @dataclass(kw_only=True)

@@ -6,10 +6,10 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from anomalib_flows.backbones import timm
+from anomalib_flows.core.registry import unknown
+from anomalib_flows.core.types import ImageSize, InputError, first_line, require
+from anomalib_flows.encoders.encoder import timm
 from anomalib_flows.importing.freia import State
-from anomalib_flows.registry import unknown
-from anomalib_flows.types import ImageSize, InputError, first_line, require
 
 RESNETS = {
     # Blocks of each layer, and the shape of the second convolution's weights.

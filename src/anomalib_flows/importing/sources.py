@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Literal
 
+from anomalib_flows.core.types import ImageSize, InputError
 from anomalib_flows.importing import encoders, freia
 from anomalib_flows.importing.freia import Flow, State
 from anomalib_flows.importing.inert import Checkpoint
-from anomalib_flows.types import ImageSize, InputError
 
 Source = Literal["anomalib", "gathierry", "cflow-ad"]
 CFLOW_AD_ENCODERS = r"resnet(18|34|50)|resnext50_32x4d|wide_resnet50_2|vit_base_patch16_(224|384)"

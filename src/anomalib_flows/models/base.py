@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from anomalib_flows.core.types import ImageSize
 from anomalib_flows.models.options import Model
-from anomalib_flows.types import ImageSize
 
 Features = list[Tensor]
 """Feature maps of shape (B, C, h, w)."""
@@ -63,7 +63,7 @@ class Detector(nn.Module, Model):
         """
         return None
 
-    def prepare(self, features: Iterable[Features]) -> None:
+    def fit_statistics(self, features: Iterable[Features]) -> None:
         """Set, before the first step, what depends on the features of all training images, batch by batch."""
 
     def training_batches(self, features: Features) -> Iterator[Any]:
@@ -95,7 +95,7 @@ class Detector(nn.Module, Model):
         other._modules = {**self._modules, **modules}  # noqa: SLF001 (its class is ours)
         return other
 
-    def balance(self, features: Iterable[Features]) -> None:
+    def fit_local_scale(self, features: Iterable[Features]) -> None:
         """Set, after the last step, what depends on how likely training images have become, batch by batch."""
 
     def calibrate(self, features: Iterable[Features]) -> None:

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from anomalib_flows.backbones import Encoder, Triple, Weights
+from anomalib_flows.core.types import ImageSize, require
+from anomalib_flows.encoders.encoder import Encoder, Triple, Weights
 from anomalib_flows.flows import (
     AffineCoupling,
     Chain,
@@ -23,13 +24,12 @@ from anomalib_flows.flows import (
     fold,
 )
 from anomalib_flows.models.base import Detector, Features, adam, squares
-from anomalib_flows.models.fibres import Fibres, draw_positions, pick, shuffled
-from anomalib_flows.models.local import LocalScale, set_scales
-from anomalib_flows.models.positions import PositionalCode
-from anomalib_flows.models.schedules import SCHEDULES
-from anomalib_flows.models.upsample import Upsampling, upsample
-from anomalib_flows.models.whitening import make_norm, whiten
-from anomalib_flows.types import ImageSize, require
+from anomalib_flows.models.components.feature_vectors import FeatureVectors, draw_positions, pick, shuffled
+from anomalib_flows.models.components.local_scale import LocalScale, set_scales
+from anomalib_flows.models.components.positions import PositionalCode
+from anomalib_flows.models.components.schedules import SCHEDULES
+from anomalib_flows.models.components.upsample import Upsampling, upsample
+from anomalib_flows.models.components.whitening import make_norm, whiten
 
 
 class CFlow(Detector):
@@ -43,7 +43,7 @@ class CFlow(Detector):
 
     training minimises the mean of :math:`-\log \mathrm{sigmoid}(\ell)` over the feature vectors, summed over the
     feature maps. The anomaly map is :math:`s - \sum_{maps} \exp(f (\ell - m))`, each exponential upsampled, with a
-    factor f for each position, see :class:`~anomalib_flows.models.local.LocalScale`. The constants m, one for each
+    factor f for each position, see :class:`~anomalib_flows.models.components.local_scale.LocalScale`. The constants m, one for each
     feature map, and s are the maxima of :math:`\ell` and of the sum over held-out normal images, found by
     :meth:`calibrate`.
 
@@ -62,11 +62,11 @@ class CFlow(Detector):
         clamp: Bound of a coupling's log-scale; 1.9 as published.
         permutation: ``hard`` reorders channels between the steps; ``soft`` rotates them as published, with C^2
             more weights for each step.
-        fibre_batch: Feature vectors of a feature map in each training step; by default 256, or fewer if a batch of
+        vectors_per_step: Feature vectors of a feature map in each training step; by default 256, or fewer if a batch of
             images has no more.
         order: ``together`` trains all feature maps in each step, on as many vectors of each as the smallest has;
             ``published`` one after the other for each batch of images, on all their vectors, shuffled.
-        max_fibres: Feature vectors that are transformed at once in inference, at least one of each image, which
+        max_vectors: Feature vectors that are transformed at once in inference, at least one of each image, which
             bounds its memory.
         local_scale: How far energies are taken in units of what is usual at their position, from 0 to 1.
         upsampling: How likelihoods become maps of the image's size.
@@ -87,7 +87,7 @@ class CFlow(Detector):
         constants of the model in place of maxima over the test set.
 
     Example:
-        >>> model = CFlow((64, 64), "texture13", layers=[2, 3], steps=2, fibre_batch=32)
+        >>> model = CFlow((64, 64), "texture13", layers=[2, 3], steps=2, vectors_per_step=32)
         >>> features = model.encode(torch.zeros(2, 3, 64, 64))
         >>> [batch[0].vectors.shape for batch in model.training_batches(features)][:1]
         [torch.Size([32, 48])]
@@ -100,14 +100,14 @@ class CFlow(Detector):
         "local_scale": 0.0,
         "clamp": 1.9,
         "permutation": "soft",
-        "fibre_batch": 256,
+        "vectors_per_step": 256,
         "order": "published",
         "learning_rate": 2e-4,
         "schedule": "published",
         "padding": "reflect",
     }
-    peaks: Tensor
-    ceiling: Tensor
+    max_log_probs: Tensor
+    max_likelihood_sum: Tensor
     codes: Any  # a ModuleList of positional codes, which its type cannot say
 
     def __init__(
@@ -123,9 +123,9 @@ class CFlow(Detector):
         steps: int = 8,
         clamp: float = 0.5,
         permutation: Literal["hard", "soft"] = "hard",
-        fibre_batch: int | None = None,
+        vectors_per_step: int | None = None,
         order: Literal["together", "published"] = "together",
-        max_fibres: int = 65536,
+        max_vectors: int = 65536,
         local_scale: float = 0.5,
         upsampling: Upsampling = "bilinear-aligned",
         learning_rate: float = 5e-3,
@@ -142,8 +142,13 @@ class CFlow(Detector):
         require(norm in ("whitened", "none"), "--model.norm", norm, "whitened or none")
         require(0 <= local_scale <= 1, "--model.local_scale", local_scale, "from 0 to 1")
         require(0 <= shrinkage <= 1, "--model.shrinkage", shrinkage, "from 0 to 1")
-        require(fibre_batch is None or fibre_batch >= 1, "--model.fibre_batch", fibre_batch, "at least 1")
-        require(max_fibres >= 1, "--model.max_fibres", max_fibres, "at least 1")
+        require(
+            vectors_per_step is None or vectors_per_step >= 1,
+            "--model.vectors_per_step",
+            vectors_per_step,
+            "at least 1",
+        )
+        require(max_vectors >= 1, "--model.max_vectors", max_vectors, "at least 1")
         require(learning_rate > 0, "--model.learning_rate", learning_rate, "above 0")
         require(std is None or min(std) > 0, "--model.std", std, "above 0")
         self.encoder = Encoder(
@@ -164,14 +169,14 @@ class CFlow(Detector):
         self.norms = nn.ModuleList(make_norm(shape, norm, shrinkage, local_mean) for shape in shapes)
         self.flows = nn.ModuleList(make_flow(shape[0], condition, steps, clamp, permutation) for shape in shapes)
         self.codes = nn.ModuleList(PositionalCode(condition, *shape[1:]) for shape in shapes if condition)
-        self.fibre_batch, self.order = fibre_batch or 256, order
-        self.whole_steps = fibre_batch is not None or order == "published"
+        self.vectors_per_step, self.order = vectors_per_step or 256, order
+        self.whole_steps = vectors_per_step is not None or order == "published"
         self.scales = nn.ModuleList(LocalScale(shape[1:], local_scale) for shape in shapes)
-        self.max_fibres, self.upsampling = max_fibres, upsampling
+        self.max_vectors, self.upsampling = max_vectors, upsampling
         self.learning_rate, self.schedule = learning_rate, schedule
         self.sizes = [height * width for _, height, width in shapes]
-        self.register_buffer("peaks", torch.zeros(len(shapes)))
-        self.register_buffer("ceiling", torch.zeros(()))
+        self.register_buffer("max_log_probs", torch.zeros(len(shapes)))
+        self.register_buffer("max_likelihood_sum", torch.zeros(()))
 
     def encode(self, images: Tensor) -> Features:
         """Return the encoder's feature maps of normalised images (B, 3, H, W)."""
@@ -181,9 +186,9 @@ class CFlow(Detector):
         """Return what the encoder says of itself."""
         return self.encoder.fingerprint()
 
-    def log_prob(self, fibres: Fibres) -> Tensor:
+    def log_prob(self, vectors: FeatureVectors) -> Tensor:
         """Return the log-likelihood per channel of feature vectors, (N,)."""
-        layer, vectors, positions = fibres
+        layer, vectors, positions = vectors
         return self._log_prob(layer, vectors, self.codes[layer].at(positions) if self.codes else None)
 
     def _log_prob(self, layer: int, vectors: Tensor, condition: Any) -> Tensor:
@@ -196,40 +201,40 @@ class CFlow(Detector):
         if isinstance(flow, FoldedFlow):
             return per_channel(*flow(normed))
         vectors = rearrange(normed, "b c h w -> b (h w) c")
-        if vectors[..., 0].numel() <= self.max_fibres:
+        if vectors[..., 0].numel() <= self.max_vectors:
             condition = self.codes[layer].everywhere() if self.codes else None
             log_probs = self._log_prob(layer, vectors.flatten(0, 1), condition).view(len(feature), -1)
         else:
-            positions = torch.split(torch.arange(vectors.shape[1]), max(1, self.max_fibres // len(feature)))
+            positions = torch.split(torch.arange(vectors.shape[1]), max(1, self.max_vectors // len(feature)))
             log_probs = torch.cat([self.log_prob(pick(layer, vectors, p)).view(len(feature), -1) for p in positions], 1)
         return log_probs.view(len(feature), 1, *feature.shape[2:])
 
-    def loss(self, batch: list[Fibres]) -> Tensor:
+    def loss(self, batch: list[FeatureVectors]) -> Tensor:
         """Return the sum over the feature maps of the mean of minus log sigmoid of the log-likelihoods."""
-        return torch.stack([-F.logsigmoid(self.log_prob(fibres)).mean() for fibres in batch]).sum()
+        return torch.stack([-F.logsigmoid(self.log_prob(vectors)).mean() for vectors in batch]).sum()
 
     def anomaly_map(self, features: Features) -> Tensor:
         """Return maps of shape (B, 1, H, W), from about 0 to the number of feature maps; higher is more anomalous."""
         return self._aggregate([self.log_prob_map(i, feature) for i, feature in enumerate(features)])
 
     def _aggregate(self, log_probs: list[Tensor]) -> Tensor:
-        peaks = self.peaks.to(log_probs[0].device)
+        max_log_probs = self.max_log_probs.to(log_probs[0].device)
         likelihoods = [
             torch.exp(-scale(peak - log_prob))
-            for scale, log_prob, peak in zip(self.scales, log_probs, peaks, strict=True)
+            for scale, log_prob, peak in zip(self.scales, log_probs, max_log_probs, strict=True)
         ]
         upsampled = [upsample(likelihood, self.image_size, self.upsampling) for likelihood in likelihoods]
-        return self.ceiling.to(log_probs[0].device) - torch.stack(upsampled).sum(0)
+        return self.max_likelihood_sum.to(log_probs[0].device) - torch.stack(upsampled).sum(0)
 
     @torch.no_grad()
-    def balance(self, features: Iterable[Features]) -> None:
+    def fit_local_scale(self, features: Iterable[Features]) -> None:
         """Take what is usual at each position, below the highest log-likelihood of a typical image."""
         if not any(scale.strength for scale in self.scales):
             return
         batches = [self.log_prob_maps(batch) for batch in features]
         highest = [torch.cat([m.flatten(1).amax(1) for m in maps]) for maps in zip(*batches, strict=True)]
-        peaks = [of_layer.median() for of_layer in highest]
-        set_scales(self.scales, ([peak - m for peak, m in zip(peaks, maps, strict=True)] for maps in batches))
+        max_log_probs = [of_layer.median() for of_layer in highest]
+        set_scales(self.scales, ([peak - m for peak, m in zip(max_log_probs, maps, strict=True)] for maps in batches))
 
     def log_prob_maps(self, features: Features) -> list[Tensor]:
         """Return :meth:`log_prob_map` of all layers, in float32 on the CPU, to be kept for many images."""
@@ -240,21 +245,21 @@ class CFlow(Detector):
         """Set the constants to the maxima over images: of each layer's log-likelihood, and of the sum of the maps."""
         batches = [self.log_prob_maps(batch) for batch in features]
         layers = zip(*batches, strict=True)
-        self.peaks.copy_(torch.stack([torch.stack([m.amax() for m in maps]).amax() for maps in layers]))
-        self.ceiling.zero_()
-        self.ceiling.copy_(torch.stack([-self._aggregate(batch).amin() for batch in batches]).amax())
+        self.max_log_probs.copy_(torch.stack([torch.stack([m.amax() for m in maps]).amax() for maps in layers]))
+        self.max_likelihood_sum.zero_()
+        self.max_likelihood_sum.copy_(torch.stack([-self._aggregate(batch).amin() for batch in batches]).amax())
 
-    def prepare(self, features: Iterable[Features]) -> None:
+    def fit_statistics(self, features: Iterable[Features]) -> None:
         """Take the statistics by which features are whitened."""
         whiten(self.norms, features)
 
-    def training_batches(self, features: Features) -> Iterator[list[Fibres]]:
+    def training_batches(self, features: Features) -> Iterator[list[FeatureVectors]]:
         """Yield feature vectors of all layers, or of one at a time in the published order."""
         normed = [norm(vectors_last(feature)) for norm, feature in zip(self.norms, features, strict=True)]
         vectors = [rearrange(feature, "b c h w -> b (h w) c") for feature in normed]
         if self.order == "published":
             for layer, of_layer in enumerate(vectors):
-                yield from ([fibres] for fibres in shuffled(layer, of_layer, self.fibre_batch))
+                yield from ([vectors] for vectors in shuffled(layer, of_layer, self.vectors_per_step))
             return
         count = self.training_batch_count(len(features[0]))
         positions = [draw_positions(v.shape[1], count, self.positions_a_step(len(v))) for v in vectors]
@@ -264,20 +269,20 @@ class CFlow(Detector):
     def training_batch_count(self, images: int) -> int:
         """Count the steps for a batch of images."""
         if self.order == "published":
-            return sum(images * size // self.fibre_batch for size in self.sizes)
+            return sum(images * size // self.vectors_per_step for size in self.sizes)
         return max(1, min(self.sizes) // self.positions_a_step(images))
 
     def positions_a_step(self, images: int) -> int:
         """Count the positions of each image that a step takes."""
-        return min(max(1, self.fibre_batch // images), *self.sizes)
+        return min(max(1, self.vectors_per_step // images), *self.sizes)
 
     def require_trainable(self, images: int) -> None:
         """Refuse steps of more feature vectors than a batch of images has."""
         available = images * min(self.sizes)
         require(
-            self.fibre_batch <= available or not self.whole_steps,
-            "--model.fibre_batch",
-            self.fibre_batch,
+            self.vectors_per_step <= available or not self.whole_steps,
+            "--model.vectors_per_step",
+            self.vectors_per_step,
             f"at most {available}, as many as {images} images have, or left out; larger batches of images have more",
         )
 

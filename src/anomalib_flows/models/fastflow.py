@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from anomalib_flows.backbones import Encoder, Triple, Weights
+from anomalib_flows.core.types import ImageSize, require
+from anomalib_flows.encoders.encoder import Encoder, Triple, Weights
 from anomalib_flows.flows import AffineCoupling, Chain, GlobalAffine, Permutation, Subnet, fold
 from anomalib_flows.models.base import Detector, Features, adam, squares
-from anomalib_flows.models.local import LocalScale, set_scales
-from anomalib_flows.models.schedules import SCHEDULES
-from anomalib_flows.models.upsample import Upsampling, upsample
-from anomalib_flows.models.whitening import Norm, make_norm, whiten
-from anomalib_flows.types import ImageSize, require
+from anomalib_flows.models.components.local_scale import LocalScale, set_scales
+from anomalib_flows.models.components.schedules import SCHEDULES
+from anomalib_flows.models.components.upsample import Upsampling, upsample
+from anomalib_flows.models.components.whitening import Norm, make_norm, whiten
 
 
 class FastFlow(Detector):
@@ -28,7 +28,7 @@ class FastFlow(Detector):
         L = \sum_{maps} \tfrac{1}{2} \lVert z \rVert^2 - \log |\det \partial z / \partial x|
 
     and the anomaly map is the mean over the feature maps of :math:`-\exp(-\frac{f}{2C} \sum_c z_c^2)`, upsampled, with
-    a factor f for each position, see :class:`~anomalib_flows.models.local.LocalScale`.
+    a factor f for each position, see :class:`~anomalib_flows.models.components.local_scale.LocalScale`.
 
     Args:
         image_size: Height H and width W of the images.
@@ -142,7 +142,7 @@ class FastFlow(Detector):
             # On CPUs encoders run faster channels last, the flows' gathers channels first.
             yield flow(norm(feature.contiguous()))
 
-    def prepare(self, features: Iterable[Features]) -> None:
+    def fit_statistics(self, features: Iterable[Features]) -> None:
         """Take the statistics by which features are whitened."""
         whiten(self.norms, features)
 
@@ -166,7 +166,7 @@ class FastFlow(Detector):
         return self.with_parts(flows=nn.ModuleList(fold(flow) for flow in self.flows))
 
     @torch.no_grad()
-    def balance(self, features: Iterable[Features]) -> None:
+    def fit_local_scale(self, features: Iterable[Features]) -> None:
         """Take what is usual at each position."""
         set_scales(self.scales, (self.energies(batch) for batch in features))
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from anomalib_flows.types import require
+from anomalib_flows.core.types import require
 
 
 class Model(ABC):

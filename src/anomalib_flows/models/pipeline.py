@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from anomalib_flows.geometry import ResizeMode, content_size
+from anomalib_flows.core.geometry import ResizeMode, content_size
+from anomalib_flows.core.preprocess import Preprocess
+from anomalib_flows.core.types import ImageSize, Prediction, Protocol
 from anomalib_flows.models.base import Detector, Features
+from anomalib_flows.models.components.local_scale import LocalScale
+from anomalib_flows.models.components.whitening import Whitening
 from anomalib_flows.models.heatmap import HeatmapOptions, smooth
-from anomalib_flows.models.local import LocalScale
 from anomalib_flows.models.postprocess import Postprocess
-from anomalib_flows.models.whitening import Whitening
-from anomalib_flows.preprocess import Preprocess
-from anomalib_flows.types import ImageSize, Prediction, Protocol
 
 
 class Pipeline(nn.Module):
@@ -20,7 +20,7 @@ class Pipeline(nn.Module):
 
     Args:
         detector: The model, which knows the image size and the normalisation that it expects.
-        resize: ``stretch`` or ``pad``, see :func:`anomalib_flows.preprocess.resize`.
+        resize: ``stretch`` or ``pad``, see :func:`anomalib_flows.core.preprocess.resize`.
         heatmap: What is made of raw maps.
 
     Attributes:

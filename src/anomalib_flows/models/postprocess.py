@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from anomalib_flows.core.types import Prediction
 from anomalib_flows.models.heatmap import image_scores
-from anomalib_flows.types import Prediction
 
 
 class Postprocess(nn.Module):

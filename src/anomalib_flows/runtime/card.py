@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import openvino as ov
 
-from anomalib_flows.geometry import ResizeMode
-from anomalib_flows.types import ImageSize, InputError, Interface, Precision, Protocol
+from anomalib_flows.core.geometry import ResizeMode
+from anomalib_flows.core.types import ImageSize, InputError, Interface, Precision, Protocol
 
 SECTION = "anomalib_flows"
 FORMAT = 1

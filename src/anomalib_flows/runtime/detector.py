@@ -15,14 +15,14 @@ import numpy.typing as npt
 import openvino as ov
 from PIL import Image, ImageOps
 
-from anomalib_flows.geometry import content_size
-from anomalib_flows.images import Pixels, as_pixels, read_pixels
+from anomalib_flows.core.geometry import content_size
+from anomalib_flows.core.images import Pixels, as_pixels, read_pixels
+from anomalib_flows.core.types import ImageSize, InputError, first_line, require
 from anomalib_flows.runtime.card import Card, read_card
 from anomalib_flows.runtime.network import compile_network, read_network
 from anomalib_flows.runtime.ports import ANY, OUTPUTS, ImageInput
 from anomalib_flows.runtime.prediction import Decision, Prediction
 from anomalib_flows.runtime.requests import Requests
-from anomalib_flows.types import ImageSize, InputError, first_line, require
 
 Picture = Path | str | Image.Image | npt.NDArray[np.uint8]
 """A file, a Pillow image, or 8-bit values: RGB of shape (h, w, 3) or grey of shape (h, w)."""

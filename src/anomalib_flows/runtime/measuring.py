@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from anomalib_flows.images import Pixels
+from anomalib_flows.core.images import Pixels
+from anomalib_flows.core.timing import LEAST, WARM_UP, Spent, Times, cores, repeat, timed
+from anomalib_flows.core.types import ImageSize
 from anomalib_flows.runtime.card import Card, read_card
 from anomalib_flows.runtime.network import compile_network, read_network, require_device
 from anomalib_flows.runtime.parts import PARTS, part_of
 from anomalib_flows.runtime.ports import ANY, ImageInput, spatial_size
-from anomalib_flows.timing import LEAST, WARM_UP, Spent, Times, cores, repeat, timed
-from anomalib_flows.types import ImageSize
 
 PRECISIONS = {"FP32": "f32", "BF16": "bf16", "FP16": "f16"}
 """What OpenVINO calls a precision among a device's capabilities, and where it is asked for."""

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import openvino as ov
 
+from anomalib_flows.core.timing import WARM_UP
+from anomalib_flows.core.types import ImageSize
 from anomalib_flows.runtime.measuring import inference, open_subject
 from anomalib_flows.runtime.network import require_device
-from anomalib_flows.timing import WARM_UP
-from anomalib_flows.types import ImageSize
 
 STATUS = Path("/proc/self/status")
 """Where Linux tells how much memory a process has."""

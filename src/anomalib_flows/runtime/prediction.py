@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anomalib_flows.conformal import rank, require_rate, warn_if_too_few
+from anomalib_flows.core.conformal import rank, require_rate, warn_if_too_few
+from anomalib_flows.core.types import ImageSize, InputError, require
 from anomalib_flows.runtime.card import Card
-from anomalib_flows.types import ImageSize, InputError, require
 
 HIGHEST = np.nextafter(np.float32(1), np.float32(0))
 """The highest threshold that a normalised value can exceed."""

@@ -12,9 +12,9 @@ from typing import Any
 import numpy.typing as npt
 import openvino as ov
 
+from anomalib_flows.core.types import InputError
 from anomalib_flows.runtime.network import explained
 from anomalib_flows.runtime.ports import INPUT
-from anomalib_flows.types import InputError
 
 
 class Requests:

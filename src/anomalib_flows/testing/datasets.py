@@ -9,12 +9,12 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import get_args
 
-from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.reading import read_sample
-from anomalib_flows.images import natural
+from anomalib_flows.core.images import natural
+from anomalib_flows.core.types import ANOMALOUS, NORMAL, InputError, Split
+from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.loading.reading import read_sample
 from anomalib_flows.models.checkpoint import plain
 from anomalib_flows.testing.require import require
-from anomalib_flows.types import ANOMALOUS, NORMAL, InputError, Split
 
 
 def check_dataset(dataset: Dataset) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anomalib_flows import registry
+from anomalib_flows.core import registry
+from anomalib_flows.core.types import ImageSize, InputError
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.testing.require import require
-from anomalib_flows.types import ImageSize, InputError
 
 Make = Callable[[ImageSize], Detector]
 """Makes a detector for images of a size: a small one with random weights, since many are made."""
@@ -114,7 +114,7 @@ def check_batch_count(make: Make) -> None:
 def check_learning(make: Make) -> None:
     """Training lowers the loss."""
     detector = _any(make)
-    detector.prepare(iter([detector.encode(_images(detector.image_size))]))
+    detector.fit_statistics(iter([detector.encode(_images(detector.image_size))]))
     before = _loss(detector)
     _train(detector, epochs=5)
     after = _loss(detector)
@@ -198,18 +198,23 @@ def check_calibration(make: Make) -> None:
     _calibrate(detector)
     changed = [name for name, p in detector.named_parameters() if not torch.equal(p, weights[name])]
     require(
-        not changed, f"prepare, balance or calibrate changes the weight {', '.join(changed[:3])}: set buffers alone"
+        not changed,
+        f"fit_statistics, fit_local_scale or calibrate changes the weight {', '.join(changed[:3])}: set buffers alone",
     )
     before = _state(detector)
     _calibrate(detector)
-    _require_unchanged(detector, before, "prepare, balance or calibrate, on the same features a second time,")
+    _require_unchanged(
+        detector, before, "fit_statistics, fit_local_scale or calibrate, on the same features a second time,"
+    )
     maps = _map(detector, _images(detector.image_size))
     require(
-        bool(maps.isfinite().all()), "anomaly_map gives values that are not finite after prepare, balance and calibrate"
+        bool(maps.isfinite().all()),
+        "anomaly_map gives values that are not finite after fit_statistics, fit_local_scale and calibrate",
     )
     saved = torch.equal(_map(_reloaded(detector), _images(detector.image_size)), maps)
     require(
-        saved, "a loaded checkpoint gives other maps after prepare, balance and calibrate: keep constants in buffers"
+        saved,
+        "a loaded checkpoint gives other maps after fit_statistics, fit_local_scale and calibrate: keep constants in buffers",
     )
     _require_independence(detector)
 
@@ -276,7 +281,7 @@ def _train(detector: Detector, epochs: int) -> None:
     """Train on one batch of images, the same at every call."""
     optimizer = detector.train().optimizer()
     features = detector.encode(_images(detector.image_size))
-    detector.prepare(iter([features]))
+    detector.fit_statistics(iter([features]))
     for _ in range(epochs):
         for batch in detector.training_batches(features):
             optimizer.zero_grad()
@@ -289,7 +294,7 @@ def _calibrate(detector: Detector) -> None:
     images = _images(detector.image_size)
     with torch.inference_mode():
         batches = [detector.eval().encode(some) for some in (images[:3], images[3:])]
-    for step in (detector.prepare, detector.balance, detector.calibrate):
+    for step in (detector.fit_statistics, detector.fit_local_scale, detector.calibrate):
         step(iter(batches))
 
 

@@ -13,11 +13,11 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
-from anomalib_flows.files import atomic
+from anomalib_flows.core.files import atomic
+from anomalib_flows.core.run import Run
+from anomalib_flows.core.types import InputError
 from anomalib_flows.models import checkpoint
-from anomalib_flows.run import Run
 from anomalib_flows.training.module import TrainingModule
-from anomalib_flows.types import InputError
 
 
 class Progress(Callback):

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anomalib_flows.core.types import InputError
 from anomalib_flows.models.base import Detector
-from anomalib_flows.types import InputError
 
 
 def compiled_loss(detector: Detector) -> Callable[[Any], Tensor]:

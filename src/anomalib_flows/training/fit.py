@@ -11,18 +11,18 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.changes import Changes
-from anomalib_flows.data.loading import loader
-from anomalib_flows.features import FeatureOptions
-from anomalib_flows.inference import choose_device
+from anomalib_flows.core.run import Run
+from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.loading.augmentation import Changes
+from anomalib_flows.data.loading.loader import loader
+from anomalib_flows.inference.features import FeatureOptions
+from anomalib_flows.inference.predictor import choose_device
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.run import Run
 from anomalib_flows.training.callbacks import EpochCheckpoint, Progress, stop_on_interrupt
 from anomalib_flows.training.compiled import explained
 from anomalib_flows.training.module import TrainingModule
 from anomalib_flows.training.options import TrainerOptions
-from anomalib_flows.types import InputError, Sample
 
 
 def fit(

@@ -9,12 +9,12 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from anomalib_flows.data.changes import Changes
-from anomalib_flows.data.loading import Loader
-from anomalib_flows.features import COMPUTED, FeatureLoader, FeatureOptions
+from anomalib_flows.core.types import InputError
+from anomalib_flows.data.loading.augmentation import Changes
+from anomalib_flows.data.loading.loader import Loader
+from anomalib_flows.inference.features import COMPUTED, FeatureLoader, FeatureOptions
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.training.compiled import compiled_loss
-from anomalib_flows.types import InputError
 
 
 class TrainingModule(LightningModule):

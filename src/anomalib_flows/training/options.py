@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
 
-from anomalib_flows.types import InputError, require
+from anomalib_flows.core.types import InputError, require
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from anomalib_flows.data.anomalies import KINDS, spoil, with_defects
 from anomalib_flows.data.drawing import draw
+from anomalib_flows.data.drawing.photos import KINDS, add_synthetic_defect, with_defects
 
 
 def product(category: str = "fabric") -> Tensor:
@@ -21,7 +21,7 @@ def surfaces(*size: int) -> dict[str, Tensor]:
 @pytest.mark.parametrize("number", range(len(KINDS)))
 def test_each_kind_takes_its_turn_and_is_where_its_mask_is(number) -> None:
     image = product()
-    spoilt, mask, kind = spoil(image, 0, number)
+    spoilt, mask, kind = add_synthetic_defect(image, 0, number)
     assert kind == sorted(KINDS)[number]
     change = (spoilt - image.float()).abs().amax(0)
     assert change[mask].mean() > 8
@@ -67,7 +67,10 @@ def test_the_same_defect_comes_in_every_resolution() -> None:
     image = product()
     double = image.repeat_interleave(2, 1).repeat_interleave(2, 2)
     for number in range(3):
-        (_, mask, kind), (_, large, other) = spoil(image, 0, number), spoil(double, 0, number)
+        (_, mask, kind), (_, large, other) = (
+            add_synthetic_defect(image, 0, number),
+            add_synthetic_defect(double, 0, number),
+        )
         assert kind == other
         assert (large[::2, ::2] != mask).float().mean() < 0.01
 
@@ -75,6 +78,6 @@ def test_the_same_defect_comes_in_every_resolution() -> None:
 def test_a_grey_product_gets_grey_defects() -> None:
     grey = product("plate").float().mean(0, keepdim=True).expand(3, -1, -1)
     for number in range(len(KINDS)):
-        spoilt, _, kind = spoil(grey, 0, number)
+        spoilt, _, kind = add_synthetic_defect(grey, 0, number)
         if kind != "speck":  # which is foreign
             assert (spoilt.amax(0) - spoilt.amin(0)).max() < 1

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from anomalib_flows.data import archives
-from anomalib_flows.data.archives import unpack
-from anomalib_flows.types import InputError
+from anomalib_flows.core.types import InputError
+from anomalib_flows.data.publish import archives
+from anomalib_flows.data.publish.archives import unpack
 
 FILES = {"nut/train/good/0.png": b"one", "nut/test/cut/0.png": b"two" * 1000, "readme.txt": b""}
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.cache import DiskCache, MemoryCache
-from anomalib_flows.data.loading import Loader, loader, read_resized
-from anomalib_flows.data.synthetic import Synthetic
-from anomalib_flows.store import cache_folder
-from anomalib_flows.types import Batch, InputError, Sample
+from anomalib_flows.core.store import cache_folder
+from anomalib_flows.core.types import Batch, InputError, Sample
+from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.datasets.synthetic import Synthetic
+from anomalib_flows.data.loading.cache import DiskCache, MemoryCache
+from anomalib_flows.data.loading.loader import Loader, loader, read_resized
 
 KINDS = ("memory", "disk")
 ITEM = 3 * 12 * 16 * 4
@@ -69,7 +69,7 @@ def test_batches_are_the_same_bit_for_bit_with_and_without(samples, kind, resize
 def test_every_image_is_decoded_once(samples, kind, monkeypatch) -> None:
     decoded = []
     monkeypatch.setattr(
-        "anomalib_flows.data.loading.read_resized", lambda s, *size: decoded.append(s) or read_resized(s, *size)
+        "anomalib_flows.data.loading.loader.read_resized", lambda s, *size: decoded.append(s) or read_resized(s, *size)
     )
     epochs(samples, options(cache=kind), count=3)
     assert sorted(s.path for s in decoded) == sorted(s.path for s in samples)

@@ -9,8 +9,8 @@ from PIL import Image, ImageFilter
 from scipy import ndimage
 from torch import Tensor
 
-from anomalib_flows.data.changes import Changes, Draws, change
-from anomalib_flows.types import Batch, InputError, Sample
+from anomalib_flows.core.types import Batch, InputError, Sample
+from anomalib_flows.data.loading.augmentation import Changes, Draws, change
 
 MOVES = (Changes(rotate=30), Changes(zoom=0.5), Changes(shift=0.4), Changes(flip=True))
 LOOKS = (Changes(brightness=0.5), Changes(contrast=0.5), Changes(blur=3), Changes(noise=30))

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from anomalib_flows.data.checking import check
-from anomalib_flows.types import InputError, Sample
+from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.data.checks.checking import check
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from anomalib_flows.data.base import parse_size
-from anomalib_flows.data.folder import Folder
-from anomalib_flows.types import InputError
+from anomalib_flows.core.types import InputError
+from anomalib_flows.data.datasets.base import parse_size
+from anomalib_flows.data.datasets.folder import Folder
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from anomalib_flows.data import download as module
-from anomalib_flows.data.card import Archive
-from anomalib_flows.data.download import download, verify
-from anomalib_flows.types import InputError
+from anomalib_flows.core.types import InputError
+from anomalib_flows.data.datasets.card import Archive
+from anomalib_flows.data.publish import download as module
+from anomalib_flows.data.publish.download import download, verify
 
 CONTENT = bytes(range(256)) * 400
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"  # noqa: S324

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from anomalib_flows.data.duplicates import duplicates, warn_of_leaks
-from anomalib_flows.types import Sample
+from anomalib_flows.core.types import Sample
+from anomalib_flows.data.splits.duplicates import duplicates, warn_of_leaks
 
 
 @pytest.fixture

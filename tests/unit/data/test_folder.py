@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from jsonargparse import ArgumentParser
 
-from anomalib_flows.data.folder import Folder
-from anomalib_flows.data.splits import write_splits
-from anomalib_flows.types import InputError, Sample
+from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.data.datasets.folder import Folder
+from anomalib_flows.data.splits.splits import write_splits
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomalib_flows.data.folder import Folder
-from anomalib_flows.data.inspection import Inspection, inspect_dataset
-from anomalib_flows.data.mvtec import MVTec
+from anomalib_flows.data.checks.inspection import Inspection, inspect_dataset
+from anomalib_flows.data.datasets.folder import Folder
+from anomalib_flows.data.datasets.mvtec import MVTec
 
 
 @pytest.fixture

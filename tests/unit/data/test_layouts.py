@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalib_flows import registry
-from anomalib_flows.data.btad import BTAD
-from anomalib_flows.data.card import Counts
-from anomalib_flows.data.category import count
-from anomalib_flows.data.mvtec import MVTec
-from anomalib_flows.data.mvtec_ad2 import MVTecAD2
-from anomalib_flows.data.mvtec_loco import MVTecLOCO
-from anomalib_flows.data.reading import read_sample
-from anomalib_flows.types import InputError, Sample
+from anomalib_flows.core import registry
+from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.data.datasets.btad import BTAD
+from anomalib_flows.data.datasets.card import Counts
+from anomalib_flows.data.datasets.category import count
+from anomalib_flows.data.datasets.mvtec import MVTec
+from anomalib_flows.data.datasets.mvtec_ad2 import MVTecAD2
+from anomalib_flows.data.datasets.mvtec_loco import MVTecLOCO
+from anomalib_flows.data.loading.reading import read_sample
 
 PUBLISHED = {
     "mvtec": (15, 5354),

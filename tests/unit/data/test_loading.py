@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from anomalib_flows.data.base import Dataset
-from anomalib_flows.data.loading import Loader, loader, read_resized, reading_threads, resize_mask
-from anomalib_flows.data.reading import read_image
-from anomalib_flows.preprocess import resize
-from anomalib_flows.types import InputError, Sample
+from anomalib_flows.core.preprocess import resize
+from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.loading.loader import Loader, loader, read_resized, reading_threads, resize_mask
+from anomalib_flows.data.loading.reading import read_image
 
 
 @dataclass(kw_only=True)

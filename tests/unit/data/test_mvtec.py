@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from anomalib_flows.data.checking import check
-from anomalib_flows.data.mvtec import MVTec
-from anomalib_flows.types import InputError, Sample
+from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.data.checks.checking import check
+from anomalib_flows.data.datasets.mvtec import MVTec
 
 
 def listed(root: Path, category: str = "nut") -> dict[str, Sample]:

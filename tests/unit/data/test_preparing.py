@@ -9,10 +9,10 @@ from typing import ClassVar
 
 import pytest
 
-from anomalib_flows.data import preparing
-from anomalib_flows.data.card import Archive, Card, Counts
-from anomalib_flows.data.mvtec import MVTec
-from anomalib_flows.types import InputError
+from anomalib_flows.core.types import InputError
+from anomalib_flows.data.datasets.card import Archive, Card, Counts
+from anomalib_flows.data.datasets.mvtec import MVTec
+from anomalib_flows.data.publish import preparing
 from published import image, pack
 
 FILES = {f"{category}/train/good/0.png": image() for category in ("nut", "bolt")}

@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from anomalib_flows.data import synthetic
+from anomalib_flows.core.types import InputError
+from anomalib_flows.data.datasets import synthetic
+from anomalib_flows.data.datasets.synthetic import Synthetic, draw_category, photographs
 from anomalib_flows.data.drawing import SIZE, draw
 from anomalib_flows.data.drawing.defects import DEFECTS
-from anomalib_flows.data.synthetic import Synthetic, draw_category, photographs
-from anomalib_flows.types import InputError
 
 drawn = functools.cache(draw)
 EVERY_DEFECT = [(category, defect) for category in DEFECTS for defect in DEFECTS[category]]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from anomalib_flows.data.reading import read_sample
-from anomalib_flows.data.splits import hold_out
-from anomalib_flows.data.validation import draw_defects, hold_out_validation
-from anomalib_flows.types import InputError, Sample
+from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.data.loading.reading import read_sample
+from anomalib_flows.data.splits.splits import hold_out
+from anomalib_flows.data.splits.validation import draw_defects, hold_out_validation
 
 
 def training(count: int) -> list[Sample]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalib_flows.data.reading import read_sample
-from anomalib_flows.data.visa import VisA
-from anomalib_flows.types import InputError
+from anomalib_flows.core.types import InputError
+from anomalib_flows.data.datasets.visa import VisA
+from anomalib_flows.data.loading.reading import read_sample
 
 NORMAL, ANOMALY, MASK = (
     "cake/Data/Images/Normal/0{}.JPG",

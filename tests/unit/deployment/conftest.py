@@ -10,9 +10,9 @@ import pytest
 import torch
 from tiny_pipelines import ARGUMENTS, SIZE, calibrated
 
-from anomalib_flows import registry
-from anomalib_flows.deployment.graph import build_network
-from anomalib_flows.deployment.network import InputOptions, Network
+from anomalib_flows.core import registry
+from anomalib_flows.export.network import InputOptions, Network
+from anomalib_flows.export.openvino.graph import build_network
 from anomalib_flows.models.pipeline import Pipeline
 
 

@@ -12,14 +12,14 @@ from openvino import opset13 as ops
 from tiny_pipelines import SIZE, calibrated, photo
 from torch import Tensor, nn
 
-from anomalib_flows.deployment.graph import OUTPUTS, build_network, decide
-from anomalib_flows.deployment.network import InputOptions, Network
+from anomalib_flows.core.types import InputError, Interface
+from anomalib_flows.export.network import InputOptions, Network
+from anomalib_flows.export.openvino.graph import OUTPUTS, build_network, decide
 from anomalib_flows.flows.folded import Reordering
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.runtime.parts import PARTS
-from anomalib_flows.types import InputError, Interface
 
 PHOTOS = [(64, 64), (65, 66), (201, 97), (30, 111)]
 TYPES = {"pred_score": "f32", "pred_label": "i32", "anomaly_map": "f32", "pred_mask": "u8", "raw_score": "f32"}

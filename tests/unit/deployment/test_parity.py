@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from torch import Tensor
 
-from anomalib_flows.deployment.parity import BOUNDS, Array, compare, summarise
-from anomalib_flows.types import Sample
+from anomalib_flows.core.types import Sample
+from anomalib_flows.export.parity import BOUNDS, Array, compare, summarise
 
 COUNT = 6
 

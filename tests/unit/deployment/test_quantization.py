@@ -10,12 +10,12 @@ from openvino import opset13
 from scipy.stats import spearmanr
 from tiny_pipelines import ARGUMENTS, calibrated, photo
 
-from anomalib_flows.deployment.graph import build_network
-from anomalib_flows.deployment.network import InputOptions, Network
-from anomalib_flows.deployment.options import QuantizationOptions
-from anomalib_flows.deployment.quantization import kept, permutes, quantize
+from anomalib_flows.core.types import InputError
+from anomalib_flows.export.network import InputOptions, Network
+from anomalib_flows.export.openvino.graph import build_network
+from anomalib_flows.export.openvino.quantization import kept, permutes, quantize
+from anomalib_flows.export.options import QuantizationOptions
 from anomalib_flows.models.fastflow import FastFlow
-from anomalib_flows.types import InputError
 
 
 def taken(seed: int, blob: bool = False) -> np.ndarray:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
-from anomalib_flows import geometry, preprocess
-from anomalib_flows.deployment.graph import convert
-from anomalib_flows.deployment.resizing import content_size, hide_padding, resize
+from anomalib_flows.core import geometry, preprocess
+from anomalib_flows.export.openvino.graph import convert
+from anomalib_flows.export.resizing import content_size, hide_padding, resize
 from anomalib_flows.models import pipeline
 
 GREY_LEVELS = 5e-3

@@ -5,8 +5,8 @@ import openvino as ov
 from openvino import opset13 as ops
 from tiny_pipelines import photo
 
-from anomalib_flows.deployment.graph import decide
-from anomalib_flows.deployment.storage import halve
+from anomalib_flows.export.openvino.graph import decide
+from anomalib_flows.export.openvino.storage import compress_to_fp16
 
 
 def constants(model: ov.Model, kind: ov.Type) -> dict[str, np.ndarray]:
@@ -24,7 +24,7 @@ def product(weight: np.ndarray) -> ov.Model:
 
 def test_weights_become_float16_and_nothing_else_does() -> None:
     model = product(np.array([[1.0, 2.0], [0.1, -3.0], [0.0, 1e-3]], np.float32))
-    halve(model)
+    compress_to_fp16(model)
     assert {name: values.tolist() for name, values in constants(model, ov.Type.f16).items()} == {
         "weight": np.float16([[1.0, 2.0], [0.1, -3.0], [0.0, 1e-3]]).tolist()
     }
@@ -35,18 +35,18 @@ def test_weights_become_float16_and_nothing_else_does() -> None:
 def test_products_of_a_flow_are_no_layers() -> None:
     x, of_rows = ops.parameter([2, 1], np.float32), ops.constant(np.ones((4, 2), np.float32), name="rows")
     model = ov.Model([ops.result(ops.matmul(of_rows, x, False, False, name="flow/upsampling"))], [x], "map")
-    halve(model)
+    compress_to_fp16(model)
     assert not constants(model, ov.Type.f16)
 
 
 def test_values_beyond_float16_stay() -> None:
     weight = np.array([[1.0, 2.0], [65504.0, -1e6]], np.float32)
     model = product(weight)
-    halve(model)
+    compress_to_fp16(model)
     assert not constants(model, ov.Type.f16)
     np.testing.assert_array_equal(constants(model, ov.Type.f32)["weight"], weight)
     model = product(weight.clip(-65504, 65504))
-    halve(model)
+    compress_to_fp16(model)
     assert np.isfinite(constants(model, ov.Type.f16)["weight"]).all()
 
 
@@ -55,7 +55,7 @@ def test_a_weight_of_two_layers_is_stored_once() -> None:
     once = ops.matmul(x, weight, False, False, name="encoder/1")
     twice = ops.matmul(once, weight, False, False, name="encoder/2")
     model = ov.Model([ops.result(twice)], [x], "layers")
-    halve(model)
+    compress_to_fp16(model)
     assert list(constants(model, ov.Type.f16)) == ["weight"]
     assert sum(node.get_type_name() == "Constant" for node in model.get_ops()) == 1
 
@@ -63,7 +63,7 @@ def test_a_weight_of_two_layers_is_stored_once() -> None:
 def test_of_a_pipeline_constants_that_decide_stay(pipeline, raw_graph, tmp_path) -> None:
     trained = pipeline()
     graph = raw_graph(trained)
-    halve(graph)
+    compress_to_fp16(graph)
     model = decide(graph, trained.postprocess, "native")
     half, whole = constants(model, ov.Type.f16), constants(model, ov.Type.f32)
     assert {name.partition("/")[0] for name in half} == {"encoder", "whitening", "flow"}

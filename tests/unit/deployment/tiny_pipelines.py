@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anomalib_flows.calibration import calibrate
+from anomalib_flows.inference.calibration import calibrate
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
@@ -39,7 +39,7 @@ def calibrated(detector: Detector, resize: Any = "stretch", **heatmap: float) ->
             p.add_(0.05 * torch.randn(p.shape, generator=generator))
     pipeline = Pipeline(detector, resize, HeatmapOptions(**heatmap)).eval()
     images = torch.stack([photo(seed=seed) for seed in range(24)])
-    for step in (detector.prepare, detector.balance, detector.calibrate):
+    for step in (detector.fit_statistics, detector.fit_local_scale, detector.calibrate):
         step(iter([pipeline.features(pipeline.preprocess.resize(images))]))
     calibrate(pipeline.postprocess, pipeline(images).maps, 0.2)
     return pipeline

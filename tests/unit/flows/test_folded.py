@@ -19,7 +19,7 @@ from anomalib_flows.flows import (
 )
 from anomalib_flows.flows.folded import Reordering
 from anomalib_flows.models import cflow, fastflow
-from anomalib_flows.models.positions import PositionalCode
+from anomalib_flows.models.components.positions import PositionalCode
 
 HEIGHT, WIDTH = 5, 6
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from anomalib_flows.core.types import ImageSize, InputError
 from anomalib_flows.importing import inert
 from anomalib_flows.importing.assemble import assemble
 from anomalib_flows.importing.sources import Source, read
 from anomalib_flows.models.base import Detector
-from anomalib_flows.types import ImageSize, InputError
 from reference import peers
 
 SIZE = (64, 64)

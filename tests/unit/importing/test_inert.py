@@ -20,8 +20,8 @@ import pytest
 import torch
 from torch import nn
 
+from anomalib_flows.core.types import InputError
 from anomalib_flows.importing import inert
-from anomalib_flows.types import InputError
 
 
 class Colour(enum.Enum):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from anomalib_flows.metrics.evaluate import evaluate
-from anomalib_flows.types import InputError
+from anomalib_flows.core.types import InputError
+from anomalib_flows.results.metrics.evaluate import evaluate
 
 
 @dataclass

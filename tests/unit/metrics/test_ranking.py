@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn
 
-from anomalib_flows.metrics.ranking import Ranking, Scores
+from anomalib_flows.results.metrics.ranking import Ranking, Scores
 
 
 def rank(scores: Scores, labels: np.ndarray) -> Ranking:

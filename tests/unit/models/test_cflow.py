@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anomalib_flows.models.cflow import CFlow, Fibres
+from anomalib_flows.core.types import InputError
+from anomalib_flows.models.cflow import CFlow, FeatureVectors
 from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.types import InputError
 from reference.freia_cflow import FreiaCFlow, copy_weights, matched_parameters
 
 CASES: dict[str, dict[str, Any]] = {
@@ -24,9 +24,9 @@ CASES: dict[str, dict[str, Any]] = {
     "no condition": {"image_size": (64, 96), "condition": 0, "steps": 3},
     "soft permutation": {"image_size": (64, 96), "condition": 8, "steps": 3, "permutation": "soft"},
     "other clamp, tall": {"image_size": (130, 40), "backbone": "test_efficientnet", "condition": 8, "clamp": 1.9},
-    "in pieces": {"image_size": (97, 131), "condition": 16, "steps": 2, "max_fibres": 100},
-    "position by position": {"image_size": (64, 64), "condition": 8, "steps": 1, "max_fibres": 3},
-    "fewer at once than images": {"image_size": (64, 64), "condition": 0, "steps": 1, "max_fibres": 1},
+    "in pieces": {"image_size": (97, 131), "condition": 16, "steps": 2, "max_vectors": 100},
+    "position by position": {"image_size": (64, 64), "condition": 8, "steps": 1, "max_vectors": 3},
+    "fewer at once than images": {"image_size": (64, 64), "condition": 0, "steps": 1, "max_vectors": 1},
     "reflected borders": {"image_size": (64, 96), "condition": 8, "steps": 1, "padding": "reflect"},
 }
 WIDE_RESNET = {"image_size": (128, 128), "backbone": "wide_resnet50_2"}
@@ -55,7 +55,7 @@ class Pair:
 def small(**options: Any) -> CFlow:
     """Make a small model, with options that must not depend on what their defaults are."""
     fixed = {"image_size": (64, 96), "backbone": "test_resnet", "weights": "random", "condition": 8, "steps": 2}
-    trained = {"fibre_batch": 32, "order": "together"}
+    trained = {"vectors_per_step": 32, "order": "together"}
     return CFlow(**fixed | trained | {"learning_rate": 1e-3, "schedule": "constant"} | options)
 
 
@@ -77,15 +77,15 @@ def make_pair(disturb) -> Callable[..., Pair]:
     return make
 
 
-def fibres_of(features: list[Tensor]) -> list[Fibres]:
+def fibres_of(features: list[Tensor]) -> list[FeatureVectors]:
     """All feature vectors of some images, as a training batch in the order of the positions."""
     return [
-        Fibres(i, f.permute(0, 2, 3, 1).reshape(-1, f.shape[1]), torch.arange(f[0, 0].numel()))
+        FeatureVectors(i, f.permute(0, 2, 3, 1).reshape(-1, f.shape[1]), torch.arange(f[0, 0].numel()))
         for i, f in enumerate(features)
     ]
 
 
-def plain(batch: list[Fibres]) -> list[tuple[int, Tensor, Tensor]]:
+def plain(batch: list[FeatureVectors]) -> list[tuple[int, Tensor, Tensor]]:
     """The same batch with a position for each vector, as the reference takes it."""
     return [(i, vectors, p.repeat(len(vectors) // len(p))) for i, vectors, p in batch]
 
@@ -121,7 +121,7 @@ def test_equals_the_reference(make_pair, relative_error, options, dtype) -> None
 
 @every_order
 def test_training_takes_the_same_way_as_the_reference(make_pair, relative_error, order) -> None:
-    options = CASES["odd sizes"] | {"order": order, "fibre_batch": 60, "learning_rate": 2e-3}
+    options = CASES["odd sizes"] | {"order": order, "vectors_per_step": 60, "learning_rate": 2e-3}
     pair = make_pair(options, torch.float64)
     ours = pair.model.optimizer()
     theirs = torch.optim.Adam([p for p in pair.reference.parameters() if p.requires_grad], lr=2e-3)
@@ -142,7 +142,7 @@ def test_training_takes_the_same_way_as_the_reference(make_pair, relative_error,
 def model() -> CFlow:
     """A model whose flows have been moved, for other images than those of the tests calibrated."""
     torch.manual_seed(0)
-    made = small(max_fibres=150)
+    made = small(max_vectors=150)
     with torch.no_grad():
         for p in made.flows.parameters():
             p.add_(0.05 * torch.randn(p.shape))
@@ -180,11 +180,11 @@ def test_calibration_finds_the_maxima(model, features) -> None:
     model = copy.deepcopy(model)
     model.calibrate([features])
     maps = [model.log_prob_map(i, f) for i, f in enumerate(features)]
-    assert model.peaks.tolist() == [float(m.detach().max()) for m in maps]
+    assert model.max_log_probs.tolist() == [float(m.detach().max()) for m in maps]
     anomaly_map = model.anomaly_map(features).detach()
     assert float(anomaly_map.min()) == pytest.approx(0, abs=1e-6)
-    assert 0 < float(model.ceiling) <= len(features)
-    assert float(anomaly_map.max()) <= float(model.ceiling)
+    assert 0 < float(model.max_likelihood_sum) <= len(features)
+    assert float(anomaly_map.max()) <= float(model.max_likelihood_sum)
 
 
 @pytest.mark.parametrize("sizes", [[1] * 5, [2, 3], [4, 1]], ids=str)
@@ -193,18 +193,18 @@ def test_calibration_does_not_depend_on_how_images_are_cut_into_batches(model, f
     whole.calibrate([features])
     starts = [sum(sizes[:i]) for i in range(len(sizes))]
     cut.calibrate(part(features, slice(start, start + size)) for start, size in zip(starts, sizes, strict=True))
-    torch.testing.assert_close(cut.peaks, whole.peaks, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(cut.ceiling, whole.ceiling, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(cut.max_log_probs, whole.max_log_probs, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(cut.max_likelihood_sum, whole.max_likelihood_sum, rtol=1e-5, atol=1e-6)
 
 
 def test_calibration_forgets_the_one_before(model, features) -> None:
     once, twice = copy.deepcopy(model), copy.deepcopy(model)
     once.calibrate([part(features, slice(0, 2))])
     twice.calibrate([features])
-    assert not torch.equal(twice.peaks, once.peaks)
+    assert not torch.equal(twice.max_log_probs, once.max_log_probs)
     twice.calibrate([part(features, slice(0, 2))])
-    assert torch.equal(twice.peaks, once.peaks)
-    assert torch.equal(twice.ceiling, once.ceiling)
+    assert torch.equal(twice.max_log_probs, once.max_log_probs)
+    assert torch.equal(twice.max_likelihood_sum, once.max_likelihood_sum)
 
 
 def numbered(model: CFlow, images: int) -> list[Tensor]:
@@ -228,9 +228,9 @@ def drawn(model: CFlow, images: int) -> dict[int, Tensor]:
 
 
 @pytest.mark.parametrize("images", [1, 3])
-@pytest.mark.parametrize("fibre_batch", [7, 24, 96, 500])
-def test_together_no_vector_is_trained_on_twice_and_all_maps_give_as_many(images, fibre_batch) -> None:
-    model = small(fibre_batch=fibre_batch)
+@pytest.mark.parametrize("vectors_per_step", [7, 24, 96, 500])
+def test_together_no_vector_is_trained_on_twice_and_all_maps_give_as_many(images, vectors_per_step) -> None:
+    model = small(vectors_per_step=vectors_per_step)
     numbers = drawn(model, images)
     smallest = min(height * width for _, height, width in model.encoder.shapes)
     for layer in range(len(model.encoder.shapes)):
@@ -240,22 +240,26 @@ def test_together_no_vector_is_trained_on_twice_and_all_maps_give_as_many(images
 
 
 @pytest.mark.parametrize("images", [1, 3])
-@pytest.mark.parametrize("fibre_batch", [1, 6, 7, 18])
-def test_as_published_every_vector_is_trained_on_once_but_for_the_rest(images, fibre_batch) -> None:
-    model = small(fibre_batch=fibre_batch, order="published")
+@pytest.mark.parametrize("vectors_per_step", [1, 6, 7, 18])
+def test_as_published_every_vector_is_trained_on_once_but_for_the_rest(images, vectors_per_step) -> None:
+    model = small(vectors_per_step=vectors_per_step, order="published")
     numbers = drawn(model, images)
     assert list(numbers) == sorted(numbers)
     for layer, (_, height, width) in enumerate(model.encoder.shapes):
         total = images * height * width
-        if total >= fibre_batch:
-            assert numbers[layer].unique().numel() == numbers[layer].numel() == total // fibre_batch * fibre_batch
+        if total >= vectors_per_step:
+            assert (
+                numbers[layer].unique().numel()
+                == numbers[layer].numel()
+                == total // vectors_per_step * vectors_per_step
+            )
             assert 0 <= int(numbers[layer].min()) <= int(numbers[layer].max()) < total
         else:
             assert layer not in numbers
 
 
 def test_as_published_a_step_is_of_one_layer_and_of_positions_of_many_images() -> None:
-    model = small(fibre_batch=12, order="published")
+    model = small(vectors_per_step=12, order="published")
     for batch in model.training_batches(numbered(model, 3)):
         ((layer, vectors, positions),) = batch
         assert len(vectors) == len(positions) == 12
@@ -264,15 +268,15 @@ def test_as_published_a_step_is_of_one_layer_and_of_positions_of_many_images() -
 
 
 def test_together_a_step_has_all_layers_and_as_many_vectors_as_asked_for() -> None:
-    model = small(fibre_batch=32, layers=[2, 3])
+    model = small(vectors_per_step=32, layers=[2, 3])
     assert [h * w for _, h, w in model.encoder.shapes] == [96, 24]
     for batch in model.training_batches(numbered(model, 4)):
-        assert [fibres.layer for fibres in batch] == [0, 1]
-        assert [len(fibres.vectors) for fibres in batch] == [32, 32]
+        assert [vectors.layer for vectors in batch] == [0, 1]
+        assert [len(vectors.vectors) for vectors in batch] == [32, 32]
 
 
 def test_together_each_map_gives_as_many_vectors_as_the_smallest_has_and_others_in_the_next_epoch() -> None:
-    model = small(fibre_batch=16, layers=[2, 3])
+    model = small(vectors_per_step=16, layers=[2, 3])
     torch.manual_seed(0)
     first, second = drawn(model, 2), drawn(model, 2)
     for layer in (0, 1):
@@ -281,16 +285,16 @@ def test_together_each_map_gives_as_many_vectors_as_the_smallest_has_and_others_
 
 
 def test_a_step_takes_at_least_one_position_of_each_image() -> None:
-    model = small(fibre_batch=2, layers=[2, 3])
+    model = small(vectors_per_step=2, layers=[2, 3])
     batches = list(model.training_batches(numbered(model, 5)))
     assert len(batches) == 24
-    assert {len(fibres.vectors) for batch in batches for fibres in batch} == {5}
+    assert {len(vectors.vectors) for batch in batches for vectors in batch} == {5}
 
 
 @every_order
-@pytest.mark.parametrize("fibre_batch", [1, 10, 64, 97, 4000])
-def test_as_many_batches_come_as_are_announced(order, fibre_batch) -> None:
-    model = small(fibre_batch=fibre_batch, order=order)
+@pytest.mark.parametrize("vectors_per_step", [1, 10, 64, 97, 4000])
+def test_as_many_batches_come_as_are_announced(order, vectors_per_step) -> None:
+    model = small(vectors_per_step=vectors_per_step, order=order)
     for images in (1, 2, 5, 8):
         batches = list(model.training_batches(numbered(model, images)))
         assert len(batches) == model.training_batch_count(images)
@@ -338,7 +342,7 @@ def test_loss_and_map_are_float32_under_bfloat16_autocast(model, features) -> No
         encoded = model.encode(torch.randn(1, 3, 64, 96))
         loss, anomaly_map = model.loss(batch), model.anomaly_map(features)
         assert model.loss(fibres_of(encoded)).dtype == torch.float32
-        assert all(model.log_prob(fibres).dtype == torch.float32 for fibres in batch)
+        assert all(model.log_prob(vectors).dtype == torch.float32 for vectors in batch)
     assert loss.dtype == anomaly_map.dtype == torch.float32
     torch.testing.assert_close(loss, expected_loss, rtol=0.02, atol=0.0)
     torch.testing.assert_close(anomaly_map, expected_map, rtol=0.05, atol=0.05)
@@ -379,7 +383,7 @@ def test_positional_codes_take_no_room_in_a_checkpoint() -> None:
     with_code, without = small(condition=8).state_dict(), small(condition=0).state_dict()
     assert list(with_code) == list(without)
     constants = {name for name in with_code if not name.startswith(("encoder.", "flows.", "norms.", "scales."))}
-    assert constants == {"peaks", "ceiling"}
+    assert constants == {"max_log_probs", "max_likelihood_sum"}
 
 
 def test_the_size_of_the_decoders_of_a_wide_resnet() -> None:
@@ -418,8 +422,8 @@ def test_unknown_layers_are_refused() -> None:
     [
         ("steps", 0),
         ("clamp", 0.0),
-        ("fibre_batch", 0),
-        ("max_fibres", 0),
+        ("vectors_per_step", 0),
+        ("max_vectors", 0),
         ("learning_rate", 0.0),
         ("learning_rate", math.nan),
         ("std", (0.2, 0.0, 0.2)),
@@ -431,25 +435,27 @@ def test_numbers_of_no_use_are_refused(option, value) -> None:
 
 
 def test_the_default_takes_what_few_small_images_have() -> None:
-    model = small(fibre_batch=None, layers=[2, 3])
+    model = small(vectors_per_step=None, layers=[2, 3])
     model.require_trainable(2)
     (batch,) = model.training_batches(numbered(model, 2))
-    assert [len(fibres.vectors) for fibres in batch] == [48, 48]
-    with pytest.raises(InputError, match="--model.fibre_batch cannot be 256"):
-        small(fibre_batch=None, order="published").require_trainable(1)
+    assert [len(vectors.vectors) for vectors in batch] == [48, 48]
+    with pytest.raises(InputError, match="--model.vectors_per_step cannot be 256"):
+        small(vectors_per_step=None, order="published").require_trainable(1)
 
 
 @every_order
 def test_more_vectors_than_a_batch_of_images_has_are_refused(order) -> None:
     options = {"order": order}
-    with pytest.raises(InputError, match=r"--model.fibre_batch cannot be 100000: .* 4 images have, or left out") as e:
-        small(fibre_batch=100000, **options).require_trainable(4)
+    with pytest.raises(
+        InputError, match=r"--model.vectors_per_step cannot be 100000: .* 4 images have, or left out"
+    ) as e:
+        small(vectors_per_step=100000, **options).require_trainable(4)
     limit = int(re.search(r"at most (\d+)", str(e.value))[1])
-    fitting = small(fibre_batch=limit, **options)
+    fitting = small(vectors_per_step=limit, **options)
     fitting.require_trainable(4)
     assert fitting.training_batch_count(4) >= 1
-    with pytest.raises(InputError, match=f"--model.fibre_batch cannot be {limit + 1}"):
-        small(fibre_batch=limit + 1, **options).require_trainable(4)
+    with pytest.raises(InputError, match=f"--model.vectors_per_step cannot be {limit + 1}"):
+        small(vectors_per_step=limit + 1, **options).require_trainable(4)
 
 
 class Maps(nn.Module):

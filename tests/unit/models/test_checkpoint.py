@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from anomalib_flows.calibration import calibrate
+from anomalib_flows.core.types import ImageSize, InputError
+from anomalib_flows.inference.calibration import calibrate
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.fastflow import FastFlow
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.types import ImageSize, InputError
 
 SIZE = (64, 96)
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from anomalib_flows.core.types import InputError
 from anomalib_flows.models.fastflow import FastFlow
-from anomalib_flows.types import InputError
 from reference.freia_fastflow import FreiaFastFlow, copy_weights, matched_parameters
 
 CASES: dict[str, dict[str, Any]] = {

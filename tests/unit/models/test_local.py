@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from anomalib_flows.models.local import LocalScale, set_scales
+from anomalib_flows.models.components.local_scale import LocalScale, set_scales
 
 
 def energies(images: int, spread: float = 0.0) -> torch.Tensor:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from anomalib_flows.core.types import InputError
 from anomalib_flows.flows import given
-from anomalib_flows.models.positions import PositionalCode
-from anomalib_flows.types import InputError
+from anomalib_flows.models.components.positions import PositionalCode
 from reference.freia_cflow import positional_code
 
 SIZES = [(8, 2, 3), (4, 5, 1), (12, 1, 7), (128, 9, 6)]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from anomalib_flows.calibration import calibrate
+from anomalib_flows.inference.calibration import calibrate
 from anomalib_flows.models.postprocess import Postprocess
 
 levels = st.integers(-5, 5).map(lambda i: i / 4)  # few levels, so that there are many ties

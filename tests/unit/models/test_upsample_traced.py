@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from anomalib_flows.models.upsample import upsample
+from anomalib_flows.models.components.upsample import upsample
 
 
 @pytest.mark.filterwarnings("ignore")  # of tracing: that sizes become constants

@@ -7,7 +7,7 @@ from sklearn.covariance import OAS, EmpiricalCovariance
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from anomalib_flows.models.whitening import Moments, Whitening, oracle_shrinkage, whiten, zca_cor
+from anomalib_flows.models.components.whitening import Moments, Whitening, oracle_shrinkage, whiten, zca_cor
 
 
 def features(images: int = 40, channels: int = 5, height: int = 6, width: int = 7, offset: float = 50.0) -> Tensor:

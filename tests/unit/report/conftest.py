@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anomalib_flows.report.result import Result
+from anomalib_flows.results.result import Result
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image
 
-from anomalib_flows.report.colours import colourise, table
+from anomalib_flows.results.colours import colourise, table
 
 
 def test_table_has_a_colour_for_each_level() -> None:

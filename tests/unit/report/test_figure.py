@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalib_flows.report import figure as module
-from anomalib_flows.report.figure import AMBER, DEFECT, LABEL_COLOURS, figure, panel_size
-from anomalib_flows.report.result import Result
+from anomalib_flows.results import figure as module
+from anomalib_flows.results.figure import AMBER, DEFECT, LABEL_COLOURS, figure, panel_size
+from anomalib_flows.results.result import Result
 
 Make = Callable[..., Result]
 

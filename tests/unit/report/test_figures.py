@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomalib_flows.report.figures import choose, draw_figures, require_count, spread
-from anomalib_flows.report.result import Result
-from anomalib_flows.types import ANOMALOUS, NORMAL, InputError
+from anomalib_flows.core.types import ANOMALOUS, NORMAL, InputError
+from anomalib_flows.results.figures import choose, draw_figures, require_count, spread
+from anomalib_flows.results.result import Result
 
 Make = Callable[..., Result]
 DRAWN = Path("/run/validation/drawn/defects")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomalib_flows.report.figure import DEFECT
-from anomalib_flows.report.figures import spread
-from anomalib_flows.report.overview import CELL, COLUMNS, overview
-from anomalib_flows.types import InputError, Sample
+from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.results.figure import DEFECT
+from anomalib_flows.results.figures import spread
+from anomalib_flows.results.overview import CELL, COLUMNS, overview
 
 
 def drawn(folder: Path, name: str, colour: tuple[int, int, int], size: tuple[int, int] = (40, 30)) -> Path:

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from anomalib_flows.report.files import (
+from anomalib_flows.results.files import (
     relative,
     save_image,
     unique_names,
@@ -18,7 +18,7 @@ from anomalib_flows.report.files import (
     write_figures,
     write_prediction_images,
 )
-from anomalib_flows.report.result import Result
+from anomalib_flows.results.result import Result
 
 Make = Callable[..., Result]
 
@@ -105,7 +105,7 @@ def test_csv_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_surfaces_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anomalib_flows.files.uuid4", lambda: type("Name", (), {"hex": "full"}))
+    monkeypatch.setattr("anomalib_flows.core.files.uuid4", lambda: type("Name", (), {"hex": "full"}))
     (tmp_path / ".tmp-full.png").symlink_to("/dev/full")
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
     with pytest.raises(OSError, match="No space left"):

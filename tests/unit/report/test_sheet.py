@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomalib_flows.report.sheet import SPACE, contact_sheet
-from anomalib_flows.types import InputError
+from anomalib_flows.core.types import InputError
+from anomalib_flows.results.sheet import SPACE, contact_sheet
 
 COLOURS = [(200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 0), (0, 200, 200)]
 

@@ -64,7 +64,7 @@ def test_runtime_works_where_nothing_else_is_installed(export, photo, tmp_path):
 def test_missing_openvino_is_said():
     code = (
         "import sys; sys.modules['openvino'] = None\n"
-        "from anomalib_flows.types import InputError\n"
+        "from anomalib_flows.core.types import InputError\n"
         "try:\n    import anomalib_flows.runtime\nexcept InputError as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

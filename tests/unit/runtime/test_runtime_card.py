@@ -4,8 +4,8 @@ import numpy as np
 import openvino as ov
 import pytest
 
+from anomalib_flows.core.types import InputError
 from anomalib_flows.runtime.card import SECTION, read_card, write_card
-from anomalib_flows.types import InputError
 
 
 def stored(tmp_path, card, **changed):

@@ -8,10 +8,10 @@ import pytest
 from openvino import opset13 as ops
 from PIL import Image
 
-from anomalib_flows.conformal import rank
+from anomalib_flows.core.conformal import rank
+from anomalib_flows.core.types import InputError
 from anomalib_flows.runtime import Detector
 from anomalib_flows.runtime.requests import Requests
-from anomalib_flows.types import InputError
 from tiny_export import CARD, build
 
 RANDOM = np.random.default_rng(0)

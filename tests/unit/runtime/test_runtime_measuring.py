@@ -6,14 +6,14 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
+from anomalib_flows.core.timing import LEAST, WARM_UP
+from anomalib_flows.core.types import InputError
 from anomalib_flows.runtime import Detector, measuring
 from anomalib_flows.runtime import memory as weighing
 from anomalib_flows.runtime.card import write_card
 from anomalib_flows.runtime.measuring import inference, latency, machine, open_subject, parts, throughput
 from anomalib_flows.runtime.memory import memory
 from anomalib_flows.runtime.parts import PARTS
-from anomalib_flows.timing import LEAST, WARM_UP
-from anomalib_flows.types import InputError
 from tiny_export import CARD, build
 
 RANDOM = np.random.default_rng(0)

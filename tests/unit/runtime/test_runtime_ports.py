@@ -3,9 +3,9 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from anomalib_flows.deployment.network import Decisions
+from anomalib_flows.core.types import InputError
+from anomalib_flows.export.network import Decisions
 from anomalib_flows.runtime.ports import ANY, INPUT, OUTPUTS, ImageInput, lengths
-from anomalib_flows.types import InputError
 from tiny_export import build
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)

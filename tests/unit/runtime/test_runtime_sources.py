@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from anomalib_flows.core.types import InputError
 from anomalib_flows.runtime import frames
-from anomalib_flows.types import InputError
 from damaged_video import write_damaged_video
 
 

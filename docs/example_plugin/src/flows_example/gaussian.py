@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anomalib_flows.backbones import Encoder, Weights
+from anomalib_flows.core.types import ImageSize
+from anomalib_flows.encoders.encoder import Encoder, Weights
 from anomalib_flows.flows import Bijection, Condition
 from anomalib_flows.models.base import Detector, Features
-from anomalib_flows.types import ImageSize
 
 
 class Standardise(Bijection):

@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from anomalib_flows.data.drawing.defects import DEFECTS
 from anomalib_flows.data.drawing.products import CANVAS, PRODUCTS, Array, noise
-from anomalib_flows.data.randomness import generator
+from anomalib_flows.data.loading.randomness import generator
 
 SIZE = 256
 VISIBLE = 0.035

@@ -1,0 +1,5 @@
+"""The command line."""
+
+from anomalib_flows.cli.app import main
+
+__all__ = ["main"]

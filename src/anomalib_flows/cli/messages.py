@@ -1,0 +1,88 @@
+"""Jsonargparse's messages, said in one sentence that tells what to type."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+
+from anomalib_flows.core.registry import Kind, load
+
+POSITIONAL = ("run", "kind", "file", "name", "action")
+"""Arguments without dashes."""
+
+
+def explain(message: str, known: list[str]) -> str:
+    """Say what is wrong with the options.
+
+    Args:
+        message: What jsonargparse says.
+        known: All options of the command.
+
+    Example:
+        >>> explain("Unrecognized arguments: --sed 3", ["--seed", "--model"])
+        'There is no option --sed: did you mean --seed?'
+    """
+    message = " ".join(message.split())
+    for pattern, say in PATTERNS.items():
+        if match := re.search(pattern, message):
+            return say(match, known)
+    return message
+
+
+def unrecognised(match: re.Match[str], known: list[str]) -> str:
+    """Name the options that come close to one that does not exist."""
+    return no_option(match["option"].partition("=")[0], known)
+
+
+def not_accepted(match: re.Match[str], known: list[str]) -> str:
+    """Name the options of a model or dataset that come close to one that it does not have."""
+    path, key = match["path"], match["key"]
+    kind: Kind = "models" if key == "model" else "datasets"
+    options = [f"--{key}.{name}" for name in inspect.signature(load(kind, path)).parameters]
+    return no_option(f"--{key}.{match['option']}", options)
+
+
+def required(match: re.Match[str], known: list[str]) -> str:
+    """Name what is missing."""
+    prefix = f"--{match['key']}." if match["key"] else "--"
+    names = [name.strip().removesuffix("_") for name in match["names"].split(",")]
+    names = [name if name in POSITIONAL else prefix + name for name in names]
+    return f"{' and '.join(names)} must be given."
+
+
+def unnamed(match: re.Match[str], known: list[str]) -> str:
+    """Say that an option of a model or dataset is given and not which one."""
+    key = match["key"]
+    kind = "models" if key == "model" else "datasets"
+    return f"--{key} must be given beside --{key}.{match['option']}: 'anomalib-flows list {kind}' names what there is."
+
+
+def wrong_value(match: re.Match[str], known: list[str]) -> str:
+    """Say which option has a value of the wrong kind, and what it takes."""
+    inner = "" if match["inner"] in (None, match["key"]) else "." + match["inner"].removeprefix(match["key"] + ".")
+    expected = re.sub(r"<class '(\w+)'>|typing\.", r"\1", match["expected"])
+    expected = re.sub(r"Literal\[(.*)\]", r"one of \1", expected)
+    option = f"{'' if match['key'] in POSITIONAL else '--'}{match['key'].removesuffix('_')}{inner}"
+    return f"{option} cannot be {match['value'].rstrip('.')}: it takes {expected}."
+
+
+def no_option(option: str, known: list[str]) -> str:
+    """Say that there is no such option, and which come close."""
+    close = difflib.get_close_matches(option, known, n=3)
+    return f"There is no option {option}" + (f": did you mean {' or '.join(close)}?" if close else ".")
+
+
+KEY = r'Parser key "(?P<key>model|data)".*'
+OPTION = r"Option '(?P<option>[^']+)' is not accepted"
+PATTERNS = {
+    # Options of a model or dataset without its name.
+    r'(?P<key>)Parser key "(?P<names>\w+)": Expected an instantiatable class, but .* is abstract': required,
+    r"[Uu]nrecognized arguments: (?P<option>\S+)": unrecognised,
+    KEY + r"NestedArg\(key='(?P<option>\w+)'": unnamed,
+    KEY + OPTION + r".*class_path='(?P<path>[^']+)": not_accepted,
+    KEY + r"class_path '(?P<path>[^']+)': " + OPTION: not_accepted,
+    r'(?:Parser key "(?P<key>\w+)".*)?the following arguments are required: (?P<names>[\w, ]+)': required,
+    r'Parser key "(?P<key>[\w.]+)"(?:.*Parser key "(?P<inner>[\w.]+)")?'
+    r": Expected an? (?P<expected>.*?)\. Got value: (?P<value>\S+)": wrong_value,
+}

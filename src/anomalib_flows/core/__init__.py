@@ -1,0 +1,1 @@
+"""Records, files and helpers that every other package may import."""

@@ -1,0 +1,31 @@
+"""What a rate of false alarms asks of the number of calibration images; for training as for the runtime."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+from anomalib_flows.core.types import require
+
+
+def warn_if_too_few(count: int, false_alarm_rate: float) -> None:
+    """Warn that a number of calibration images cannot give a rate of false alarms."""
+    if rank(count, false_alarm_rate) == 0:
+        needed = math.ceil(1 / false_alarm_rate - 1 - 1e-9)
+        warnings.warn(
+            f"The calibration images, {count} in number, are too few for a false-alarm rate of {false_alarm_rate:g}, "
+            f"which takes {needed}: the threshold is the largest normal score, whose rate is about "
+            f"{1 / (count + 1):.2g}.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def require_rate(false_alarm_rate: float) -> None:
+    """Raise an InputError unless a rate of false alarms lies between 0 and 1."""
+    require(0 < false_alarm_rate < 1, "--false-alarm-rate", false_alarm_rate, "between 0 and 1, such as 0.01")
+
+
+def rank(count: int, rate: float) -> int:
+    """Rank k of the threshold from above; the tiny addend keeps 0.01 * 100 from falling below 1."""
+    return math.floor(rate * (count + 1) + 1e-9)

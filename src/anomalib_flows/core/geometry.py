@@ -1,0 +1,26 @@
+"""Where an image lies within the network's input."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from anomalib_flows.core.types import ImageSize
+
+ResizeMode = Literal["stretch", "pad"]
+
+
+def content_size(height: int, width: int, size: ImageSize, mode: ResizeMode) -> ImageSize:
+    """Height and width that an image of ``height`` x ``width`` pixels takes within ``size``.
+
+    Only whole numbers are multiplied and each quotient is rounded once, halves to even, so that an exported graph
+    comes to the same size.
+
+    Example:
+        >>> content_size(100, 200, (256, 256), "pad")
+        (128, 256)
+    """
+    if mode == "stretch":
+        return size
+    if size[0] * width <= size[1] * height:
+        return size[0], max(1, round(width * size[0] / height))
+    return max(1, round(height * size[1] / width)), size[1]

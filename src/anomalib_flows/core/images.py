@@ -1,0 +1,174 @@
+"""Image files: find them, and decode them whatever their format and bit depth, for training as for the runtime."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from anomalib_flows.core.types import InputError
+
+Pixels = npt.NDArray[np.uint8]
+"""Red, green and blue from 0 to 255, of shape (h, w, 3)."""
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+"""Suffixes of the files that count as images, in lower case; upper case counts too."""
+
+PIXELS = {
+    "1": "grey",
+    "L": "grey",
+    "I": "grey",
+    "F": "grey",
+    "RGB": "colour",
+    "RGBA": "colour with alpha",
+    "P": "palette",
+}
+"""What a pixel is, by Pillow's mode."""
+
+_DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")  # Pillow's modes of more than 8 bits
+
+WILDCARDS = frozenset("*?[")
+
+
+def image_files(folder: Path, recursive: bool = False) -> list[Path]:
+    """List the images in a folder in natural order, leaving out hidden files and hidden folders.
+
+    Links to folders are followed, but not back to a folder that the link lies in.
+    """
+    found: list[Path] = []
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        visible = [name for name in folders if recursive and not name.startswith(".")]
+        folders[:] = [name for name in visible if not leads_back(Path(parent, name))]
+        found += (Path(parent, name) for name in files if not name.startswith("."))
+    return sorted((file for file in found if file.suffix.lower() in IMAGE_SUFFIXES), key=natural)
+
+
+def leads_back(folder: Path) -> bool:
+    """Whether a folder is a link to one that it lies in."""
+    return folder.is_symlink() and any(folder.samefile(above) for above in folder.absolute().parents)
+
+
+def natural(path: Path) -> tuple[list[str | int], str]:
+    """Sorting key that puts ``2.png`` before ``10.png`` and does not depend on the disk.
+
+    Example:
+        >>> sorted([Path("10.png"), Path("2.png")], key=natural)[0].name
+        '2.png'
+    """
+    parts = re.split(r"(\d+)", path.as_posix().lower())
+    return [int(part) if part.isdecimal() else part for part in parts], str(path)
+
+
+def split_pattern(given: Path) -> tuple[Path, str]:
+    """Split a path before its first part that has wildcards and is not there as it is written.
+
+    Example:
+        >>> split_pattern(Path("photos/*/good_*.png"))
+        (PosixPath('photos'), '*/good_*.png')
+    """
+    base = Path(given.anchor)
+    parts = given.parts[bool(given.anchor) :]
+    for number, part in enumerate(parts):
+        if WILDCARDS & set(part) and not (base / part).exists():
+            return base, "/".join(parts[number:])
+        base /= part
+    return base, ""
+
+
+def matches(base: Path, pattern: str) -> list[Path]:
+    """List the images that match a pattern, and those in folders that do, without hidden ones."""
+    found = [path for path in base.glob(pattern) if not any(p.startswith(".") for p in path.relative_to(base).parts)]
+    files = {file for path in found for file in (image_files(path, recursive=True) if path.is_dir() else [path])}
+    return sorted((file for file in files if file.suffix.lower() in IMAGE_SUFFIXES), key=natural)
+
+
+def read_pixels(path: Path) -> Pixels:
+    """Read an image upright, as 8-bit RGB.
+
+    Raises:
+        InputError: If the file is missing, damaged, too large or no image.
+    """
+    return as_pixels(decode(path), path)
+
+
+def as_pixels(image: Image.Image, name: Path | str = "The image") -> Pixels:
+    """Turn an image into 8-bit RGB.
+
+    Grey images of more than 8 bits are scaled by their full range; Pillow by itself clips them at 255. An
+    alpha channel is ignored: filling in a background would add edges that the camera never saw.
+
+    Args:
+        image: The image, of any mode.
+        name: What the image is called in an error.
+
+    Raises:
+        InputError: If values of more than 8 bits exceed their range.
+    """
+    if image.mode in _DEEP_GREY:
+        image = Image.fromarray(_eight_bits(image, name))
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA")  # straight to RGB, Pillow warns of some transparent palettes
+    return np.array(image.convert("RGB"))
+
+
+def describe_file(path: Path) -> str:
+    """Say which format an image file has, what a pixel is and how many bits a value has; read its header only.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "1.png"
+        >>> Image.new("L", (4, 4)).save(file)
+        >>> describe_file(file)
+        'PNG, grey, 8 bits'
+    """
+    with Image.open(path) as image:
+        mode = image.mode.partition(";")[0]
+        raw = str(image.tile[0].args) if image.tile else ""
+        # Pillow reads colours of 16 bits as of 8, and tells of it in the raw mode alone.
+        bits = 16 if "16" in image.mode + raw else {"1": 1, "I": 32, "F": 32}.get(mode, 8)
+        return f"{image.format}, {PIXELS.get(mode, mode)}, {bits} bit{'s' * (bits > 1)}"
+
+
+def decode(path: Path) -> Image.Image:
+    """Decode a file, turned upright as its EXIF data say, or say in one sentence why that fails.
+
+    Raises:
+        InputError: If the file is missing, damaged, too large or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            ImageOps.exif_transpose(image, in_place=True)
+            return image
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist: check the path.") from error
+    except UnidentifiedImageError as error:
+        kind = "is not an image that can be read" if path.stat().st_size else "is empty (0 bytes)"
+        raise InputError(f"{path} {kind}: replace it.") from error
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise InputError(f"{path} has more than {limit} million pixels: cut it into smaller images.") from error
+    except PermissionError as error:
+        raise InputError(f"{path} may not be read: give yourself the permission.") from error
+    except Exception as error:  # on damaged files, decoders raise errors of many types
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} is damaged ({reason}): replace it.") from error
+
+
+def _eight_bits(image: Image.Image, name: Path | str) -> npt.NDArray[np.uint8]:
+    """Scale grey values of more than 8 bits to 0 ... 255, never by what the single image happens to hold."""
+    values = np.asarray(image, dtype=np.float32)
+    tags: Any = getattr(image, "tag_v2", {})
+    bits = min(16, tags.get(258, (16,))[0])  # BitsPerSample of a TIFF; there are some of 12
+    top = 1 if image.mode == "F" else 2**bits - 1
+    if not (values.min() >= 0 and values.max() <= top):
+        raise InputError(
+            f"{name} has values from {values.min():g} to {values.max():g}, not from 0 to {top}: save it "
+            "with 8 or 16 bits."
+        )
+    scaled: npt.NDArray[np.uint8] = np.rint(values * (255 / top)).astype(np.uint8)
+    return scaled

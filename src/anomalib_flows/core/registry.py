@@ -1,0 +1,91 @@
+"""Models and datasets by name, through entry points, so that a plug-in needs no change here.
+
+Listing imports nothing; asking for one imports that one alone.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+from anomalib_flows.core.types import InputError
+
+Kind = Literal["models", "datasets"]
+
+
+def names(kind: Kind) -> list[str]:
+    """Names of everything registered, sorted.
+
+    Example:
+        >>> "fastflow" in names("models")
+        True
+    """
+    return sorted(entries(kind))
+
+
+def entries(kind: Kind) -> dict[str, EntryPoint]:
+    """Entry points by name; of two with one name the built-in one wins, so no plug-in can replace it unseen."""
+    found = sorted(entry_points(group=f"anomalib_flows.{kind}"), key=lambda e: e.value.startswith("anomalib_flows."))
+    return {entry.name: entry for entry in found}
+
+
+def distribution(entry: EntryPoint) -> str:
+    """Name and version of the package that an entry point comes from."""
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"
+
+
+def path_of(kind: Kind, name: str) -> str:
+    """Dotted path of a class given by registered name, class name or dotted path, without importing it.
+
+    Raises:
+        InputError: If the name is unknown; close names are listed.
+
+    Example:
+        >>> path_of("models", "fastflow")
+        'anomalib_flows.models.fastflow.FastFlow'
+    """
+    if "." in name:
+        return name
+    for entry in entries(kind).values():
+        if name in (entry.name, entry.attr):
+            return f"{entry.module}.{entry.attr}"
+    raise InputError(unknown(kind.removesuffix("s"), name, names(kind)))
+
+
+def name_of(kind: Kind, loaded: type[Any]) -> str:
+    """Registered name of a class, or its dotted path if it has none."""
+    path = f"{loaded.__module__}.{loaded.__qualname__}"
+    return next((e.name for e in entries(kind).values() if f"{e.module}.{e.attr}" == path), path)
+
+
+def load(kind: Kind, name: str) -> type[Any]:
+    """Import a class by registered name, class name or dotted path.
+
+    Raises:
+        InputError: If the name is unknown or its module cannot be imported; the package at fault is named.
+    """
+    path = path_of(kind, name)
+    module, _, attribute = path.rpartition(".")
+    try:
+        loaded: type[Any] = getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        owner = next((e for e in entries(kind).values() if f"{e.module}.{e.attr}" == path), None)
+        source = f" of {distribution(owner)}" if owner else ""
+        raise InputError(f"{path}{source} cannot be imported ({type(error).__name__}: {error}).") from error
+    return loaded
+
+
+def unknown(kind: str, name: str, known: list[str]) -> str:
+    """Say that a name is unknown, and which come close.
+
+    Example:
+        >>> unknown("model", "fastflwo", ["cflow", "fastflow"])
+        "There is no model 'fastflwo': did you mean 'fastflow'?"
+    """
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    if close:
+        return f"There is no {kind} '{name}': did you mean {' or '.join(map(repr, close))}?"
+    few = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+    return f"There is no {kind} '{name}': there are {few or 'none'}."

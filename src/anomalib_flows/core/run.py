@@ -1,0 +1,157 @@
+"""The run directory: what one training leaves behind, and what every other command takes."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from anomalib_flows import __version__
+from anomalib_flows.core.files import atomic
+from anomalib_flows.core.types import InputError
+
+LAYOUT = 2
+"""Version of the layout of a run directory."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Paths of a run directory, ``OUTPUT/MODEL/DATASET/SUBSET/run-001``.
+
+    Args:
+        path: The directory.
+    """
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        """Options that make the same run again."""
+        return self.path / "config.yaml"
+
+    @property
+    def model_file(self) -> Path:
+        """The whole pipeline: encoder, flow, thresholds."""
+        return self.path / "model.safetensors"
+
+    @property
+    def resume_file(self) -> Path:
+        """Lightning's checkpoint after the last whole epoch, for resuming only."""
+        return self.path / "resume.ckpt"
+
+    @property
+    def splits_file(self) -> Path:
+        """Which image served for what."""
+        return self.path / "splits.csv"
+
+    @property
+    def metrics_file(self) -> Path:
+        """Figures on the test split."""
+        return self.path / "metrics.json"
+
+    @property
+    def predictions_file(self) -> Path:
+        """Score, p-value and label of each test image."""
+        return self.path / "predictions.csv"
+
+    @property
+    def images(self) -> Path:
+        """Figures of the test images."""
+        return self.path / "images"
+
+    @property
+    def validation(self) -> Run:
+        """Figures, predictions and pictures of held-out normal images, as they are and with drawn defects."""
+        return Run(self.path / "validation")
+
+    @property
+    def drawn(self) -> Path:
+        """Images with drawn defects, and their masks; of the part ``validation`` only."""
+        return self.path.absolute() / "drawn"
+
+    @property
+    def disturbed(self) -> Run:
+        """Figures, predictions and pictures of the last test on disturbed images."""
+        return Run(self.path / "disturbed")
+
+    @classmethod
+    def create(cls, output: Path, model: str, dataset: str, subset: str) -> Run:
+        """Make a new directory with the next free number."""
+        parent = output / model / dataset / subset
+        parent.mkdir(parents=True, exist_ok=True)
+        taken = [int(p.name[4:]) for p in parent.glob("run-*") if p.name[4:].isdigit()]
+        number = max(taken, default=0) + 1
+        while True:
+            try:
+                (parent / f"run-{number:03}").mkdir()
+                break
+            except FileExistsError:
+                number += 1
+        run = cls(parent / f"run-{number:03}")
+        run.write_json("versions.json", versions())
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> Run:
+        """Return the run in a directory.
+
+        Raises:
+            InputError: If the directory is no run.
+        """
+        run = cls(path)
+        if not run.config_file.is_file():
+            raise InputError(f"{path} is not a run: it holds no config.yaml; name a folder that 'train' wrote.")
+        return run
+
+    def config(self) -> dict[str, Any]:
+        """Read the options that the run was made with.
+
+        Raises:
+            InputError: If the file is damaged or foreign.
+        """
+        try:
+            loaded = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
+            complete = {"model", "data", "trainer", "false_alarm_rate", "seed", "output"} <= loaded.keys()
+        except (yaml.YAMLError, AttributeError, UnicodeDecodeError):
+            complete = False
+        if not complete:
+            raise InputError(f"{self.config_file} is damaged or was not written by anomalib-flows: name another run.")
+        return dict(loaded)
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Write the options that make the same run again."""
+        with atomic(self.config_file) as temporary:
+            temporary.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+    def metrics(self) -> dict[str, Any] | None:
+        """Read the figures on the test split; None if nothing was tested."""
+        if not self.metrics_file.is_file():
+            return None
+        read: dict[str, Any] = json.loads(self.metrics_file.read_text(encoding="utf-8"))
+        return read
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a JSON file into the directory."""
+        with atomic(self.path / name) as temporary:
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def versions() -> dict[str, Any]:
+    """Versions of what a run is made with."""
+    packages = {name: version(name) for name in ("torch", "timm", "lightning", "numpy", "pillow")}
+    return {"layout": LAYOUT, "anomalib_flows": __version__, "python": platform.python_version(), **packages}
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a path is an exported model's, and no run's.
+
+    Example:
+        >>> is_exported(Path("model.xml")), is_exported(Path("results/run-001"))
+        (True, False)
+    """
+    return path.suffix.lower() == ".xml"

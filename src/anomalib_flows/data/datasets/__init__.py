@@ -1,0 +1,1 @@
+"""Dataset adapters: a root folder becomes a list of samples."""

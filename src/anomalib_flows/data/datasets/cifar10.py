@@ -1,0 +1,107 @@
+"""CIFAR-10 as an anomaly detection task: one class is normal, the nine others are not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from tqdm import tqdm
+
+from anomalib_flows.core.images import image_files, natural
+from anomalib_flows.core.registry import unknown
+from anomalib_flows.core.types import ANOMALOUS, InputError, Sample
+from anomalib_flows.data.datasets.card import Archive, Card, Counts
+from anomalib_flows.data.datasets.category import CategoryDataset, warn_of_other_counts
+
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+BATCHES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
+RECORD = 1 + 3 * 32 * 32
+"""Bytes of an image: its class, then all red, all green and all blue values, row by row."""
+BINARY = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+
+
+@dataclass(kw_only=True)
+class CIFAR10(CategoryDataset):
+    """Read CIFAR-10 with one class as the normal one; there are labels of images and no masks.
+
+    'data prepare' makes PNG files of the official binary version: ``ROOT/train/CLASS`` and ``ROOT/test/CLASS``. The
+    training images of the normal class are trained on, and all test images tested; the class of an anomalous image
+    is its kind of defect. This is the task of the table on CIFAR-10 in Yu et al., FastFlow, 2021.
+
+    A category is a class that is normal, such as ``cat``.
+    """
+
+    card = Card(
+        title="CIFAR-10",
+        homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
+        licence="none is stated; its makers ask to be cited",
+        citation="Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009",
+        counts=dict.fromkeys(CLASSES, Counts(train=5000, test_good=1000, test_defective=9000)),
+        archives=(Archive(Path(BINARY).name, BINARY, "md5:c32a1d4ab5d03f1284b67883e8d87530"),),
+    )
+
+    def samples(self) -> list[Sample]:
+        """List the training images of the normal class, and all test images."""
+        if self.category not in CLASSES:
+            raise InputError(unknown("category of cifar10", self.category, list(CLASSES)))
+        folder = Path(self.root) / "train" / self.category
+        train = [Sample(path, "train") for path in image_files(folder)]
+        if not train:
+            raise InputError(f"{folder} holds no images: make them with 'anomalib-flows data prepare cifar10'.")
+        samples = train + self._tested()
+        warn_of_other_counts(samples, self.card, self.category)
+        return sorted(samples, key=lambda sample: natural(sample.path))
+
+    def _tested(self) -> list[Sample]:
+        """List the test images of all classes."""
+        images = {name: image_files(Path(self.root) / "test" / name) for name in CLASSES}
+        good = [Sample(path, "test") for path in images.pop(self.category)]
+        return good + [Sample(path, "test", ANOMALOUS, name) for name, paths in images.items() for path in paths]
+
+    @classmethod
+    def arrange(cls, folder: Path) -> None:
+        """Turn the records of the binary version into PNG files, and remove them."""
+        files = {split: [folder / name for name in names] for split, names in BATCHES.items()}
+        require_binary(folder, [file for batches in files.values() for file in batches])
+        for split, batches in files.items():
+            records = np.concatenate([read_records(file) for file in batches])
+            write_images(records, folder / split)
+            for file in batches:
+                file.unlink()
+
+
+def require_binary(folder: Path, batches: list[Path]) -> None:
+    """Refuse the versions that are pickled or of Matlab, and incomplete ones."""
+    missing = [file.name for file in batches if not file.is_file()]
+    if not missing:
+        return
+    if (folder / "data_batch_1").exists():
+        raise InputError(
+            "This is CIFAR-10's python version, whose files are pickles and could run code when they are read: take "
+            f"the binary version, {BINARY}."
+        )
+    raise InputError(f"The archive lacks {missing[0]}: take CIFAR-10's binary version, {BINARY}.")
+
+
+def read_records(file: Path) -> npt.NDArray[np.uint8]:
+    """Read the images of a file as rows of their class and their values.
+
+    Raises:
+        InputError: If the file is cut off or holds something else.
+    """
+    records = np.fromfile(file, np.uint8)
+    if not len(records) or len(records) % RECORD or records[::RECORD].max() >= len(CLASSES):
+        raise InputError(f"{file.name} is no file of CIFAR-10's binary version, or is damaged: get {BINARY} again.")
+    return records.reshape(-1, RECORD)
+
+
+def write_images(records: npt.NDArray[np.uint8], folder: Path) -> None:
+    """Write each image as ``CLASS/NUMBER.png``, the numbers being those of the whole split."""
+    for name in CLASSES:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for number, record in enumerate(tqdm(records, f"writing {folder.name}", leave=False, delay=1, disable=None)):
+        pixels = np.ascontiguousarray(record[1:].reshape(3, 32, 32).transpose(1, 2, 0))
+        Image.fromarray(pixels).save(folder / CLASSES[record[0]] / f"{number:05}.png")

@@ -1,0 +1,119 @@
+"""Folders that say what is in them, as those of MVTec AD do; what they are called is data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from anomalib_flows.core import registry
+from anomalib_flows.core.images import image_files, natural
+from anomalib_flows.core.types import ANOMALOUS, GOOD, NORMAL, InputError, Sample
+from anomalib_flows.data.datasets.category import CategoryDataset, warn_of_other_counts
+from anomalib_flows.data.loading.reading import pair_masks
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names of the folders of a category; those of MVTec AD unless told otherwise.
+
+    Args:
+        good: Folder of normal images, in each folder of images.
+        train: Folder of images to train on.
+        calibration: Folder of normal images that the makers set apart; empty if there is none.
+        test: Folder of images to test on; beside ``good`` it has one folder for each kind of defect.
+        masks: Folder that mirrors ``test`` and holds the masks.
+    """
+
+    good: str = GOOD
+    train: str = "train"
+    calibration: str = ""
+    test: str = "test"
+    masks: str = "ground_truth"
+
+
+MVTEC_AD = Layout()
+
+
+@dataclass(kw_only=True)
+class LayoutDataset(CategoryDataset):
+    """Read one category of a dataset whose folders say what is in them."""
+
+    layout: ClassVar[Layout] = MVTEC_AD
+
+    def samples(self) -> list[Sample]:
+        """List the images of the category, with the masks that there are."""
+        samples = list_category(find_category(self.root, self.category, self.layout), self.layout)
+        warn_of_other_counts(samples, self.card, self.subset)
+        return samples
+
+    def mask_folders(self) -> list[tuple[Path, Path]]:
+        """Name the folder of test images with that of masks."""
+        folder = find_category(self.root, self.category, self.layout)
+        return [(folder / self.layout.test, folder / self.layout.masks)]
+
+
+def list_category(folder: Path, layout: Layout = MVTEC_AD) -> list[Sample]:
+    """List the images of one category, sorted by path; without a ``test`` folder they are all for training.
+
+    Raises:
+        InputError: If there is nothing to train on.
+    """
+    train = folder / layout.train / layout.good
+    if not train.is_dir():
+        wanted = f"{layout.train}/{layout.good}"
+        raise InputError(f"{folder} has no folder {wanted}: put the good images to train on there.")
+    good = image_files(train, recursive=True)
+    if not good:
+        raise InputError(f"{train} holds no images: put the good images to train on there.")
+    samples = [Sample(path, "train") for path in good]
+    if layout.calibration:
+        held_out = image_files(folder / layout.calibration / layout.good, recursive=True)
+        samples += [Sample(path, "calibration") for path in held_out]
+    return sorted(samples + _test_samples(folder, layout), key=lambda sample: natural(sample.path))
+
+
+def _test_samples(folder: Path, layout: Layout) -> list[Sample]:
+    """List the images of the folders of ``test``: one of good images, and one for each kind of defect."""
+    test, masks = folder / layout.test, folder / layout.masks
+    found = image_files(test, recursive=True)
+    tested = [path for path in found if path.parent != test and not path.is_relative_to(masks)]
+    kinds = {path: path.relative_to(test).parts[0] for path in tested}
+    pairs = pair_masks([path for path in tested if kinds[path] != layout.good], test, masks)
+    return [
+        Sample(path, "test", NORMAL, GOOD)
+        if kinds[path] == layout.good
+        else Sample(path, "test", ANOMALOUS, kinds[path], pairs.get(path))
+        for path in tested
+    ]
+
+
+def categories(root: Path, layout: Layout = MVTEC_AD) -> list[str]:
+    """Names of the folders that look like categories."""
+    return sorted(child.parent.name for child in root.glob(f"*/{layout.train}") if child.is_dir())
+
+
+def find_category(root: Path | str, category: str, layout: Layout = MVTEC_AD) -> Path:
+    """Return the folder of a category.
+
+    Raises:
+        InputError: If there is none; says why, and what to type instead.
+    """
+    root = Path(root)
+    if not (root / category).is_dir():
+        raise InputError(_no_category(root, category, layout))
+    return root / category
+
+
+def _no_category(root: Path, category: str, layout: Layout) -> str:
+    """Say why there is no such category, and what to type instead."""
+    if not root.is_dir():
+        return f"--data.root {root} is not a folder: give the one that holds the categories."
+    if (root / layout.train).is_dir():
+        here = root.resolve()
+        return f"{root} is itself a category: write --data.root {here.parent} --data.category {here.name}."
+    known = categories(root, layout)
+    if not known:
+        inner = f"{layout.train}/{layout.good}"
+        return f"--data.root {root} holds no category: a category is a folder with a folder {inner} in it."
+    return f"In --data.root {root}: {registry.unknown('category', category, known)}"

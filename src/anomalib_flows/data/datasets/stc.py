@@ -1,0 +1,157 @@
+"""ShanghaiTech Campus: frames of surveillance videos, one scene a category."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from anomalib_flows.core.images import image_files, natural
+from anomalib_flows.core.parallel import in_threads
+from anomalib_flows.core.registry import unknown
+from anomalib_flows.core.types import ANOMALOUS, InputError, Sample, require
+from anomalib_flows.data.datasets.card import Archive, Card
+from anomalib_flows.data.datasets.category import CategoryDataset
+
+ANOMALY = "anomaly"
+QUALITY = 80
+"""Of the JPEG files that frames are written to, as in cflow-ad's custom_datasets/loader.py."""
+VIDEOS, TRAINED = "training/videos", "training/frames"
+TESTED, LABELS, PIXELS = "testing/frames", "testing/test_frame_mask", "testing/test_pixel_mask"
+MASKS = "testing/masks"
+
+
+@dataclass(kw_only=True)
+class STC(CategoryDataset):
+    """Read one scene of ShanghaiTech Campus; a frame is an image, and its neighbours do not count.
+
+    'data prepare' makes frames of the training videos, ``ROOT/training/frames/01_001/00000000.jpg``, and the mask of
+    each test frame that is labelled anomalous, ``ROOT/testing/masks/01_0014/045.png`` for
+    ``ROOT/testing/frames/01_0014/045.jpg``: a frame without one is normal. The official layout and the frames are
+    those that gudovskiy/cflow-ad reads; like there, all frames are trained on by default. Calibration and validation
+    hold out whole videos, since frames beside those trained on would promise too few false alarms.
+
+    A category is a scene, ``01`` to ``12``; scene ``13`` has training videos only.
+
+    Args:
+        every: Train on every n-th frame of a video; those between differ little. All test frames are tested.
+    """
+
+    card = Card(
+        title="ShanghaiTech Campus",
+        homepage="https://svip-lab.github.io/dataset/campus_dataset.html",
+        licence="see the homepage (anomalib's documentation says BSD 2-Clause)",
+        citation=(
+            "Luo, Liu, Gao, A Revisit of Sparse Coding Based Anomaly Detection in Stacked RNN Framework, ICCV 2017; "
+            "Liu, Luo, Lian, Gao, Future Frame Prediction for Anomaly Detection - A New Baseline, CVPR 2018"
+        ),
+        archives=(Archive("shanghaitech.tar.gz"),),
+    )
+    arrange_needs: ClassVar = {"av": "anomalib-flows[video]"}
+
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse bad options when they are given."""
+        super().__post_init__()
+        require(self.every >= 1, "--data.every", self.every, "at least 1")
+
+    def samples(self) -> list[Sample]:
+        """List the frames of the scene, with the masks of the anomalous ones."""
+        folders = videos(Path(self.root) / TRAINED)
+        scenes = sorted({folder.name.partition("_")[0] for folder in folders})
+        if not scenes:
+            raise InputError(
+                f"{Path(self.root, TRAINED)} holds no frames: make them with 'anomalib-flows data prepare stc'."
+            )
+        if self.category not in scenes:
+            raise InputError(f"In --data.root {self.root}: {unknown('scene', self.category, scenes)}")
+        kept = [frame for folder in self._of_scene(folders) for frame in image_files(folder)[:: self.every]]
+        tested = self._of_scene(videos(Path(self.root) / TESTED))
+        samples = [Sample(frame, "train") for frame in kept] + [s for folder in tested for s in test_samples(folder)]
+        return sorted(samples, key=lambda sample: natural(sample.path))
+
+    def together(self, samples: list[Sample]) -> dict[Path, Path]:
+        """Keep the frames of a training video together, unless there is only one."""
+        of = {sample.path: sample.path.parent for sample in samples if sample.split == "train"}
+        return of if len(set(of.values())) > 1 else {}
+
+    def _of_scene(self, folders: list[Path]) -> list[Path]:
+        return [folder for folder in folders if folder.name.startswith(f"{self.category}_")]
+
+    @classmethod
+    def arrange(cls, folder: Path) -> None:
+        """Make frames of the training videos and masks of the arrays, and remove videos and arrays."""
+        for part in (VIDEOS, TESTED, LABELS, PIXELS):
+            if not (folder / part).is_dir():
+                raise InputError(f"The archive lacks {part}: is it {cls.card.archives[0].file} of {cls.card.homepage}?")
+        in_threads(write_masks, videos(folder / TESTED), "writing masks")
+        in_threads(write_frames, sorted(folder.glob(f"{VIDEOS}/*.avi")), "writing frames")
+        for part in (VIDEOS, LABELS, PIXELS):
+            shutil.rmtree(folder / part)
+
+
+def videos(folder: Path) -> list[Path]:
+    """Folders of frames, one for each video."""
+    return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def test_samples(folder: Path) -> list[Sample]:
+    """List the frames of a test video, the anomalous ones with their masks."""
+    masks = {mask.stem: mask for mask in image_files(folder.parents[2] / MASKS / folder.name)}
+    return [
+        Sample(frame, "test", ANOMALOUS, ANOMALY, masks[frame.stem]) if frame.stem in masks else Sample(frame, "test")
+        for frame in image_files(folder)
+    ]
+
+
+def write_masks(video: Path) -> None:
+    """Write the mask of each frame of a test video that is labelled anomalous."""
+    root, frames = video.parents[2], image_files(video)
+    labels, masks = (read_array(root / part / f"{video.name}.npy") for part in (LABELS, PIXELS))
+    if labels.shape != (len(frames),) or masks.ndim != 3 or len(masks) != len(frames):
+        raise InputError(
+            f"{video.name} has {len(frames)} frames, labels of shape {labels.shape} and masks of shape {masks.shape}: "
+            "the archive is damaged or another version; get it again."
+        )
+    folder = root / MASKS / video.name
+    folder.mkdir(parents=True)
+    for i in np.flatnonzero(labels):
+        Image.fromarray((masks[i] != 0).astype(np.uint8) * 255).save(folder / f"{frames[i].stem}.png")
+
+
+def read_array(file: Path) -> npt.NDArray[np.generic]:
+    """Map an array into memory; one of Python objects is not read, since that could run code.
+
+    Raises:
+        InputError: If the file is missing, damaged or holds Python objects.
+    """
+    name = f"{file.parent.name}/{file.name}"
+    try:
+        array: npt.NDArray[np.generic] = np.load(file, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise InputError(f"The archive lacks {name}: get it again.") from error
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(
+            f"{name} in the archive is no array of numbers or is damaged: get the archive again."
+        ) from error
+    return array
+
+
+def write_frames(video: Path) -> None:
+    """Write all frames of a training video."""
+    import av  # an optional extra
+
+    folder = video.parents[1] / "frames" / video.stem
+    folder.mkdir(parents=True)
+    try:
+        with av.open(str(video)) as container:
+            for number, frame in enumerate(container.decode(video=0)):
+                Image.fromarray(frame.to_ndarray(format="rgb24")).save(folder / f"{number:08}.jpg", quality=QUALITY)
+    except (av.FFmpegError, IndexError) as error:  # IndexError: it has sound only
+        raise InputError(f"The video {video.name} cannot be decoded ({error}): get the archive again.") from error

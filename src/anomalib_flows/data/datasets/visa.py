@@ -1,0 +1,91 @@
+"""VisA: twelve products, of which a table says what is for training and what for testing."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from anomalib_flows.core import registry
+from anomalib_flows.core.images import natural
+from anomalib_flows.core.types import ANOMALOUS, InputError, Sample
+from anomalib_flows.data.datasets.card import Archive, Card, Counts
+from anomalib_flows.data.datasets.category import CategoryDataset, warn_of_other_counts
+from anomalib_flows.data.listing.table import LABELS, read_table, samples_of
+
+DEFECT = "anomaly"
+"""The one kind of defect: the table tells no others."""
+
+
+@dataclass(kw_only=True)
+class VisA(CategoryDataset):
+    """Read one category of VisA, split as its authors publish.
+
+    The archive holds ``ROOT/CATEGORY/Data/Images/Normal`` and ``Images/Anomaly`` (``.JPG``), ``Data/Masks/Anomaly``
+    (``.png``, whose values are classes of defects: all but 0 are defects) and tables ``ROOT/split_csv/SPLIT.csv`` with
+    the columns ``object,split,label,image,mask``. The tables for two classes give defective images to train on, too:
+    these are left out, since training takes normal images only.
+
+    Zou et al., SPot-the-Difference Self-Supervised Pre-training for Anomaly Detection and Segmentation, 2022.
+
+    Args:
+        split: The table: ``1cls`` as in most published figures, ``2cls_fewshot`` or ``2cls_highshot``.
+    """
+
+    split: Literal["1cls", "2cls_fewshot", "2cls_highshot"] = "1cls"
+
+    card = Card(
+        title="VisA",
+        homepage="https://github.com/amazon-science/spot-diff",
+        licence="CC BY 4.0",
+        citation="Zou, Jeong, Pemula, Zhang, Dabeer: SPot-the-Difference Self-Supervised Pre-training for Anomaly "
+        "Detection and Segmentation, ECCV 2022, arXiv:2207.14315",
+        counts={
+            "candle": Counts(900, 100, 100),
+            "capsules": Counts(542, 60, 100),
+            "cashew": Counts(450, 50, 100),
+            "chewinggum": Counts(453, 50, 100),
+            "fryum": Counts(450, 50, 100),
+            "macaroni1": Counts(900, 100, 100),
+            "macaroni2": Counts(900, 100, 100),
+            "pcb1": Counts(904, 100, 100),
+            "pcb2": Counts(901, 100, 100),
+            "pcb3": Counts(905, 101, 100),
+            "pcb4": Counts(904, 101, 100),
+            "pipe_fryum": Counts(450, 50, 100),
+        },
+        archives=(
+            Archive(
+                "VisA_20220922.tar",
+                "https://amazon-visual-anomaly.s3.us-west-2.amazonaws.com/VisA_20220922.tar",
+                # The makers publish no checksum: this is the one that anomalib's loader has.
+                "sha256:2eb8690c803ab37de0324772964100169ec8ba1fa3f7e94291c9ca673f40f362",
+            ),
+        ),
+    )
+
+    def samples(self) -> list[Sample]:
+        """List the images of the category as the table has them."""
+        root, table = Path(self.root), Path(self.root, "split_csv", f"{self.split}.csv")
+        if not table.is_file():
+            raise InputError(f"--data.root {root} holds no split_csv/{table.name}: name the folder of VisA's archive.")
+        rows = read_table(table, ("object", "split", "label", "image", "mask"))
+        products = sorted({row["object"] for row in rows})
+        if self.category not in products:
+            raise InputError(f"In {table}: {registry.unknown('category', self.category, products)}")
+        normal = _without_defects_to_train_on([row for row in rows if row["object"] == self.category])
+        samples = samples_of((row | {"path": row["image"], "defect": DEFECT} for row in normal), table, root)
+        if self.split == "1cls":
+            warn_of_other_counts(samples, self.card, self.category)
+        return sorted(samples, key=lambda sample: natural(sample.path))
+
+
+def _without_defects_to_train_on(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    kept = [row for row in rows if row["split"] != "train" or LABELS.get(row["label"]) != ANOMALOUS]
+    if left_out := len(rows) - len(kept):
+        warnings.warn(
+            f"{left_out} defective images of the split train are left out: training takes normal images only.",
+            stacklevel=3,
+        )
+    return kept

@@ -1,0 +1,1 @@
+"""Find the images that folders, patterns and tables name."""

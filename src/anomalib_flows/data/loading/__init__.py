@@ -1,0 +1,1 @@
+"""Read, resize, cache and augment images."""

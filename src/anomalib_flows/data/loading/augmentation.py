@@ -1,0 +1,118 @@
+"""Random changes of images: to train on more than there is, or to test on what a line may do to a photo.
+
+One mechanism serves both, so that what was trained for is what is tested. An image's own changes depend on names alone
+(seed, epoch, file), never on the batch that it comes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from anomalib_flows.core.types import Batch
+from anomalib_flows.data.loading.options import Changes as Changes
+from anomalib_flows.data.loading.randomness import generator
+
+DRAWS = 9
+"""Random numbers of each image; always as many, so that one option's leave those of the others alone."""
+
+
+def change(batch: Batch, changes: Changes, *names: object) -> Batch:
+    """Change the images of a batch, and the masks of its defects alike; padding stays the border repeated.
+
+    Args:
+        batch: Images of shape (B, 3, H, W), values 0 to 255, and masks; left as they are.
+        changes: How far to go.
+        names: What the changes of an image depend on beside its file and folder, such as seed and epoch.
+    """
+    if not changes.active:
+        return batch
+    images, masks = batch.images.clone(), list(batch.masks)
+    for height, width in sorted(set(batch.contents)):
+        chosen = [i for i, content in enumerate(batch.contents) if content == (height, width)]
+        files = [batch.samples[i].path for i in chosen]
+        draws = Draws(changes, [generator(*names, file.parent.name, file.name) for file in files])
+        below, beside = images.shape[2] - height, images.shape[3] - width
+        changed = draws.images(images[chosen, :, :height, :width])
+        images[chosen] = F.pad(changed, (0, beside, 0, below), mode="replicate")
+        for place, i in enumerate(chosen):
+            if (mask := masks[i]) is not None and mask.any():
+                masks[i] = F.pad(draws.mask(mask[:height, :width], place), (0, beside, 0, below))
+    return replace(batch, images=images, masks=masks)
+
+
+class Draws:
+    """Changes drawn for B images of one size, to be applied to images and masks.
+
+    Args:
+        changes: How far to go.
+        generators: Source of randomness of each image.
+    """
+
+    def __init__(self, changes: Changes, generators: Sequence[np.random.Generator]) -> None:
+        self.changes, self.generators = changes, generators
+        self.drawn = torch.from_numpy(np.stack([g.uniform(-1, 1, DRAWS) for g in generators], axis=1)).float()
+
+    def images(self, images: Tensor) -> Tensor:
+        """Change images of shape (B, 3, h, w), values 0 to 255."""
+        return self._noise(self._blur(self._light(self._move(images, self.drawn, self.changes.interpolation))))
+
+    def mask(self, mask: Tensor, place: int) -> Tensor:
+        """Move the boolean mask (h, w) of the image at a place as that image is moved."""
+        one = self.drawn[:, place : place + 1]
+        return self._move(mask[None, None].float(), one, "nearest")[0, 0].bool()
+
+    def _move(self, images: Tensor, drawn: Tensor, interpolation: str) -> Tensor:
+        """Mirror, then turn, scale and shift in one go, about the image's centre."""
+        angle, flip, zoom, down, across = drawn[:5].to(images.device)
+        if self.changes.flip:
+            images = torch.where((flip < 0).view(-1, 1, 1, 1), images.flip(-1), images)
+        if not self.changes.moves:
+            return images
+        from kornia.geometry.transform import get_affine_matrix2d, warp_affine  # slow to import, and seldom needed
+
+        size = images.new_tensor(images.shape[-2:]).flip(0)  # x before y
+        matrix = get_affine_matrix2d(
+            translations=self.changes.shift * torch.stack([across, down], 1) * size,
+            center=((size - 1) / 2).expand(len(images), 2),
+            scale=(self.changes.zoom**zoom)[:, None].expand(-1, 2),
+            angle=-self.changes.rotate * angle,  # counter-clockwise to us, clockwise to this function
+        )
+        height, width = images.shape[-2:]
+        return warp_affine(images, matrix[:, :2], (height, width), interpolation, self.changes.border)
+
+    def _light(self, images: Tensor) -> Tensor:
+        """Scale the values, and their distance from the image's mean grey."""
+        if not (self.changes.brightness or self.changes.contrast):
+            return images
+        from kornia.enhance import adjust_brightness_accumulative, adjust_contrast_with_mean_subtraction
+
+        brightness, contrast = self.drawn[5:7].to(images.device)
+        if self.changes.brightness:
+            factor = 1 + self.changes.brightness * brightness
+            images = 255 * adjust_brightness_accumulative(images / 255, factor)
+        if self.changes.contrast:
+            factor = 1 + self.changes.contrast * contrast
+            images = 255 * adjust_contrast_with_mean_subtraction(images / 255, factor)
+        return images
+
+    def _blur(self, images: Tensor) -> Tensor:
+        if not self.changes.blur:
+            return images
+        from kornia.filters import gaussian_blur2d
+
+        reach = min(int(3 * self.changes.blur) + 1, min(images.shape[-2:]) - 1)  # a reflected border has no more
+        sigma = (self.changes.blur * self.drawn[7].abs()).clamp(min=1e-3).to(images.device)
+        return gaussian_blur2d(images, 2 * reach + 1, sigma[:, None].expand(-1, 2))
+
+    def _noise(self, images: Tensor) -> Tensor:
+        if not self.changes.noise:
+            return images
+        white = np.stack([g.standard_normal(images.shape[1:], np.float32) for g in self.generators])
+        amount = (self.changes.noise * self.drawn[8].abs()).view(-1, 1, 1, 1)
+        return (images + (amount * torch.from_numpy(white)).to(images.device)).clamp(0, 255)

@@ -1,0 +1,142 @@
+"""Images that were decoded and resized before, in memory or on disk, as exactly as they were computed.
+
+What is kept is the resized image in float32, unrounded, so that a run with a cache equals one without bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from anomalib_flows.core.store import GB, Store, cache_folder
+from anomalib_flows.core.types import ImageSize, Sample
+from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.loading.reading import mask_files
+
+VERSION = "1"
+"""Part of every name on disk: to be raised when the values of a resized image change."""
+
+
+class Item(NamedTuple):
+    """An image (3, H, W), its boolean mask (H, W) if there is one, and the size of its own pixels."""
+
+    image: Tensor
+    mask: Tensor | None
+    content: ImageSize
+
+    @property
+    def size(self) -> int:
+        """Bytes of image and mask."""
+        return self.image.nbytes + (0 if self.mask is None else self.mask.nbytes)
+
+
+class Cache(Protocol):
+    """What keeps items of samples; used by several threads at once."""
+
+    def get(self, sample: Sample) -> Item | None:
+        """Return the item of a sample, or None if it has to be read."""
+
+    def put(self, sample: Sample, item: Item) -> None:
+        """Keep an item, if there is room."""
+
+
+def make_cache(samples: list[Sample], options: Dataset, *, repeated: bool) -> Cache | None:
+    """Make the cache that a dataset's options ask for; images that are read only once need no memory.
+
+    Args:
+        samples: What will be read.
+        options: Kind and size of the cache, and size of the images.
+        repeated: Whether the images are read more than once.
+    """
+    limit = int(options.cache_size * GB)
+    if options.cache == "memory" and repeated:
+        return MemoryCache(limit, len(samples))
+    if options.cache == "disk":
+        return DiskCache(cache_folder("images"), limit, options)
+    return None
+
+
+class MemoryCache:
+    """Keep items as long as the process lives.
+
+    Args:
+        limit: Greatest number of bytes.
+        expected: How many samples there are.
+    """
+
+    def __init__(self, limit: int, expected: int) -> None:
+        self.limit, self.expected, self.items, self.lock = limit, expected, dict[Sample, Item](), Lock()
+        self.used, self.full = 0, False
+
+    def get(self, sample: Sample) -> Item | None:
+        """Return the item of a sample, or None if it has to be read."""
+        return self.items.get(sample)
+
+    def put(self, sample: Sample, item: Item) -> None:
+        """Keep an item, if there is room."""
+        with self.lock:
+            if self.used + item.size <= self.limit:
+                self.items[sample] = item
+                self.used += item.size
+            elif not self.full:
+                self.full = True
+                warnings.warn(
+                    f"--data.cache_size {self.limit / GB:g} (GB in memory) is used up ({len(self.items)} of "
+                    f"{self.expected} images fit): other images are decoded each time; give more.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+
+
+class DiskCache:
+    """Keep items as files, for later runs too; several processes may use one folder.
+
+    A file's name says of which state of which image it is (path, size, time of change) and how that was resized. A file
+    that is damaged is written anew.
+
+    Args:
+        folder: Where the files are.
+        limit: Greatest number of bytes in the folder.
+        options: Size of the images and how they are resized.
+    """
+
+    def __init__(self, folder: Path, limit: int, options: Dataset) -> None:
+        self.store = Store(folder, limit, "--data.cache_size", "images are decoded each time")
+        self.kind = (VERSION, *map(str, options.size), options.resize)
+
+    def get(self, sample: Sample) -> Item | None:
+        """Return the item of a sample, or None if it has to be read."""
+        try:
+            tensors = self.store.get(self._name(sample))
+            return None if tensors is None else as_item(tensors)
+        except (OSError, KeyError, ValueError):
+            return None
+
+    def put(self, sample: Sample, item: Item) -> None:
+        """Keep an item, if there is room."""
+        tensors = {"image": item.image, "content": torch.tensor(item.content)}
+        self.store.put(self._name(sample), tensors if item.mask is None else tensors | {"mask": item.mask})
+
+    def _name(self, sample: Sample) -> str:
+        """Name of a sample's file.
+
+        Raises:
+            OSError: If its image or mask is not there.
+        """
+        parts = list(self.kind)
+        for path in (sample.path, *(mask_files(sample.mask) if sample.mask else [])):
+            state = path.stat()
+            parts += [str(path.absolute()), str((state.st_size, state.st_mtime_ns))]
+        return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:40]
+
+
+def as_item(tensors: dict[str, Tensor]) -> Item:
+    """Read an item from what :class:`DiskCache` keeps."""
+    height, width = tensors["content"].tolist()
+    return Item(tensors["image"], tensors.get("mask"), (height, width))

@@ -1,0 +1,1 @@
+"""Download and unpack published datasets."""

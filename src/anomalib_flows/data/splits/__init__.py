@@ -1,0 +1,1 @@
+"""Decide which image is used for what."""

@@ -1,0 +1,69 @@
+"""Images of the same content, which must not be trained on and measured with."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import get_args
+
+from anomalib_flows.core.parallel import in_threads
+from anomalib_flows.core.types import Sample, Split
+
+
+def duplicates(paths: Iterable[Path]) -> dict[Path, Path]:
+    """Find files of the same content: each of them is mapped to the first of its like, in the order of paths.
+
+    Only files of the same size are read. A file that cannot be read is like no other; checks elsewhere name it.
+    """
+    alike = [path for group in _groups(sorted(set(paths)), _size) for path in group]
+    contents = in_threads(_content, alike, "comparing")
+    content = dict(zip(alike, contents, strict=True))
+    return {path: group[0] for group in _groups(alike, content.__getitem__) for path in group}
+
+
+def _groups(paths: Iterable[Path], key: Callable[[Path], Hashable]) -> list[list[Path]]:
+    """Group paths by a key, in their order, leaving out those that are alone or have no key."""
+    groups = defaultdict(list)
+    for path in paths:
+        groups[key(path)].append(path)
+    return [group for value, group in groups.items() if value is not None and len(group) > 1]
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").digest()
+    except OSError:
+        return None
+
+
+def warn_of_leaks(samples: list[Sample], same: Mapping[Path, Path]) -> None:
+    """Warn of images whose content serves for something else before: training, then calibration, then the test.
+
+    Args:
+        samples: The images of all splits.
+        same: What :func:`duplicates` says of them.
+    """
+    first: dict[Path, Sample] = {}
+    leaks = defaultdict(list)
+    for sample in sorted(samples, key=lambda sample: get_args(Split).index(sample.split)):
+        if sample.path in same:
+            before = first.setdefault(same[sample.path], sample)
+            leaks[sample.split, before.split].append((sample.path, before.path))
+    for (split, known), pairs in leaks.items():
+        if split != known:
+            warnings.warn(
+                f"{len(pairs)} images of the split {split} have the same content as images of {known} (the first: "
+                f"{pairs[0][0]} and {pairs[0][1]}), which the detector knows: keep each in one of the two.",
+                stacklevel=3,
+            )

@@ -1,0 +1,1 @@
+"""Frozen encoders: an image becomes a few feature maps."""

@@ -1,0 +1,1 @@
+"""The course of a run: train, calibrate, evaluate, predict."""

@@ -1,0 +1,1 @@
+"""Export to OpenVINO, in floating point and INT8."""

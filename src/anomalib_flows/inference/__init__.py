@@ -1,0 +1,1 @@
+"""Run a pipeline over samples."""

@@ -1,0 +1,60 @@
+"""Thresholds from normal images alone, for a stated rate of false alarms."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from anomalib_flows.core.conformal import rank, require_rate, warn_if_too_few
+from anomalib_flows.models.postprocess import Postprocess
+
+
+def conformal_threshold(scores: Tensor, false_alarm_rate: float) -> Tensor:
+    r"""Return the threshold above which a normal image lies with at most the given probability.
+
+    With n exchangeable normal scores this is the k-th largest, :math:`k = \lfloor \alpha (n + 1) \rfloor`: a score
+    lies above it exactly if its conformal p-value is at most :math:`\alpha`. With too few images for the rate
+    (k = 0) it is the largest.
+
+    Args:
+        scores: Scores of normal images that were not trained on, of shape (n,).
+        false_alarm_rate: The rate alpha, between 0 and 1.
+
+    References:
+        Distribution-free predictive inference (Lei et al., 2018), https://arxiv.org/abs/1604.04173, section 2.2.
+
+    Example:
+        >>> import torch
+        >>> conformal_threshold(torch.arange(99.0), 0.05)
+        tensor(94.)
+    """
+    place = max(1, rank(len(scores), false_alarm_rate))
+    return scores.sort(descending=True).values[place - 1]
+
+
+def calibrate(postprocess: Postprocess, maps: Tensor, false_alarm_rate: float) -> None:
+    """Set the constants of a postprocess from the raw maps of normal images, of shape (n, 1, H, W)."""
+    set_scores(postprocess, maps)
+    set_thresholds(postprocess, false_alarm_rate)
+
+
+def set_scores(postprocess: Postprocess, maps: Tensor) -> None:
+    """Let a postprocess know the raw maps of normal images, of shape (n, 1, H, W): scores and typical value."""
+    postprocess.calibration_scores = postprocess.scores(maps).sort().values
+    postprocess.calibration_maxima = maps.flatten(1).amax(1).sort().values
+    postprocess.typical = maps.median()
+
+
+def set_thresholds(postprocess: Postprocess, false_alarm_rate: float) -> None:
+    """Set thresholds for a rate of false alarms from the calibration scores that the model keeps.
+
+    A pixel's threshold is that of the maps' maxima, so that false alarms of masks have the same rate. Where the
+    maximum is the image's score it is the image's threshold, and a mask is empty exactly if the image is normal.
+
+    Raises:
+        InputError: If the rate does not lie between 0 and 1.
+    """
+    require_rate(false_alarm_rate)
+    scores = postprocess.calibration_scores
+    warn_if_too_few(len(scores), false_alarm_rate)
+    postprocess.image_threshold = conformal_threshold(scores, false_alarm_rate)
+    postprocess.pixel_threshold = conformal_threshold(postprocess.calibration_maxima, false_alarm_rate)

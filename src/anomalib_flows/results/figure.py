@@ -1,0 +1,140 @@
+"""One image's result in one row: image, ground truth, heatmap, predicted mask."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from PIL import Image, ImageDraw
+from PIL.Image import Resampling
+
+from anomalib_flows.results.heatmap import Colour, as_image, outline, overlay
+from anomalib_flows.results.result import WORDS, Result
+from anomalib_flows.results.text import Words, length, printable, shorten, write
+from anomalib_flows.core.types import ANOMALOUS, NORMAL
+
+WHITE: Colour = (255, 255, 255)
+INK: Colour = (32, 32, 36)
+GREY: Colour = (118, 118, 124)
+EMPTY: Colour = (236, 236, 238)
+PRODUCT: Colour = (140, 140, 144)
+AMBER: Colour = (255, 176, 0)
+LABEL_COLOURS: dict[int, Colour] = {NORMAL: (16, 140, 60), ANOMALOUS: (214, 24, 36)}
+DEFECT: Colour = (255, 32, 48)
+"""Of masks: brighter than text, to stand out from dark products."""
+
+PANEL_HEIGHT, PANEL_WIDTH = (256, 320), 430
+"""Least and greatest height, and greatest width, of a panel in pixels."""
+CELL = (120, 104)
+"""Least height and width of a panel's place: of very flat or narrow images only part of it is filled."""
+MARGIN, GAP, HEADER, TITLE, BAR = 12, 8, 50, 20, 92
+
+
+def figure(result: Result, name: str | None = None) -> Image.Image:
+    """Draw one row of panels under a caption; an amber frame and a badge mark a wrong decision.
+
+    Args:
+        result: What to show.
+        name: What to call the image; its file name by default.
+    """
+    panels = _panels(result)
+    height, width = (max(CELL[0], panels[0][1].height), max(CELL[1], panels[0][1].width))
+    facts = _facts(result)
+    inner = max(len(panels) * (width + GAP) + BAR, length(facts, 14))
+    top = MARGIN + HEADER + TITLE
+    canvas = Image.new("RGB", (inner + 2 * MARGIN, top + height + MARGIN), WHITE)
+    _header(canvas, result, name or result.path.name, facts)
+    for place, (title, panel) in enumerate(panels):
+        left = MARGIN + place * (width + GAP)
+        canvas.paste(panel, (left + (width - panel.width) // 2, top + (height - panel.height) // 2))
+        _write_centred(canvas, (left + width / 2, top - 9), title)
+    _colour_bar(canvas, MARGIN + len(panels) * (width + GAP) + GAP, top, height)
+    return canvas
+
+
+def _panels(result: Result) -> list[tuple[str, Image.Image]]:
+    """Titles and pictures of the panels, all of one size."""
+    image = as_image(result.picture())
+    image = image.resize(panel_size(image.width, image.height), Resampling.LANCZOS)
+    return [
+        ("image", image),
+        ("ground truth", _ground_truth(result, image)),
+        ("heatmap", overlay(image, result.map01, result.mask)),
+        ("predicted mask", outline(image, result.mask, DEFECT, fill=0.4)),
+    ]
+
+
+def panel_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height of the panel for an image of ``width`` x ``height`` pixels, with its aspect ratio.
+
+    Example:
+        >>> panel_size(256, 256), panel_size(2048, 1024), panel_size(32, 64)
+        ((256, 256), (430, 215), (128, 256))
+    """
+    least, greatest = PANEL_HEIGHT
+    scale = min(min(max(height, least), greatest) / height, PANEL_WIDTH / width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _ground_truth(result: Result, image: Image.Image) -> Image.Image:
+    if result.ground_truth is not None:
+        return outline(image, result.ground_truth, DEFECT, fill=0.4)
+    if result.label == NORMAL:
+        return image
+    panel = Image.new("RGB", image.size, EMPTY)
+    _write_centred(panel, (image.width / 2, image.height / 2), "no mask")
+    return panel
+
+
+def _write_centred(canvas: Image.Image, middle: tuple[float, float], word: str) -> None:
+    x, y = middle
+    write(canvas, (x - length([(word, GREY)], 13) / 2, y), [(word, GREY)], 13)
+
+
+def _facts(result: Result) -> Words:
+    """Second line of the caption: true and predicted label, score, threshold and p-value."""
+    words: list[tuple[str, Colour]] = []
+    if result.label is not None:
+        kind = f" ({printable(result.defect)[:40]})" if result.label == ANOMALOUS and result.defect else ""
+        words += [("true: ", GREY), (WORDS[result.label] + kind, LABEL_COLOURS[result.label]), ("    ", GREY)]
+    words += [("predicted: ", GREY), (WORDS[result.predicted], LABEL_COLOURS[result.predicted])]
+    for name, value in (
+        ("score", result.score),
+        ("threshold", result.threshold),
+        ("p-value", result.p_value),
+    ):
+        words += [(f"    {name}: ", GREY), (f"{value:.4g}", INK)]
+    return words
+
+
+def _header(canvas: Image.Image, result: Result, name: str, facts: Words) -> None:
+    """Draw the caption: the name, what the detector said, and a badge if it was wrong."""
+    draw = ImageDraw.Draw(canvas)
+    right = canvas.width - MARGIN
+    if result.wrong:
+        badge = "WRONG: missed defect" if result.label == ANOMALOUS else "WRONG: false alarm"
+        left = right - length([(badge, INK)], 14) - 16
+        draw.rectangle((0, 0, canvas.width - 1, canvas.height - 1), outline=AMBER, width=4)
+        draw.rounded_rectangle((left, MARGIN, right, MARGIN + 22), radius=4, fill=AMBER)
+        write(canvas, (left + 8, MARGIN + 11), [(badge, INK)], 14)
+        right = left - GAP
+    title = shorten(printable(name), 17, right - MARGIN)
+    write(canvas, (MARGIN, MARGIN + 11), [(title, INK)], 17)
+    write(canvas, (MARGIN, MARGIN + 33), facts, 14)
+
+
+def _colour_bar(canvas: Image.Image, left: int, top: int, height: int) -> None:
+    canvas.paste(_bar(height), (left, top))
+    draw = ImageDraw.Draw(canvas)
+    for value, lines in ((1.0, ["1"]), (0.5, ["0.5", "threshold"]), (0.0, ["0"])):
+        y = top + (1 - value) * (height - 1)
+        draw.line((left + 12, y, left + 16, y), fill=GREY)
+        for place, line in enumerate(lines):
+            write(canvas, (left + 20, y + 14 * place), [(line, GREY)], 12)
+
+
+@cache
+def _bar(height: int) -> Image.Image:
+    """Colours of the heatmap as they look over a grey product."""
+    values = np.linspace(1, 0, height, dtype=np.float32)[:, None]
+    return overlay(Image.new("RGB", (12, height), PRODUCT), values)

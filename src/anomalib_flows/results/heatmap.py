@@ -1,0 +1,123 @@
+"""Heatmaps and masks over the image they belong to."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.Image import Resampling
+
+from anomalib_flows.results.colours import table, to_levels
+from anomalib_flows.core.types import ImageSize
+
+Picture = Image.Image | NDArray[np.uint8]
+"""A Pillow image, or an array of shape (h, w, 3)."""
+Colour = tuple[int, int, int]
+
+CONTOUR: Colour = (255, 255, 255)
+CLEAR, FULL, STRONGEST = 0.1, 0.6, 0.75
+"""The heatmap is invisible up to the value CLEAR and covers the share STRONGEST of the image from FULL on."""
+
+
+def as_image(picture: Picture) -> Image.Image:
+    """Turn a picture into a Pillow image in RGB."""
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    return image.convert("RGB")
+
+
+def heatmap(map01: NDArray[np.floating], size: ImageSize) -> Image.Image:
+    """Colour an anomaly map, smoothly enlarged.
+
+    Args:
+        map01: Values in [0, 1] of shape (H, W), 0.5 being the decision threshold.
+        size: Height and width of the image to make.
+    """
+    return _coloured(_levels(map01, size))
+
+
+def overlay(picture: Picture, map01: NDArray[np.floating], mask: NDArray[np.bool_] | None = None) -> Image.Image:
+    """Blend the heatmap over the image, the stronger the higher the value; normal regions stay as they are.
+
+    Args:
+        picture: The image, of any size.
+        map01: Values in [0, 1] of shape (H, W), 0.5 being the decision threshold.
+        mask: Where to draw a contour around, of shape (H, W).
+    """
+    image = as_image(picture)
+    levels = _levels(map01, (image.height, image.width))
+    blended = Image.composite(_coloured(levels), image, levels.point(_opacity()))
+    return blended if mask is None else outline(blended, mask, CONTOUR)
+
+
+def outline(image: Image.Image, mask: NDArray[np.bool_], colour: Colour, fill: float = 0) -> Image.Image:
+    """Draw a thin line around a mask, and tint what is inside.
+
+    The line runs outside the mask, so that thin defects stay visible.
+
+    Args:
+        image: The image to draw on; it is left as it is.
+        mask: True inside, of shape (H, W), of any resolution.
+        colour: Red, green and blue.
+        fill: How strongly to tint the inside, from 0 (not) to 1.
+    """
+    inside = _resized(mask, (image.height, image.width))
+    opacity = _line(inside, width=max(1, round(min(image.size) / 250))).astype(np.uint8) * 255
+    opacity[inside] = np.maximum(opacity[inside], round(255 * fill))
+    drawn, stamp = image.copy(), Image.fromarray(opacity)
+    if box := stamp.getbbox():
+        drawn.paste(colour, box, stamp.crop(box))
+    return drawn
+
+
+def mask_image(mask: NDArray[np.bool_], size: ImageSize | None = None) -> Image.Image:
+    """Make a grey image, 255 inside the mask and 0 outside.
+
+    Args:
+        mask: True inside, of shape (H, W).
+        size: Height and width of the image to make, by nearest neighbour; those of the mask by default.
+    """
+    image = Image.fromarray(mask.astype(np.uint8) * 255)
+    return image if size is None else image.resize(size[::-1], Resampling.NEAREST)
+
+
+def _levels(map01: NDArray[np.floating], size: ImageSize) -> Image.Image:
+    """Map as a grey image of the given size: enlarged before it is coloured, or colours would mix."""
+    return Image.fromarray(to_levels(map01)).resize(size[::-1], Resampling.BICUBIC)
+
+
+def _coloured(levels: Image.Image) -> Image.Image:
+    levels = levels.copy()
+    levels.putpalette(table().tobytes())
+    return levels.convert("RGB")
+
+
+@cache
+def _opacity() -> list[int]:
+    """Opacity of the heatmap, from 0 to 255, for the levels 0 to 255."""
+    values = np.linspace(0, 1, 256)
+    opacity: list[int] = to_levels(STRONGEST * ((values - CLEAR) / (FULL - CLEAR)).clip(0, 1)).tolist()
+    return opacity
+
+
+def _resized(mask: NDArray[np.bool_], size: ImageSize) -> NDArray[np.bool_]:
+    """Resize a mask with smooth edges, and without losing thin lines where it shrinks."""
+    grey = np.asarray(mask_image(mask).resize(size[::-1], Resampling.BILINEAR))
+    # A line one pixel wide keeps the share new / old of its brightness.
+    shrunk = min(1.0, size[0] / mask.shape[0], size[1] / mask.shape[1])
+    return np.asarray(grey >= max(1.0, 127.5 * shrunk))
+
+
+def _line(inside: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
+    """Pixels outside a mask that touch it, and its own pixels at the image's border."""
+    grown = inside.copy()
+    for _ in range(width):
+        before = grown.copy()
+        grown[1:] |= before[:-1]
+        grown[:-1] |= before[1:]
+        grown[:, 1:] |= before[:, :-1]
+        grown[:, :-1] |= before[:, 1:]
+    border = np.ones_like(inside)
+    border[width:-width, width:-width] = False
+    return np.asarray((grown & ~inside) | (inside & border))

@@ -1,0 +1,151 @@
+"""All figures of a test run, overall and for each kind of defect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence, Sized
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from anomalib_flows.results.metrics.groups import Group, Mask, image_group, pixel_group, rank
+from anomalib_flows.results.metrics.ranking import Ranking, Scores
+from anomalib_flows.core.types import InputError
+
+Figures = dict[str, float | None]
+
+
+def evaluate(
+    scores: Sequence[float] | Scores,
+    labels: Sequence[int] | npt.NDArray[np.integer | np.bool_],
+    threshold: float,
+    maps: Sequence[npt.ArrayLike],
+    masks: Sequence[npt.ArrayLike | None],
+    defects: Sequence[str],
+    pixel_threshold: float,
+) -> dict[str, Any]:
+    """Compare the scores of B test images with the truth.
+
+    Each kind of defect is set against all normal images. Figures are None where they are undefined: where
+    nothing is anomalous or nothing is normal. Scores are ranked as they are, without rounding.
+
+    Args:
+        scores: Raw image scores of shape (B,); higher is more anomalous.
+        labels: 0 for a normal image, 1 for an anomalous one, of shape (B,).
+        threshold: Images that score above it are called anomalous.
+        maps: B raw anomaly maps of shape (H, W); sizes may differ between images.
+        masks: For each image the mask of its defects, of the shape of its map. An anomalous image without a
+            mask (None) is left out of the pixel figures. All pixels of a normal image are normal.
+        defects: The kind of defect of each image; not read for normal images.
+        pixel_threshold: Pixels that score above it are called anomalous.
+
+    Returns:
+        Plain numbers under ``image`` and ``pixel``, and the same two for each kind under ``defects``.
+
+    Raises:
+        InputError: If lengths or shapes do not match, a label is not 0 or 1, or a score is NaN or infinite.
+
+    Example:
+        >>> maps = [[[0.0, 0.1]], [[0.2, 0.9]], [[0.1, 0.3]]]
+        >>> masks = [None, [[False, True]], None]
+        >>> figures = evaluate([0.1, 0.9, 0.3], [0, 1, 1], 0.5, maps, masks, ["good", "crack", "dent"], 0.5)
+        >>> figures["image"]["auroc"], figures["pixel"]["aupro"], figures["pixel"]["masked_images"]
+        (1.0, 1.0, 1)
+        >>> figures["defects"]["dent"]["image"]["f1"], figures["defects"]["dent"]["pixel"]["f1"]
+        (0.0, None)
+    """
+    _check_lengths(scores=scores, labels=labels, maps=maps, masks=masks, defects=defects)
+    [image_scores] = _as_scores("image scores", [scores], dimensions=1)
+    pixel_scores = _as_scores("pixel scores", maps, dimensions=2)
+    truth = [_truth(i, *image) for i, image in enumerate(zip(labels, pixel_scores, masks, strict=True))]
+
+    images: dict[str | None, Group] = {}
+    pixels: dict[str | None, Group] = {}
+    for kind, members in _by_kind(labels, defects).items():
+        images[kind] = image_group(image_scores[members], anomalous=kind is not None)
+        pixels[kind] = pixel_group([(pixel_scores[i], mask) for i in members if (mask := truth[i]) is not None])
+
+    def against_normal(kinds: Sequence[str]) -> dict[str, Any]:
+        return {
+            "image": image_figures(images[None], [images[kind] for kind in kinds], float(threshold)),
+            "pixel": pixel_figures(pixels[None], [pixels[kind] for kind in kinds], float(pixel_threshold)),
+        }
+
+    kinds = sorted(kind for kind in images if kind is not None)
+    return {**against_normal(kinds), "defects": {kind: against_normal([kind]) for kind in kinds}}
+
+
+def image_figures(normal: Group, anomalous: Sequence[Group], threshold: float) -> Figures:
+    """Figures of images, and how many there were."""
+    return {
+        **_figures(rank(normal, anomalous), threshold),
+        "normal_images": normal.images,
+        "anomalous_images": sum(group.images for group in anomalous),
+    }
+
+
+def pixel_figures(normal: Group, anomalous: Sequence[Group], threshold: float) -> Figures:
+    """Figures of pixels, and how many images they came from; anomalous ones count where the mask is known."""
+    ranking = rank(normal, anomalous)
+    return {
+        **_figures(ranking, threshold),
+        "aupro": None if ranking is None else ranking.aupro(),
+        "normal_images": normal.images,
+        "masked_images": sum(group.images for group in anomalous),
+    }
+
+
+def _figures(ranking: Ranking | None, threshold: float) -> Figures:
+    f1_max, f1_max_threshold = (None, None) if ranking is None else ranking.f1_max()
+    return {
+        "auroc": None if ranking is None else ranking.auroc(),
+        "average_precision": None if ranking is None else ranking.average_precision(),
+        "f1_max": f1_max,
+        "f1_max_threshold": f1_max_threshold,
+        "f1": None if ranking is None else ranking.f1(threshold),
+        "threshold": threshold,
+    }
+
+
+def _check_lengths(**inputs: Sized) -> None:
+    lengths = {name: len(values) for name, values in inputs.items()}
+    if len(set(lengths.values())) > 1:
+        given = ", ".join(f"{length} {name}" for name, length in lengths.items())
+        raise InputError(f"evaluate needs as many of each as there are images, and was given {given}.")
+
+
+def _as_scores(name: str, arrays: Sequence[npt.ArrayLike], dimensions: int) -> list[Scores]:
+    """Turn arrays into one floating point type that holds all their values, and check them."""
+    given = [np.asarray(array) for array in arrays]
+    exact = np.result_type(np.float32, *(array.dtype for array in given))
+    scores = [array.astype(exact, copy=False) for array in given]
+    if wrong := [array.shape for array in scores if array.ndim != dimensions]:
+        raise InputError(f"The {name} of shape {wrong[0]} must have {dimensions} dimension(s).")
+    if bad := sum(np.count_nonzero(~np.isfinite(array)) for array in scores):
+        total = sum(array.size for array in scores)
+        raise InputError(
+            f"{bad} of {total} {name} are NaN or infinite: if the training diverged, lower its learning rate."
+        )
+    return scores
+
+
+def _truth(i: int, label: int, scores: Scores, mask: npt.ArrayLike | None) -> Mask | None:
+    """Where image i is defective, or None where that is unknown."""
+    if label not in (0, 1):
+        raise InputError(f"The label of image {i} is {label}: use 0 for normal and 1 for anomalous.")
+    if not label:
+        return np.zeros(scores.shape, dtype=bool)
+    if mask is None:
+        return None
+    known = np.asarray(mask, dtype=bool)
+    if known.shape != scores.shape:
+        raise InputError(f"Image {i} has a mask of shape {known.shape} for a map of shape {scores.shape}.")
+    return known
+
+
+def _by_kind(labels: Iterable[int], defects: Iterable[str]) -> dict[str | None, list[int]]:
+    """Group the places of images by kind of defect; None is the kind of the normal ones, always there."""
+    members: dict[str | None, list[int]] = {None: []}
+    for i, (label, defect) in enumerate(zip(labels, defects, strict=True)):
+        members.setdefault(defect if label else None, []).append(i)
+    return members

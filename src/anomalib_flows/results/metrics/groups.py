@@ -1,0 +1,79 @@
+"""Scores of images and pixels by kind of image: the parts that every ranking is put together from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from anomalib_flows.results.metrics.ranking import Ranking, Scores
+from anomalib_flows.results.metrics.regions import region_weights
+
+Mask = npt.NDArray[np.bool_]
+EMPTY: Scores = np.empty(0, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Scores of the images of one kind, or of all their pixels.
+
+    Args:
+        images: How many images these are.
+        normal: Scores of what is normal, sorted ascending, of shape (N,).
+        anomalous: Scores of what is anomalous, of shape (P,).
+        weights: What each anomalous score counts for in the per-region overlap, of shape (P,).
+    """
+
+    images: int
+    normal: Scores
+    anomalous: Scores
+    weights: Scores
+
+
+def image_group(scores: Scores, *, anomalous: bool) -> Group:
+    """Group the scores of images that are all normal or all anomalous, of shape (B,).
+
+    Example:
+        >>> image_group(np.array([3.0, 1.0]), anomalous=False).normal
+        array([1., 3.])
+    """
+    if anomalous:
+        return Group(scores.size, EMPTY, scores, np.ones(scores.size))
+    return Group(scores.size, np.sort(scores), EMPTY, EMPTY)
+
+
+def pixel_group(images: Sequence[tuple[Scores, Mask]]) -> Group:
+    """Group the pixels of images, given as pairs of map and mask of shape (H, W).
+
+    Example:
+        >>> pixel_group([(np.array([[3.0, 1.0, 2.0]]), np.array([[True, False, False]]))])
+        Group(images=1, normal=array([1., 2.]), anomalous=array([3.]), weights=array([1.]))
+    """
+    normal = _join([scores[~mask] for scores, mask in images])
+    normal.sort()  # in place, since this is by far the largest array
+    anomalous = _join([scores[mask] for scores, mask in images])
+    return Group(len(images), normal, anomalous, _join([region_weights(mask) for _, mask in images]))
+
+
+def rank(normal: Group, defects: Sequence[Group]) -> Ranking | None:
+    """Rank what is anomalous in ``defects`` among what is normal in any group; None where either is missing.
+
+    Example:
+        >>> normal = image_group(np.array([3.0, 1.0]), anomalous=False)
+        >>> rank(normal, []) is None
+        True
+        >>> rank(normal, [image_group(np.array([4.0]), anomalous=True)]).auroc()
+        1.0
+    """
+    around_defects = _join([group.normal for group in defects])
+    around_defects.sort()  # two arrays to look scores up in, rather than one of each kind
+    anomalous = _join([group.anomalous for group in defects])
+    if not anomalous.size or not normal.normal.size + around_defects.size:
+        return None
+    return Ranking(anomalous, [normal.normal, around_defects], _join([group.weights for group in defects]))
+
+
+def _join(parts: Sequence[Scores]) -> Scores:
+    return np.concatenate([EMPTY, *parts])

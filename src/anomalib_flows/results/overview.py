@@ -1,0 +1,58 @@
+"""A sheet of examples of a dataset, to see at a glance whether it is what it should be."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from PIL import Image
+from PIL.Image import Resampling
+
+from anomalib_flows.data.loading.reading import read_sample
+from anomalib_flows.results.figure import DEFECT, GREY, LABEL_COLOURS, WHITE
+from anomalib_flows.results.figures import spread
+from anomalib_flows.results.heatmap import outline
+from anomalib_flows.results.sheet import contact_sheet
+from anomalib_flows.results.text import printable, shorten, write
+from anomalib_flows.core.types import ANOMALOUS, Sample
+
+COLUMNS, CELL, LINE = 8, 184, 16
+"""Pictures in a row, their greatest height and width, and the height of a line of text, in pixels."""
+
+
+def overview(samples: Sequence[Sample]) -> Image.Image:
+    """Lay out examples of each split and kind of defect, a row each, with the outlines of their masks.
+
+    Args:
+        samples: Images that can be read; of more than fit into a row, those are taken that are evenly apart.
+
+    Raises:
+        InputError: If there are none.
+    """
+    groups = defaultdict(list)
+    for sample in sorted(samples, key=lambda sample: (sample.split != "train", sample.label)):
+        groups[sample.split, sample.label, sample.defect].append(sample)
+    columns = min(COLUMNS, max(map(len, groups.values()), default=0))
+    blank = Image.new("RGB", (1, 1), WHITE)
+    rows = [[cell(sample) for sample in spread(group, columns)] for group in groups.values()]
+    return contact_sheet([picture for row in rows for picture in (row + [blank] * columns)[:columns]], columns)
+
+
+def cell(sample: Sample) -> Image.Image:
+    """Draw an image with its mask above its split, kind and name."""
+    pixels, mask = read_sample(sample)
+    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    scale = CELL / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    image = image.resize(size, Resampling.LANCZOS if scale < 1 else Resampling.NEAREST)
+    if mask is not None:
+        image = outline(image, mask.numpy(), DEFECT, fill=0.3)
+    canvas = Image.new("RGB", (CELL, image.height + 2 * LINE + 4), WHITE)
+    canvas.paste(image, ((CELL - image.width) // 2, 0))
+    kind = shorten(printable(f"{sample.split} {sample.defect}"), 12, CELL)
+    write(canvas, (0, image.height + LINE / 2 + 4), [(kind, LABEL_COLOURS[sample.label])], 12)
+    unmarked = sample.label == ANOMALOUS and (mask is None or not mask.any())
+    remark = (", no mask" if mask is None else ", empty mask") * unmarked
+    name = shorten(printable(sample.path.name + remark), 12, CELL)
+    write(canvas, (0, image.height + 1.5 * LINE + 4), [(name, GREY)], 12)
+    return canvas
