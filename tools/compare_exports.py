@@ -116,8 +116,8 @@ def our_pipeline(options: SimpleNamespace) -> Any:
 
     from anomalib_flows import CFlow, FastFlow
     from anomalib_flows.inference.calibration import calibrate
-    from anomalib_flows.models.heatmap import HeatmapOptions
     from anomalib_flows.models.pipeline import Pipeline
+    from anomalib_flows.run.options import HeatmapOptions
 
     models: dict[str, Any] = {"fastflow": FastFlow, "cflow": CFlow}
     alike = {

@@ -16,10 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from anomalib_flows import CFlow, Detector, FastFlow, load, read_image
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import atomic
-from anomalib_flows.core.run import Run
-from anomalib_flows.core.types import NORMAL, InputError
+from anomalib_flows.core.types import NORMAL
 from anomalib_flows.data.splits.splits import read_splits
+from anomalib_flows.run.directory import Run
 
 SIDE, TEMPERATURE = 256, 0.7
 

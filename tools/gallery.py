@@ -10,9 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from anomalib_flows.core.run import Run
 from anomalib_flows.results.files import save_image
 from anomalib_flows.results.sheet import contact_sheet
+from anomalib_flows.run.directory import Run
 
 
 def main(run: str, output: str) -> None:

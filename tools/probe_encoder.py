@@ -24,8 +24,9 @@ from jsonargparse import auto_cli
 from torch import Tensor
 from tqdm import tqdm
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.preprocess import Preprocess
-from anomalib_flows.core.types import Batch, InputError, Sample
+from anomalib_flows.core.types import Batch, Sample
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.datasets.mvtec import MVTec
 from anomalib_flows.data.loading.loader import loader

@@ -14,7 +14,7 @@ import yaml
 
 from anomalib_flows import CFlow, load, read_image
 from anomalib_flows.cli.app import main
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.training.callbacks import EpochCheckpoint
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them

@@ -12,10 +12,10 @@ from sklearn.metrics import roc_auc_score
 from tiny import SMALL
 
 from anomalib_flows.cli.app import main
-from anomalib_flows.core.run import Run
 from anomalib_flows.core.types import NORMAL
 from anomalib_flows.data.datasets import synthetic
 from anomalib_flows.data.splits.splits import read_splits
+from anomalib_flows.run.directory import Run
 from trees import CASES, Options, case_name
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them

@@ -16,9 +16,9 @@ from PIL import Image
 
 from anomalib_flows.benchmark.latency_run import watched
 from anomalib_flows.cli.app import main
-from anomalib_flows.core.run import Run
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.directory import Run
 from tiny_export import write
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them

@@ -12,8 +12,8 @@ from PIL import Image
 
 from anomalib_flows.cli.app import main
 from anomalib_flows.commands import predict_exported
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import read_pixels
-from anomalib_flows.core.types import InputError
 from anomalib_flows.runtime import Detector
 from damaged_video import write_damaged_video
 from tiny_export import write

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.inference.calibration import calibrate, conformal_threshold, set_thresholds
 from anomalib_flows.models.postprocess import Postprocess
 

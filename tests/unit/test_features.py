@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 
 from anomalib_flows import CFlow, FastFlow
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.store import Store, cache_folder, clear, pack
-from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.core.types import Sample
 from anomalib_flows.data.datasets.synthetic import Synthetic
-from anomalib_flows.data.loading.augmentation import Changes
+from anomalib_flows.data.loading.augmentation import AugmentOptions
 from anomalib_flows.data.loading.loader import loader
 from anomalib_flows.inference.features import COMPUTED, FeatureBatch, FeatureLoader, FeatureOptions
 from anomalib_flows.models.pipeline import Pipeline
@@ -51,7 +52,7 @@ def features(
     options: FeatureOptions = KEPT,
     of: Pipeline | None = None,
     epoch: int = 0,
-    changes: Changes = Changes(),  # noqa: B008
+    changes: AugmentOptions = AugmentOptions(),  # noqa: B008
 ) -> FeatureBatch:
     of = of or pipeline()
     data = Synthetic(image_size=SIZE, resize=of.preprocess.mode, batch_size=2, workers=2)
@@ -293,7 +294,7 @@ def test_mixed_precision_is_kept_as_it_is(samples, encoded) -> None:
 
 
 def test_changed_images_are_kept_in_as_many_variants_as_asked_for(samples, encoded) -> None:
-    changes = Changes(rotate=20, noise=5)
+    changes = AugmentOptions(rotate=20, noise=5)
     features(samples, KEPT, changes=changes)
     assert not cache_folder("features").exists(), "others come in each epoch"
     encoded.clear()
@@ -307,7 +308,7 @@ def test_changed_images_are_kept_in_as_many_variants_as_asked_for(samples, encod
 
 
 def test_variants_are_of_the_library_that_changes_images(samples, encoded, monkeypatch) -> None:
-    changes, options = Changes(rotate=20), replace(KEPT, variants=1)
+    changes, options = AugmentOptions(rotate=20), replace(KEPT, variants=1)
     features(samples, options, changes=changes)
     encoded.clear()
     monkeypatch.setattr("anomalib_flows.inference.features.version", lambda _: "0")

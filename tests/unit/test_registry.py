@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from anomalib_flows.core import registry
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 
 
 @pytest.fixture

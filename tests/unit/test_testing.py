@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import Sample
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.flows import Bijection, Permutation
 from anomalib_flows.models.base import Detector

@@ -14,13 +14,14 @@ from typing import Any
 
 from tqdm import tqdm
 
+from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.files import atomic
 from anomalib_flows.core.images import Pixels, read_pixels
-from anomalib_flows.core.run import is_exported
 from anomalib_flows.core.timing import Spent
-from anomalib_flows.core.types import ImageSize, InputError, require
+from anomalib_flows.core.types import ImageSize
 from anomalib_flows.data.datasets.base import parse_size
 from anomalib_flows.data.listing.sources import find_images
+from anomalib_flows.run.directory import is_exported
 
 LARGEST = 10000
 """Longest side of an image to measure with."""

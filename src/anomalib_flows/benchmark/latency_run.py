@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_flows.benchmark.latency import Options, choose_precisions, progress
-from anomalib_flows.core.run import Run
+from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.timing import Spent, cores, repeat, summary
-from anomalib_flows.core.types import InputError, require
 from anomalib_flows.inference.predictor import choose_device
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.directory import Run
 
 PRECISIONS = ["f32", "bf16"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from anomalib_flows import __version__
 from anomalib_flows.core.allocation import keep_memory
-from anomalib_flows.core.types import NO_RIGHT, NO_ROOM, InputError
+from anomalib_flows.core.errors import NO_PERMISSION, NO_SPACE, InputError
 
 COMMANDS = {
     "train": "train a detector on normal images, and test it",
@@ -61,10 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
-        if error.errno not in NO_ROOM + NO_RIGHT:
+        if error.errno not in NO_SPACE + NO_PERMISSION:
             raise
         name = f" {error.filename}" if error.filename else ""
-        advice = "free space" if error.errno in NO_ROOM else "change its rights"
+        advice = "free space" if error.errno in NO_SPACE else "change its rights"
         return _fail(f"Cannot read or write{name}: {error.strerror}; {advice}, or name another folder.")
 
 

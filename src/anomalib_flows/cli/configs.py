@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.registry import unknown
-from anomalib_flows.core.types import InputError
 
 PACKAGE = Path(__file__).resolve().parents[1]
 

@@ -24,9 +24,9 @@ from anomalib_flows.cli.configs import find_config
 from anomalib_flows.cli.messages import explain
 from anomalib_flows.cli.published import chosen_model, published_defaults
 from anomalib_flows.core import registry
-from anomalib_flows.core.run import Run, is_exported
-from anomalib_flows.core.types import InputError, first_line
+from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.run.directory import Run, is_exported
 
 FUNCTIONS = {
     "train": "anomalib_flows.commands.train:train",

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import image_files
-from anomalib_flows.core.run import Run
-from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.core.types import Sample
 from anomalib_flows.data.checks.checking import check
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.splits.splits import read_splits, write_splits
+from anomalib_flows.run.directory import Run
 
 
 def calibrate(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import warnings
 
-from anomalib_flows.core.run import Run
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.directory import Run
 
 
 def open_calibrated(run: Run) -> Pipeline:

@@ -6,7 +6,8 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from anomalib_flows.core.types import ANOMALOUS, ImageSize, InputError
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import ANOMALOUS, ImageSize
 from anomalib_flows.data.checks.inspection import Inspection, inspect_dataset
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.datasets.layout import categories

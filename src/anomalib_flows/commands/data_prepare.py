@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from anomalib_flows.core import registry
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.publish import preparing
 from anomalib_flows.data.publish.download import download as fetch

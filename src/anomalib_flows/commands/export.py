@@ -11,9 +11,9 @@ from typing import Literal
 from anomalib_flows.commands.calibrated import open_calibrated
 from anomalib_flows.commands.export_images import find_images, warn_of_sizes
 from anomalib_flows.commands.export_report import make_report, print_report, refuse_another
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import fresh_folder
-from anomalib_flows.core.run import Run
-from anomalib_flows.core.types import InputError, Interface, Precision
+from anomalib_flows.core.types import Interface, Precision
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.export.exported import Format
 from anomalib_flows.export.judging import by_pipeline
@@ -22,6 +22,7 @@ from anomalib_flows.export.options import QuantizationOptions
 from anomalib_flows.export.parity import BOUNDS
 from anomalib_flows.export.programs import write_program
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.directory import Run
 
 Layout = Literal["folder", "ovms"]
 SUFFIXES: dict[Format, str] = {"openvino": ".xml", "onnx": ".onnx", "torch": ".pt2"}

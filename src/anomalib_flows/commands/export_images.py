@@ -9,11 +9,12 @@ from typing import cast
 
 from PIL import Image
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import image_files
-from anomalib_flows.core.run import Run
-from anomalib_flows.core.types import ImageSize, InputError, Sample, Split
+from anomalib_flows.core.types import ImageSize, Sample, Split
 from anomalib_flows.data.splits.splits import read_splits
 from anomalib_flows.export.options import QuantizationOptions
+from anomalib_flows.run.directory import Run
 
 
 def find_images(run: Run, images: str, int8: QuantizationOptions | None) -> tuple[list[Sample], list[Sample]]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from anomalib_flows.core.types import InputError, Precision, Sample
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import Precision, Sample
 from anomalib_flows.export.exported import Exported
 from anomalib_flows.export.parity import Judge, compare, summarise
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.files import fresh_folder
-from anomalib_flows.core.run import Run, versions
-from anomalib_flows.core.types import ImageSize, InputError, require
+from anomalib_flows.core.types import ImageSize
 from anomalib_flows.data.datasets.base import Dataset, parse_size
 from anomalib_flows.data.splits.splits import write_splits
 from anomalib_flows.encoders.encoder import Triple
@@ -16,8 +16,9 @@ from anomalib_flows.importing.assemble import assemble
 from anomalib_flows.importing.sources import Source, read
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector
-from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.directory import Run, versions
+from anomalib_flows.run.options import HeatmapOptions
 
 FALSE_ALARM_RATE = 0.01
 
@@ -78,7 +79,7 @@ def write(detector: Detector, data: Dataset | None, output: Path, source: dict[s
     # Lightning is slow to import, and a dataset that is imported is listed in --help.
     from anomalib_flows.experiment.train import describe
     from anomalib_flows.importing.dataset import NoDataset
-    from anomalib_flows.training.options import TrainerOptions
+    from anomalib_flows.run.options import TrainerOptions
 
     samples = data.samples() if data else []
     recorded = replace(data or NoDataset(), image_size=detector.image_size)

@@ -12,9 +12,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import Pixels, split_pattern
 from anomalib_flows.core.parallel import default_threads
-from anomalib_flows.core.types import ANOMALOUS, InputError, Sample
+from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.checks.checking import check
 from anomalib_flows.data.listing.sources import find_images
 from anomalib_flows.results.files import Row, csv_table, relative, unique_names, write_prediction_images

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from anomalib_flows.commands.judging import Judged, find_samples, require_new, write_judged
 from anomalib_flows.core.conformal import warn_if_too_few
+from anomalib_flows.core.errors import require
 from anomalib_flows.core.images import read_pixels
-from anomalib_flows.core.run import Run, is_exported
-from anomalib_flows.core.types import require
 from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.run.directory import Run, is_exported
 
 
 def predict(run: Path, input: str, output: Path, data: Dataset, device: str = "auto") -> Path:

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from anomalib_flows.commands.judging import Judged, find_samples
 from anomalib_flows.core.conformal import warn_if_too_few
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import Pixels, read_pixels
-from anomalib_flows.core.types import InputError
 from anomalib_flows.data.checks.checking import report_faults
 from anomalib_flows.runtime import Detector, frames
 from anomalib_flows.runtime.ports import ImageInput

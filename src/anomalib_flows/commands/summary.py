@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from anomalib_flows.core.run import Run
+from anomalib_flows.run.directory import Run
 
 COLUMNS = (
     ("image AUROC", "image", "auroc"),

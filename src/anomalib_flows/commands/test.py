@@ -9,14 +9,15 @@ from jsonargparse import ArgumentParser
 
 from anomalib_flows.commands.summary import print_summary
 from anomalib_flows.core import registry
-from anomalib_flows.core.run import Run
-from anomalib_flows.core.types import InputError, Protocol, Sample
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import Protocol, Sample
 from anomalib_flows.data.checks.checking import check
 from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.loading.options import Changes
 from anomalib_flows.data.splits.duplicates import duplicates, warn_of_leaks
 from anomalib_flows.data.splits.splits import read_splits
 from anomalib_flows.results.figures import PICTURES, require_count
+from anomalib_flows.run.directory import Run
+from anomalib_flows.run.options import AugmentOptions
 
 
 def test(
@@ -24,7 +25,7 @@ def test(
     data: Dataset,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     protocol: Protocol = "calibrated",
-    disturb: Changes = Changes(),  # noqa: B008 (frozen)
+    disturb: AugmentOptions = AugmentOptions(),  # noqa: B008 (frozen)
     seed: int = 0,
     pictures: int = PICTURES,
 ) -> Run:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import cast
 
 from anomalib_flows.commands.summary import print_summary
-from anomalib_flows.core.run import Run
 from anomalib_flows.core.types import ImageSize, Protocol
 from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.loading.options import Changes
-from anomalib_flows.models.options import HeatmapOptions, Model
+from anomalib_flows.models.options import Model
 from anomalib_flows.results.figures import PICTURES
-from anomalib_flows.training.options import TrainerOptions
+from anomalib_flows.run.directory import Run
+from anomalib_flows.run.options import AugmentOptions, HeatmapOptions, TrainerOptions
 
 
 def train(
@@ -21,7 +20,7 @@ def train(
     data: Dataset,
     trainer: TrainerOptions = TrainerOptions(),  # noqa: B008 (frozen)
     heatmap: HeatmapOptions = HeatmapOptions(),  # noqa: B008 (frozen)
-    augment: Changes = Changes(),  # noqa: B008 (frozen)
+    augment: AugmentOptions = AugmentOptions(),  # noqa: B008 (frozen)
     false_alarm_rate: float = 0.01,
     protocol: Protocol = "calibrated",
     seed: int = 0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 
-from anomalib_flows.core.types import require
+from anomalib_flows.core.errors import require
 
 
 def warn_if_too_few(count: int, false_alarm_rate: float) -> None:
@@ -23,7 +23,7 @@ def warn_if_too_few(count: int, false_alarm_rate: float) -> None:
 
 def require_rate(false_alarm_rate: float) -> None:
     """Raise an InputError unless a rate of false alarms lies between 0 and 1."""
-    require(0 < false_alarm_rate < 1, "--false-alarm-rate", false_alarm_rate, "between 0 and 1, such as 0.01")
+    require(0 < false_alarm_rate < 1, "false_alarm_rate", false_alarm_rate, "between 0 and 1, such as 0.01")
 
 
 def rank(count: int, rate: float) -> int:

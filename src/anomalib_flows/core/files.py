@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from tqdm import tqdm
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 
 Pixels = npt.NDArray[np.uint8]
 """Red, green and blue from 0 to 255, of shape (h, w, 3)."""

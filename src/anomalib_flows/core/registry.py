@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 
 Kind = Literal["models", "datasets"]
 
@@ -75,6 +76,19 @@ def load(kind: Kind, name: str) -> type[Any]:
         source = f" of {distribution(owner)}" if owner else ""
         raise InputError(f"{path}{source} cannot be imported ({type(error).__name__}: {error}).") from error
     return loaded
+
+
+def parameters(cls: type[Any]) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a constructor; where it passes ``**options`` on, those of the base class as well."""
+    found: dict[str, inspect.Parameter] = {}
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        own = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
+        found = {p.name: p for p in own if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)} | found
+        if not any(p.kind is p.VAR_KEYWORD for p in own):
+            break
+    return found
 
 
 def unknown(kind: str, name: str, known: list[str]) -> str:

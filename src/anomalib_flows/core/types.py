@@ -1,68 +1,45 @@
-"""Plain records that every part of the package passes around, and the one error a user can mend."""
+"""Records that every package uses."""
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Split = Literal["train", "calibration", "validation", "test"]
 Protocol = Literal["calibrated", "paper"]
-"""``calibrated`` sets a model's constants and thresholds on held-out normal images; ``paper`` as published, on the
-test images, for comparison with published tables only."""
+"""``calibrated`` sets constants and thresholds on held-out normal images. ``paper`` sets them on the test images, as
+published results do, and serves only for comparison with these."""
 Interface = Literal["native", "model-api", "model-api-map", "anomalib"]
-"""Who reads an exported graph: our runtime; OpenVINO Model API in Python; its C++ side, for raw maps; anomalib."""
+"""Program that reads an exported model: our runtime; OpenVINO Model API in Python, or in C++ (raw map); anomalib."""
 Precision = Literal["fp32", "fp16", "int8"]
-"""Of the weights of an exported model."""
+"""Precision of the weights of an exported model."""
 ImageSize = tuple[int, int]
 """Height and width in pixels."""
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
-"""Errors of the system that the command line explains; any other one is a fault of ours."""
-
 NORMAL, ANOMALOUS = 0, 1
 GOOD = "good"
-"""What stands in the place of a kind of defect where there is none."""
-
-
-class InputError(ValueError):
-    """What the user gave cannot be used.
-
-    The message is one sentence that names the file or option, says what was wrong and what to do. The
-    command line prints it without a traceback and exits with code 2.
-    """
-
-
-def require(condition: bool, option: str, value: object, limit: str) -> None:
-    """Go on only if the value of an option is of use.
-
-    Raises:
-        InputError: If it is not, with the option and what it must be.
-    """
-    if not condition:
-        raise InputError(f"{option} cannot be {value}: it must be {limit}.")
-
-
-def first_line(error: Exception) -> str:
-    """First line of what a library says is wrong; what follows is for those who develop with it."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+"""Value of ``Sample.defect`` for normal images."""
+LABELS = {NORMAL: "normal", ANOMALOUS: "anomalous"}
+"""Words for the labels in tables and figures."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a dataset and what is known about it.
+    """One image of a dataset with its ground truth.
 
     Args:
-        path: The image file.
+        path: Image file.
         split: What the image is used for.
         label: 0 for a normal image, 1 for an anomalous one.
-        defect: The kind of defect, ``"good"`` for normal images.
-        mask: The file of the defect's mask, or a folder of several that are united; None if it is not known.
+        defect: Kind of defect, ``"good"`` for normal images.
+        mask: Mask file of the defect, or a folder of masks to unite; None if unknown.
     """
 
     path: Path
@@ -78,9 +55,9 @@ class Batch:
 
     Args:
         images: RGB values from 0 to 255, resized, of shape (B, 3, H, W) and type float32.
-        samples: The B records that the images were read from.
-        masks: For each image a boolean tensor of shape (H, W), or None where only the label is known.
-        contents: For each image the height and width of its own pixels in (H, W); the rest is padding.
+        samples: The B samples.
+        masks: For each image a boolean mask of shape (H, W), or None where only the label is known.
+        contents: For each image its height and width within (H, W); the rest is padding.
     """
 
     images: Tensor
@@ -91,14 +68,14 @@ class Batch:
 
 @dataclass
 class Prediction:
-    """What a detector says about B images.
+    """Predictions of a detector for B images, as tensors.
 
     Args:
         scores: Raw image scores of shape (B,); higher is more anomalous.
-        labels: 1 where the score lies above the image threshold, of shape (B,).
+        labels: 1 where the score is above the image threshold, of shape (B,).
         p_values: Share of normal images that score at least as high, of shape (B,).
-        maps: Raw anomaly maps of shape (B, 1, H, W).
-        masks: True where the map lies above the pixel threshold, of shape (B, 1, H, W).
+        maps: Raw anomaly maps of shape (B, M, H, W). The first map is shown, the last one scores the image.
+        masks: True where the map is above the pixel threshold, of shape (B, 1, H, W).
     """
 
     scores: Tensor
@@ -106,3 +83,37 @@ class Prediction:
     p_values: Tensor
     maps: Tensor
     masks: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageResult:
+    """Prediction for one image, with what is known about the image.
+
+    Args:
+        score: Normalised score in [0, 1]; 0.5 is the image threshold.
+        label: 1 if the image is anomalous, else 0.
+        p_value: Share of normal images that score at least as high, from 1 / (n + 1) to 1.
+        raw_score: Score before normalisation; None if an exported model does not return it.
+        anomaly_map: Normalised map in [0, 1] of shape (H, W), without padding; 0.5 is the pixel threshold.
+        mask: True where the map is above the pixel threshold, of shape (H, W).
+        raw_map: Map before normalisation, of shape (H, W); None for exported models.
+        picture: The decoded image, RGB of shape (h, w, 3) and type uint8.
+        sample: The image file and its ground truth; None for images without a file.
+        ground_truth: True where the image is defective, of shape (H, W); None if unknown.
+    """
+
+    score: float
+    label: int
+    p_value: float
+    raw_score: float | None
+    anomaly_map: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.bool_]
+    raw_map: npt.NDArray[np.float32] | None = None
+    picture: npt.NDArray[np.uint8] | Any = None
+    sample: Sample | None = None
+    ground_truth: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the true label is known and the predicted one differs from it."""
+        return self.sample is not None and self.sample.label != self.label

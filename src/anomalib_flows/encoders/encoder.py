@@ -21,8 +21,9 @@ from einops import rearrange
 from huggingface_hub import constants
 from torch import Tensor, nn
 
+from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.registry import unknown
-from anomalib_flows.core.types import ImageSize, InputError, first_line
+from anomalib_flows.core.types import ImageSize
 
 _weights_follow: ContextVar[bool] = ContextVar("weights_follow", default=False)
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import read_pixels
-from anomalib_flows.core.run import Run
-from anomalib_flows.core.types import NORMAL, Batch, ImageSize, InputError, Prediction, Protocol, Sample
+from anomalib_flows.core.types import NORMAL, Batch, ImageSize, Prediction, Protocol, Sample
 from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.loading.augmentation import Changes, change
+from anomalib_flows.data.loading.augmentation import AugmentOptions, change
 from anomalib_flows.data.splits.validation import is_drawn
 from anomalib_flows.inference.calibration import set_scores
 from anomalib_flows.inference.predictor import compute_maps, set_constants
@@ -25,6 +25,7 @@ from anomalib_flows.results.files import write_csv
 from anomalib_flows.results.heatmap import Picture
 from anomalib_flows.results.metrics.evaluate import evaluate
 from anomalib_flows.results.result import Result
+from anomalib_flows.run.directory import Run
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def evaluate_disturbed(
     samples: list[Sample],
     data: Dataset,
     device: torch.device,
-    changes: Changes,
+    changes: AugmentOptions,
     seed: int,
     pictures: int = PICTURES,
 ) -> dict[str, Any]:
@@ -163,7 +164,7 @@ def collect(
     samples: list[Sample],
     data: Dataset,
     device: torch.device,
-    changes: Changes = Changes(),  # noqa: B008 (frozen)
+    changes: AugmentOptions = AugmentOptions(),  # noqa: B008 (frozen)
     seed: int = 0,
 ) -> Tested:
     """Compute the maps of samples, which may be changed at random first."""
@@ -179,7 +180,7 @@ def collect(
     return replace(tested, maps=torch.cat(maps))
 
 
-def disturbed(batch: Batch, changes: Changes, seed: int) -> Batch:
+def disturbed(batch: Batch, changes: AugmentOptions, seed: int) -> Batch:
     """Change each image in a way that depends on its file's name and the seed."""
     return change(batch, changes, seed)
 

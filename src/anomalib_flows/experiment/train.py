@@ -13,12 +13,11 @@ from tqdm import tqdm
 
 from anomalib_flows.core import registry
 from anomalib_flows.core.conformal import require_rate
-from anomalib_flows.core.run import Run
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.store import GB
-from anomalib_flows.core.types import ImageSize, InputError, Protocol, Sample, Split
+from anomalib_flows.core.types import ImageSize, Protocol, Sample, Split
 from anomalib_flows.data.checks.checking import check
 from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.loading.options import Changes
 from anomalib_flows.data.splits.duplicates import duplicates, warn_of_leaks
 from anomalib_flows.data.splits.splits import hold_out, read_splits, write_splits
 from anomalib_flows.data.splits.validation import draw_defects, hold_out_validation
@@ -28,10 +27,10 @@ from anomalib_flows.inference.features import FeatureOptions
 from anomalib_flows.inference.predictor import calibrate_on, choose_device, fit_local_scale, fit_statistics
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector
-from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.results.figures import PICTURES, require_count
-from anomalib_flows.training.options import TrainerOptions
+from anomalib_flows.run.directory import Run
+from anomalib_flows.run.options import AugmentOptions, HeatmapOptions, TrainerOptions
 
 MAY_CHANGE = {
     "weights",
@@ -52,7 +51,7 @@ def run_experiment(
     data: Dataset,
     trainer: TrainerOptions,
     heatmap: HeatmapOptions,
-    augment: Changes,
+    augment: AugmentOptions,
     false_alarm_rate: float,
     protocol: Protocol,
     seed: int,
@@ -197,7 +196,7 @@ def train_pipeline(
     samples: list[Sample],
     data: Dataset,
     trainer: TrainerOptions,
-    augment: Changes,
+    augment: AugmentOptions,
     seed: int,
     run: Run,
     *,
@@ -229,7 +228,7 @@ def describe(
     seed: int,
     output: Path,
     protocol: Protocol = "calibrated",
-    augment: Changes = Changes(),  # noqa: B008 (frozen)
+    augment: AugmentOptions = AugmentOptions(),  # noqa: B008 (frozen)
     pictures: int = PICTURES,
 ) -> dict[str, Any]:
     """Write down the options that make the same run again, in plain types."""

@@ -8,7 +8,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from anomalib_flows.core.types import ImageSize, require
+from anomalib_flows.core.errors import require
+from anomalib_flows.core.types import ImageSize
 from anomalib_flows.data.datasets.base import parse_size
 from anomalib_flows.export.resizing import hide_padding, resize
 from anomalib_flows.models.components.whitening import Whitening

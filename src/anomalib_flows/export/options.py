@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from anomalib_flows.core.types import require
+from anomalib_flows.core.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from anomalib_flows.core.types import InputError, first_line
+from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.export.exported import INFERENCE_PRECISION, Exported, Format
 from anomalib_flows.export.judging import by_openvino, by_torch, compiled
 from anomalib_flows.export.network import Decision, Decisions, Network

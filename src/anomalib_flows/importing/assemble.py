@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from anomalib_flows.core.types import ImageSize, InputError, first_line
+from anomalib_flows.core.errors import InputError, first_line
+from anomalib_flows.core.types import ImageSize
 from anomalib_flows.encoders.encoder import weights_follow
 from anomalib_flows.importing import encoders, freia
 from anomalib_flows.importing.freia import State

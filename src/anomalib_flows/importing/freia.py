@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 
 State = dict[str, Tensor]
 Flow = list[State]

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from anomalib_flows.core.types import InputError, first_line
+from anomalib_flows.core.errors import InputError, first_line
 
 STORAGES = {
     "FloatStorage": torch.float32,

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, Literal
 
-from anomalib_flows.core.types import ImageSize, InputError
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import ImageSize
 from anomalib_flows.importing import encoders, freia
 from anomalib_flows.importing.freia import Flow, State
 from anomalib_flows.importing.inert import Checkpoint

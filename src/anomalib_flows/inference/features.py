@@ -20,9 +20,9 @@ from anomalib_flows.core.types import Batch, ImageSize, Sample
 from anomalib_flows.data.loading.augmentation import change
 from anomalib_flows.data.loading.cache import Item
 from anomalib_flows.data.loading.loader import Loader, collate
-from anomalib_flows.data.loading.options import Changes
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.options import AugmentOptions
 
 VERSION = "2"
 """Part of every name on disk: to be raised when reading, resizing, changing or encoding comes to give other values."""
@@ -149,7 +149,7 @@ class FeatureLoader:
         images: Loader,
         device: torch.device,
         options: FeatureOptions = COMPUTED,
-        changes: Changes = Changes(),  # noqa: B008 (frozen)
+        changes: AugmentOptions = AugmentOptions(),  # noqa: B008 (frozen)
         seed: int = 0,
     ) -> None:
         self.pipeline, self.images, self.device, self.options = pipeline, images, device, options

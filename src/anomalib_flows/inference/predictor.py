@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from anomalib_flows.core.types import Batch, InputError, Sample
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import Batch, Sample
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.loading.loader import Loader, loader
 from anomalib_flows.inference.calibration import calibrate

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from anomalib_flows.core.types import ImageSize, require
+from anomalib_flows.core.errors import require
+from anomalib_flows.core.types import ImageSize
 from anomalib_flows.encoders.encoder import Encoder, Triple, Weights
 from anomalib_flows.flows import (
     AffineCoupling,

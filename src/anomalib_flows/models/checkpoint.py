@@ -15,13 +15,13 @@ from safetensors.torch import save_file
 
 from anomalib_flows import __version__
 from anomalib_flows.core import registry
+from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.files import atomic
-from anomalib_flows.core.types import InputError, first_line
 from anomalib_flows.encoders.encoder import weights_follow
 from anomalib_flows.models.base import Detector
-from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.run.options import HeatmapOptions
 
 FORMAT = 4
 """Version of the file's layout."""

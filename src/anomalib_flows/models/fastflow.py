@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from anomalib_flows.core.types import ImageSize, require
+from anomalib_flows.core.errors import require
+from anomalib_flows.core.types import ImageSize
 from anomalib_flows.encoders.encoder import Encoder, Triple, Weights
 from anomalib_flows.flows import AffineCoupling, Chain, GlobalAffine, Permutation, Subnet, fold
 from anomalib_flows.models.base import Detector, Features, adam, squares

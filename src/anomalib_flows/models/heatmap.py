@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anomalib_flows.models.options import HeatmapOptions as HeatmapOptions
-
 
 def smooth(maps: Tensor, sigma: float) -> Tensor:
     """Convolve maps of shape (B, 1, H, W) with a Gaussian that ends after four standard deviations.

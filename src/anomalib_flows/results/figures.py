@@ -12,7 +12,8 @@ from tqdm import tqdm
 from anomalib_flows.core.files import fresh_folder
 from anomalib_flows.results.files import write_figures
 from anomalib_flows.results.result import Result
-from anomalib_flows.core.types import ANOMALOUS, require
+from anomalib_flows.core.types import ANOMALOUS
+from anomalib_flows.core.errors import require
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from anomalib_flows.results.heatmap import Picture, as_image
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 
 SPACE = 8
 

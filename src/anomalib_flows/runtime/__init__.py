@@ -1,6 +1,6 @@
 """Judge images with an exported model: OpenVINO, numpy and Pillow are all it takes."""
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 
 try:
     import openvino  # noqa: F401 (an optional extra)

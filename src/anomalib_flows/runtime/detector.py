@@ -15,9 +15,10 @@ import numpy.typing as npt
 import openvino as ov
 from PIL import Image, ImageOps
 
+from anomalib_flows.core.errors import InputError, first_line, require
 from anomalib_flows.core.geometry import content_size
 from anomalib_flows.core.images import Pixels, as_pixels, read_pixels
-from anomalib_flows.core.types import ImageSize, InputError, first_line, require
+from anomalib_flows.core.types import ImageSize
 from anomalib_flows.runtime.card import Card, read_card
 from anomalib_flows.runtime.network import compile_network, read_network
 from anomalib_flows.runtime.ports import ANY, OUTPUTS, ImageInput

@@ -9,7 +9,7 @@ from typing import Any
 
 import openvino as ov
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 
 VIRTUAL = ("AUTO", "BATCH", "HETERO", "MULTI")
 """Devices that choose among others, which may be named after a colon."""

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import openvino as ov
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import Pixels
-from anomalib_flows.core.types import ImageSize, InputError
+from anomalib_flows.core.types import ImageSize
 
 INPUT = "image"
 OUTPUTS = ("pred_score", "pred_label", "anomaly_map", "pred_mask", "raw_score")

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from anomalib_flows.core.conformal import rank, require_rate, warn_if_too_few
-from anomalib_flows.core.types import ImageSize, InputError, require
+from anomalib_flows.core.errors import InputError, require
+from anomalib_flows.core.types import ImageSize
 from anomalib_flows.runtime.card import Card
 
 HIGHEST = np.nextafter(np.float32(1), np.float32(0))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy.typing as npt
 import openvino as ov
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.runtime.network import explained
 from anomalib_flows.runtime.ports import INPUT
 

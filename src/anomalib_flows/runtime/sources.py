@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import IMAGE_SUFFIXES, Pixels, image_files, matches, read_pixels, split_pattern
-from anomalib_flows.core.types import InputError
 
 CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation")}
 """How FFmpeg names a camera, and by what it reads it, by system."""

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import get_args
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import natural
-from anomalib_flows.core.types import ANOMALOUS, NORMAL, InputError, Split
+from anomalib_flows.core.types import ANOMALOUS, NORMAL, Split
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.loading.reading import read_sample
 from anomalib_flows.models.checkpoint import plain

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from anomalib_flows.core import registry
-from anomalib_flows.core.types import ImageSize, InputError
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import ImageSize
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.pipeline import Pipeline

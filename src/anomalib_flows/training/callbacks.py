@@ -13,10 +13,10 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import atomic
-from anomalib_flows.core.run import Run
-from anomalib_flows.core.types import InputError
 from anomalib_flows.models import checkpoint
+from anomalib_flows.run.directory import Run
 from anomalib_flows.training.module import TrainingModule
 
 

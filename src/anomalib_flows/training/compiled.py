@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.models.base import Detector
 
 

@@ -11,18 +11,19 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
-from anomalib_flows.core.run import Run
-from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import Sample
 from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.loading.augmentation import Changes
+from anomalib_flows.data.loading.augmentation import AugmentOptions
 from anomalib_flows.data.loading.loader import loader
 from anomalib_flows.inference.features import FeatureOptions
 from anomalib_flows.inference.predictor import choose_device
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.directory import Run
+from anomalib_flows.run.options import TrainerOptions
 from anomalib_flows.training.callbacks import EpochCheckpoint, Progress, stop_on_interrupt
 from anomalib_flows.training.compiled import explained
 from anomalib_flows.training.module import TrainingModule
-from anomalib_flows.training.options import TrainerOptions
 
 
 def fit(
@@ -31,7 +32,7 @@ def fit(
     data: Dataset,
     options: TrainerOptions,
     features: FeatureOptions,
-    augment: Changes,
+    augment: AugmentOptions,
     seed: int,
     run: Run,
     *,

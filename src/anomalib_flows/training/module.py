@@ -9,8 +9,8 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 
-from anomalib_flows.core.types import InputError
-from anomalib_flows.data.loading.augmentation import Changes
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.data.loading.augmentation import AugmentOptions
 from anomalib_flows.data.loading.loader import Loader
 from anomalib_flows.inference.features import COMPUTED, FeatureLoader, FeatureOptions
 from anomalib_flows.models.pipeline import Pipeline
@@ -34,7 +34,7 @@ class TrainingModule(LightningModule):
         pipeline: Pipeline,
         images: Loader,
         seed: int,
-        augment: Changes,
+        augment: AugmentOptions,
         features: FeatureOptions = COMPUTED,
         *,
         compiled: bool = False,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.data.publish import archives
 from anomalib_flows.data.publish.archives import unpack
 

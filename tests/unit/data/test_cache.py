@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.store import cache_folder
-from anomalib_flows.core.types import Batch, InputError, Sample
+from anomalib_flows.core.types import Batch, Sample
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.datasets.synthetic import Synthetic
 from anomalib_flows.data.loading.cache import DiskCache, MemoryCache

@@ -9,12 +9,13 @@ from PIL import Image, ImageFilter
 from scipy import ndimage
 from torch import Tensor
 
-from anomalib_flows.core.types import Batch, InputError, Sample
-from anomalib_flows.data.loading.augmentation import Changes, Draws, change
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import Batch, Sample
+from anomalib_flows.data.loading.augmentation import AugmentOptions, Draws, change
 
-MOVES = (Changes(rotate=30), Changes(zoom=0.5), Changes(shift=0.4), Changes(flip=True))
-LOOKS = (Changes(brightness=0.5), Changes(contrast=0.5), Changes(blur=3), Changes(noise=30))
-ALL = Changes(rotate=20, flip=True, zoom=1.3, shift=0.1, brightness=0.2, contrast=0.2, blur=1, noise=5)
+MOVES = (AugmentOptions(rotate=30), AugmentOptions(zoom=0.5), AugmentOptions(shift=0.4), AugmentOptions(flip=True))
+LOOKS = (AugmentOptions(brightness=0.5), AugmentOptions(contrast=0.5), AugmentOptions(blur=3), AugmentOptions(noise=30))
+ALL = AugmentOptions(rotate=20, flip=True, zoom=1.3, shift=0.1, brightness=0.2, contrast=0.2, blur=1, noise=5)
 
 
 def noise(*shape: int) -> Tensor:
@@ -44,7 +45,7 @@ class Drawn:
         return self.numbers
 
 
-def changed(images: Tensor, changes: Changes, **numbers: float) -> Tensor:
+def changed(images: Tensor, changes: AugmentOptions, **numbers: float) -> Tensor:
     return Draws(changes, [Drawn(**numbers)] * len(images)).images(images)
 
 
@@ -55,7 +56,7 @@ def pixels(image: Tensor) -> Image.Image:
 def test_quarter_turns_of_squares_lose_nothing() -> None:
     image = noise(1, 3, 16, 16)
     for interpolation in ("nearest", "bilinear"):
-        turned = changed(image, Changes(rotate=90, interpolation=interpolation), angle=1)
+        turned = changed(image, AugmentOptions(rotate=90, interpolation=interpolation), angle=1)
         torch.testing.assert_close(turned, torch.rot90(image, 1, (2, 3)), atol=0.05, rtol=0)
 
 
@@ -64,7 +65,7 @@ def test_quarter_turns_of_squares_lose_nothing() -> None:
 def test_turning_by_nearest_pixels_is_that_of_pillow(angle, shape) -> None:
     image = noise(1, 3, *shape)
     expected = np.asarray(pixels(image).rotate(angle, Image.Resampling.NEAREST)).transpose(2, 0, 1)
-    published = Changes(rotate=abs(angle), interpolation="nearest", border="zeros")
+    published = AugmentOptions(rotate=abs(angle), interpolation="nearest", border="zeros")
     turned = changed(image, published, angle=np.sign(angle))[0].numpy()
     assert (turned == expected).all(0).mean() > 0.97  # they round a place between two pixels differently
     assert turned[:, 0, 0].tolist() == [0, 0, 0]  # black where there is no image
@@ -77,20 +78,20 @@ def test_zooming_is_that_of_pillow(zoom, drawn, factor) -> None:
     inverse = (1 / factor, 0, x * (1 - 1 / factor), 0, 1 / factor, y * (1 - 1 / factor))
     from_centres = (*inverse[:2], inverse[2] + 0.5 - 0.5 / factor, *inverse[3:5], inverse[5] + 0.5 - 0.5 / factor)
     expected = pixels(image).transform((width, height), Image.Transform.AFFINE, from_centres, Image.Resampling.BILINEAR)
-    zoomed = changed(image, Changes(zoom=zoom), zoom=drawn)[0, :, 15:-15, 15:-15]
+    zoomed = changed(image, AugmentOptions(zoom=zoom), zoom=drawn)[0, :, 15:-15, 15:-15]
     theirs = torch.from_numpy(np.array(expected)).permute(2, 0, 1)[:, 15:-15, 15:-15]
     assert (zoomed - theirs).abs().mean() < 1.5
 
 
 def test_shifts_are_shares_of_height_and_width() -> None:
     image = noise(1, 3, 20, 40)
-    moved = changed(image, Changes(shift=0.5), down=0.5, across=-0.25)
+    moved = changed(image, AugmentOptions(shift=0.5), down=0.5, across=-0.25)
     torch.testing.assert_close(moved[:, :, 5:, :35], image[:, :, :15, 5:], atol=0.05, rtol=0)
 
 
 def test_half_of_the_images_are_mirrored_exactly() -> None:
     images = noise(1, 3, 4, 6).expand(200, -1, -1, -1)
-    flipped = change(batch_of(images), Changes(flip=True), 0).images
+    flipped = change(batch_of(images), AugmentOptions(flip=True), 0).images
     same, mirrored = ((flipped == i).flatten(1).all(1) for i in (images, images.flip(3)))
     assert (same | mirrored).all()
     assert 70 < same.sum() < 130
@@ -98,22 +99,22 @@ def test_half_of_the_images_are_mirrored_exactly() -> None:
 
 def test_corners_repeat_the_image_or_are_black() -> None:
     image = torch.full((1, 3, 32, 32), 90.0)
-    assert changed(image, Changes(rotate=45), angle=1).min() > 89
-    assert changed(image, Changes(rotate=45, border="zeros"), angle=1)[0, :, 0, 0].eq(0).all()
+    assert changed(image, AugmentOptions(rotate=45), angle=1).min() > 89
+    assert changed(image, AugmentOptions(rotate=45, border="zeros"), angle=1)[0, :, 0, 0].eq(0).all()
 
 
 def test_light_is_scaled_and_contrast_about_the_mean() -> None:
     image = 60 + 80 * torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)).expand(1, 3, 8, 8)
-    torch.testing.assert_close(changed(image, Changes(brightness=0.4), brightness=0.5), 1.2 * image)
+    torch.testing.assert_close(changed(image, AugmentOptions(brightness=0.4), brightness=0.5), 1.2 * image)
     expected = image.mean() + 0.7 * (image - image.mean())
-    torch.testing.assert_close(changed(image, Changes(contrast=0.3), contrast=-1), expected, rtol=1e-4, atol=0.1)
+    torch.testing.assert_close(changed(image, AugmentOptions(contrast=0.3), contrast=-1), expected, rtol=1e-4, atol=0.1)
 
 
 def test_blur_is_a_gaussian() -> None:
     image = noise(1, 3, 40, 40)
     expected = ndimage.gaussian_filter(image[0].numpy(), (0, 2, 2), mode="mirror", truncate=3.5)
     torch.testing.assert_close(
-        changed(image, Changes(blur=4), blur=-0.5)[0], torch.from_numpy(expected), atol=0.5, rtol=0
+        changed(image, AugmentOptions(blur=4), blur=-0.5)[0], torch.from_numpy(expected), atol=0.5, rtol=0
     )
     reference = pixels(image).filter(ImageFilter.GaussianBlur(2))
     assert np.abs(np.asarray(reference).transpose(2, 0, 1) - expected)[:, 8:-8, 8:-8].max() < 8
@@ -121,7 +122,7 @@ def test_blur_is_a_gaussian() -> None:
 
 def test_noise_has_at_most_the_deviation_that_was_asked_for() -> None:
     grey = torch.full((50, 3, 32, 32), 128.0)
-    deviations = (change(batch_of(grey), Changes(noise=20), 0).images - grey).flatten(1).std(1)
+    deviations = (change(batch_of(grey), AugmentOptions(noise=20), 0).images - grey).flatten(1).std(1)
     assert deviations.min() < 3
     assert 17 < deviations.max() < 21
 
@@ -151,7 +152,7 @@ def test_masks_are_moved_with_their_images_and_not_by_light(changes) -> None:
 
 def test_nothing_asked_for_changes_nothing() -> None:
     batch = batch_of(noise(2, 3, 8, 8))
-    assert change(batch, Changes(interpolation="nearest", border="zeros"), 0) is batch
+    assert change(batch, AugmentOptions(interpolation="nearest", border="zeros"), 0) is batch
 
 
 def test_a_batch_is_left_as_it_was() -> None:
@@ -174,9 +175,10 @@ def test_changes_depend_on_names_alone() -> None:
 
 def test_one_options_draws_leave_the_others_alone() -> None:
     batch = batch_of(noise(2, 3, 20, 20))
-    once = change(batch, Changes(rotate=20), 0)
+    once = change(batch, AugmentOptions(rotate=20), 0)
     assert torch.equal(
-        change(once, Changes(brightness=0.2), 0).images, change(batch, Changes(rotate=20, brightness=0.2), 0).images
+        change(once, AugmentOptions(brightness=0.2), 0).images,
+        change(batch, AugmentOptions(rotate=20, brightness=0.2), 0).images,
     )
 
 
@@ -186,12 +188,12 @@ def test_padding_repeats_the_border_and_is_not_turned_in() -> None:
     batch = batch_of(images, [(10, 24), (16, 24), (10, 24)])
     batch.masks[0] = torch.zeros(16, 24, dtype=torch.bool)
     batch.masks[0][:10] = True
-    seen = change(batch, Changes(rotate=40), 0)
+    seen = change(batch, AugmentOptions(rotate=40), 0)
     assert seen.images.max() <= 255
     assert (seen.images[0, :, 10:] == seen.images[0, :, 9:10]).all()
     assert seen.masks[0][:10].all()
     assert not seen.masks[0][10:].any()
-    small = change(batch_of(noise(3, 3, 16, 24)[1:2]), Changes(rotate=40), 0)
+    small = change(batch_of(noise(3, 3, 16, 24)[1:2]), AugmentOptions(rotate=40), 0)
     assert small.images.shape == (1, 3, 16, 24)
 
 
@@ -200,4 +202,4 @@ def test_padding_repeats_the_border_and_is_not_turned_in() -> None:
 )
 def test_numbers_of_no_use_are_refused(name, value) -> None:
     with pytest.raises(InputError, match=rf"--augment.{name} or --disturb.{name} cannot be {value}"):
-        Changes(**{name: value})
+        AugmentOptions(**{name: value})

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import Sample
 from anomalib_flows.data.checks.checking import check
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.data.datasets.cifar10 import BATCHES, CIFAR10, CLASSES
 from anomalib_flows.data.publish.preparing import prepare
 from published import cifar10, cifar10_records, pack

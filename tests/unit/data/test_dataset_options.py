@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.data.datasets.base import parse_size
 from anomalib_flows.data.datasets.folder import Folder
 

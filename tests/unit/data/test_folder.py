@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from jsonargparse import ArgumentParser
 
-from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import Sample
 from anomalib_flows.data.datasets.folder import Folder
 from anomalib_flows.data.splits.splits import write_splits
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from anomalib_flows.core import registry
-from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import Sample
 from anomalib_flows.data.datasets.btad import BTAD
 from anomalib_flows.data.datasets.card import Counts
 from anomalib_flows.data.datasets.category import count

@@ -6,8 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.preprocess import resize
-from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.core.types import Sample
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.loading.loader import Loader, loader, read_resized, reading_threads, resize_mask
 from anomalib_flows.data.loading.reading import read_image

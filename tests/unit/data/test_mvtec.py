@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import Sample
 from anomalib_flows.data.checks.checking import check
 from anomalib_flows.data.datasets.mvtec import MVTec
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.data.datasets.card import Archive, Card, Counts
 from anomalib_flows.data.datasets.mvtec import MVTec
 from anomalib_flows.data.publish import preparing

@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import image_files
-from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.core.types import Sample
 from anomalib_flows.data.loading.reading import pair_masks, read_image, read_mask, read_sample
 
 RANDOM = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.data.datasets.stc import STC
 from anomalib_flows.data.publish import preparing
 from anomalib_flows.data.splits.splits import hold_out

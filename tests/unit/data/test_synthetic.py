@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.data.datasets import synthetic
 from anomalib_flows.data.datasets.synthetic import Synthetic, draw_category, photographs
 from anomalib_flows.data.drawing import SIZE, draw

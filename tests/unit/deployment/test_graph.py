@@ -12,7 +12,8 @@ from openvino import opset13 as ops
 from tiny_pipelines import SIZE, calibrated, photo
 from torch import Tensor, nn
 
-from anomalib_flows.core.types import InputError, Interface
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import Interface
 from anomalib_flows.export.network import InputOptions, Network
 from anomalib_flows.export.openvino.graph import OUTPUTS, build_network, decide
 from anomalib_flows.flows.folded import Reordering

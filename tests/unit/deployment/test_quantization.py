@@ -10,7 +10,7 @@ from openvino import opset13
 from scipy.stats import spearmanr
 from tiny_pipelines import ARGUMENTS, calibrated, photo
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.export.network import InputOptions, Network
 from anomalib_flows.export.openvino.graph import build_network
 from anomalib_flows.export.openvino.quantization import kept, permutes, quantize

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anomalib_flows.core.types import ImageSize, InputError
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import ImageSize
 from anomalib_flows.importing import inert
 from anomalib_flows.importing.assemble import assemble
 from anomalib_flows.importing.sources import Source, read

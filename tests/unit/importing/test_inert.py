@@ -20,7 +20,7 @@ import pytest
 import torch
 from torch import nn
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.importing import inert
 
 

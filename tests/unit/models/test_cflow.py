@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.models.cflow import CFlow, FeatureVectors
-from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.options import HeatmapOptions
 from reference.freia_cflow import FreiaCFlow, copy_weights, matched_parameters
 
 CASES: dict[str, dict[str, Any]] = {

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from anomalib_flows.core.types import ImageSize, InputError
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import ImageSize
 from anomalib_flows.inference.calibration import calibrate
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector, Features

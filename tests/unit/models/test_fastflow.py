@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.models.fastflow import FastFlow
 from reference.freia_fastflow import FreiaFastFlow, copy_weights, matched_parameters
 

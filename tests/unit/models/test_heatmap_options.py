@@ -14,12 +14,13 @@ from safetensors import safe_open
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.inference.calibration import calibrate
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.fastflow import FastFlow
-from anomalib_flows.models.heatmap import HeatmapOptions, image_scores, smooth
+from anomalib_flows.models.heatmap import image_scores, smooth
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.options import HeatmapOptions
 
 SIZE = (64, 96)
 

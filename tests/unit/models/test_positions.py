@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.flows import given
 from anomalib_flows.models.components.positions import PositionalCode
 from reference.freia_cflow import positional_code

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anomalib_flows.core.types import ANOMALOUS, NORMAL, InputError
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import ANOMALOUS, NORMAL
 from anomalib_flows.results.figures import choose, draw_figures, require_count, spread
 from anomalib_flows.results.result import Result
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import Sample
 from anomalib_flows.results.figure import DEFECT
 from anomalib_flows.results.figures import spread
 from anomalib_flows.results.overview import CELL, COLUMNS, overview

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.results.sheet import SPACE, contact_sheet
 
 COLOURS = [(200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 0), (0, 200, 200)]

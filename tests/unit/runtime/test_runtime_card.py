@@ -4,7 +4,7 @@ import numpy as np
 import openvino as ov
 import pytest
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.runtime.card import SECTION, read_card, write_card
 
 

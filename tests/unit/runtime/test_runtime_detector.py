@@ -9,7 +9,7 @@ from openvino import opset13 as ops
 from PIL import Image
 
 from anomalib_flows.core.conformal import rank
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.runtime import Detector
 from anomalib_flows.runtime.requests import Requests
 from tiny_export import CARD, build

@@ -6,8 +6,8 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.timing import LEAST, WARM_UP
-from anomalib_flows.core.types import InputError
 from anomalib_flows.runtime import Detector, measuring
 from anomalib_flows.runtime import memory as weighing
 from anomalib_flows.runtime.card import write_card

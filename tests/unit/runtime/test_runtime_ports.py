@@ -3,7 +3,7 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.export.network import Decisions
 from anomalib_flows.runtime.ports import ANY, INPUT, OUTPUTS, ImageInput, lengths
 from tiny_export import build

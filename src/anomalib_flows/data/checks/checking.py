@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, NamedTuple
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.parallel import in_threads
-from anomalib_flows.core.types import ANOMALOUS, ImageSize, InputError, Sample
+from anomalib_flows.core.types import ANOMALOUS, ImageSize, Sample
 from anomalib_flows.data.loading.reading import read_sample
 
 LISTED = 10

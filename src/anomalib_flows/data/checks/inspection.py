@@ -7,9 +7,10 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import describe_file, image_files
 from anomalib_flows.core.parallel import in_threads
-from anomalib_flows.core.types import ANOMALOUS, ImageSize, InputError, Sample
+from anomalib_flows.core.types import ANOMALOUS, ImageSize, Sample
 from anomalib_flows.data.checks.checking import Inspected, darkness, inspect, itemise
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.loading.reading import MissingMaskWarning, mask_files

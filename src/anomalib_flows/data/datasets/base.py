@@ -9,8 +9,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.registry import name_of
-from anomalib_flows.core.types import ImageSize, InputError, Sample, require
+from anomalib_flows.core.types import ImageSize, Sample
 from anomalib_flows.data.datasets.card import Card
 
 

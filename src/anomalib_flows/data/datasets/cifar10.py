@@ -10,9 +10,10 @@ import numpy.typing as npt
 from PIL import Image
 from tqdm import tqdm
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import image_files, natural
 from anomalib_flows.core.registry import unknown
-from anomalib_flows.core.types import ANOMALOUS, InputError, Sample
+from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.datasets.card import Archive, Card, Counts
 from anomalib_flows.data.datasets.category import CategoryDataset, warn_of_other_counts
 

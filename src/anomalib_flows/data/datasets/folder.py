@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import natural, split_pattern
-from anomalib_flows.core.types import ANOMALOUS, GOOD, InputError, Sample
+from anomalib_flows.core.types import ANOMALOUS, GOOD, Sample
 from anomalib_flows.data.datasets.base import Dataset, require_fraction
 from anomalib_flows.data.listing.sources import Source, find_images, require_apart, warn_of_masks
 from anomalib_flows.data.listing.table import read_table, samples_of

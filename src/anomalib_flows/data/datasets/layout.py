@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from anomalib_flows.core import registry
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import image_files, natural
-from anomalib_flows.core.types import ANOMALOUS, GOOD, NORMAL, InputError, Sample
+from anomalib_flows.core.types import ANOMALOUS, GOOD, NORMAL, Sample
 from anomalib_flows.data.datasets.category import CategoryDataset, warn_of_other_counts
 from anomalib_flows.data.loading.reading import pair_masks
 

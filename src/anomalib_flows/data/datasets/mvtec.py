@@ -7,7 +7,8 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from anomalib_flows.core.types import InputError, Sample, Split
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import Sample, Split
 from anomalib_flows.data.datasets.card import Archive, Card, Counts
 from anomalib_flows.data.datasets.category import warn_of_other_counts
 from anomalib_flows.data.datasets.layout import LayoutDataset, find_category, list_category

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.images import image_files, natural
 from anomalib_flows.core.parallel import in_threads
 from anomalib_flows.core.registry import unknown
-from anomalib_flows.core.types import ANOMALOUS, InputError, Sample, require
+from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.datasets.card import Archive, Card
 from anomalib_flows.data.datasets.category import CategoryDataset
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.registry import unknown
-from anomalib_flows.core.types import InputError, Sample
+from anomalib_flows.core.types import Sample
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.datasets.layout import list_category
 from anomalib_flows.data.drawing import draw

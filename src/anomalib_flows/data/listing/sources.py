@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import IMAGE_SUFFIXES, image_files, matches, split_pattern
-from anomalib_flows.core.types import InputError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO, cast, get_args
 
-from anomalib_flows.core.types import ANOMALOUS, GOOD, NORMAL, InputError, Sample, Split
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import ANOMALOUS, GOOD, NORMAL, Sample, Split
 
 LABELS = dict.fromkeys(("0", "good", "normal", "ok"), NORMAL) | dict.fromkeys(
     ("1", "bad", "anomaly", "abnormal", "anomalous", "defective", "ko", "ng"), ANOMALOUS

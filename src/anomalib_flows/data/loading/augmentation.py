@@ -15,14 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anomalib_flows.core.types import Batch
-from anomalib_flows.data.loading.options import Changes as Changes
 from anomalib_flows.data.loading.randomness import generator
+from anomalib_flows.run.options import AugmentOptions
 
 DRAWS = 9
 """Random numbers of each image; always as many, so that one option's leave those of the others alone."""
 
 
-def change(batch: Batch, changes: Changes, *names: object) -> Batch:
+def change(batch: Batch, changes: AugmentOptions, *names: object) -> Batch:
     """Change the images of a batch, and the masks of its defects alike; padding stays the border repeated.
 
     Args:
@@ -47,14 +47,14 @@ def change(batch: Batch, changes: Changes, *names: object) -> Batch:
 
 
 class Draws:
-    """Changes drawn for B images of one size, to be applied to images and masks.
+    """AugmentOptions drawn for B images of one size, to be applied to images and masks.
 
     Args:
         changes: How far to go.
         generators: Source of randomness of each image.
     """
 
-    def __init__(self, changes: Changes, generators: Sequence[np.random.Generator]) -> None:
+    def __init__(self, changes: AugmentOptions, generators: Sequence[np.random.Generator]) -> None:
         self.changes, self.generators = changes, generators
         self.drawn = torch.from_numpy(np.stack([g.uniform(-1, 1, DRAWS) for g in generators], axis=1)).float()
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import decode, image_files, natural, read_pixels
-from anomalib_flows.core.types import ImageSize, InputError, Sample
+from anomalib_flows.core.types import ImageSize, Sample
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -19,8 +19,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
+from anomalib_flows.core.errors import NO_PERMISSION, NO_SPACE, InputError, first_line
 from anomalib_flows.core.files import read_with_bar
-from anomalib_flows.core.types import NO_RIGHT, NO_ROOM, InputError, first_line
 
 MOST_MEMBERS = 1_000_000
 MOST_EXPANSION = 100
@@ -89,7 +89,7 @@ def unpack(archive: Path, folder: Path) -> None:
     except InputError as error:
         raise InputError(f"{archive} was not unpacked, since it holds {error}: get it anew from its makers.") from error
     except Exception as error:  # on damaged archives, libraries raise errors of many types
-        if isinstance(error, OSError) and error.errno in NO_ROOM + NO_RIGHT:
+        if isinstance(error, OSError) and error.errno in NO_SPACE + NO_PERMISSION:
             raise
         raise InputError(
             f"{archive} is damaged or no tar or zip file ({first_line(error).strip('.')}): get it again."

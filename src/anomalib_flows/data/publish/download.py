@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import read_with_bar
-from anomalib_flows.core.types import InputError
 from anomalib_flows.data.datasets.card import Archive
 
 CHUNK = 2**20

@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import temporary_folder
-from anomalib_flows.core.types import InputError
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.datasets.card import Archive, Card
 from anomalib_flows.data.publish.archives import unpack

@@ -11,8 +11,9 @@ from typing import cast
 
 import numpy as np
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import atomic
-from anomalib_flows.core.types import InputError, Sample, Split
+from anomalib_flows.core.types import Sample, Split
 from anomalib_flows.data.listing.table import read_table
 
 COLUMNS = ("split", "label", "defect", "path", "mask")

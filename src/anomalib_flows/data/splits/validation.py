@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import fresh_folder
-from anomalib_flows.core.types import ANOMALOUS, InputError, Sample
+from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.loading.reading import read_image
 from anomalib_flows.data.splits.splits import draw, moved
 

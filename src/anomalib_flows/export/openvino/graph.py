@@ -9,7 +9,8 @@ import torch
 from openvino import opset13 as ops
 from torch import Tensor, nn
 
-from anomalib_flows.core.types import InputError, Interface, first_line
+from anomalib_flows.core.errors import InputError, first_line
+from anomalib_flows.core.types import Interface
 from anomalib_flows.export.network import Decision, Decisions, Network
 from anomalib_flows.export.openvino.parts import label
 from anomalib_flows.models.postprocess import Postprocess

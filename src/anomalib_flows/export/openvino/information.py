@@ -8,13 +8,13 @@ import openvino as ov
 
 from anomalib_flows import __version__
 from anomalib_flows.core import registry
-from anomalib_flows.core.run import Run
 from anomalib_flows.core.types import Interface, Precision
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.export.exported import INFERENCE_PRECISION
 from anomalib_flows.export.network import InputOptions
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.run.directory import Run
 from anomalib_flows.runtime.card import Card
 
 

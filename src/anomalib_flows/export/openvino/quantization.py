@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from anomalib_flows.core.types import InputError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.export.openvino.storage import is_layer, weights_of
 from anomalib_flows.export.options import QuantizationOptions
 from anomalib_flows.runtime.parts import part_of

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anomalib_flows.core.types import require
+from anomalib_flows.core.errors import require
 from anomalib_flows.flows import Condition
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import yaml
 
 from anomalib_flows import __version__
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import atomic
-from anomalib_flows.core.types import InputError
+from anomalib_flows.run.config import TrainConfig
 
 LAYOUT = 2
 """Version of the layout of a run directory."""
@@ -108,25 +109,31 @@ class Run:
             raise InputError(f"{path} is not a run: it holds no config.yaml; name a folder that 'train' wrote.")
         return run
 
-    def config(self) -> dict[str, Any]:
-        """Read the options that the run was made with.
+    def config(self) -> TrainConfig:
+        """Read the configuration that the run was made with.
 
         Raises:
-            InputError: If the file is damaged or foreign.
+            InputError: If the file is damaged, or was written by another version.
         """
         try:
             loaded = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
-            complete = {"model", "data", "trainer", "false_alarm_rate", "seed", "output"} <= loaded.keys()
-        except (yaml.YAMLError, AttributeError, UnicodeDecodeError):
-            complete = False
-        if not complete:
-            raise InputError(f"{self.config_file} is damaged or was not written by anomalib-flows: name another run.")
-        return dict(loaded)
+        except (yaml.YAMLError, UnicodeDecodeError):
+            loaded = None
+        if not isinstance(loaded, dict):
+            raise InputError(f"{self.config_file} is damaged: name another run.")
+        try:
+            return TrainConfig.from_dict(loaded)
+        except InputError as error:
+            older = "trainer" in loaded and "loader" not in loaded
+            if older:
+                raise InputError(f"{self.path} was written by an earlier version: train again.") from error
+            raise InputError(f"{self.config_file} is damaged ({str(error).rstrip('.')}): name another run.") from error
 
-    def write_config(self, config: dict[str, Any]) -> None:
-        """Write the options that make the same run again."""
+    def write_config(self, config: TrainConfig) -> None:
+        """Write the configuration that makes the same run again."""
         with atomic(self.config_file) as temporary:
-            temporary.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
+            text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
+            temporary.write_text(text, encoding="utf-8")
 
     def metrics(self) -> dict[str, Any] | None:
         """Read the figures on the test split; None if nothing was tested."""

@@ -1,0 +1,80 @@
+"""The errors that a user can correct, and the checks that raise them."""
+
+from __future__ import annotations
+
+import errno
+import re
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+"""System errors that the user can correct. Any other one is a bug."""
+
+FIELD = re.compile(r"`([A-Za-z_][\w.]*)`")
+
+
+class InputError(ValueError):
+    """Input cannot be used.
+
+    The message is one sentence: what was given, what is wrong with it, and what to do. Names of arguments and of fields
+    of a record stand in backticks, as in ```trainer.max_epochs` cannot be 0``. The command line replaces them by its
+    options, prints the message without a traceback and exits with code 2.
+
+    Example:
+        >>> InputError("`steps` cannot be 0: it must be at least 1.").fields
+        ('steps',)
+    """
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the arguments and fields that the message mentions."""
+        return tuple(FIELD.findall(str(self)))
+
+
+class FieldError(InputError):
+    """The value of one argument or field is invalid.
+
+    Args:
+        field: Name of the argument or field.
+        value: The value that was given.
+        expected: What is valid, to follow "it must be".
+    """
+
+    def __init__(self, field: str, value: object, expected: str) -> None:
+        super().__init__(f"`{field}` cannot be {value}: it must be {expected}.")
+        self.field, self.value, self.expected = field, value, expected
+
+
+class NotCalibratedError(InputError):
+    """A model has no thresholds yet.
+
+    Args:
+        path: The run that the model belongs to.
+    """
+
+    def __init__(self, path: object) -> None:
+        super().__init__(f"The model of {path} has no thresholds yet: calibrate it first.")
+        self.path = path
+
+
+def require(condition: bool, field: str, value: object, expected: str) -> None:
+    """Raise a FieldError unless a condition holds.
+
+    Args:
+        condition: Whether the value is valid.
+        field: Name of the argument, or dotted name of the field of a record.
+        value: The value that was given.
+        expected: What is valid, to follow "it must be".
+
+    Raises:
+        FieldError: If the condition does not hold.
+
+    Example:
+        >>> require(True, "steps", 4, "at least 1")
+    """
+    if not condition:
+        raise FieldError(field, value, expected)
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error message; libraries put details for their developers below it."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

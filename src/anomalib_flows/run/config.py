@@ -1,0 +1,128 @@
+"""The configuration of a run: one immutable record in plain types."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from anomalib_flows.core.conformal import require_rate
+from anomalib_flows.core.errors import InputError, require
+from anomalib_flows.core.registry import unknown
+from anomalib_flows.core.types import Protocol
+from anomalib_flows.run.component import Component, plain
+from anomalib_flows.run.options import (
+    AugmentOptions,
+    HeatmapOptions,
+    ImageOptions,
+    LoaderOptions,
+    SplitOptions,
+    TrainerOptions,
+)
+
+FIGURES = 1000
+"""Default limit of the figures that a test draws."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that makes a run.
+
+    Args:
+        model: Name of the model and its arguments, except for the image size.
+        data: Name of the dataset and its arguments; None for an imported model without a dataset.
+        image: Size of the images that the model sees.
+        split: Images that are held out of training.
+        loader: How images are read.
+        trainer: How long and on which device to train.
+        heatmap: How anomaly maps become scores.
+        augment: Random changes of the training images, different in each epoch.
+        false_alarm_rate: Share of normal images that may be called anomalous.
+        protocol: ``paper`` trains on all normal training images and sets constants and thresholds on the test images,
+            as published results do: for comparison with these only.
+        seed: Determines the initial weights, the order and the augmentation of the images, and the split.
+        output: Folder for run directories.
+        pictures: Limit of the test images that a figure is drawn of; 0 for none. If there are more, half of the
+            figures show anomalous images where possible, evenly spaced in the order of the files.
+
+    Raises:
+        InputError: If a value is invalid.
+
+    Example:
+        >>> config = TrainConfig(model=Component("fastflow"), data=Component("synthetic"), seed=3)
+        >>> TrainConfig.from_dict(config.to_dict()) == config
+        True
+    """
+
+    model: Component
+    data: Component | None = None
+    image: ImageOptions = field(default_factory=ImageOptions)
+    split: SplitOptions = field(default_factory=SplitOptions)
+    loader: LoaderOptions = field(default_factory=LoaderOptions)
+    trainer: TrainerOptions = field(default_factory=TrainerOptions)
+    heatmap: HeatmapOptions = field(default_factory=HeatmapOptions)
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+    false_alarm_rate: float = 0.01
+    protocol: Protocol = "calibrated"
+    seed: int = 0
+    output: Path = Path("results")
+    pictures: int = FIGURES
+
+    def __post_init__(self) -> None:
+        """Check the values that are no records themselves."""
+        require_rate(self.false_alarm_rate)
+        require(self.seed >= 0, "seed", self.seed, "at least 0")
+        require(self.pictures >= 0, "pictures", self.pictures, "at least 0; 0 draws none")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the configuration in plain types, as JSON and YAML have them."""
+        converted: dict[str, Any] = plain(dataclasses.asdict(self))
+        return converted
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """Read a configuration; ``model`` and ``data`` may be names alone.
+
+        Raises:
+            InputError: If a key is unknown or missing, or a value is invalid.
+        """
+        named = {key: {"class_path": values[key]} for key in ("model", "data") if isinstance(values.get(key), str)}
+        return validated(cls, {**values, **named})
+
+    def complete(self) -> TrainConfig:
+        """Return the configuration with absolute paths, which make the same run from any working directory."""
+        return replace(self, output=self.output.absolute())
+
+
+def validated(cls: type[Any], values: Mapping[str, Any]) -> Any:
+    """Construct a record and the records in it from plain types.
+
+    Raises:
+        InputError: If a key is unknown or missing, or a value is invalid.
+    """
+    from pydantic import TypeAdapter, ValidationError  # slow to import
+
+    check_keys(cls, values, "")
+    try:
+        return TypeAdapter(cls).validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
+            raise cause from None
+        name = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            raise InputError(f"`{name}` must be given.") from None
+        raise InputError(f"`{name}` cannot be {first['input']!r}: {first['msg'].lower()}.") from None
+
+
+def check_keys(cls: type[Any], values: Mapping[str, Any], prefix: str) -> None:
+    """Raise an InputError if a key is no field of a record, or of a record in it."""
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for key, value in values.items():
+        if key not in fields:
+            raise InputError(unknown("field", f"{prefix}{key}", [f"{prefix}{name}" for name in fields]))
+        inner = fields[key].default_factory
+        if isinstance(inner, type) and dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
+            check_keys(inner, value, f"{prefix}{key}.")
