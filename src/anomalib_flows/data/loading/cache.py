@@ -17,7 +17,7 @@ from torch import Tensor
 from anomalib_flows.core.store import GB, Store, cache_folder
 from anomalib_flows.core.types import ImageSize, Sample
 from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.loading.reading import mask_files
+from anomalib_flows.data.listing.masks import mask_files
 
 VERSION = "1"
 """Part of every name on disk: to be raised when the values of a resized image change."""
