@@ -56,6 +56,19 @@ class NotCalibratedError(InputError):
         self.path = path
 
 
+class InterruptedRun(KeyboardInterrupt):
+    """Ctrl-C stopped a run that can be continued.
+
+    Args:
+        path: The run directory.
+        stage: ``training``, or ``evaluation`` once the training is complete.
+    """
+
+    def __init__(self, path: object, stage: str) -> None:
+        super().__init__(f"Stopped in {stage}. The run {path} can be continued.")
+        self.path, self.stage = path, stage
+
+
 def require(condition: bool, field: str, value: object, expected: str) -> None:
     """Raise a FieldError unless a condition holds.
 
