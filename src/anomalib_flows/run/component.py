@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
@@ -45,7 +45,7 @@ class Component:
         """
         cls = registry.load(kind, self.class_path)
         self._check_arguments(cls, len(arguments))
-        return cls(*arguments, **self.init_args)
+        return cls(*arguments, **with_paths(cls, self.init_args))
 
     def _check_arguments(self, cls: type[Any], given: int) -> None:
         known = dict(list(registry.parameters(cls).items())[given:])
@@ -66,3 +66,26 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def with_paths(cls: type[Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert text to paths where a dataclass has a field for paths; the inverse of :func:`plain`."""
+    types = get_type_hints(cls) if is_dataclass(cls) else {}
+    return {name: as_path(value) if takes_paths(types.get(name)) else value for name, value in arguments.items()}
+
+
+def takes_paths(annotation: Any) -> bool:
+    """Return whether a type is a path, or a union or a list with paths.
+
+    Example:
+        >>> takes_paths(Path | list[Path]), takes_paths(str | None)
+        (True, False)
+    """
+    return annotation is Path or any(takes_paths(inner) for inner in get_args(annotation))
+
+
+def as_path(value: Any) -> Any:
+    """Convert text, or each text in a list, to a path."""
+    if isinstance(value, list):
+        return [as_path(item) for item in value]
+    return Path(value) if isinstance(value, str) else value
