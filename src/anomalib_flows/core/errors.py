@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+from typing import Literal
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
@@ -56,6 +57,7 @@ class NotCalibratedError(InputError):
         self.path = path
 
 
+<<<<<<< HEAD
 class InterruptedRun(KeyboardInterrupt):
     """Ctrl-C stopped a run that can be continued.
 
@@ -66,6 +68,18 @@ class InterruptedRun(KeyboardInterrupt):
 
     def __init__(self, path: object, stage: str) -> None:
         super().__init__(f"Stopped in {stage}. The run {path} can be continued.")
+=======
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C stopped a run that can go on.
+
+    Args:
+        path: The run directory.
+        stage: What was stopped: ``training`` or ``testing``.
+    """
+
+    def __init__(self, path: object, stage: Literal["training", "testing"]) -> None:
+        super().__init__(f"{stage.capitalize()} of {path} was stopped.")
+>>>>>>> h-cli
         self.path, self.stage = path, stage
 
 
