@@ -10,11 +10,11 @@ except ModuleNotFoundError as error:
     raise InputError("Exported models need openvino: run pip install 'anomalib-flows[openvino]'.") from error
 
 from anomalib_flows.core.types import ImageResult
-from anomalib_flows.runtime.device import Device
+from anomalib_flows.runtime.device import DeviceOptions
 from anomalib_flows.runtime.exported_model import ExportedModel
 from anomalib_flows.runtime.frames import frames
 
-__all__ = ["Device", "ExportedModel", "ImageResult", "frames"]
+__all__ = ["DeviceOptions", "ExportedModel", "ImageResult", "frames"]
 
 RENAMED = {"Detector": "ExportedModel", "Prediction": "ImageResult"}
 

@@ -16,8 +16,8 @@ VIRTUAL = ("AUTO", "BATCH", "HETERO", "MULTI")
 
 
 @dataclass(frozen=True)
-class Device:
-    """Device, and how OpenVINO uses it.
+class DeviceOptions:
+    """Name of a device, and how OpenVINO uses it.
 
     Args:
         name: ``CPU``, ``GPU``, ``NPU``, ``AUTO`` or another name that OpenVINO knows.
@@ -26,7 +26,7 @@ class Device:
         cache_dir: Folder in which OpenVINO caches compiled models, so that the next start is faster.
 
     Example:
-        >>> Device("gpu").precisions("f32")
+        >>> DeviceOptions("gpu").precisions("f32")
         ['f32', 'f16']
     """
 

@@ -20,7 +20,7 @@ from anomalib_flows.core.geometry import content_size
 from anomalib_flows.core.images import Pixels, as_pixels, read_pixels
 from anomalib_flows.core.types import ImageResult, ImageSize, Sample
 from anomalib_flows.runtime.decision import DecisionRule
-from anomalib_flows.runtime.device import Device
+from anomalib_flows.runtime.device import DeviceOptions
 from anomalib_flows.runtime.model_card import ModelCard, read_card
 from anomalib_flows.runtime.network import compile_network, read_network
 from anomalib_flows.runtime.ports import ANY, OUTPUTS, ImageInput
@@ -37,7 +37,7 @@ class ExportedModel:
 
     Args:
         model: The .xml file of the exported model; its .bin file lies next to it.
-        device: Name of the device, or a :class:`~anomalib_flows.runtime.Device` to set its precision as well.
+        device: Name of the device, or :class:`~anomalib_flows.runtime.DeviceOptions` to set its precision as well.
         threshold: Normalised score or value above which an image or a pixel is anomalous, at least 0 and below 1. By
             default the calibrated threshold, 0.5.
         false_alarm_rate: Share of normal images that may be called anomalous, in place of a threshold.
@@ -70,7 +70,7 @@ class ExportedModel:
     def __init__(
         self,
         model: Path | str,
-        device: str | Device = "CPU",
+        device: str | DeviceOptions = "CPU",
         *,
         threshold: float | None = None,
         false_alarm_rate: float | None = None,
@@ -83,7 +83,7 @@ class ExportedModel:
         self.input = ImageInput.of(network, self.card.input_layout)
         require_single_images(self.card, self.input, self._path)
         self._decide = DecisionRule(self.card, self._path, threshold, false_alarm_rate)
-        target = Device(device) if isinstance(device, str) else device
+        target = DeviceOptions(device) if isinstance(device, str) else device
         self.device, self.requests = target.name, requests or 2
         precisions, properties = target.precisions(self.card.inference_precision), target.properties(requests)
         self._compile = partial(compile_network, core, network, self._path, self.device, precisions, properties)

@@ -12,7 +12,7 @@ from anomalib_flows import runtime
 from anomalib_flows.core.conformal import rank
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample
-from anomalib_flows.runtime import Device, ExportedModel
+from anomalib_flows.runtime import DeviceOptions, ExportedModel
 from anomalib_flows.runtime.requests import Requests
 from tiny_export import CARD, build
 
@@ -318,7 +318,7 @@ def test_rates_of_a_model_whose_maps_are_all_the_same(export):
 def test_precision_is_what_the_model_asks_for(export):
     assert ExportedModel(export()).precision == "f32"
     assert ExportedModel(export(inference_precision="f16")).precision == "f16"
-    assert ExportedModel(export(), Device(precision="bf16")).precision == "bf16"
+    assert ExportedModel(export(), DeviceOptions(precision="bf16")).precision == "bf16"
 
 
 def test_devices_without_float32_compute_in_float16(export, monkeypatch):
@@ -338,7 +338,7 @@ def test_devices_without_float32_compute_in_float16(export, monkeypatch):
         model = ExportedModel(export(), device)
         assert (model.precision, model.device) == ("f16", device.upper())
     with pytest.raises(InputError, match=r"model.xml cannot be compiled for GPU in f32 \(f32 is not supported\)"):
-        ExportedModel(export(), Device("GPU", precision="f32"))
+        ExportedModel(export(), DeviceOptions("GPU", precision="f32"))
     with pytest.raises(InputError, match="GPU.2 is not available: choose one of CPU, GPU.0, GPU.1"):
         ExportedModel(export(), "GPU.2")
 
@@ -352,12 +352,12 @@ def test_devices_of_this_machine(export, device):
 
 def test_compiled_models_are_kept_and_a_new_export_is_not_taken_for_them(export, tmp_path):
     cache, image = tmp_path / "cache", IMAGES[0]
-    first = ExportedModel(export(), Device(cache_dir=cache))(image)
+    first = ExportedModel(export(), DeviceOptions(cache_dir=cache))(image)
     kept = set(cache.rglob("*.blob"))
     assert kept
-    assert same(first, ExportedModel(export(), Device(cache_dir=cache))(image))
+    assert same(first, ExportedModel(export(), DeviceOptions(cache_dir=cache))(image))
     assert set(cache.rglob("*.blob")) == kept
-    other = ExportedModel(export(image_threshold=0.5, pixel_threshold=0.4), Device(cache_dir=cache))(image)
+    other = ExportedModel(export(image_threshold=0.5, pixel_threshold=0.4), DeviceOptions(cache_dir=cache))(image)
     assert other.score == pytest.approx(normalise(first.raw_score, 0.2, 0.5))
 
 
@@ -365,10 +365,10 @@ def test_cache_that_cannot_be_written_is_said(export, tmp_path):
     (tmp_path / "file").touch()
     for cache in (tmp_path / "file", tmp_path / "file" / "sub"):
         with pytest.raises(InputError, match=rf"`cache_dir` {cache} is not writable \(.*\): choose another folder"):
-            ExportedModel(export(), Device(cache_dir=cache))
+            ExportedModel(export(), DeviceOptions(cache_dir=cache))
     if Path("/proc/version").exists():
         with pytest.raises(InputError, match="`cache_dir` /proc is not writable"):
-            ExportedModel(export(), Device(cache_dir=Path("/proc")))
+            ExportedModel(export(), DeviceOptions(cache_dir=Path("/proc")))
 
 
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
@@ -438,7 +438,7 @@ def test_truncated_pictures_are_refused(export, tmp_path):
         ({"device": "GPU"}, "GPU is not available: choose one of CPU"),
         ({"device": "AUTO:NPU,CPU"}, "NPU is not available"),
         ({"device": "toaster"}, "TOASTER is not available"),
-        ({"device": Device(precision="f64")}, "cannot be compiled for CPU in f64"),
+        ({"device": DeviceOptions(precision="f64")}, "cannot be compiled for CPU in f64"),
     ],
 )
 def test_invalid_arguments_are_refused(export, options, message):

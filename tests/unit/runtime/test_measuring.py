@@ -10,9 +10,9 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.timing import MIN_CALLS, WARM_UP
 from anomalib_flows.runtime import ExportedModel, measuring
 from anomalib_flows.runtime import memory as weighing
-from anomalib_flows.runtime.model_card import write_card
 from anomalib_flows.runtime.measuring import inference, latency, machine, open_subject, parts, throughput
 from anomalib_flows.runtime.memory import memory
+from anomalib_flows.runtime.model_card import write_card
 from anomalib_flows.runtime.parts import PARTS
 from tiny_export import CARD, build
 
