@@ -8,10 +8,12 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from anomalib_flows.core.errors import InputError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Kind = Literal["models", "datasets"]
 
@@ -28,6 +30,8 @@ def names(kind: Kind) -> list[str]:
 
 def entries(kind: Kind) -> dict[str, EntryPoint]:
     """Return the entry points by name; a plug-in cannot replace a built-in one of the same name."""
+    from importlib.metadata import entry_points  # takes as long to import as everything that --help needs
+
     found = sorted(entry_points(group=f"anomalib_flows.{kind}"), key=lambda e: e.value.startswith("anomalib_flows."))
     return {entry.name: entry for entry in found}
 

@@ -19,7 +19,7 @@ from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.datasets.layout import categories
 from anomalib_flows.data.datasets.mvtec import MVTec
 from anomalib_flows.data.listing.masks import MissingMaskWarning, mask_files
-from anomalib_flows.data.splits.duplicates import duplicates
+from anomalib_flows.data.splits.duplicates import find_duplicates
 
 
 class GroupCounts(NamedTuple):
@@ -154,7 +154,7 @@ def unowned(images: Path, masks: Path, ending: str) -> list[Path]:
 
 def same_content(samples: Sequence[Sample]) -> tuple[list[str], list[str]]:
     """Return remarks on images of the same content within a split, and faults for those in several splits."""
-    same = duplicates(sample.path for sample in samples)
+    same = find_duplicates(sample.path for sample in samples)
     groups = defaultdict(list)
     for sample in samples:
         if sample.path in same:

@@ -11,9 +11,9 @@ from anomalib_flows.core.images import natural_key, split_pattern
 from anomalib_flows.core.types import ANOMALOUS, GOOD, Sample
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.listing.masks import pair_masks
-from anomalib_flows.data.listing.sources import Source, find_source, require_disjoint, warn_of_masks
+from anomalib_flows.data.listing.sources import Source, find_images, require_disjoint, warn_of_masks
 from anomalib_flows.data.listing.table import read_table, samples_of
-from anomalib_flows.data.splits.duplicates import duplicates
+from anomalib_flows.data.splits.duplicates import find_duplicates
 from anomalib_flows.data.splits.splits import draw_subset
 from anomalib_flows.run.options import require_fraction
 
@@ -113,8 +113,8 @@ class Folder(Dataset):
     def _source(self, argument: str, path: Path) -> Source:
         """Find the images of a value of an argument."""
         if argument == "masks":
-            return find_source(argument, path)
-        source = find_source(argument, path, self.mask_ending)
+            return find_images(argument, path)
+        source = find_images(argument, path, self.mask_ending)
         warn_of_masks(source)
         return source
 
@@ -137,5 +137,5 @@ class Folder(Dataset):
         if {sample.label for sample in samples if sample.split == "test"} != {ANOMALOUS}:
             return samples
         good = [sample.path for sample in samples if sample.split == "train"]
-        kept = draw_subset(good, self.test_fraction, self.seed, duplicates(good))
+        kept = draw_subset(good, self.test_fraction, self.seed, find_duplicates(good))
         return [replace(sample, split="test") if sample.path in kept else sample for sample in samples]

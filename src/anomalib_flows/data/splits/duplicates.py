@@ -13,7 +13,7 @@ from anomalib_flows.core.parallel import map_in_threads
 from anomalib_flows.core.types import Sample, Split
 
 
-def duplicates(paths: Iterable[Path]) -> dict[Path, Path]:
+def find_duplicates(paths: Iterable[Path]) -> dict[Path, Path]:
     """Return for each file that has the content of another one the first such file, in the order of paths.
 
     Only files of the same size are read. A file that cannot be read is no duplicate.
@@ -52,7 +52,7 @@ def warn_of_leaks(samples: list[Sample], same: Mapping[Path, Path]) -> None:
 
     Args:
         samples: The images of all splits.
-        same: Result of :func:`duplicates`.
+        same: Result of :func:`find_duplicates`.
     """
     first: dict[Path, Sample] = {}
     leaks = defaultdict(list)

@@ -28,19 +28,29 @@ def hold_out(
         samples: Images of any split; the other splits remain unchanged.
         fraction: Share of the training images to move.
         seed: Determines, with the paths, the images that are moved. The order of the samples does not matter.
-        same: Images of the same content, which stay together; see :func:`~.duplicates.duplicates`.
+        same: Images of the same content, which stay together; see :func:`~.duplicates.find_duplicates`.
 
     Raises:
         InputError: If there are fewer than 2 training images of different content, or the seed is negative.
     """
-    training = [sample.path for sample in samples if sample.split == "train"]
-    if any(sample.split == "calibration" for sample in samples) and training:
+    training = [sample.path for sample in select(samples, "train")]
+    if training and select(samples, "calibration"):
         return samples
     held = draw_subset(training, fraction, seed, same)
     if not held:
         found = "all have the same content" if len(training) > 1 else "there is 1" if training else "there are none"
         raise InputError(f"At least 2 training images are needed, one to train on and one to calibrate with: {found}.")
     return moved(samples, held, "calibration")
+
+
+def select(samples: Iterable[Sample], split: Split) -> list[Sample]:
+    """Return the samples of a split.
+
+    Example:
+        >>> select([Sample(Path("1.png"), "train"), Sample(Path("2.png"), "test")], "test")[0].path.name
+        '2.png'
+    """
+    return [sample for sample in samples if sample.split == split]
 
 
 def moved(samples: list[Sample], held: Container[Path], split: Split) -> list[Sample]:

@@ -13,7 +13,7 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import fresh_folder
 from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.loading.reading import read_image
-from anomalib_flows.data.splits.splits import draw_subset, moved
+from anomalib_flows.data.splits.splits import draw_subset, moved, select
 
 LEAST = 2
 """Smallest number of images in a validation set."""
@@ -28,12 +28,12 @@ def hold_out_validation(
         samples: Images of any split; the other splits remain unchanged.
         fraction: Share of the training images to move; 0 moves none.
         seed: Determines, with the paths, the images that are moved.
-        same: Images of the same content, which stay together; see :func:`~.duplicates.duplicates`.
+        same: Images of the same content, which stay together; see :func:`~.duplicates.find_duplicates`.
 
     Raises:
         InputError: If these are fewer than 2 images, or no training image is left.
     """
-    training = [sample.path for sample in samples if sample.split == "train"]
+    training = [sample.path for sample in select(samples, "train")]
     if fraction == 0:
         return samples
     held = draw_subset(training, fraction, seed, same)
@@ -56,7 +56,7 @@ def draw_defects(samples: list[Sample], folder: Path, seed: int) -> list[Sample]
         folder: Folder of the copies, which is replaced.
         seed: Determines the defects.
     """
-    normal = [sample for sample in samples if sample.split == "validation"]
+    normal = select(samples, "validation")
     if not normal or any(sample.label == ANOMALOUS for sample in normal):
         return []
     with fresh_folder(folder) as temporary:
