@@ -182,7 +182,7 @@ def fetchable(card: Card) -> list[Archive]:
 def how_to_get(card: Card) -> str:
     """Return how to get the archives, by hand or by download."""
     addresses = " and ".join(archive.url for archive in card.archives if archive.url)
-    return by_hand(card) + (f", or use `download` to fetch {addresses}" if addresses else "")
+    return by_hand(card) + (f", or add `download` to fetch {addresses}" if addresses else "")
 
 
 def by_hand(card: Card) -> str:

@@ -199,7 +199,7 @@ def test_of_what_can_be_fetched_the_whole_is_preferred() -> None:
 
 def test_how_to_get_it_is_said() -> None:
     facts = card(Archive("all.zip", "https://b/all.zip"))
-    assert preparing.how_to_get(facts).endswith("or use `download` to fetch https://b/all.zip")
+    assert preparing.how_to_get(facts).endswith("or add `download` to fetch https://b/all.zip")
     assert "`download`" not in preparing.how_to_get(card(Archive("all.zip")))
     for words in ("Parts", "https://parts.example", "CC0", "Doe, Parts, 2020"):
         assert words in preparing.describe_card(facts)
