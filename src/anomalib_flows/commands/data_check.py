@@ -75,7 +75,7 @@ def recognise(folder: Path) -> list[Dataset]:
 
 def report(dataset: Dataset, found: Inspection, sheet: Path) -> None:
     """Print what was found, and draw the sheet."""
-    from anomalib_flows.results.files import save_image
+    from anomalib_flows.results.pictures import save_image
     from anomalib_flows.results.overview import overview
 
     print(f"\n{dataset.name} {dataset.subset}: {len(found.sound)} images that can be read")
