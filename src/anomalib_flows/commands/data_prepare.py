@@ -33,7 +33,7 @@ def prepare(name: str, root: Path, archive: list[Path] | None = None, download: 
     dataset: type[Dataset] = registry.load("datasets", name)
     card = published_card(dataset)
     print(describe_card(card), flush=True)
-    prepared = prepare_dataset(dataset, root, archive or [], download)
+    prepared = prepare_dataset(dataset, root, archive or (), download)
     for file in prepared.unverified:
         print(f"No checksum of {file} is known, so none was verified.")
     print(f"{card.title} is in {prepared.root}. To check it: {check_command(dataset, name, prepared.root)}")
