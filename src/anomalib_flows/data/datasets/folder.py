@@ -11,7 +11,7 @@ from anomalib_flows.core.images import natural_key, split_pattern
 from anomalib_flows.core.types import ANOMALOUS, GOOD, Sample
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.listing.masks import pair_masks
-from anomalib_flows.data.listing.sources import Source, find_images, require_disjoint, warn_of_masks
+from anomalib_flows.data.listing.sources import Source, find_source, require_disjoint, warn_of_masks
 from anomalib_flows.data.listing.table import read_table, samples_of
 from anomalib_flows.data.splits.duplicates import find_duplicates
 from anomalib_flows.data.splits.splits import draw_subset
@@ -113,8 +113,8 @@ class Folder(Dataset):
     def _source(self, argument: str, path: Path) -> Source:
         """Find the images of a value of an argument."""
         if argument == "masks":
-            return find_images(argument, path)
-        source = find_images(argument, path, self.mask_ending)
+            return find_source(argument, path)
+        source = find_source(argument, path, self.mask_ending)
         warn_of_masks(source)
         return source
 

@@ -33,7 +33,7 @@ class Source:
         return image.parent.name if self.pattern or len(parts) == 1 else parts[0]
 
 
-def find_images(argument: str, given: Path, mask_ending: str | None = None) -> Source:
+def find_source(argument: str, given: Path, mask_ending: str | None = None) -> Source:
     """Find the images of a folder and its sub-folders, or of a pattern.
 
     Args:
