@@ -1,24 +1,24 @@
-r"""Measure FastFlow or CFLOW beside anomalib's, side by side in one run: Markdown tables.
+"""Measure FastFlow or CFLOW beside anomalib's, side by side in one run: Markdown tables.
 
-Each implementation lives in an environment of its own, with the same torch, and each contender in a process of its
-own. They take turns, one call each, in an order that is reversed every time, so that whatever else the machine does
-meets all alike: trust the ratios, which are of the same turn, not the milliseconds. Encoders and flows are the same.
+Each implementation has an environment of its own, with the same version of torch, and each contender a process of its
+own. They take turns, one call each, in an order that is reversed every turn, so that other work of the machine affects
+all alike: compare the ratios, which are of the same turn, not the milliseconds. Encoders and flows are the same.
 
-    python tools/compare_with_anomalib.py --ours PYTHON --anomalib PYTHON --model cflow
+    python tools/benchmarks/compare_with_anomalib.py --ours PYTHON --anomalib PYTHON --model cflow
 
-measures single calls on random images: inference, and training steps, with the encoder or without it, as where its
-features are cached. bfloat16 is what Lightning's bf16-mixed is, and in our inference weights in bfloat16. anomalib has
-no cache and computes in float32 unless told otherwise: with that all are compared, and with anomalib in bfloat16 too.
+measures single calls on random images: inference, and training steps with the encoder or on cached features. bfloat16
+means Lightning's bf16-mixed, and in our inference weights in bfloat16. anomalib has no feature cache and computes in
+float32 by default; ratios are to that default, and to anomalib in bfloat16.
 
-Products of matrices take turns with them. The floor of a call is the time in which the machine does at that rate, in
-the call's precision, the multiply-adds of its products and convolutions, backward ones included.
+Matrix products take turns with them. The floor of a call is the time that the machine takes, at the rate of these
+products in the call's precision, for the multiply-adds of the call's products and convolutions, backward ones included.
 
-A training step is that of a batch of images. CFLOW of ours takes as many feature vectors of each map as the smallest
-has. In the row of all vectors it takes them all, one map after the other as anomalib does: 64 of them in each step of
-the optimizer, which is anomalib's course exactly, or as many as the smallest map of all images has.
+A training step is that of a batch of images. Our CFLOW takes as many feature vectors of each map as the smallest map
+has. In the row of all vectors it takes them all, one map after the other as anomalib does: 64 per optimizer step, which
+is exactly anomalib's order, or as many as the smallest map of all images has.
 
-    python tools/compare_with_anomalib.py --ours PYTHON --anomalib PYTHON --root FOLDER --category NAME --repeats 3 \
-      --rows "help" "help of train" "one epoch" "evaluation"
+    python tools/benchmarks/compare_with_anomalib.py --ours PYTHON --anomalib PYTHON --root FOLDER --category NAME \\
+      --repeats 3 --rows "help" "help of train" "one epoch" "evaluation"
 
 measures whole commands on a folder in MVTec AD's layout, see `comparison/commands.py`.
 """
@@ -39,6 +39,7 @@ CALL_ROWS = INFERENCE, TRAINING, COMPILED, ALL_VECTORS
 
 
 def main() -> None:
+    """Print the tables."""
     args = parse()
     pythons = {"ours": args.ours, "anomalib": args.anomalib}
     print(f"{args.model}, {processor()}, {args.threads} threads, {args.size} x {args.size}, batch {args.batch}")
@@ -54,21 +55,22 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
+    """Parse and check the options."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--ours", required=True, help="Python interpreter that has anomalib-flows")
-    parser.add_argument("--anomalib", required=True, help="Python interpreter that has anomalib")
+    parser.add_argument("--ours", required=True, help="Python interpreter with anomalib-flows")
+    parser.add_argument("--anomalib", required=True, help="Python interpreter with anomalib")
     parser.add_argument("--model", default="fastflow", choices=["fastflow", "cflow"])
     parser.add_argument(
         "--rows", nargs="+", default=[INFERENCE, TRAINING, ALL_VECTORS], choices=[*CALL_ROWS, *COMMAND_ROWS]
     )
     parser.add_argument("--backbones", nargs="+", default=["resnet18", "wide_resnet50_2"], choices=list(KERNELS))
-    parser.add_argument("--weights", default="random", help="file of the encoder's weights, of one backbone")
+    parser.add_argument("--weights", default="random", help="file with the encoder's weights, for a single backbone")
     parser.add_argument("--batch", type=int, default=8, help="images of a training step")
     parser.add_argument("--size", type=int, default=256, help="height and width of the images")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--root", type=Path, help="folder of sets in MVTec AD's layout, for commands")
-    parser.add_argument("--category", help="the set")
+    parser.add_argument("--root", type=Path, help="folder of datasets in MVTec AD's layout, for commands")
+    parser.add_argument("--category", help="the dataset")
     args = parser.parse_args()
     if set(COMMAND_ROWS) & set(args.rows) and not (args.root and args.category):
         parser.error("commands need images: give --root and --category")

@@ -1,4 +1,4 @@
-"""What is compared: encoders, sizes, and who does what in which precision."""
+"""Settings of a comparison: encoders, sizes, and the implementations with their precisions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 KERNELS = {"resnet18": (3,), "wide_resnet50_2": (3, 1), "mobilenetv2_100": (3,)}
 """Kernel sizes of FastFlow's steps, in turn."""
 STAGES = {"resnet18": (1, 2, 3), "wide_resnet50_2": (2, 3, 4), "mobilenetv2_100": (2, 3, 4)}
-"""Stages of the encoder that CFLOW takes: timm's feature maps, which anomalib calls layer1 to layer4."""
+"""Stages of the encoder that CFLOW takes: timm's feature maps; anomalib calls them layer1 to layer4."""
 TIMM_ARGS: dict[str, dict[str, Any]] = {"mobilenetv2_100": {"pad_type": "same"}}  # weights that TensorFlow trained
 INFERENCE, TRAINING, ALL_VECTORS = "inference, batch 1", "training step", "training step on all vectors"
 COMPILED = "training step, compiled"
@@ -18,6 +18,17 @@ ANOMALIBS_VECTORS = 64
 
 @dataclass(frozen=True)
 class Setting:
+    """Model, encoder, sizes and threads, the same for all contenders.
+
+    Args:
+        model: ``fastflow`` or ``cflow``.
+        backbone: Name of the encoder.
+        batch: Images of a training step.
+        size: Height and width of the images.
+        threads: Threads of each process.
+        weights: File of the encoder's weights, or ``random``.
+    """
+
     model: str
     backbone: str
     batch: int
@@ -27,22 +38,23 @@ class Setting:
 
     @property
     def vectors_of_smallest_map(self) -> int:
+        """Feature vectors of a batch in the smallest map that CFLOW takes."""
         stride = 2 ** (STAGES[self.backbone][-1] + 1)
         return self.batch * (self.size // stride) ** 2
 
 
 @dataclass(frozen=True)
 class Contender:
-    """One implementation, in one precision, at one kind of work.
+    """One implementation in one precision, with one kind of work.
 
     Args:
-        package: `ours`, `anomalib`, or `products`: bare products of matrices, whose time is the floor of all others.
-        work: Whether it trains or infers.
-        precision: `float32`, or `bfloat16`: in training and for anomalib under torch.autocast, as Lightning's
-            bf16-mixed; in our inference with weights in bfloat16, as `latency --precision bf16`.
+        package: `ours`, `anomalib`, or `products`: plain matrix products, whose time is the floor of all others.
+        work: The row of the table: inference or a kind of training step.
+        precision: `float32` or `bfloat16`. In training and for anomalib, bfloat16 is torch.autocast, as in Lightning's
+            bf16-mixed; in our inference the weights are in bfloat16, as with `latency --precision bf16`.
         cached: Whether the encoder's features are given.
-        vectors: Of CFLOW: feature vectors in a step if all are taken, one feature map after the other; 0 for what
-            the implementation does unless told otherwise.
+        vectors: For CFLOW: feature vectors per step if all are used, one feature map after the other; 0 for the default
+            of the implementation.
         compiled: Whether the loss goes through torch.compile, as with `--trainer.compile`.
     """
 
@@ -60,7 +72,7 @@ class Contender:
 
 
 def contest(row: str, setting: Setting) -> list[Contender]:
-    """List those who take turns; anomalib in float32, as it computes unless told otherwise, comes first."""
+    """List the contenders of a row; the first is anomalib in float32, its default."""
     peer, both = Contender("anomalib", row), ("float32", "bfloat16")
     if row == ALL_VECTORS:
         steps = (ANOMALIBS_VECTORS, max(ANOMALIBS_VECTORS, setting.vectors_of_smallest_map))

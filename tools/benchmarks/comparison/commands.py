@@ -1,11 +1,11 @@
 """Time whole commands, as a user types them, on a folder of images in MVTec AD's layout.
 
-anomalib's commands name its models through `peers.py`, for weights from a file, the size of images and encoders that
-its FastFlow does not take; otherwise they are its own. `fit` trains on as many images as `train` of ours, which sets
-thresholds by those that it holds out; anomalib is spared that, as its FastFlow cannot without defective images.
-`ours as it comes` is told the model, the encoder and the images alone. Evaluation is `test` in both, from the command
-to its end, with figures and a picture of each image. Milliseconds for an image are those of the command, divided by
-all images of the folder. Memory is that of the largest process; anomalib's processes that read images come on top.
+anomalib's commands name its models through `peers.py`, for weights from a file, the image size, and encoders that its
+FastFlow does not accept; otherwise they are its own. `fit` trains on as many images as our `train`, which sets
+thresholds on the images that it holds out; anomalib sets none, as its FastFlow cannot without defective images.
+`ours as it comes` is given the model, the encoder and the images only. Evaluation is `test` in both, from start to end
+of the command, with metrics and a figure of each image. Milliseconds per image are those of the command, divided by
+the number of images of the folder. Memory is that of the largest process, without anomalib's processes that read images.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ NAMES = "anomalib, float32", "anomalib, bfloat16", "ours, float32", "ours, bfloa
 COLUMNS = ["measured", "by", "seconds", "ms per image", "anomalib / this", "peak MiB"]
 PROGRAMS = {"ours": ["-m", "anomalib_flows.cli.app"], "anomalib": ["-c", "from anomalib.cli.cli import main; main()"]}
 HELD_OUT = 0.15
-"""Share of the normal images that ours holds out for thresholds unless told otherwise."""
+"""Default share of the normal images that ours holds out for thresholds."""
 Words = Callable[[], list[str]]
-"""Makes the words of a command when it is run, for they may name what another one wrote."""
+"""Makes the words of a command when it runs: they may name a file that another command wrote."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Folder of images, and where results go."""
+    """Folder of images, and folder of results."""
 
     root: Path
     category: str
@@ -45,19 +45,21 @@ class Place:
 
     @property
     def images(self) -> Path:
+        """Folder of the category."""
         return self.root / self.category
 
     def defects(self) -> list[str]:
+        """Names of the kinds of defect."""
         return sorted(p.name for p in (self.images / "test").iterdir() if p.is_dir() and p.name != "good")
 
     def read(self, folder: str) -> int:
-        """Read all files, so that no command is the first to, and count them."""
+        """Read all files, so that they are in the system's cache for each command, and count them."""
         return len([file.read_bytes() for file in (self.images / folder).rglob("*") if file.is_file()])
 
 
 @dataclass(frozen=True)
 class Command:
-    """A command that is run anew, with empty caches of its own, for each measurement."""
+    """A command that runs with empty caches for each measurement."""
 
     python: str
     package: str
@@ -65,6 +67,7 @@ class Command:
     words: Words
 
     def measure(self) -> dict[str, float]:
+        """Run the command, and return seconds and peak of memory in MiB."""
         command = [self.python, *PROGRAMS[self.package], *self.words()]
         with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryDirectory() as cache:
             variables = environment(self.threads) | {"XDG_CACHE_HOME": cache}
@@ -82,7 +85,7 @@ class Command:
 def compare_commands(
     pythons: dict[str, str], setting: Setting, place: Place, rows: Sequence[str], repeats: int
 ) -> None:
-    """Print the table of one backbone."""
+    """Print the table of one encoder."""
     print(f"\n{setting.backbone}, {place.category}\n")
     show_head(COLUMNS)
     images = {EPOCH: place.read("train/good"), TEST: place.read("test")}
@@ -101,11 +104,12 @@ def compare_commands(
 
 
 def package_of(name: str) -> str:
+    """Return the package of a row of the table."""
     return name.partition(",")[0].partition(" ")[0]
 
 
 def commands(setting: Setting, place: Place) -> dict[str, dict[str, Words]]:
-    """Name what is run for each row, anomalib's in float32 first."""
+    """Return the commands of each row, anomalib in float32 first."""
     train_peer, train_our = partial(anomalib_fit_words, setting, place), partial(our_train_words, setting, place)
     test_peer, test_our = partial(anomalib_test_words, setting, place), partial(our_test_words, setting, place)
     peer, peer16, ours, ours16, default = NAMES
@@ -126,7 +130,7 @@ def commands(setting: Setting, place: Place) -> dict[str, dict[str, Words]]:
 
 
 def our_options(setting: Setting, *, as_it_comes: bool) -> list[str]:
-    """Options of a model of ours: those without which it would be another model, or also those of anomalib's."""
+    """Return the options of our model: model and encoder, and without ``as_it_comes`` those of anomalib's architecture."""
     options: dict[str, Any] = {"backbone": setting.backbone, "weights": setting.weights}
     options |= {f"timm_args.{name}": value for name, value in TIMM_ARGS.get(setting.backbone, {}).items()}
     if setting.model == "fastflow" and not as_it_comes:
@@ -140,21 +144,23 @@ def our_options(setting: Setting, *, as_it_comes: bool) -> list[str]:
 
 
 def our_train_words(setting: Setting, place: Place, name: str, precision: str | None) -> list[str]:
-    images = ["--data=folder", f"--data.normal={place.images / 'train/good'}", f"--data.image_size={setting.size}"]
-    images += [f"--data.batch_size={setting.batch}", f"--data.calibration_fraction={HELD_OUT}"]
+    """Return our `train` command; without a precision it has our defaults."""
+    images = ["--data=folder", f"--data.normal={place.images / 'train/good'}", f"--image.size={setting.size}"]
+    images += [f"--loader.batch_size={setting.batch}", f"--split.calibration_fraction={HELD_OUT}"]
     course = ["--trainer.max_epochs=1", *([f"--trainer.precision={precision}"] if precision else [])]
     model = our_options(setting, as_it_comes=precision is None)
     return ["train", *model, *images, *course, f"--output={place.results / name}"]
 
 
 def our_test_words(setting: Setting, place: Place, name: str) -> list[str]:
+    """Return our `test` command of the run that was trained last."""
     run = latest(place.results / name, "model.safetensors").parent
-    images = [f"--data.root={place.root}", f"--data.category={place.category}", f"--data.batch_size={setting.batch}"]
+    images = [f"--data.root={place.root}", f"--data.category={place.category}", f"--loader.batch_size={setting.batch}"]
     return ["test", str(run), "--data=mvtec", *images]
 
 
 def anomalib_words(command: str, setting: Setting, place: Place, name: str) -> list[str]:
-    """Options that anomalib's commands `fit` and `test` have in common."""
+    """Return the common part of anomalib's commands `fit` and `test`."""
     model = {"fastflow": "TimmFastflow", "cflow": "TimmCflow"}[setting.model]
     init = {"backbone": setting.backbone, "size": setting.size, "weights": setting.weights}
     folders = {"abnormal_dir": "test", "mask_dir": "ground_truth"}
@@ -168,15 +174,17 @@ def anomalib_words(command: str, setting: Setting, place: Place, name: str) -> l
 
 
 def anomalib_fit_words(setting: Setting, place: Place, name: str, precision: str) -> list[str]:
+    """Return anomalib's `fit` command."""
     course = ["--trainer.max_epochs=1", f"--trainer.precision={precision}", "--trainer.limit_val_batches=0"]
     return [*anomalib_words("fit", setting, place, name), *course]
 
 
 def anomalib_test_words(setting: Setting, place: Place, name: str) -> list[str]:
+    """Return anomalib's `test` command of the checkpoint that was written last."""
     checkpoint = latest(place.results / name, "model.ckpt")
     return [*anomalib_words("test", setting, place, name), f"--ckpt_path={checkpoint}"]
 
 
 def latest(folder: Path, file: str) -> Path:
-    """Find the file of that name that was written last."""
+    """Return the file of this name that was written last."""
     return max(folder.rglob(file), key=lambda path: path.stat().st_mtime)

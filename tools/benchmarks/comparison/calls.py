@@ -1,4 +1,4 @@
-"""Time single calls beside anomalib's, and beside bare products of matrices."""
+"""Time single calls beside anomalib's, and beside plain matrix products."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS += ["10^9 multiply-adds", "floor, ms", "above the floor, %", "peak MiB"]
 
 
 def compare_calls(pythons: dict[str, str], setting: Setting, rows: Sequence[str], repeats: int) -> None:
-    """Print the tables of one backbone."""
+    """Print the tables of one encoder."""
     for row in rows:
         floors = [Contender("products", row, precision) for precision in ("float32", "bfloat16")]
         contenders = [*floors, *contest(row, setting)]
@@ -33,7 +33,14 @@ def compare_calls(pythons: dict[str, str], setting: Setting, rows: Sequence[str]
 
 
 def describe(contender: Contender, multiply_adds: float, peak: float, times: dict[Contender, list[float]]) -> list[str]:
-    """Make a contender's row from the times of all, each in milliseconds; products' are for 1e9 multiply-adds."""
+    """Return the row of a contender.
+
+    Args:
+        contender: The contender.
+        multiply_adds: Its multiply-adds for one image, in units of 1e9.
+        peak: Its peak of memory in MiB.
+        times: Milliseconds per image of each turn, of all contenders; for products, per 1e9 multiply-adds.
+    """
     own, row, precision = times[contender], contender.work, contender.precision
     peers = [times.get(Contender("anomalib", row, of_peer)) for of_peer in ("float32", "bfloat16")]
     floors = [time * multiply_adds for time in times[Contender("products", row, precision)]]
@@ -52,10 +59,10 @@ def describe(contender: Contender, multiply_adds: float, peak: float, times: dic
 
 
 def check_alike(backbone: str, described: Sequence[dict[str, Any]]) -> str:
-    """Refuse to compare what differs in torch or architecture, and say what is compared."""
+    """Return a description of the compared models; exit if versions of torch or numbers of parameters differ."""
     theirs, *_, ours = described
     for key in ("torch", "parameters"):
         if ours[key] != theirs[key]:
-            sys.exit(f"{backbone} cannot be compared: {key} {ours[key]} in ours, {theirs[key]} in anomalib.")
+            sys.exit(f"{backbone} cannot be compared: {key} is {ours[key]} in ours and {theirs[key]} in anomalib.")
     versions = f"anomalib-flows {ours['version']}, anomalib {theirs['version']}, torch {ours['torch']} in both"
     return f"{ours['parameters']:,} trained parameters, {versions}"

@@ -1,4 +1,4 @@
-"""A worker: one contender in a process of its own, which does its work once for each line that comes in."""
+"""A worker: one contender in a process of its own, which makes one call for each line on its standard input."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from typing import Any
 from comparison.settings import INFERENCE, KERNELS, STAGES, TIMM_ARGS, Contender, Setting
 
 SIDE, PRODUCTS = 2048, 5
-"""Rows of the square matrices that are multiplied for the floor, and how often; the fastest product counts."""
+"""Rows of the square matrices whose products give the floor, and the number of products; the fastest one counts."""
 
 
 def mixed(precision: str) -> Any:
-    """Compute as Lightning does in its precision bf16-mixed."""
+    """Return the autocast of Lightning's precision bf16-mixed."""
     import torch
 
     return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False)
 
 
 class Ours:
+    """This package's detector."""
+
     def __init__(self, setting: Setting, contender: Contender, images: Any) -> None:
         from anomalib_flows.core.allocation import keep_memory
 
-        keep_memory()  # as our command does
+        keep_memory()  # as the command line does
         self.contender, self.images = contender, images
         self.model = our_model(setting, contender)
         self.loss = self.model.loss
@@ -40,17 +42,20 @@ class Ours:
                 part.bfloat16()
 
     def compile(self) -> None:
+        """Compile the loss."""
         from anomalib_flows.training.compiled import compiled_loss
 
         self.loss = compiled_loss(self.model)
 
     def encode(self) -> Any:
+        """Return the features, in float32 as in training."""
         import torch
 
         with torch.no_grad(), mixed(self.contender.precision):
-            return [feature.float() for feature in self.model.encode(self.images)]  # as they are trained on
+            return [feature.float() for feature in self.model.encode(self.images)]
 
     def train(self) -> None:
+        """Train on one batch of images."""
         for batch in self.model.training_batches(self.features or self.encode()):
             with mixed(self.contender.precision):
                 loss = self.loss(batch)
@@ -59,12 +64,13 @@ class Ours:
             self.optimizer.zero_grad()
 
     def predict(self) -> Any:
+        """Return score and map of one image."""
         maps = self.model.anomaly_map(self.model.encode(self.images[:1]))
         return maps.amax((-2, -1)), maps
 
 
 def our_model(setting: Setting, contender: Contender) -> Any:
-    """Make a detector of anomalib's architecture."""
+    """Make a detector with anomalib's architecture."""
     from anomalib_flows import CFlow, FastFlow
 
     options = {"weights": setting.weights, "timm_args": TIMM_ARGS.get(setting.backbone)}
@@ -79,6 +85,8 @@ def our_model(setting: Setting, contender: Contender) -> Any:
 
 
 class AnomalibFastFlow:
+    """anomalib's FastFlow."""
+
     def __init__(self, setting: Setting, contender: Contender, images: Any) -> None:
         from comparison.peers import TimmFastflow
 
@@ -87,6 +95,7 @@ class AnomalibFastFlow:
         self.model, self.optimizer = self.module.model, self.module.configure_optimizers()
 
     def train(self) -> None:
+        """Train on one batch of images."""
         with mixed(self.contender.precision):
             loss = self.module.loss(*self.model(self.images))
         loss.backward()
@@ -94,11 +103,14 @@ class AnomalibFastFlow:
         self.optimizer.zero_grad()
 
     def predict(self) -> Any:
+        """Return score and map of one image."""
         with mixed(self.contender.precision):
             return self.model(self.images[:1])
 
 
 class AnomalibCFlow(AnomalibFastFlow):
+    """anomalib's CFLOW, whose training step updates the weights itself."""
+
     def __init__(self, setting: Setting, contender: Contender, images: Any) -> None:
         from comparison.peers import TimmCflow, batch_of, without_trainer
 
@@ -107,6 +119,7 @@ class AnomalibCFlow(AnomalibFastFlow):
         self.model = self.module.model
 
     def train(self) -> None:
+        """Train on one batch of images."""
         with mixed(self.contender.precision):
             self.module.training_step(self.batch)
 
@@ -120,7 +133,7 @@ IMPLEMENTATIONS: dict[tuple[str, str], Any] = {
 
 
 def prepare(setting: Setting, contender: Contender) -> tuple[Callable[[], float], dict[str, Any]]:
-    """Make a measurement of the milliseconds for an image, and say who is measured and at how many multiply-adds."""
+    """Return a function that measures milliseconds per image, and the facts about the contender."""
     import torch
 
     images = torch.randn(setting.batch, 3, setting.size, setting.size)
@@ -128,34 +141,38 @@ def prepare(setting: Setting, contender: Contender) -> tuple[Callable[[], float]
     trains = contender.work != INFERENCE
     implementation.model.train(trains)
     call, count = (implementation.train, len(images)) if trains else (implementation.predict, 1)
-    about = {
-        "version": version({"ours": "anomalib-flows", "anomalib": "anomalib"}[contender.package]),
-        "torch": torch.__version__,
-        "parameters": sum(p.numel() for p in implementation.model.parameters() if p.requires_grad),
-        "multiply_adds": multiply_adds(call) / count,
-    }
-
-    if contender.compiled:  # only now, as what is compiled cannot be counted
+    with torch.inference_mode(not trains):
+        counted = multiply_adds(call) / count
+    if contender.compiled:  # after the count: compiled code cannot be counted
         implementation.compile()
 
     def measure() -> float:
         with torch.inference_mode(not trains):
             return milliseconds(call) / count
 
-    return measure, about
+    return measure, {
+        "version": version({"ours": "anomalib-flows", "anomalib": "anomalib"}[contender.package]),
+        "torch": torch.__version__,
+        "parameters": sum(p.numel() for p in implementation.model.parameters() if p.requires_grad),
+        "multiply_adds": counted,
+    }
 
 
 def multiply_adds(call: Callable[[], Any]) -> float:
-    """Count the multiply-adds of products and convolutions, backward ones included, in units of 1e9."""
+    """Count the multiply-adds of products and convolutions, backward ones included, in units of 1e9.
+
+    The second call is counted: in the first one our encoder folds its batch norms, for which it encodes twice more.
+    """
     from torch.utils.flop_counter import FlopCounterMode
 
+    call()
     with FlopCounterMode(display=False) as counter:
         call()
     return counter.get_total_flops() / 2e9
 
 
 def products(precision: str) -> Callable[[], float]:
-    """Make a measurement of the milliseconds in which this machine does 1e9 multiply-adds."""
+    """Return a function that measures the milliseconds that this machine takes for 1e9 multiply-adds."""
     import torch
 
     a, b = torch.randn(2, SIDE, SIDE, dtype=getattr(torch, precision))
@@ -163,15 +180,16 @@ def products(precision: str) -> Callable[[], float]:
 
 
 def milliseconds(call: Callable[[], Any]) -> float:
+    """Return the duration of a call."""
     start = time.perf_counter()
     call()
     return 1000 * (time.perf_counter() - start)
 
 
 def work(setting: Setting, contender: Contender) -> None:
-    """Introduce the contender, then time one call, in milliseconds for an image, for each line that comes in."""
+    """Describe the contender, then reply to each line on standard input with milliseconds per image and memory."""
     replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # libraries may print, but not between our replies
+    os.dup2(2, 1)  # libraries print there; replies have a stream of their own
     import torch
 
     torch.set_num_threads(setting.threads)

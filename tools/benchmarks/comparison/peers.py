@@ -13,10 +13,12 @@ from torch import nn
 from comparison.settings import KERNELS, STAGES, TIMM_ARGS
 
 OWN = ("resnet18", "wide_resnet50_2")
-"""Encoders that anomalib's FastFlow takes; for others its parts are put together here as there."""
+"""Encoders that anomalib's FastFlow accepts; for others its parts are combined here in the same way."""
 
 
 class TimmFastflow(Fastflow):
+    """FastFlow with any encoder of timm."""
+
     def __init__(self, backbone: str, size: int = 256, weights: str = "random") -> None:
         only_3x3 = KERNELS[backbone] == (3,)
         resize = Fastflow.configure_pre_processor((size, size))
@@ -36,6 +38,8 @@ class TimmFastflow(Fastflow):
 
 
 class TimmCflow(Cflow):
+    """CFLOW with any encoder of timm."""
+
     def __init__(self, backbone: str, size: int = 256, weights: str = "random") -> None:
         resize = Cflow.configure_pre_processor((size, size))
         named = [f"layer{i}" for i in STAGES[backbone]] if "resnet" in backbone else list(STAGES[backbone])
@@ -46,14 +50,14 @@ class TimmCflow(Cflow):
 
 
 def make_encoder(backbone: str, stages: Any, weights: str) -> Any:
-    """Make timm's model of feature maps, which is not trained."""
+    """Make timm's frozen model of feature maps."""
     given = {} if weights == "random" else {"pretrained": True, "pretrained_cfg_overlay": {"file": weights}}
     options = TIMM_ARGS.get(backbone, {})
     return timm.create_model(backbone, features_only=True, out_indices=stages, **options, **given).requires_grad_(False)
 
 
 def without_trainer(module: Cflow) -> Any:
-    """Let anomalib's CFLOW, whose training step steps the optimizer itself, do so without a trainer."""
+    """Let anomalib's CFLOW train without a trainer; its training step calls the optimizer itself."""
     optimizer = module.configure_optimizers()
     overridden: Any = module
     overridden.optimizers = lambda: optimizer
@@ -63,5 +67,5 @@ def without_trainer(module: Cflow) -> Any:
 
 
 def batch_of(images: Any) -> Any:
-    """Wrap images as anomalib's training step takes them."""
+    """Wrap images as input of anomalib's training step."""
     return SimpleNamespace(image=images)
