@@ -45,7 +45,7 @@ def image_files(folder: Path, recursive: bool = False) -> list[Path]:
         visible = [name for name in folders if recursive and not name.startswith(".")]
         folders[:] = [name for name in visible if not leads_back(Path(parent, name))]
         found += (Path(parent, name) for name in files if not name.startswith("."))
-    return sorted((file for file in found if file.suffix.lower() in IMAGE_SUFFIXES), key=natural)
+    return sorted((file for file in found if file.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
 
 
 def leads_back(folder: Path) -> bool:
@@ -53,11 +53,11 @@ def leads_back(folder: Path) -> bool:
     return folder.is_symlink() and any(folder.samefile(above) for above in folder.absolute().parents)
 
 
-def natural(path: Path) -> tuple[list[str | int], str]:
+def natural_key(path: Path) -> tuple[list[str | int], str]:
     """Sorting key that puts ``2.png`` before ``10.png`` and does not depend on the disk.
 
     Example:
-        >>> sorted([Path("10.png"), Path("2.png")], key=natural)[0].name
+        >>> sorted([Path("10.png"), Path("2.png")], key=natural_key)[0].name
         '2.png'
     """
     parts = re.split(r"(\d+)", path.as_posix().lower())
@@ -84,7 +84,7 @@ def matches(base: Path, pattern: str) -> list[Path]:
     """List the images that match a pattern, and those in folders that do, without hidden ones."""
     found = [path for path in base.glob(pattern) if not any(p.startswith(".") for p in path.relative_to(base).parts)]
     files = {file for path in found for file in (image_files(path, recursive=True) if path.is_dir() else [path])}
-    return sorted((file for file in files if file.suffix.lower() in IMAGE_SUFFIXES), key=natural)
+    return sorted((file for file in files if file.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
 
 
 def read_pixels(path: Path) -> Pixels:

@@ -8,8 +8,8 @@ from itertools import accumulate
 from PIL import Image
 from PIL.Image import Resampling
 
-from anomalib_flows.results.heatmap import Picture, as_image
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.results.heatmap import Picture, as_image
 
 SPACE = 8
 

@@ -13,7 +13,7 @@ from anomalib_flows.core.parallel import in_threads
 from anomalib_flows.core.types import ANOMALOUS, ImageSize, Sample
 from anomalib_flows.data.checks.checking import Inspected, darkness, inspect, itemise
 from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.loading.reading import MissingMaskWarning, mask_files
+from anomalib_flows.data.listing.masks import MissingMaskWarning, mask_files
 from anomalib_flows.data.splits.duplicates import duplicates
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import image_files, natural
+from anomalib_flows.core.images import image_files, natural_key
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.datasets.card import Archive, Card, Counts
@@ -54,7 +54,7 @@ class CIFAR10(CategoryDataset):
             raise InputError(f"{folder} holds no images: make them with 'anomalib-flows data prepare cifar10'.")
         samples = train + self._tested()
         warn_of_other_counts(samples, self.card, self.category)
-        return sorted(samples, key=lambda sample: natural(sample.path))
+        return sorted(samples, key=lambda sample: natural_key(sample.path))
 
     def _tested(self) -> list[Sample]:
         """List the test images of all classes."""

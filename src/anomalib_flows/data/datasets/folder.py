@@ -7,14 +7,15 @@ from itertools import zip_longest
 from pathlib import Path
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import natural, split_pattern
+from anomalib_flows.core.images import natural_key, split_pattern
 from anomalib_flows.core.types import ANOMALOUS, GOOD, Sample
-from anomalib_flows.data.datasets.base import Dataset, require_fraction
+from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.listing.masks import pair_masks
 from anomalib_flows.data.listing.sources import Source, find_images, require_apart, warn_of_masks
 from anomalib_flows.data.listing.table import read_table, samples_of
-from anomalib_flows.data.loading.reading import pair_masks
 from anomalib_flows.data.splits.duplicates import duplicates
-from anomalib_flows.data.splits.splits import draw
+from anomalib_flows.data.splits.splits import draw_subset
+from anomalib_flows.run.options import require_fraction
 
 OPTIONS = ("normal", "normal_test", "abnormal", "masks")
 
@@ -55,7 +56,6 @@ class Folder(Dataset):
 
     def __post_init__(self) -> None:
         """Refuse bad options when they are given."""
-        super().__post_init__()
         require_fraction("test_fraction", self.test_fraction)
         given = {option: len(self._paths(option)) for option in OPTIONS if self._paths(option)}
         if self.table and given:
@@ -78,7 +78,7 @@ class Folder(Dataset):
     def samples(self) -> list[Sample]:
         """List the images, with the masks that there are."""
         samples = self._listed() if self.table else self._found()
-        return sorted(samples, key=lambda sample: natural(sample.path))
+        return sorted(samples, key=lambda sample: natural_key(sample.path))
 
     def mask_folders(self) -> list[tuple[Path, Path]]:
         """Name the folders of defective images with those of masks, if there are any."""
@@ -136,5 +136,5 @@ class Folder(Dataset):
         if {sample.label for sample in samples if sample.split == "test"} != {ANOMALOUS}:
             return samples
         good = [sample.path for sample in samples if sample.split == "train"]
-        kept = draw(good, self.test_fraction, self.seed, duplicates(good))
+        kept = draw_subset(good, self.test_fraction, self.seed, duplicates(good))
         return [replace(sample, split="test") if sample.path in kept else sample for sample in samples]

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import image_files, natural
+from anomalib_flows.core.images import image_files, natural_key
 from anomalib_flows.core.types import ANOMALOUS, GOOD, NORMAL, Sample
 from anomalib_flows.data.datasets.category import CategoryDataset, warn_of_other_counts
-from anomalib_flows.data.loading.reading import pair_masks
+from anomalib_flows.data.listing.masks import pair_masks
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def list_category(folder: Path, layout: Layout = MVTEC_AD) -> list[Sample]:
     if layout.calibration:
         held_out = image_files(folder / layout.calibration / layout.good, recursive=True)
         samples += [Sample(path, "calibration") for path in held_out]
-    return sorted(samples + _test_samples(folder, layout), key=lambda sample: natural(sample.path))
+    return sorted(samples + _test_samples(folder, layout), key=lambda sample: natural_key(sample.path))
 
 
 def _test_samples(folder: Path, layout: Layout) -> list[Sample]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from anomalib_flows.core.errors import InputError, require
-from anomalib_flows.core.images import image_files, natural
+from anomalib_flows.core.images import image_files, natural_key
 from anomalib_flows.core.parallel import in_threads
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ANOMALOUS, Sample
@@ -59,7 +59,6 @@ class STC(CategoryDataset):
 
     def __post_init__(self) -> None:
         """Refuse bad options when they are given."""
-        super().__post_init__()
         require(self.every >= 1, "--data.every", self.every, "at least 1")
 
     def samples(self) -> list[Sample]:
@@ -75,7 +74,7 @@ class STC(CategoryDataset):
         kept = [frame for folder in self._of_scene(folders) for frame in image_files(folder)[:: self.every]]
         tested = self._of_scene(videos(Path(self.root) / TESTED))
         samples = [Sample(frame, "train") for frame in kept] + [s for folder in tested for s in test_samples(folder)]
-        return sorted(samples, key=lambda sample: natural(sample.path))
+        return sorted(samples, key=lambda sample: natural_key(sample.path))
 
     def together(self, samples: list[Sample]) -> dict[Path, Path]:
         """Keep the frames of a training video together, unless there is only one."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import natural
+from anomalib_flows.core.images import natural_key
 from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.datasets.card import Archive, Card, Counts
 from anomalib_flows.data.datasets.category import CategoryDataset, warn_of_other_counts
@@ -79,7 +79,7 @@ class VisA(CategoryDataset):
         samples = samples_of((row | {"path": row["image"], "defect": DEFECT} for row in normal), table, root)
         if self.split == "1cls":
             warn_of_other_counts(samples, self.card, self.category)
-        return sorted(samples, key=lambda sample: natural(sample.path))
+        return sorted(samples, key=lambda sample: natural_key(sample.path))
 
 
 def _without_defects_to_train_on(rows: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -36,7 +36,7 @@ def hold_out(
     training = [sample.path for sample in samples if sample.split == "train"]
     if any(sample.split == "calibration" for sample in samples) and training:
         return samples
-    held = draw(training, fraction, seed, same)
+    held = draw_subset(training, fraction, seed, same)
     if not held:
         there = "all have the same content" if len(training) > 1 else "there is 1" if training else "there are none"
         raise InputError(f"At least 2 training images are needed, one to train on and one to calibrate with: {there}.")
@@ -48,7 +48,7 @@ def moved(samples: list[Sample], held: Container[Path], split: Split) -> list[Sa
     return [replace(s, split=split) if s.split == "train" and s.path in held else s for s in samples]
 
 
-def draw(paths: Iterable[Path], fraction: float, seed: int, same: Mapping[Path, Path] | None = None) -> set[Path]:
+def draw_subset(paths: Iterable[Path], fraction: float, seed: int, same: Mapping[Path, Path] | None = None) -> set[Path]:
     """Draw a random part of paths, taking at least one and leaving at least one; nothing where that is impossible.
 
     Args:

@@ -13,7 +13,7 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import fresh_folder
 from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.loading.reading import read_image
-from anomalib_flows.data.splits.splits import draw, moved
+from anomalib_flows.data.splits.splits import draw_subset, moved
 
 LEAST = 2
 """Fewest images that a validation set is made of."""
@@ -36,7 +36,7 @@ def hold_out_validation(
     training = [sample.path for sample in samples if sample.split == "train"]
     if fraction == 0:
         return samples
-    held = draw(training, fraction, seed, same)
+    held = draw_subset(training, fraction, seed, same)
     if len(held) < LEAST or len(training) <= LEAST:
         raise InputError(
             f"--data.validation_fraction {fraction} of {len(training)} training images is too few to validate on: "

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.results.metrics.groups import Group, Mask, image_group, pixel_group, rank
 from anomalib_flows.results.metrics.ranking import Ranking, Scores
-from anomalib_flows.core.errors import InputError
 
 Figures = dict[str, float | None]
 

@@ -10,9 +10,8 @@ import torch
 from PIL import Image
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import image_files
 from anomalib_flows.core.types import Sample
-from anomalib_flows.data.loading.reading import pair_masks, read_image, read_mask, read_sample
+from anomalib_flows.data.loading.reading import read_image, read_mask, read_sample
 
 RANDOM = np.random.default_rng(0)
 RGB = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -219,53 +218,6 @@ def test_mask_of_another_size_names_both_files_and_sizes(save):
         read_sample(Sample(image, "test", 1, "cut", mask))
 
 
-def test_files_are_listed_in_natural_order_without_hidden_ones(save, tmp_path):
-    for name in ("10.png", "2.PNG", "b/1.jpeg", "a.Tif", ".hidden.png", ".cache/3.png", "b/.x/4.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    (tmp_path / "notes.txt").touch()
-    (tmp_path / "folder.png").mkdir()
-    names = [path.relative_to(tmp_path).as_posix() for path in image_files(tmp_path, recursive=True)]
-    assert names == ["2.PNG", "10.png", "a.Tif", "b/1.jpeg"]
-    assert [path.name for path in image_files(tmp_path)] == ["2.PNG", "10.png", "a.Tif"]
-
-
-def test_linked_folders_are_entered_once(save, tmp_path):
-    save("photos/cut/1.png")
-    save("elsewhere/2.png")
-    (tmp_path / "photos/linked").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "elsewhere/back").symlink_to(tmp_path / "photos")
-    (tmp_path / "photos/cut/self").symlink_to(tmp_path / "photos/cut")
-    names = [path.relative_to(tmp_path).as_posix() for path in image_files(tmp_path / "photos", recursive=True)]
-    assert names == ["photos/cut/1.png", "photos/linked/2.png"]
-
-
-def test_a_hidden_folder_may_be_the_one_asked_for(save, tmp_path):
-    assert image_files(tmp_path / ".photos") == []
-    assert image_files(save(".photos/1.png").parent) == [tmp_path / ".photos/1.png"]
-
-
-def test_masks_are_paired_by_name(save, tmp_path):
-    images = [save(f"x/{name}") for name in ("cut/1.bmp", "cut/1.png", "cut/2.PNG", "dent/1.png", "dent/1.5.png")]
-    for name in (
-        "cut/1_mask.bmp",
-        "cut/1_mask.png",
-        "cut/2.tif",
-        "dent/1_MASK.PNG",
-        "dent/1.5_mask.png",
-        "cut/9.png",
-    ):
-        save(f"masks/{name}")
-    pairs = pair_masks(images, tmp_path / "x", tmp_path / "masks")
-    assert [pairs[i].relative_to(tmp_path / "masks").as_posix() for i in images] == [
-        "cut/1_mask.bmp",
-        "cut/1_mask.png",
-        "cut/2.tif",
-        "dent/1_MASK.PNG",
-        "dent/1.5_mask.png",
-    ]
-
-
 def test_a_folder_of_masks_is_united(save, tmp_path):
     image = Sample(save("cut/7.png", size=(2, 2)), "test", 1, "cut", tmp_path / "masks")
     save("masks/0.png", np.array([[9, 0], [0, 0]], np.uint8))
@@ -277,24 +229,6 @@ def test_a_folder_of_masks_is_united(save, tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="none holds no masks of .*7.png"):
         read_sample(replace(image, mask=tmp_path / "none"))
-
-
-def test_a_folder_is_a_mask_only_if_it_mirrors_no_images(save, tmp_path):
-    images = [save(f"images/{name}.png") for name in ("1", "cut", "cut/1")]
-    for name in ("1/0", "1/1", "cut/1", "cut/9/0"):
-        save(f"masks/{name}.png")
-    with pytest.warns(UserWarning, match="1 of 3"):
-        found = pair_masks(images, tmp_path / "images", tmp_path / "masks")
-    assert found == {images[0]: tmp_path / "masks/1", images[2]: tmp_path / "masks/cut/1.png"}
-
-
-def test_images_without_mask_give_one_warning(save, tmp_path):
-    images = [save(f"x/{i}.png") for i in range(3)]
-    save("masks/1.png")
-    with pytest.warns(UserWarning, match=r"2 of 3 defective images lack a mask in .*0\.png") as caught:
-        pairs = pair_masks(images, tmp_path / "x", tmp_path / "masks")
-    assert len(caught) == 1
-    assert list(pairs) == [images[1]]
 
 
 def tiff(data: bytes, shape: tuple[int, int], bits: int, order: str) -> bytes:
