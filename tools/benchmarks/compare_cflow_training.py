@@ -1,14 +1,14 @@
-"""Train CFLOW here and with anomalib on the same images and features, and say what it detects after how long.
+"""Train CFLOW here and with anomalib on the same images and features, and report detection against time.
 
-One process for each, one after the other, with nothing beside it: ours as cflow/mobilenetv2 was when it was measured
-(features as they are, clamp 1.9, rate 2e-3, no local scale), ours in the published order of steps (one layer's decoder
-at a time, on all feature vectors, with the published rate of 2e-4), and anomalib's, which has the same order with 64
-vectors a step and a rate of 1e-4. The clock runs while images are encoded and trained on, not while they are read or
-tested. anomalib scores test images in batches of 32, by which it normalises; ours are normalised by held-out training
+Each has a process of its own; they run one after the other. Ours is cflow/mobilenetv2 as it was when it was measured
+(features without normalisation, clamp 1.9, rate 2e-3, no local scale), and ours in the published order of steps (one
+layer's decoder at a time, on all feature vectors, with the published rate of 2e-4). anomalib's has that order with 64
+vectors per step and a rate of 1e-4. The time of encoding and training counts, not that of reading and evaluation.
+anomalib scores test images in batches of 32 and normalises within each batch; ours are normalised by held-out training
 images.
 
-    python tools/compare_cflow_training.py --ours PYTHON --anomalib PYTHON --root $DATA --category magnetic_tile \
-      --weights $WEIGHTS/mobilenetv2_100_tf_in1k.safetensors
+    python tools/benchmarks/compare_cflow_training.py --ours PYTHON --anomalib PYTHON --root $DATA \\
+      --category magnetic_tile --weights $WEIGHTS/mobilenetv2_100_tf_in1k.safetensors
 """
 
 from __future__ import annotations
@@ -26,13 +26,22 @@ from typing import Any
 
 import numpy as np
 
+from comparison.turns import environment, show, show_head
+
+COLUMNS = ["trained by", "images", "seconds", "image AUROC", "pixel AUROC"]
 SIZE, BATCH = 256, 32
+AS_MEASURED = {"norm": "none", "clamp": 1.9, "local_scale": 0.0, "learning_rate": 2e-3}
+"""Options of cflow/mobilenetv2 when docs/benchmarks.md was measured."""
+PUBLISHED = AS_MEASURED | {"vectors_per_step": 256, "order": "published", "learning_rate": 2e-4}
+PUBLISHED |= {"schedule": "constant"}  # one epoch is too short for the published warm-up over 16 epochs
 
 
-# --- A worker: trains, and writes maps of the test images at some points of the training --------------------------
+# --- A worker: trains, and writes maps of the test images at some points of the training ---------------------------
 
 
 class Ours:
+    """CFLOW of this package."""
+
     published = False
 
     def __init__(self, weights: str) -> None:
@@ -43,19 +52,12 @@ class Ours:
         from anomalib_flows.cli.configs import find_config
 
         config = yaml.safe_load(find_config("cflow/mobilenetv2").read_text())
-        published = {"vectors_per_step": 256, "order": "published", "learning_rate": 2e-4}
-        published |= {"schedule": "constant"}  # an epoch is too short for its warm-up over 16
-        options = config["model"]["init_args"] | {
-            "norm": "none",
-            "clamp": 1.9,
-            "local_scale": 0.0,
-            "learning_rate": 2e-3,
-        }  # as measured
-        options |= published if self.published else {}
+        options = config["model"]["init_args"] | (PUBLISHED if self.published else AS_MEASURED)
         detector = CFlow((SIZE, SIZE), weights=Path(weights), **options)
         self.torch, self.pipeline, self.optimizer = torch, Pipeline(detector), detector.optimizer()
 
     def train(self, images: Any, progress: float, share: float) -> None:
+        """Train on a batch of images, a share of the training after some progress, both from 0 to 1."""
         detector, features = self.pipeline.detector, self.pipeline.features(images)
         count = detector.training_batch_count(len(images))
         for i, batch in enumerate(detector.training_batches(features)):
@@ -67,6 +69,7 @@ class Ours:
             self.optimizer.zero_grad()
 
     def maps(self, images: Any, held_out: Any) -> Iterator[Any]:
+        """Yield the maps of batches of images."""
         with self.torch.inference_mode():
             self.pipeline.detector.calibrate(self.pipeline.features(batch) for batch in held_out)
             for batch in images:
@@ -74,10 +77,14 @@ class Ours:
 
 
 class OursPublished(Ours):
+    """CFLOW of this package in the published order of steps."""
+
     published = True
 
 
 class Anomalib:
+    """CFLOW of anomalib."""
+
     def __init__(self, weights: str) -> None:
         import torch
 
@@ -87,10 +94,12 @@ class Anomalib:
         self.module = without_trainer(TimmCflow("mobilenetv2_100", SIZE, weights))
 
     def train(self, images: Any, progress: float, share: float) -> None:
+        """Train on a batch of images, a share of the training after some progress, both from 0 to 1."""
         self.module.model.train()
         self.module.training_step(self.batch_of(images / 127.5 - 1))
 
     def maps(self, images: Any, held_out: Any) -> Iterator[Any]:
+        """Yield the maps of batches of images."""
         with self.torch.inference_mode():
             for batch in images:
                 yield self.module.model(batch / 127.5 - 1).anomaly_map
@@ -100,9 +109,9 @@ WORKERS: dict[str, Any] = {"ours": Ours, "ours, published order": OursPublished,
 
 
 def work(name: str, folder: Path, weights: str, epochs: int, tests: int) -> None:
-    """Train, and print a line of JSON for each test: the share of the training done, its seconds, the file of maps."""
-    replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # libraries may print, but not between our replies
+    """Train, and print a line of JSON for each test: images trained on, seconds, and the file of maps."""
+    stream = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # libraries print there; replies have a stream of their own
     import torch
 
     torch.manual_seed(0)
@@ -128,74 +137,73 @@ def work(name: str, folder: Path, weights: str, epochs: int, tests: int) -> None
             file = folder / f"{name}-{done}.npy"
             np.save(file, maps.numpy())
             reply = {"images": int(sum(map(len, chosen[: done + 1]))), "seconds": seconds, "file": str(file)}
-            print(json.dumps(reply), file=replies, flush=True)
+            print(json.dumps(reply), file=stream, flush=True)
 
 
 # --- The parent: images and table ----------------------------------------------------------------------------------
 
 
-def prepare(root: Path, category: str, folder: Path) -> dict[str, Any]:
-    """Write the resized images, in whole grey levels, and return what is known of the test images."""
+def prepare(root: Path, category: str, folder: Path) -> Any:
+    """Write the resized images as uint8, and return the ground truth of the test images."""
     import torch
 
     from anomalib_flows.data.datasets.mvtec import MVTec
-    from anomalib_flows.data.loading.loader import loader
+    from anomalib_flows.data.loading.loader import Loader
     from anomalib_flows.data.splits.splits import hold_out
+    from anomalib_flows.run.options import ImageOptions, LoaderOptions, SplitOptions
+    from detection import Truth
 
-    data = MVTec(root=root, category=category, image_size=SIZE)
-    samples = hold_out(data.samples(), data.calibration_fraction, seed=0)
+    samples = MVTec(root=root, category=category).samples()
+    samples = hold_out(samples, SplitOptions().calibration_fraction, seed=0)
     for split, name in {"train": "train", "calibration": "held_out", "test": "test"}.items():
-        batches = list(loader([s for s in samples if s.split == split], data))
+        chosen = [s for s in samples if s.split == split]
+        batches = list(Loader(chosen, ImageOptions(size=SIZE), LoaderOptions()))
         np.save(folder / f"{name}.npy", torch.cat([b.images for b in batches]).round().byte().numpy())
-    known = [sample for batch in batches for sample in batch.samples]
-    return {
-        "labels": [s.label for s in known],
-        "defects": [s.defect for s in known],
-        "masks": [None if m is None else m.numpy() for b in batches for m in b.masks],
-    }
+    return Truth.of(batches)
 
 
-def measure(file: str, truth: dict[str, Any]) -> tuple[float, float]:
-    """Image and pixel AUROC of maps, scored by their maxima."""
-    from anomalib_flows.results.metrics.evaluate import evaluate
+def measure(file: str, truth: Any) -> tuple[float, float]:
+    """Return image and pixel AUROC of a file of maps."""
+    from detection import aurocs
 
-    maps = np.load(file)
-    scores = maps.max((1, 2))
-    figures = evaluate(scores=scores, threshold=0.0, maps=list(maps), pixel_threshold=0.0, **truth)
-    return figures["image"]["auroc"], figures["pixel"]["auroc"]
+    return aurocs(np.load(file), truth)
+
+
+def parse() -> argparse.Namespace:
+    """Parse the options."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ours", required=True, help="Python interpreter with anomalib-flows")
+    parser.add_argument("--anomalib", required=True, help="Python interpreter with anomalib")
+    parser.add_argument("--root", type=Path, required=True, help="folder of datasets in MVTec AD's layout")
+    parser.add_argument("--category", default="magnetic_tile")
+    parser.add_argument("--weights", required=True, help="ImageNet weights of timm's mobilenetv2_100 from TensorFlow")
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--tests", type=int, default=4, help="number of evaluations on the test images")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--workers", nargs="+", default=list(WORKERS), choices=list(WORKERS))
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--ours", required=True, help="Python interpreter that has anomalib-flows")
-    parser.add_argument("--anomalib", required=True, help="Python interpreter that has anomalib")
-    parser.add_argument("--root", type=Path, required=True, help="folder of sets in MVTec AD's layout")
-    parser.add_argument("--category", default="magnetic_tile")
-    parser.add_argument(
-        "--weights", required=True, help="ImageNet weights of timm's mobilenetv2_100, padded as TensorFlow"
-    )
-    parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--tests", type=int, default=4, help="how often the test images are judged")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--workers", nargs="+", default=list(WORKERS), choices=list(WORKERS))
-    args = parser.parse_args()
-    environment = os.environ | {"OMP_NUM_THREADS": str(args.threads), "MKL_NUM_THREADS": str(args.threads)}
+    """Print the table."""
+    args = parse()
     with tempfile.TemporaryDirectory() as folder:
         truth = prepare(args.root, args.category, Path(folder))
-        print(
-            "| trained by | images | seconds | image AUROC | pixel AUROC |\n| --- | --- | --- | --- | --- |", flush=True
-        )
+        show_head(COLUMNS)
         for name in args.workers:
-            python = args.anomalib if name == "anomalib" else args.ours
-            command = [python, __file__, "worker", name, folder, args.weights, str(args.epochs), str(args.tests)]
-            process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-            for line in process.stdout or []:
-                reply = json.loads(line)
+            for reply in replies(args, name, folder):
                 image, pixel = measure(reply["file"], truth)
-                row = f"| {name} | {reply['images']} | {reply['seconds']:.1f} | {image:.3f} | {pixel:.3f} |"
-                print(row, flush=True)
-            if process.wait():
-                sys.exit(f"The process of {name} ended early: see its error above.")
+                show([name, str(reply["images"]), f"{reply['seconds']:.1f}", f"{image:.3f}", f"{pixel:.3f}"])
+
+
+def replies(args: argparse.Namespace, name: str, folder: str) -> Iterator[dict[str, Any]]:
+    """Yield what a worker prints, and exit if it fails."""
+    python = args.anomalib if name == "anomalib" else args.ours
+    command = [python, __file__, "worker", name, folder, args.weights, str(args.epochs), str(args.tests)]
+    process = subprocess.Popen(command, env=environment(args.threads), stdout=subprocess.PIPE, text=True)
+    yield from map(json.loads, process.stdout or [])
+    if process.wait():
+        sys.exit(f"The process of {name} ended early: see its error above.")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Measure how many images a second are read, and what the time goes to.
+"""Measure how many images per second are read, and the time of each step of reading.
 
-python tools/measure_reading.py FOLDER [--size 256] [--batch 16] [--rounds 3] [--cores 2]
+python tools/benchmarks/measure_reading.py FOLDER [--size 256] [--batch 16] [--rounds 3] [--cores 2]
 
-All images in a folder are read with several numbers of threads, with as many worker processes of torch's DataLoader and
-from each cache. All take turns, for the machine may have other work; the median of the rounds counts.
+All images of a folder are read with several numbers of threads, with as many worker processes of torch's DataLoader, and
+from each cache. All take turns, because the machine may have other work; the median of the rounds counts.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,12 +28,15 @@ from torch.utils.data import DataLoader
 from anomalib_flows.core.images import image_files
 from anomalib_flows.core.preprocess import resize
 from anomalib_flows.core.types import ImageSize, Sample
-from anomalib_flows.data.datasets.folder import Folder
-from anomalib_flows.data.loading.loader import Loader, collate, loader, read_resized
+from anomalib_flows.data.loading.loader import Loader, collate, read_resized
+from anomalib_flows.run.options import ImageOptions, LoaderOptions
+
+
+Ways = Callable[[], Iterable[Any]]
 
 
 def parts(paths: list[Path], size: ImageSize) -> dict[str, float]:
-    """Milliseconds that each step of reading takes for an image."""
+    """Return the milliseconds per image of each step of reading."""
     spent: dict[str, float] = defaultdict(float)
 
     def timed(name: str, step: Callable[[], Any]) -> Any:
@@ -52,51 +56,49 @@ def parts(paths: list[Path], size: ImageSize) -> dict[str, float]:
 
 
 class Items:
-    """What a DataLoader takes: samples that are read one by one."""
+    """Dataset of torch: samples that are read one by one."""
 
-    def __init__(self, samples: list[Sample], data: Folder) -> None:
-        self.samples, self.data = samples, data
+    def __init__(self, samples: list[Sample], image: ImageOptions) -> None:
+        self.samples, self.image = samples, image
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def __getitem__(self, index: int) -> Any:
         sample = self.samples[index]
-        return sample, read_resized(sample, self.data.size, self.data.resize)
+        return sample, read_resized(sample, self.image)
 
 
 def together(pairs: list[Any]) -> Any:
+    """Collate samples and items to a batch."""
     samples, items = zip(*pairs, strict=True)
     return collate(list(samples), list(items))
 
 
-def readers(samples: list[Sample], folder: Path, options: argparse.Namespace) -> dict[str, Callable[[], Iterable[Any]]]:
-    """Ways to read all images once; caches are filled before."""
+def readers(samples: list[Sample], options: argparse.Namespace) -> dict[str, Ways]:
+    """Return the ways to read all images once, by name; caches are filled before."""
+    image = ImageOptions(size=options.size)
 
-    def data(workers: int, cache: Any = "none") -> Folder:
-        return Folder(normal=folder, image_size=options.size, batch_size=options.batch, workers=workers, cache=cache)
+    def threads(count: int, cache: Any = "none", seed: int | None = None) -> Loader:
+        return Loader(samples, image, LoaderOptions(batch_size=options.batch, workers=count, cache=cache), seed)
 
     def processes(count: int) -> Iterable[Any]:
-        return DataLoader(Items(samples, data(0)), options.batch, num_workers=count, collate_fn=together)  # type: ignore[arg-type]
+        return DataLoader(Items(samples, image), options.batch, num_workers=count, collate_fn=together)  # type: ignore[arg-type]
 
-    def cached(kind: str) -> Loader:
-        made = loader(samples, data(options.cores, kind), shuffle_seed=0)
-        for _ in made:
-            pass
-        return made
-
-    ways: dict[str, Callable[[], Iterable[Any]]] = {"one after the other": lambda: loader(samples, data(0))}
+    ways: dict[str, Ways] = {"one after the other": partial(threads, 0)}
     for count in sorted({1, options.cores}):
-        ways[f"{count} worker processes"] = lambda count=count: processes(count)  # type: ignore[misc]
-        ways[f"{count} threads"] = lambda count=count: loader(samples, data(count))  # type: ignore[misc]
-    for kind in ("memory", "disk"):
-        made = cached(kind)
-        ways[f"{options.cores} threads, cache in {kind}"] = lambda made=made: made  # type: ignore[misc]
+        ways[f"{count} worker processes"] = partial(processes, count)
+        ways[f"{count} threads"] = partial(threads, count)
+    for cache in ("memory", "disk"):
+        filled = threads(options.cores, cache, seed=0)
+        for _ in filled:
+            pass
+        ways[f"{options.cores} threads, cache in {cache}"] = partial(iter, filled)
     return ways
 
 
-def measure(ways: dict[str, Callable[[], Iterable[Any]]], count: int, rounds: int) -> dict[str, list[float]]:
-    """Images per second of each way in each round."""
+def measure(ways: dict[str, Ways], count: int, rounds: int) -> dict[str, list[float]]:
+    """Return the images per second of each way in each round."""
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
@@ -107,16 +109,21 @@ def measure(ways: dict[str, Callable[[], Iterable[Any]]], count: int, rounds: in
     return rates
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
+    """Parse the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Print the time of each step, and the table of all ways to read."""
+    options = parse()
     paths = image_files(options.folder, recursive=True)
-    samples = [Sample(path, "train") for path in paths]
     print(f"{len(paths)} images, the first of {Image.open(paths[0]).size} pixels")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -126,7 +133,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         os.environ["XDG_CACHE_HOME"] = temporary
-        rates = measure(readers(samples, options.folder, options), len(paths), options.rounds)
+        ways = readers([Sample(path, "train") for path in paths], options)
+        show(measure(ways, len(paths), options.rounds))
+
+
+def show(rates: dict[str, list[float]]) -> None:
+    """Print the table."""
     base = median(rates["one after the other"])
     print("| read | images/s (least to most) | ratio |\n|---|---|---|")
     for name, found in rates.items():

@@ -1,8 +1,8 @@
-"""Train the encoder that comes with the package, on images that are drawn while it learns.
+"""Train the encoder that comes with the package, on images that are drawn during the training.
 
-python tools/pretrain_encoder.py --output OUT [--steps 1400] [--device cuda] [--smoke]
+python tools/make/pretrain_encoder.py --output OUT [--steps 1400] [--device cuda] [--smoke]
 
-OUT gets ``texture13.safetensors`` (float16), ``log.csv`` and ``resume.pt``; the same command goes on after Ctrl-C.
+OUT receives ``texture13.safetensors`` (float16), ``log.csv`` and ``resume.pt``. After Ctrl-C the same command continues.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LEARNING_RATE, WEIGHT_DECAY, WARM_UP, COOL_DOWN = 2e-3, 0.02, 100, 0.25
 
 
 class Drawings(Dataset[Photographs]):
-    """Batch number i of a seed, drawn when it is asked for."""
+    """Batches of a seed, each drawn when it is indexed."""
 
     def __init__(self, seed: int, start: int, steps: int, size: int, textures: int) -> None:
         self.seed, self.start, self.steps, self.size, self.textures = seed, start, steps, size, textures
@@ -44,7 +44,7 @@ class Drawings(Dataset[Photographs]):
 
 
 class Pretraining:
-    """The encoder and its optimizer, as they stand after a number of steps."""
+    """The encoder and its optimizer after a number of steps."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         torch.manual_seed(options.seed)
@@ -54,8 +54,8 @@ class Pretraining:
         self.network: Any = network.to(options.device, memory_format=torch.channels_last)
         self.optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
 
-    def learn(self, photographs: Photographs) -> float:
-        """Take one step, with a rate that rises over the first steps and falls to zero over the last quarter."""
+    def train_step(self, photographs: Photographs) -> float:
+        """Take one step; the learning rate rises over the first steps and falls to zero over the last quarter."""
         left = 1 - self.step / self.options.steps
         for group in self.optimizer.param_groups:
             group["lr"] = LEARNING_RATE * min(1, (self.step + 1) / WARM_UP, left / COOL_DOWN)
@@ -71,7 +71,7 @@ class Pretraining:
         return value.item()
 
     def save(self) -> None:
-        """Write the weights as float16, and everything that is needed to go on."""
+        """Write the weights in float16, and the state to resume from."""
         folder = self.options.output
         state = {k: v.half() for k, v in plain_state(self.network).items() if v.is_floating_point()}
         with atomic(folder / "texture13.safetensors") as temporary:
@@ -81,29 +81,30 @@ class Pretraining:
             torch.save({"step": self.step, "recipe": self.recipe, **parts}, temporary)
 
     def resume(self) -> None:
-        """Go on where an earlier run stopped."""
+        """Continue where an earlier run stopped."""
         state = torch.load(self.options.output / "resume.pt", map_location=self.options.device, weights_only=True)
         if state["recipe"] != self.recipe:
-            raise SystemExit(f"{self.options.output} holds a training of {state['recipe']}: name another folder.")
+            raise SystemExit(f"{self.options.output} has another training, {state['recipe']}: name another folder.")
         self.step = state["step"]
         for name in ("network", "optimizer"):
             getattr(self, name).load_state_dict(state[name])
 
 
 def normalised(images: torch.Tensor) -> torch.Tensor:
-    """Apply the encoder's own mean and standard deviation."""
+    """Normalise images by the encoder's mean and standard deviation."""
     config = texture13.default_cfgs["texture13"].default
     mean, std = (torch.tensor(values, device=images.device).view(3, 1, 1) for values in (config.mean, config.std))
     return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def plain_state(network: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Name the weights as the network is called without ``features_only``."""
+    """Return the weights by their names without ``features_only``."""
     plain = timm.create_model("texture13")
     return dict(zip(plain.state_dict(), network.state_dict().values(), strict=True))
 
 
 def main() -> None:
+    """Train until the last step, or until Ctrl-C."""
     options = arguments()
     options.output.mkdir(parents=True, exist_ok=True)
     pretraining = Pretraining(options)
@@ -112,20 +113,20 @@ def main() -> None:
     drawings = Drawings(options.seed, pretraining.step, options.steps, options.size, options.textures)
     loader = DataLoader(drawings, batch_size=None, num_workers=options.workers)
     stopped = Event()
-    signal.signal(signal.SIGINT, lambda *_: stopped.set())  # between two steps, never within one
+    signal.signal(signal.SIGINT, lambda *_: stopped.set())  # stop between steps, never within one
     run(pretraining, loader, stopped)
     pretraining.save()
     if stopped.is_set():
-        print(f"stopped after {pretraining.step} steps; the same command goes on")
+        print(f"stopped after {pretraining.step} steps; the same command continues")
 
 
 def run(pretraining: Pretraining, loader: Iterable[Photographs], stopped: Event) -> None:
-    """Learn from every batch, with a line in the log for every 50 steps and the weights saved every 500."""
+    """Train on every batch, with a line in the log every 50 steps and the weights saved every 500 steps."""
     options, losses, began = pretraining.options, [], time.monotonic()
     with (options.output / "log.csv").open("a", newline="") as file:
         log = csv.writer(file)
         for photographs in tqdm(loader, initial=pretraining.step, total=options.steps, desc="pretraining", unit="step"):
-            losses.append(pretraining.learn(photographs))
+            losses.append(pretraining.train_step(photographs))
             if len(losses) == 50 or pretraining.step == options.steps:
                 log.writerow([pretraining.step, f"{sum(losses) / len(losses):.4f}", f"{time.monotonic() - began:.0f}"])
                 file.flush()
@@ -137,15 +138,16 @@ def run(pretraining: Pretraining, loader: Iterable[Photographs], stopped: Event)
 
 
 def arguments() -> argparse.Namespace:
+    """Parse and check the options."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1400)
     parser.add_argument("--size", type=int, default=160, help="side of the drawn images")
-    parser.add_argument("--textures", type=int, default=10, help="textures in a batch, with four photographs of each")
+    parser.add_argument("--textures", type=int, default=10, help="textures per batch, with four photographs each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--smoke", action="store_true", help="two steps on tiny images, to see that it runs")
+    parser.add_argument("--smoke", action="store_true", help="two steps on tiny images, to check that it runs")
     options = parser.parse_args()
     if options.size % 16:
         parser.error("--size must be a multiple of 16")

@@ -1,1 +1,1 @@
-"""Images that are drawn, and what an encoder learns from them."""
+"""Drawn images, and the loss that an encoder is trained with on them."""

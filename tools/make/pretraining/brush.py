@@ -1,4 +1,4 @@
-"""Random numbers for photographs: what makes a texture, and what differs from one photograph of it to the next."""
+"""Random numbers for photographs: common to a texture, or different in each photograph of it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 
 
 class Brush:
-    """Draw numbers for P textures, each seen in n samples, on a canvas of S x S pixels.
+    """Draw numbers for P textures with n samples each, on a canvas of S x S pixels.
 
-    The n P samples lie behind one another: samples i, P + i, 2 P + i ... belong to texture i.
+    Samples i, P + i, 2 P + i, ... belong to texture i.
 
     Args:
         generator: Source of all randomness.
         textures: The number P.
         size: The side S.
-        fixed: For each texture whether its samples are the same scene, as of a product that always
-            lies in the same place; of shape (P,).
+        fixed: For each texture whether all samples show the same scene, like a product that always lies in the same
+            place; of shape (P,).
         samples: The number n.
     """
 
@@ -28,30 +28,30 @@ class Brush:
         self.rows, self.columns = line[:, None].expand(size, size), line.expand(size, size)
 
     def common(self, low: float, high: float, *shape: int) -> Tensor:
-        """Uniform numbers that all samples of a texture share, of shape (nP, *shape)."""
+        """Draw uniform numbers that all samples of a texture share, of shape (nP, *shape)."""
         values = low + (high - low) * torch.rand(self.textures, *shape, generator=self.generator)
         return torch.cat([values] * self.samples)
 
     def scale(self, low: float, high: float, *shape: int) -> Tensor:
-        """Like :meth:`common`, uniform in the logarithm."""
+        """Draw numbers like :meth:`common`, uniform in the logarithm."""
         return self.common(math.log(low), math.log(high), *shape).exp()
 
     def chance(self, probability: float, *shape: int) -> Tensor:
-        """True with a probability, in common for all samples, of shape (nP, *shape)."""
+        """Draw True with a probability, the same for all samples, of shape (nP, *shape)."""
         return self.common(0, 1, *shape) < probability
 
     def own(self, *shape: int) -> Tensor:
-        """Uniform numbers in [0, 1] of each sample, of shape (nP, *shape), equal where the scene is fixed."""
+        """Draw uniform numbers in [0, 1] for each sample, of shape (nP, *shape); equal where the scene is fixed."""
         values = torch.rand(self.samples, self.textures, *shape, generator=self.generator)
         fixed = self.fixed.view(-1, *[1] * len(shape))
         return torch.where(fixed, values[:1], values).flatten(0, 1)
 
     def normal(self, *shape: int) -> Tensor:
-        """Like :meth:`own` with the normal distribution."""
+        """Draw numbers like :meth:`own` from the normal distribution."""
         return torch.erfinv((2 * self.own(*shape) - 1).clamp(-0.9999, 0.9999)) * math.sqrt(2)
 
     def rotated(self, angle: Tensor) -> tuple[Tensor, Tensor]:
-        """Coordinates along and across a direction, each of shape (nP, S, S); the angle has shape (nP, 1, 1)."""
+        """Return coordinates along and across a direction, each (nP, S, S); the angle has shape (nP, 1, 1)."""
         return (
             angle.cos() * self.columns + angle.sin() * self.rows,
             angle.cos() * self.rows - angle.sin() * self.columns,
@@ -65,7 +65,7 @@ def spectrum_noise(white: Tensor, gain: Tensor) -> Tensor:
 
 
 def frequencies(size: int) -> tuple[Tensor, Tensor]:
-    """Frequencies down and across in cycles per pixel, for :func:`spectrum_noise`."""
+    """Return the frequencies down and across in cycles per pixel, for :func:`spectrum_noise`."""
     return torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)
 
 

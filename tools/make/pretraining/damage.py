@@ -1,4 +1,4 @@
-"""Damage that is done to scenes: where, and what is seen there."""
+"""Damage of scenes: where it is, and how it looks."""
 
 from __future__ import annotations
 
@@ -13,22 +13,31 @@ from torch import Tensor
 from pretraining.brush import Brush, smooth_noise
 
 VISIBLE = 0.05
-"""Smallest change of reflectance that counts as damage."""
+"""Smallest change of a pixel that counts as damage."""
 
 
 class Place(NamedTuple):
-    """Where samples are damaged: pixels from its middle, also as seen from its direction, its radius and a noise."""
+    """Places of damage in nP samples.
 
-    rows: Tensor  # rows, columns, along, across and bend: (nP, S, S), and (S, S) of one sample
+    Args:
+        rows: Pixels down from the centre, of shape (nP, S, S), or (S, S) for one sample; likewise the next three.
+        columns: Pixels across from the centre.
+        along: Pixels along a direction.
+        across: Pixels across that direction.
+        radius: Size in pixels, of shape (nP, 1, 1).
+        bend: Noise that bends outlines, like ``rows``.
+    """
+
+    rows: Tensor
     columns: Tensor
     along: Tensor
     across: Tensor
-    radius: Tensor  # (nP, 1, 1)
+    radius: Tensor
     bend: Tensor
 
 
 def damage(brush: Brush, scene: Tensor, rounds: int = 3) -> Tensor:
-    """Do up to ``rounds`` kinds of damage to each scene; about one image in ten stays whole."""
+    """Damage each scene in up to ``rounds`` ways; about one image in ten stays normal."""
     for _ in range(rounds):
         where = place(brush)
         shape, kind, amount = (brush.own(1, 1) for _ in range(3))
@@ -44,13 +53,13 @@ def damage(brush: Brush, scene: Tensor, rounds: int = 3) -> Tensor:
 
 
 def changed(scene: Tensor, damaged: Tensor) -> Tensor:
-    """Say by how much scenes (N, 3, S, S) differ, without the gaps that a texture leaves, of shape (N, 1, S, S)."""
+    """Return by how much scenes (N, 3, S, S) differ, with small gaps closed, of shape (N, 1, S, S)."""
     wide = F.max_pool2d((damaged - scene).abs().amax(1, keepdim=True), 5, stride=1, padding=2)
     return -F.max_pool2d(-wide, 5, stride=1, padding=2)
 
 
 def place(brush: Brush) -> Place:
-    """Choose where to damage each scene, and in which direction: often along the rows or columns of the image."""
+    """Draw place and direction of the damage: often along the rows or columns of the image."""
     rows, columns = (axis - (brush.own(1, 1) - 0.5) * 0.9 * brush.size for axis in (brush.rows, brush.columns))
     upright = (brush.own(1, 1) * 2).floor() * math.pi / 2
     angle = torch.where(brush.own(1, 1) < 0.4, upright, math.pi * brush.own(1, 1))
@@ -60,25 +69,25 @@ def place(brush: Brush) -> Place:
 
 
 def depth(brush: Brush, where: Place) -> Tensor:
-    """About how many pixels each one lies within the outline of a spot of irregular shape, negative outside."""
+    """Return the approximate depth of pixels within an irregular spot, in pixels; negative outside."""
     edge = 1 + 0.5 * brush.own(1, 1) * where.bend
     return where.radius * edge - torch.hypot(where.rows, where.columns)
 
 
 def blob(brush: Brush, where: Place) -> Tensor:
-    """Opacity of a spot."""
+    """Return the opacity of a spot."""
     return (depth(brush, where) / (0.7 + 3 * brush.own(1, 1)) + 0.5).clamp(0, 1)
 
 
 def ring(brush: Brush, where: Place) -> Tensor:
-    """Opacity of the rim that a dried drop leaves, and a little of its inside."""
+    """Return the opacity of a dried drop: its rim, and a little of its inside."""
     inwards = depth(brush, where)
     rim = torch.exp(-((inwards / (0.8 + 2 * brush.own(1, 1))) ** 2))
     return torch.maximum(0.7 * rim, 0.3 * brush.own(1, 1) * (inwards + 0.5).clamp(0, 1))
 
 
 def stroke(brush: Brush, where: Place) -> Tensor:
-    """Opacity of a bent line."""
+    """Return the opacity of a bent line."""
     across = where.across + 4 * brush.own(1, 1) * where.bend
     width, length = 0.6 * 6 ** brush.own(1, 1), 2 * where.radius * (1 + brush.own(1, 1))
     return (width - torch.hypot(across, (where.along.abs() - length).clamp(min=0)) + 0.5).clamp(0, 1)
@@ -95,7 +104,7 @@ SHAPES: list[Callable[[Brush, Place], Tensor]] = [blob, blob, stroke, ring, bar]
 
 
 def fetched(scene: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Take the pixels of a scene (3, S, S) from so many pixels further down and across, both (S, S)."""
+    """Sample a scene (3, S, S) at pixels further down and across, by distances of shape (S, S)."""
     line = torch.linspace(-1, 1, len(rows))
     grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
     grid = grid + 2 / (len(rows) - 1) * torch.stack([columns, rows], -1)
@@ -103,7 +112,7 @@ def fetched(scene: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def twisted(scene: Tensor, where: Place, amount: float) -> Tensor:
-    """Turn the middle of a place by 0.6 to 1.6 radians, and what is around it less and less."""
+    """Rotate the centre of a place by 0.6 to 1.6 radians, and its surroundings less and less."""
     distance = torch.hypot(where.rows, where.columns) / (0.7 * where.radius)
     angle = (0.6 + amount) * torch.exp(-0.5 * distance**4)
     down = (angle.cos() - 1) * where.rows - angle.sin() * where.columns
@@ -111,35 +120,34 @@ def twisted(scene: Tensor, where: Place, amount: float) -> Tensor:
 
 
 def pinched(scene: Tensor, where: Place, amount: float) -> Tensor:
-    """Draw the structure together or apart around the middle of a place."""
+    """Contract or expand the structure around the centre of a place."""
     distance = torch.hypot(where.rows, where.columns) / where.radius
     bump = (1.6 * amount - 0.8) * torch.exp(-2 * distance**2)
     return fetched(scene, bump * where.rows, bump * where.columns)
 
 
 def smeared(scene: Tensor) -> Tensor:
-    """Take the detail out of a scene (3, S, S)."""
+    """Remove the detail of a scene (3, S, S)."""
     small = F.interpolate(scene[None], scale_factor=1 / 8, mode="area")
     return F.interpolate(small, scene.shape[1:], mode="bilinear")[0]
 
 
 def slipped(scene: Tensor, amount: float) -> Tensor:
-    """Move the structure along rows or columns by 3 to 26 pixels; the amount's last digits say how far."""
+    """Shift the structure along rows or columns by 3 to 26 pixels, which the amount's last digits determine."""
     return scene.roll(3 + int(50 * amount % 1 * 24), 1 + int(2 * amount))
 
 
 def floating(scene: Tensor, amount: float) -> Tensor:
-    """Lay what is bright, or dark, on top of its neighbourhood along rows or columns; the last digits say how far."""
+    """Spread bright or dark pixels along rows or columns; the amount's last digits determine how far."""
     step, axis = 3 + int(50 * amount % 1 * 8), 1 + int(4 * amount) % 2
     stacked = torch.stack([scene.roll(i * step, axis) for i in range(4)])
     return stacked.amax(0) if amount < 0.5 else stacked.amin(0)
 
 
-# What may be seen where a scene is damaged; each takes a scene and another one, both (3, S, S), the place and an
-# amount from 0 to 1.
+# Kinds of damage. Each takes a scene and another one, both (3, S, S), the place, and an amount from 0 to 1.
 DAMAGES: list[Callable[[Tensor, Tensor, Place, float], Tensor]] = [
-    lambda _scene, other, _where, _amount: other,  # a piece of something else
-    lambda scene, _other, _where, _amount: scene.transpose(1, 2).flip(1),  # the structure turned
+    lambda _scene, other, _where, _amount: other,  # a piece of another scene
+    lambda scene, _other, _where, _amount: scene.transpose(1, 2).flip(1),  # the structure rotated
     lambda scene, _other, _where, _amount: scene.roll((40, 24), (1, 2)).flip(2),  # the structure interrupted
     lambda scene, _other, _where, amount: slipped(scene, amount),
     lambda scene, _other, _where, amount: floating(scene, amount),
@@ -151,7 +159,7 @@ DAMAGES: list[Callable[[Tensor, Tensor, Place, float], Tensor]] = [
     lambda scene, _other, _where, amount: (scene.mean((1, 2), keepdim=True) + 0.6 * (amount - 0.5)).expand_as(scene),
     lambda scene, _other, where, _amount: (
         scene + 0.15 * where.bend.roll(7, 0)[::4, ::4].repeat(4, 4)
-    ),  # spotted: not as it bends outlines
+    ),  # spotted, by noise that bends no outlines
     lambda scene, _other, where, _amount: fetched(
         scene, 0.04 * len(where.bend) * where.bend.T, 0.04 * len(where.bend) * where.bend
     ),

@@ -1,4 +1,4 @@
-"""Coloured scenes out of textures, damage done to them, and photographs of both."""
+"""Coloured scenes of textures, and photographs of them with damage."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pretraining.textures import FAMILIES
 
 @dataclass
 class Photographs:
-    """Photographs of P textures, n of each: images i, P + i, 2 P + i ... show the same texture.
+    """Photographs of P textures, n of each: images i, P + i, 2 P + i, ... show texture i.
 
     Args:
         images: RGB values from 0 to 1, of shape (nP, 3, S, S).
-        damage: True where an image was damaged, of shape (nP, S, S).
+        damage: True where an image is damaged, of shape (nP, S, S).
         samples: The number n.
     """
 
@@ -29,7 +29,14 @@ class Photographs:
 
 
 def draw(seed: int, size: int, textures: int = 10, samples: int = 4) -> Photographs:
-    """Draw a batch of so many textures that depends on the seed only."""
+    """Draw a batch that depends only on the seed.
+
+    Args:
+        seed: Determines the batch.
+        size: The side S.
+        textures: The number P.
+        samples: The number n.
+    """
     generator = torch.Generator().manual_seed(seed)
     fixed = torch.rand(textures, generator=generator) < 0.2
     scene = compose(Brush(generator, textures, size, fixed, samples))
@@ -40,7 +47,7 @@ def draw(seed: int, size: int, textures: int = 10, samples: int = 4) -> Photogra
 
 
 def compose(brush: Brush) -> Tensor:
-    """Draw scenes (nP, 3, S, S): one texture, or another one in places that a third decides; often with specks."""
+    """Draw scenes (nP, 3, S, S): one texture, or two of them mixed by a third; often with specks."""
     field = fields(brush)
     second, mask = (swapped(brush, field) for _ in range(2))
     mask = ((mask - brush.common(0.2, 0.8, 1, 1)) * brush.scale(1, 20, 1, 1) + 0.5).clamp(0, 1)
@@ -52,14 +59,14 @@ def compose(brush: Brush) -> Tensor:
 
 
 def specks(brush: Brush) -> Tensor:
-    """Draw what makes small spots darker and others brighter, as a material may have them by nature, (nP, S, S)."""
+    """Draw small darker and brighter spots (nP, S, S), as normal material has them."""
     noise = smooth_noise(brush.normal(brush.size, brush.size), brush.scale(0.8, 3, 1, 1))
     height = (noise.abs() - brush.common(1.8, 3, 1, 1)) / 0.4
     return brush.common(-0.6, 0.6, 1, 1) * noise.sign() * (height + 0.5).clamp(0, 1)
 
 
 def fields(brush: Brush) -> Tensor:
-    """Draw each texture of a family of its own, in all samples, of shape (nP, S, S)."""
+    """Draw each texture from a random family, of shape (nP, S, S)."""
     families, weights = list(FAMILIES), torch.tensor([*FAMILIES.values()], dtype=torch.float)
     chosen = torch.multinomial(weights, brush.textures, replacement=True, generator=brush.generator).tolist()
     brushes = [Brush(brush.generator, 1, brush.size, same, brush.samples) for same in brush.fixed.split(1)]
@@ -67,14 +74,14 @@ def fields(brush: Brush) -> Tensor:
 
 
 def swapped(brush: Brush, values: Tensor) -> Tensor:
-    """Give each texture the values (nP, S, S) of another, of its first sample throughout where the scene is fixed."""
+    """Give each texture the values (nP, S, S) of another one; where the scene is fixed, those of its first sample."""
     order = torch.randperm(brush.textures, generator=brush.generator)
     values = values.unflatten(0, (brush.samples, -1))[:, order]
     return torch.where(brush.fixed[:, None, None], values[:1], values).flatten(0, 1)
 
 
 def colour(brush: Brush, field: Tensor, nodes: int = 4) -> Tensor:
-    """Give each value of a field (nP, S, S) a colour of a random palette, often grey, often faint."""
+    """Map the values of a field (nP, S, S) to a random palette, often grey or faint."""
     grey = brush.common(0.1, 0.9, nodes, 1)
     tint = brush.common(-0.3, 0.3, nodes, 3) * brush.common(0, 1, 1, 1) * brush.chance(0.6, 1, 1)
     contrast = brush.scale(0.15, 1, 1, 1)
@@ -90,7 +97,7 @@ def colour(brush: Brush, field: Tensor, nodes: int = 4) -> Tensor:
 
 
 def pose(brush: Brush, scene: Tensor) -> Tensor:
-    """Turn and move each photograph a little, as parts never lie quite the same."""
+    """Rotate and shift each photograph a little, as parts never lie in quite the same place."""
     angle, shift = 0.1 * (brush.own(1, 1) - 0.5), 0.08 * (brush.own(2, 1) - 0.5)
     turn = torch.cat([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(-1, 2, 2)
     grid = F.affine_grid(torch.cat([turn, shift], 2), list(scene.shape), align_corners=False)
@@ -98,7 +105,7 @@ def pose(brush: Brush, scene: Tensor) -> Tensor:
 
 
 def photograph(brush: Brush, scene: Tensor) -> Tensor:
-    """Light a scene from a side, out of focus by a little, with grain; each photograph in its own way."""
+    """Add light from a side, blur and grain to a scene, different in each photograph."""
     ramp = (brush.own(1, 1) - 0.5) * brush.rows / brush.size + (brush.own(1, 1) - 0.5) * brush.columns / brush.size
     light = 0.7 + 0.6 * brush.own(1, 1) + 0.6 * ramp
     padded = F.pad(scene, (1, 1, 1, 1), mode="replicate")

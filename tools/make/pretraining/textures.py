@@ -1,6 +1,6 @@
-"""Families of textures: each function paints a field of shape (nP, S, S), roughly from 0 to 1, with a brush.
+"""Families of textures: each function draws a field of shape (nP, S, S), roughly from 0 to 1.
 
-All are formulas: no photograph is involved.
+All are formulas: none uses a photograph.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pretraining.brush import Brush, frequencies, smooth_noise, spectrum_noise
 
 
 def power_law(brush: Brush) -> Tensor:
-    """Noise whose spectrum falls with a power of the frequency, stretched in a direction."""
+    """Draw noise whose spectrum falls with a power of the frequency, stretched in a direction."""
     down, across = frequencies(brush.size)
     angle, stretch = brush.common(0, math.pi, 1, 1), brush.scale(1, 6, 1, 1)
     along = angle.cos() * across + angle.sin() * down
@@ -25,7 +25,7 @@ def power_law(brush: Brush) -> Tensor:
 
 
 def band(brush: Brush) -> Tensor:
-    """Noise of one wavelength, in all directions or in few: scales, bark, orange peel, brushed metal."""
+    """Draw noise of one wavelength, in all directions or in few: scales, bark, orange peel, brushed metal."""
     down, across = frequencies(brush.size)
     angle, focus = brush.common(0, math.pi, 1, 1), brush.scale(0.05, 30, 1, 1)
     direction = torch.exp(focus * (torch.cos(2 * (torch.atan2(down, across) - angle)) - 1))
@@ -36,7 +36,7 @@ def band(brush: Brush) -> Tensor:
 
 
 def weave(brush: Brush) -> Tensor:
-    """Threads in two directions that pass over each other in turn, or only stripes or a grid."""
+    """Draw threads in two directions that pass over each other in turn, or only stripes or a grid."""
     bend = brush.scale(0.1, 2, 1, 1) * smooth_noise(brush.normal(brush.size, brush.size), 10.0)
     x, y = brush.rotated(brush.common(0, math.pi, 1, 1))
     x, y = (axis + bend + 40 * brush.own(1, 1) for axis in (x, y))
@@ -50,7 +50,7 @@ def weave(brush: Brush) -> Tensor:
 
 
 def cloth(brush: Brush) -> Tensor:
-    """Threads, each with its own shade, that pass over a few and under a few: plain weave, twill, satin."""
+    """Draw threads of different shades that pass over a few and under a few: plain weave, twill, satin."""
     bend = brush.scale(0.1, 2, 1, 1)
     x, y = brush.rotated(brush.common(0, math.pi, 1, 1) * brush.chance(0.5, 1, 1))
     waves = [bend * smooth_noise(brush.normal(brush.size, brush.size), 16.0) for _ in range(2)]
@@ -58,17 +58,17 @@ def cloth(brush: Brush) -> Tensor:
     x, y = ((axis + wave) / period + brush.own(1, 1) for axis, wave in zip((x, y), waves, strict=True))
     length, dark, spread = brush.common(2, 7, 1, 1).floor(), brush.common(0, 0.6, 1, 1), brush.common(0.02, 0.3, 1)
     over = (y.floor() * brush.common(1, 5, 1, 1).floor() + x.floor()) % length < (brush.common(0.2, 0.8, 1, 1) * length)
-    vectors = 1 + brush.common(0, 0.2, 1, 1) * smooth_noise(brush.normal(brush.size, brush.size), 0.8)
+    fibres = 1 + brush.common(0, 0.2, 1, 1) * smooth_noise(brush.normal(brush.size, brush.size), 0.8)
     threads = []
     for axis in (x, y):
         shade = 1 + spread * brush.normal(128)
         profile = dark + (1 - dark) * torch.sin(math.pi * (axis % 1))
-        threads.append(profile * shade.gather(1, (axis.floor().long() % 128).flatten(1)).view_as(axis) * vectors)
+        threads.append(profile * shade.gather(1, (axis.floor().long() % 128).flatten(1)).view_as(axis) * fibres)
     return torch.where(over, 0.5 + 0.5 * threads[0], 0.5 * threads[1]).clamp(0, 1)
 
 
 def cells(brush: Brush) -> Tensor:
-    """Grains: the region of the nearest of many points, with its own shade, or the walls between regions."""
+    """Draw grains: Voronoi cells of random points, with a shade each, or the walls between them."""
     side = brush.size // 2
     line = (torch.arange(float(side)) + 0.5) / side
     seeds = brush.own(2, 160) * 1.2 - 0.1
@@ -83,7 +83,7 @@ def cells(brush: Brush) -> Tensor:
 
 
 def leaves(brush: Brush, count: int = 40) -> Tensor:
-    """Dead leaves: discs, squares and strips of many sizes that cover each other, each with its own shade."""
+    """Draw dead leaves: discs, squares and strips of many sizes and shades that cover each other."""
     size, round_, slender = brush.size, brush.chance(0.5, 1, 1), brush.scale(1, 6, 1, 1)
     lean, spread = brush.common(0, math.pi, 1), brush.scale(0.05, 3, 1)
     radius = brush.scale(1.5, 5, 1) * (brush.own(count) + 0.02) ** (-brush.common(0.5, 2, 1) / 2)
@@ -102,7 +102,7 @@ def leaves(brush: Brush, count: int = 40) -> Tensor:
 
 
 def circuit(brush: Brush) -> Tensor:
-    """Strokes that follow a grid: conductors, pads and legs in rows."""
+    """Draw strokes on a grid: conductors, pads and legs in rows."""
     pitch = brush.scale(5, 18, 1, 1)
     lattice = brush.size // 4 + 1
     x, y = (axis / pitch + 8 * brush.own(1, 1) + lattice for axis in brush.rotated(brush.common(-0.05, 0.05, 1, 1)))
@@ -118,7 +118,7 @@ def circuit(brush: Brush) -> Tensor:
 
 
 def wood(brush: Brush) -> Tensor:
-    """FeatureVectors around knots: rings of a stretched, bent distance."""
+    """Draw wood around knots: rings of a stretched, bent distance."""
     x, y = brush.rotated(brush.common(0, math.pi, 1, 1))
     bend = smooth_noise(brush.normal(brush.size, brush.size), 14.0)
     stretch = brush.scale(1, 12, 1, 1)
@@ -129,7 +129,7 @@ def wood(brush: Brush) -> Tensor:
 
 
 def fractal(brush: Brush, steps: int = 10) -> Tensor:
-    """How fast points escape under z -> z^2 + c, seen from near: structure at every scale."""
+    """Draw how fast points escape under z -> z^2 + c: structure at every scale."""
     x, y = brush.rotated(brush.common(0, math.pi, 1, 1))
     zoom = brush.scale(0.3, 1.2, 1, 1) / brush.size
     angle = brush.common(0, 2 * math.pi, 1, 1)
@@ -146,18 +146,18 @@ def fractal(brush: Brush, steps: int = 10) -> Tensor:
 
 
 def spots(brush: Brush) -> Tensor:
-    """Noise cut at a level: islands with soft or sharp shores, such as foam, rust or leather."""
+    """Draw noise above a threshold: islands with soft or sharp edges, such as foam, rust or leather."""
     field = smooth_noise(brush.normal(brush.size, brush.size), brush.scale(1, 10, 1, 1))
     ridged = torch.where(brush.chance(0.4, 1, 1), field.abs() * 2 - 1, field)
     return ((ridged - brush.common(-0.8, 1.5, 1, 1)) * brush.scale(1, 10, 1, 1) + 0.5).clamp(0, 1)
 
 
 def unit(field: Tensor) -> Tensor:
-    """Bring normal values to (0, 1)."""
+    """Map normally distributed values to (0, 1)."""
     return torch.sigmoid(1.5 * field)
 
 
-# How often each family is drawn: threads differ by nature, which takes more examples than other variation does.
+# Weights of the families: threads of normal cloth differ, which needs more examples than other variation.
 FAMILIES: dict[Callable[[Brush], Tensor], float] = {
     power_law: 1, band: 1, weave: 1, cloth: 4, cells: 1, leaves: 1, circuit: 1, wood: 1, fractal: 1, spots: 1,
 }  # fmt: skip
