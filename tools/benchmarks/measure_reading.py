@@ -31,7 +31,6 @@ from anomalib_flows.core.types import ImageSize, Sample
 from anomalib_flows.data.loading.loader import Loader, collate, read_resized
 from anomalib_flows.run.options import ImageOptions, LoaderOptions
 
-
 Ways = Callable[[], Iterable[Any]]
 
 
