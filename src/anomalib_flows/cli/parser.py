@@ -56,8 +56,6 @@ def add_option(parser: ArgumentParser, command: Command, parameter: Parameter, t
     if kind is Component:
         needed = name in command.required and not provided
         parser.add_argument(f"--{name}", type=TYPES[name], required=needed, help=text)
-            f"--{name}", type=TYPES[name], required=name in command.required and not provided, help=text
-        )
     elif parameter.record:
         parser.add_class_arguments(kind, name)
     elif positional:
