@@ -18,7 +18,7 @@ from anomalib_flows.commands.command import Command
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.run.component import Component
-from anomalib_flows.run.config import validated
+from anomalib_flows.run.validation import validated
 
 
 def run_command(command: Command, arguments: list[str]) -> None:
