@@ -129,7 +129,7 @@ class Postprocess(nn.Module):
 
     @property
     def typical_score(self) -> Tensor:
-        """Score that is normalised to 0: the typical value of shown maps, or the lowest normal score if that is lower."""
+        """Score that is normalised to 0: the typical value of shown maps, or the lowest normal score if lower."""
         return torch.cat((self.typical[None], self.calibration_scores[:1])).amin(0)
 
     def normalise_scores(self, scores: Tensor) -> Tensor:
