@@ -57,18 +57,6 @@ class NotCalibratedError(InputError):
         self.path = path
 
 
-<<<<<<< HEAD
-class InterruptedRun(KeyboardInterrupt):
-    """Ctrl-C stopped a run that can be continued.
-
-    Args:
-        path: The run directory.
-        stage: ``training``, or ``evaluation`` once the training is complete.
-    """
-
-    def __init__(self, path: object, stage: str) -> None:
-        super().__init__(f"Stopped in {stage}. The run {path} can be continued.")
-=======
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C stopped a run that can go on.
 
@@ -79,7 +67,6 @@ class Interrupted(KeyboardInterrupt):
 
     def __init__(self, path: object, stage: Literal["training", "testing"]) -> None:
         super().__init__(f"{stage.capitalize()} of {path} was stopped.")
->>>>>>> h-cli
         self.path, self.stage = path, stage
 
 

@@ -19,6 +19,8 @@ Interface = Literal["native", "model-api", "model-api-map", "anomalib"]
 """Program that reads an exported model: our runtime; OpenVINO Model API in Python, or in C++ (raw map); anomalib."""
 Precision = Literal["fp32", "fp16", "int8"]
 """Precision of the weights of an exported model."""
+AxisOrder = Literal["NHWC", "NCHW"]
+"""Order of the axes of an exported model's input: images, height and width, channels."""
 ImageSize = tuple[int, int]
 """Height and width in pixels."""
 

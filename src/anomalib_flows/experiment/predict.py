@@ -12,11 +12,11 @@ from anomalib_flows.core.conformal import warn_if_too_few
 from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.images import split_pattern
 from anomalib_flows.core.types import ANOMALOUS, ImageResult, Sample
-from anomalib_flows.data.listing.sources import find_images
+from anomalib_flows.data.listing.sources import find_source
 from anomalib_flows.experiment.options import PredictOptions
 from anomalib_flows.results.names import relative, unique_names
 from anomalib_flows.results.pictures import PictureSink, drawing
-from anomalib_flows.results.sinks import LabelCounter, drain
+from anomalib_flows.results.sinks import LabelCounter, Sink, drain
 from anomalib_flows.results.tables import open_table
 from anomalib_flows.run.directory import Run, is_exported
 from anomalib_flows.run.options import LoaderOptions
@@ -75,7 +75,7 @@ def predict(model: Path, options: PredictOptions) -> PredictSummary:
     table, labels = options.output / PARTS[0], LabelCounter()
     first = next(predictions.results)  # an error before it leaves no folder behind
     with open_table(table, keep=True) as rows, drawing() as threads:
-        sinks = [rows, labels, PictureSink(threads, options.output, predictions.name)]
+        sinks: list[Sink] = [rows, labels, PictureSink(threads, options.output, predictions.name)]
         drain([first], sinks)
         drain(predictions.results, sinks)
     predictions.close()
@@ -148,7 +148,7 @@ def find_samples(given: str) -> tuple[list[Sample], dict[Path, Path]]:
     elif not path.is_dir() and not split_pattern(path)[1]:
         raise InputError(f"`input` {path} does not exist: give an image, a folder or a pattern like 'photos/*.png'.")
     else:
-        source = find_images("input", path)
+        source = find_source("input", path)
         base, images = source.base, source.images
     names = unique_names([relative(image, base) for image in images], ".png")
     return [Sample(image, "test") for image in images], dict(zip(images, names, strict=True))

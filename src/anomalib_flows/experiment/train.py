@@ -11,7 +11,7 @@ from typing import Any, get_args
 import torch
 
 from anomalib_flows.core import registry
-from anomalib_flows.core.errors import InputError, InterruptedRun
+from anomalib_flows.core.errors import InputError, Interrupted
 from anomalib_flows.core.types import Sample, Split
 from anomalib_flows.data.checks.checking import check
 from anomalib_flows.data.datasets.base import Dataset
@@ -72,7 +72,7 @@ def train(config: TrainConfig, resume: Path | None = None) -> Run:
 
     Raises:
         InputError: If a value or a file cannot be used.
-        InterruptedRun: If Ctrl-C stopped the run.
+        Interrupted: If Ctrl-C stopped the run.
     """
     experiment = prepare_experiment(config, resume)
     if resume:
@@ -89,7 +89,7 @@ def train(config: TrainConfig, resume: Path | None = None) -> Run:
     try:
         finish(experiment, run)
     except KeyboardInterrupt:
-        raise InterruptedRun(run.path, "evaluation") from None
+        raise Interrupted(run.path, "testing") from None
     return run
 
 
@@ -205,7 +205,7 @@ def fit_detector(experiment: Experiment, run: Run, *, resumed: bool) -> None:
 
     Raises:
         InputError: If the training diverges.
-        InterruptedRun: If Ctrl-C stopped it.
+        Interrupted: If Ctrl-C stopped it.
     """
     from anomalib_flows.training.fit import fit  # Lightning takes seconds to import
 
@@ -216,7 +216,7 @@ def fit_detector(experiment: Experiment, run: Run, *, resumed: bool) -> None:
     except KeyboardInterrupt:
         done = False
     if not done:
-        raise InterruptedRun(run.path, "training")
+        raise Interrupted(run.path, "training")
 
 
 def finish(experiment: Experiment, run: Run) -> None:

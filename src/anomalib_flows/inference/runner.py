@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.images import Pixels
 from anomalib_flows.core.types import Batch, ImageResult, Sample
 from anomalib_flows.data.loading.loader import Loader
 from anomalib_flows.inference.feature_cache import COMPUTED, FeatureBatch, FeatureOptions
@@ -92,7 +93,7 @@ class PipelineRunner:
 
     def decide(self, batch: Batch, maps: Tensor) -> Iterator[ImageResult]:
         """Yield the results of a batch from its raw maps (B, M, H, W)."""
-        pictures = batch.pictures or [None] * len(batch.samples)
+        pictures: Sequence[Pixels | None] = batch.pictures or [None] * len(batch.samples)
         results = self.pipeline.postprocess.image_results(maps, batch.contents)
         for result, sample, picture, mask in zip(results, batch.samples, pictures, batch.masks, strict=True):
             height, width = result.mask.shape

@@ -81,7 +81,7 @@ def panel_size(width: int, height: int) -> tuple[int, int]:
 def _ground_truth(result: ImageResult, image: Image.Image) -> Image.Image:
     if result.ground_truth is not None:
         return outline(image, result.ground_truth, DEFECT, fill=0.4)
-    if result.sample is None or result.sample.label == NORMAL:
+    if result.sample and result.sample.label == NORMAL:
         return image
     panel = Image.new("RGB", image.size, EMPTY)
     _write_centred(panel, (image.width / 2, image.height / 2), "no mask")

@@ -1,4 +1,4 @@
-"""A sheet of examples of a dataset, to see at a glance whether it is what it should be."""
+"""A sheet of examples of a dataset."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def overview(samples: Sequence[Sample]) -> Image.Image:
     """Lay out examples of each split and kind of defect, a row each, with the outlines of their masks.
 
     Args:
-        samples: Images that can be read; of more than fit into a row, those are taken that are evenly apart.
+        samples: Images that can be read; a row shows evenly spaced ones.
 
     Raises:
         InputError: If there are none.

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -91,7 +92,8 @@ def types_of(cls: type[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
         if inspect.isfunction(constructor := vars(base).get("__init__")):
-            found |= get_type_hints(constructor)
+            with suppress(NameError):  # names that are imported for type checkers alone
+                found |= get_type_hints(constructor)
     return found
 
 

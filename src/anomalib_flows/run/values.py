@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -47,10 +48,8 @@ def readings(value: Any) -> Iterator[Any]:
     if isinstance(value, str):
         import yaml  # not needed for --help
 
-        try:
+        with suppress(yaml.YAMLError, ValueError):
             yield yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError):
-            pass
     yield value
 
 

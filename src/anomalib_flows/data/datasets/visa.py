@@ -1,4 +1,4 @@
-"""VisA: twelve products, of which a table says what is for training and what for testing."""
+"""VisA: twelve products, with a table of training and test images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anomalib_flows.data.datasets.category import CategoryDataset, warn_of_other
 from anomalib_flows.data.listing.table import LABELS, read_table, samples_of
 
 DEFECT = "anomaly"
-"""The one kind of defect: the table tells no others."""
+"""The only kind of defect: the table has no others."""
 
 
 @dataclass(kw_only=True)
@@ -25,13 +25,13 @@ class VisA(CategoryDataset):
 
     The archive holds ``ROOT/CATEGORY/Data/Images/Normal`` and ``Images/Anomaly`` (``.JPG``), ``Data/Masks/Anomaly``
     (``.png``, whose values are classes of defects: all but 0 are defects) and tables ``ROOT/split_csv/SPLIT.csv`` with
-    the columns ``object,split,label,image,mask``. The tables for two classes give defective images to train on, too:
-    these are left out, since training takes normal images only.
+    the columns ``object,split,label,image,mask``. The tables for two classes have defective training images as well:
+    these are left out, since models are trained on normal images only.
 
     Zou et al., SPot-the-Difference Self-Supervised Pre-training for Anomaly Detection and Segmentation, 2022.
 
     Args:
-        split: The table: ``1cls`` as in most published figures, ``2cls_fewshot`` or ``2cls_highshot``.
+        split: Table: ``1cls`` as in most published results, ``2cls_fewshot`` or ``2cls_highshot``.
     """
 
     split: Literal["1cls", "2cls_fewshot", "2cls_highshot"] = "1cls"
@@ -67,10 +67,10 @@ class VisA(CategoryDataset):
     )
 
     def samples(self) -> list[Sample]:
-        """List the images of the category as the table has them."""
+        """List the images of the category that are in the table."""
         root, table = Path(self.root), Path(self.root, "split_csv", f"{self.split}.csv")
         if not table.is_file():
-            raise InputError(f"--data.root {root} holds no split_csv/{table.name}: name the folder of VisA's archive.")
+            raise InputError(f"`root` {root} has no split_csv/{table.name}: give the folder of VisA's archive.")
         rows = read_table(table, ("object", "split", "label", "image", "mask"))
         products = sorted({row["object"] for row in rows})
         if self.category not in products:
@@ -86,7 +86,7 @@ def _without_defects_to_train_on(rows: list[dict[str, str]]) -> list[dict[str, s
     kept = [row for row in rows if row["split"] != "train" or LABELS.get(row["label"]) != ANOMALOUS]
     if left_out := len(rows) - len(kept):
         warnings.warn(
-            f"{left_out} defective images of the split train are left out: training takes normal images only.",
+            f"{left_out} defective images of the split train are left out: models are trained on normal images only.",
             stacklevel=3,
         )
     return kept

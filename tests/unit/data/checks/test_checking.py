@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample
-from anomalib_flows.data.checks.checking import check
+from anomalib_flows.data.checks.checking import Checker, check
+from anomalib_flows.data.loading.reading import read_sample
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def test_stops_at_the_first_fault_and_counts_the_others(mixed):
         check(mixed, "stop")
     text = str(raised.value)
     assert "broken.png is damaged" in text
-    assert text.endswith("replace it, or go on without it by --data.on_error skip (2 files have faults).")
+    assert text.endswith("replace it, or skip it with `loader.on_error` skip (2 files have faults).")
     with pytest.raises(InputError, match=r"small_mask.png is 3 x 4 .*small.png 6 x 8.* skip\.$"):
         check(mixed[4:], "stop")
 
@@ -80,3 +84,49 @@ def test_empty_bits_of_a_deep_file_are_noticed(save):
     dark = Sample(save("dark.png", twelve_bits), "train")
     with pytest.warns(UserWarning, match="No image has a value above 16 of 255"):
         assert check([dark], "stop") == [dark]
+
+
+def test_a_stream_stops_at_the_first_fault() -> None:
+    with pytest.raises(InputError) as raised:
+        Checker("stop").fault(InputError("1.png is damaged: replace it."))
+    assert str(raised.value) == "1.png is damaged: replace it, or skip it with `loader.on_error` skip."
+
+
+@pytest.mark.parametrize("channels_first", [True, False])
+@pytest.mark.parametrize("as_values", [np.asarray, torch.from_numpy])
+def test_a_stream_is_checked_like_a_list(mixed, save, channels_first, as_values) -> None:
+    mixed.append(Sample(save("bare.png"), "test", 1, "cut", save("bare_mask.png", 0)))
+    with pytest.warns(UserWarning, match="left out|empty") as listed:
+        expected = check(mixed, "skip")
+    checker, streamed = Checker("skip"), []
+    for sample in mixed:
+        try:
+            image, mask = read_sample(sample)
+        except InputError as error:
+            checker.fault(error)
+            continue
+        pixels = image.numpy() if channels_first else image.numpy().transpose(1, 2, 0)
+        streamed.append(checker.image(sample, as_values(pixels), None if mask is None else as_values(mask.numpy())))
+    with pytest.warns(UserWarning, match="left out|empty") as warned:
+        checker.finish()
+    assert streamed == expected
+    assert streamed[-1].mask is None
+    assert [str(one.message) for one in warned] == [str(one.message) for one in listed]
+    assert [str(one.message).partition(" ")[0] for one in warned] == ["Images", "1"]
+
+
+def test_a_stream_of_dark_images_is_noticed() -> None:
+    checker = Checker("stop")
+    for value in (3, 17):
+        checker.image(Sample(Path("dark.png"), "train"), np.full((2, 2, 3), value, np.uint8), None)
+    with pytest.warns(UserWarning, match="No image has a value above 17 of 255"):
+        checker.finish()
+
+
+def test_a_stream_of_faults_only_is_an_error(recwarn) -> None:
+    checker = Checker("skip")
+    checker.fault(InputError("1.png is damaged: replace it."))
+    with pytest.warns(UserWarning, match="left out"), pytest.raises(InputError, match=r"None of 1 images.*1\.png"):
+        checker.finish()
+    Checker("stop").finish()
+    assert not recwarn.list

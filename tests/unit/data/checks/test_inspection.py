@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomalib_flows.data.checks.inspection import Inspection, inspect_dataset
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.data.checks.inspection import Inspection, inspect_dataset, mvtec_datasets
 from anomalib_flows.data.datasets.folder import Folder
 from anomalib_flows.data.datasets.mvtec import MVTec
 
@@ -173,3 +174,26 @@ def test_what_the_adapter_warns_of_is_reported(tmp_path: Path, save, monkeypatch
 
     monkeypatch.setattr(Folder, "samples", samples)
     assert inspect_dataset(Folder(normal=tmp_path / "good")).remarks == ["published with other counts"]
+
+
+def test_images_and_masks_are_counted_by_split_and_kind(nut: Path, save) -> None:
+    save("nut/ground_truth/cut/1_mask.png", 0)
+    save("nut/test/bent/0.png", 150)
+    assert [tuple(group) for group in look(nut).groups] == [
+        ("train", 0, "good", 3, 0, 0),
+        ("test", 0, "good", 2, 0, 0),
+        ("test", 1, "bent", 1, 0, 0),
+        ("test", 1, "cut", 2, 2, 1),
+    ]
+
+
+def test_a_bare_folder_is_a_category_or_has_some(nut: Path, save, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert mvtec_datasets(nut) == [MVTec(root=nut.parent, category="nut")]
+    save("bolt/train/good/0.png")
+    assert [dataset.subset for dataset in mvtec_datasets(nut.parent)] == ["bolt", "nut"]
+    monkeypatch.chdir(nut / "train")
+    assert mvtec_datasets(Path("..")) == [MVTec(root=nut.parent, category="nut")]
+    with pytest.raises(InputError, match="none is not a folder: check the path"):
+        mvtec_datasets(nut / "none")
+    with pytest.raises(InputError, match="test is not in MVTec AD's layout.* give the dataset as `data`"):
+        mvtec_datasets(nut / "test")

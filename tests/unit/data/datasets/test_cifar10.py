@@ -8,12 +8,12 @@ from PIL import Image
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.data.datasets.cifar10 import BATCHES, CIFAR10, CLASSES
-from anomalib_flows.data.publish.preparing import prepare
+from anomalib_flows.data.publish.preparing import install
 from published import cifar10, cifar10_records, pack
 
 
 def prepared(root: Path, archive: Path) -> Path:
-    prepare(CIFAR10, CIFAR10.card, root, [archive])
+    install(CIFAR10, root, [archive])
     return root
 
 
@@ -51,7 +51,7 @@ def test_the_python_version_is_refused_unread(tmp_path: Path) -> None:
     names = ["batches.meta", "test_batch", *(f"data_batch_{i}" for i in range(1, 6))]
     hostile = b"cos\nsystem\n(S'touch %s'\ntR." % bytes(tmp_path / "ran")
     archive = pack(tmp_path / "cifar-10-python.tar.gz", {f"cifar-10-batches-py/{name}": hostile for name in names})
-    with pytest.raises(InputError, match=r"pickles .* take the binary version, https://.*/cifar-10-binary\.tar\.gz"):
+    with pytest.raises(InputError, match=r"pickles .* use the binary version, https://.*/cifar-10-binary\.tar\.gz"):
         prepared(tmp_path / "root", archive)
     assert [path.name for path in tmp_path.iterdir()] == [archive.name]
 
@@ -62,7 +62,7 @@ def test_incomplete_and_damaged_archives_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"lacks data_batch_4\.bin"):
         prepared(tmp_path / "root", pack(tmp_path / "a", lacking))
     for damaged in (records["test_batch.bin"][:-1], b"", b"\x0a" + records["test_batch.bin"][1:]):
-        with pytest.raises(InputError, match=r"test_batch\.bin is no file of CIFAR-10's binary version"):
+        with pytest.raises(InputError, match=r"test_batch\.bin is not a file of CIFAR-10's binary version"):
             prepared(tmp_path / "root", pack(tmp_path / "a", records | {"test_batch.bin": damaged}))
     assert not (tmp_path / "root").exists()
 
@@ -70,7 +70,7 @@ def test_incomplete_and_damaged_archives_are_refused(tmp_path: Path) -> None:
 def test_bad_options_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no category of cifar10 'cats': did you mean 'cat'"):
         CIFAR10(root=tmp_path, category="cats").samples()
-    with pytest.raises(InputError, match=r"train/cat holds no images: .*data prepare cifar10"):
+    with pytest.raises(InputError, match="train/cat has no images: prepare the dataset cifar10 first"):
         CIFAR10(root=tmp_path, category="cat").samples()
 
 

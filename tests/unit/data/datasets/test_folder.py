@@ -117,9 +117,7 @@ def test_a_photo_beside_an_image_is_not_its_mask(photos, save):
 def test_images_that_look_like_masks_are_warned_of(photos, save):
     save("photos/bad/cut/1_mask.png")
     save("photos/good/face_mask.png")  # of no other image
-    with pytest.warns(
-        UserWarning, match=r"1 images of --data.abnormal .*1_mask.png.* --data.mask_ending _mask"
-    ) as caught:
+    with pytest.warns(UserWarning, match=r"1 images of `abnormal` .*1_mask.png.* set `mask_ending` _mask") as caught:
         Folder(root=photos, normal="good", abnormal="bad").samples()
     assert len(caught) == 1
 
@@ -209,30 +207,30 @@ def test_the_splits_of_a_run_are_such_a_table(photos, tmp_path):
 @pytest.mark.parametrize(
     ("options", "fault"),
     [
-        ({"normal": "god"}, r"--data.normal .*god is not a folder"),
-        ({"normal": "empty"}, r"--data.normal .*empty holds no images: give a folder of .bmp"),
-        ({"abnormal": "bda"}, r"--data.abnormal .*bda is not a folder"),
-        ({"abnormal": "bad", "masks": "msk"}, r"--data.masks .*msk is not a folder"),
-        ({"abnormal": "bad", "masks": ["a", "b"]}, r"--data.masks names 2 folders and --data.abnormal 1"),
-        ({"masks": "bad"}, r"--data.masks names 1 folders and --data.abnormal 0"),
+        ({"normal": "god"}, r"`normal` .*god is not a folder"),
+        ({"normal": "empty"}, r"`normal` .*empty has no images: give a folder of .bmp"),
+        ({"abnormal": "bda"}, r"`abnormal` .*bda is not a folder"),
+        ({"abnormal": "bad", "masks": "msk"}, r"`masks` .*msk is not a folder"),
+        ({"abnormal": "bad", "masks": ["a", "b"]}, r"`masks` names 2 folders and `abnormal` 1"),
+        ({"masks": "bad"}, r"`masks` names 1 folders and `abnormal` 0"),
         (
             {"normal": ".", "abnormal": "bad"},
-            r"bad/1.png belongs to --data.normal .*photos and to --data.abnormal .*bad: give",
+            r"bad/1.png belongs to `normal` .*photos and to `abnormal` .*bad: give",
         ),
-        ({"normal_test": "good/../good"}, r"0.png belongs to --data.normal .* and to --data.normal_test"),
+        ({"normal_test": "good/../good"}, r"0.png belongs to `normal` .* and to `normal_test`"),
         (
             {"abnormal": ["bad", "bad/cut"]},
-            r"cut/1.png belongs to --data.abnormal .*bad and to --data.abnormal .*cut",
+            r"cut/1.png belongs to `abnormal` .*bad and to `abnormal` .*cut",
         ),
-        ({"abnormal": "test"}, r"--data.abnormal .*test has a folder of good images"),
-        ({"abnormal": "bad", "seed": -1}, "seed is -1"),
-        ({"normal": "good/x*"}, r"--data.normal .*good/x\* matches no images: give a folder or a pattern of"),
-        ({"normal": "good/**.png"}, r"--data.normal .*\*\*.png (is no pattern|matches no images)"),
-        ({"normal": []}, "--data.normal must be given, a folder of good images, or --data.table"),
-        ({"table": "list.csv"}, "--data.table lists all images: leave out --data.normal"),
+        ({"abnormal": "test"}, r"`abnormal` .*test has a folder of good images"),
+        ({"abnormal": "bad", "seed": -1}, "`seed` cannot be -1"),
+        ({"normal": "good/x*"}, r"`normal` .*good/x\* matches no images: give a folder or a pattern of"),
+        ({"normal": "good/**.png"}, r"`normal` .*\*\*.png (is not a pattern|matches no images)"),
+        ({"normal": []}, "`normal`, a folder of good images, or `table`, a list of all images, must be given"),
+        ({"table": "list.csv"}, "`table` lists all images: leave out `normal`"),
         ({"table": "list.csv", "normal": []}, "list.csv does not exist"),
         ({"table": "good", "normal": []}, "good is a folder: name the CSV or JSON file"),
-        ({"test_fraction": 1.0}, r"--data.test_fraction cannot be 1.0: it must be a share"),
+        ({"test_fraction": 1.0}, r"`test_fraction` cannot be 1.0: it must be a share"),
     ],
 )
 def test_wrong_folders_are_named(photos, save, options, fault):

@@ -84,11 +84,11 @@ def test_wrong_roots_and_categories_say_what_to_type(save, tmp_path):
 
     assert "did you mean 'nut'?" in fault("sets", "nit")
     assert fault("sets", "zzz").endswith("there are bolt, nut.")
-    assert f"--data.root {tmp_path / 'none'} is not a folder" in fault("none", "nut")
-    assert "holds no category" in fault("empty", "nut")
-    assert f"--data.root {tmp_path / 'sets'} --data.category nut." in fault("sets/nut", "nut")
+    assert f"`root` {tmp_path / 'none'} is not a folder" in fault("none", "nut")
+    assert "has no category" in fault("empty", "nut")
+    assert f"set `root` {tmp_path / 'sets'} and `category` nut." in fault("sets/nut", "nut")
     assert "has no folder train/good" in fault("sets", "photos")
-    assert "holds no images" in fault("sets", "bolt")
+    assert "has no images" in fault("sets", "bolt")
 
 
 def test_category_may_end_in_a_slash(save, tmp_path):

@@ -28,7 +28,7 @@ def root(files: Content, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def prepared(root: Path, archive: Path) -> Path:
-    preparing.prepare(STC, STC.card, root, [archive])
+    preparing.install(STC, root, [archive])
     return root
 
 
@@ -91,11 +91,11 @@ def test_whole_videos_are_held_out(root: Path) -> None:
 
 
 def test_bad_options_are_named(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--data\.every cannot be 0"):
+    with pytest.raises(InputError, match="`every` cannot be 0"):
         STC(root=root, category="01", every=0)
     with pytest.raises(InputError, match=r"no scene '99': there are 01, 02"):
         STC(root=root, category="99").samples()
-    with pytest.raises(InputError, match=r"holds no frames: .*data prepare stc"):
+    with pytest.raises(InputError, match="has no frames: prepare the dataset stc first"):
         STC(root=tmp_path, category="01").samples()
 
 
@@ -105,8 +105,8 @@ def test_bad_options_are_named(root: Path, tmp_path: Path) -> None:
         (LABELS, array([0, 1, 1]), r"01_0014 has 4 frames, labels of shape \(3,\)"),
         (PIXELS, array(np.zeros((3, 12, 16), np.uint8)), r"masks of shape \(3, 12, 16\)"),
         (PIXELS, array(np.zeros(4, np.uint8)), r"masks of shape \(4,\)"),
-        (LABELS, b"", r"test_frame_mask/01_0014\.npy in the archive is no array"),
-        (PIXELS, b"\x93NUMPY\x01\x00", r"test_pixel_mask/01_0014\.npy in the archive is no array"),
+        (LABELS, b"", r"test_frame_mask/01_0014\.npy in the archive is not an array"),
+        (PIXELS, b"\x93NUMPY\x01\x00", r"test_pixel_mask/01_0014\.npy in the archive is not an array"),
         (LABELS, None, r"lacks test_frame_mask/01_0014\.npy"),
         ("shanghaitech/training/videos/01_001.avi", b"no video", r"The video 01_001\.avi cannot be decoded"),
     ],
@@ -126,7 +126,7 @@ def test_arrays_of_objects_are_not_unpickled(files: Content, tmp_path: Path) -> 
             return Path.touch, (tmp_path / "ran",)
 
     hostile = np.array([Hostile()] * 4, object)
-    with pytest.raises(InputError, match="is no array of numbers"):
+    with pytest.raises(InputError, match="is not an array of numbers"):
         prepared(tmp_path / "root", pack(tmp_path / "a", files | {LABELS: array(hostile)}))
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 

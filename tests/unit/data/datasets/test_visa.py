@@ -78,7 +78,7 @@ def test_defective_images_to_train_on_are_left_out_with_a_warning(write):
 
 def test_missing_tables_and_unknown_categories_say_what_to_type(write):
     root = write(TABLE)
-    with pytest.raises(InputError, match=r"holds no split_csv/2cls_highshot.csv: name the folder"):
+    with pytest.raises(InputError, match=r"has no split_csv/2cls_highshot.csv: give the folder"):
         VisA(root=root, category="cake", split="2cls_highshot").samples()
     with pytest.raises(InputError, match=r"1cls.csv: There is no category 'cakes': did you mean 'cake'\?"):
         VisA(root=root, category="cakes").samples()

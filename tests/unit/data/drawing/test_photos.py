@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from anomalib_flows.data.drawing import draw
 from anomalib_flows.data.drawing.photos import KINDS, add_synthetic_defect, with_defects
+from anomalib_flows.data.drawing.scene import draw_photograph
 
 
 def product(category: str = "fabric") -> Tensor:
-    pixels, _ = draw(category, "good", "0")
+    pixels, _ = draw_photograph(category, "good", "0")
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 

@@ -40,8 +40,8 @@ def test_missing_values_are_empty(table):
         ("list.csv", "", "does not name the column path"),
         ("list.csv", "path;label\na.png;0\n", "does not name the column path, separated by commas"),
         ("list.csv", "path,label\na.png,0,cut\n", "more values than there are columns: cut is left over"),
-        ("list.csv", 'path,label\n"a.png,0\n', "no table of images"),
-        ("list.json", "path,label\n", "no table of images"),
+        ("list.csv", 'path,label\n"a.png,0\n', "not a table of images"),
+        ("list.json", "path,label\n", "not a table of images"),
         ("list.json", '{"path": "a.png"}', "it is not a list of objects"),
         ("list.json", '["a.png"]', "it is not a list of objects"),
         ("list.json", '[{"path": "a.png"}, {"image": "b.png"}]', "Entry 2 of .* lacks path: add it"),
@@ -76,9 +76,9 @@ def test_rows_become_samples(tmp_path):
 @pytest.mark.parametrize(
     ("row", "fault"),
     [
-        ({"path": ""}, "every row needs a path"),
-        ({"path": "1.png", "label": "gut"}, "of '1.png' that its label is 'gut': there are 0, good"),
-        ({"path": "1.png", "split": "tset"}, "its split is 'tset': there are train, calibration, validation, test"),
+        ({"path": ""}, "entry 2 lacks a path"),
+        ({"path": "1.png", "label": "gut"}, "'1.png' has the label 'gut': use one of 0, good"),
+        ({"path": "1.png", "split": "tset"}, "has the split 'tset': use one of train, calibration, validation, test"),
         ({"path": "1.png", "label": "bad", "split": "train"}, "defective and of split train"),
         ({"path": "1.png", "label": "bad", "split": "calibration"}, "defective and of split calibration"),
         ({"path": "1.png", "label": "bad", "defect": "good"}, "its defect is 'good'"),
@@ -86,5 +86,5 @@ def test_rows_become_samples(tmp_path):
     ],
 )
 def test_wrong_rows_are_named(tmp_path, row, fault):
-    with pytest.raises(InputError, match=f"list.csv .*{fault}"):
+    with pytest.raises(InputError, match=f"list.csv.*{fault}"):
         samples_of([{"path": "0.png"}, row], tmp_path / "list.csv", tmp_path)

@@ -12,7 +12,7 @@ import pytest
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.data.publish import archives
-from anomalib_flows.data.publish.archives import unpack
+from anomalib_flows.data.publish.archives import extract
 
 FILES = {"nut/train/good/0.png": b"one", "nut/test/cut/0.png": b"two" * 1000, "readme.txt": b""}
 
@@ -54,7 +54,7 @@ def refused(folder: Path, tmp_path: Path):
     def run(archive: Path) -> str:
         before = {path for path in tmp_path.rglob("*") if not path.is_relative_to(folder)}
         with pytest.raises(InputError) as raised:
-            unpack(archive, folder)
+            extract(archive, folder)
         assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(folder)} == before
         assert str(raised.value).startswith(str(archive))
         assert "\n" not in str(raised.value)
@@ -70,7 +70,7 @@ def test_whatever_the_format_and_the_name_all_is_unpacked(folder: Path, tmp_path
         zipped(archive, FILES)
     else:
         tar(archive, FILES, mode)
-    unpack(archive, folder)
+    extract(archive, folder)
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     assert files == FILES
 
@@ -78,7 +78,7 @@ def test_whatever_the_format_and_the_name_all_is_unpacked(folder: Path, tmp_path
 def test_rights_and_owners_are_not_taken_over(folder: Path, tmp_path: Path) -> None:
     info = tarfile.TarInfo("run.sh")
     info.mode, info.uid = 0o6777, 4711
-    unpack(tar(tmp_path / "a.tar", [info]), folder)
+    extract(tar(tmp_path / "a.tar", [info]), folder)
     plain = folder / "plain"
     plain.touch()
     assert (folder / "run.sh").stat().st_mode == plain.stat().st_mode
@@ -159,7 +159,7 @@ def test_files_that_hardly_expand_may_be_as_large_as_they_are(
 ) -> None:
     monkeypatch.setattr(archives, "HARMLESS", 0)
     content = bytes(range(256)) * 512
-    unpack(tar(tmp_path / "a", {"x": content}, "w:"), folder)
+    extract(tar(tmp_path / "a", {"x": content}, "w:"), folder)
     assert (folder / "x").read_bytes() == content
 
 
@@ -179,7 +179,7 @@ def test_folders_may_be_named_twice(folder: Path, tmp_path: Path) -> None:
     twice = [tarfile.TarInfo("nut"), tarfile.TarInfo("nut")]
     for info in twice:
         info.type = tarfile.DIRTYPE
-    unpack(tar(tmp_path / "a", [*twice, tarfile.TarInfo("nut/0.png")]), folder)
+    extract(tar(tmp_path / "a", [*twice, tarfile.TarInfo("nut/0.png")]), folder)
     assert (folder / "nut/0.png").is_file()
 
 
@@ -189,9 +189,9 @@ def test_upper_and_lower_case_must_differ_on_the_disk_too(
 ) -> None:
     archive = tar(tmp_path / "a", dict.fromkeys(names, b""))
     if archives.ignores_case(folder):
-        pytest.skip("this disk cannot hold both")
+        pytest.skip("this disk cannot use both")
     (tmp_path / "other").mkdir()
-    unpack(archive, tmp_path / "other")
+    extract(archive, tmp_path / "other")
     assert all((tmp_path / "other" / name).is_file() for name in names)
     monkeypatch.setattr(archives, "ignores_case", lambda folder: True)
     assert "one name on this disk" in refused(archive)
@@ -199,14 +199,14 @@ def test_upper_and_lower_case_must_differ_on_the_disk_too(
 
 @pytest.mark.parametrize("name", ["a" * 300, "a/" * 3000 + "b", "line\nbreak"])
 def test_names_that_the_disk_cannot_hold_are_refused(refused, tmp_path: Path, name: str) -> None:
-    assert "which this system cannot hold" in refused(tar(tmp_path / "a", {name: b""}))
+    assert "which this system cannot use" in refused(tar(tmp_path / "a", {name: b""}))
 
 
 @pytest.mark.parametrize("name", ["nul", "con.png", "12:30.png", "a?.png", "dot."])
 def test_names_that_windows_takes_for_something_else_are_refused_there(name: str, monkeypatch) -> None:
     assert archives.safe_name(name).as_posix() == name
     monkeypatch.setattr(archives.os, "name", "nt")
-    with pytest.raises(InputError, match="cannot hold"):
+    with pytest.raises(InputError, match="cannot use"):
         archives.safe_name(name)
 
 
@@ -217,7 +217,7 @@ def test_truncated_archives_are_named(refused, tmp_path: Path, mode: str, kept: 
     whole = zipped(tmp_path / "a", noise) if mode == "zip" else tar(tmp_path / "a", noise, mode)
     size = whole.stat().st_size - (10240 if mode == "w:" else 0)  # a plain tar file ends with zeros that do not count
     whole.write_bytes(whole.read_bytes()[: int(size * kept)])
-    assert "is damaged or no tar or zip file" in refused(whole)
+    assert "is damaged or not a tar or zip file" in refused(whole)
 
 
 @pytest.mark.parametrize("mode", ["w:", "zip"])
@@ -225,19 +225,19 @@ def test_archives_without_their_beginning_are_named(refused, tmp_path: Path, mod
     noise = {f"{i}.png": random.Random(i).randbytes(5000) for i in range(4)}  # noqa: S311
     whole = zipped(tmp_path / "a", noise) if mode == "zip" else tar(tmp_path / "a", noise, mode)
     whole.write_bytes(whole.read_bytes()[4000:])
-    assert "is damaged or no tar or zip file" in refused(whole)
+    assert "is damaged or not a tar or zip file" in refused(whole)
 
 
 def test_a_tar_that_ends_with_a_zip_is_a_tar(folder: Path, tmp_path: Path) -> None:
     inner = zipped(tmp_path / "inner.zip", {"x": b"1"}).read_bytes()
-    unpack(tar(tmp_path / "a", {"0.png": b"one", "PK.zip": inner}, "w:"), folder)
+    extract(tar(tmp_path / "a", {"0.png": b"one", "PK.zip": inner}, "w:"), folder)
     assert {path.name for path in folder.iterdir()} == {"0.png", "PK.zip"}
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>Not found</html>", b"\x1f\x8bno gzip", b"PK\x05\x06" + bytes(18)])
 def test_what_is_no_archive_is_named(refused, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a").write_bytes(content)
-    assert any(words in refused(tmp_path / "a") for words in ("is damaged or no tar or zip file", "holds no files"))
+    assert any(words in refused(tmp_path / "a") for words in ("is damaged or not a tar or zip file", "holds no files"))
 
 
 def test_changed_content_is_noticed(refused, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.data.datasets.card import Archive, Card, Counts
+from anomalib_flows.data.datasets.folder import Folder
 from anomalib_flows.data.datasets.mvtec import MVTec
 from anomalib_flows.data.publish import preparing
 from published import image, pack
@@ -23,8 +24,13 @@ def card(*archives: Archive, counts: tuple[str, ...] = ("nut", "bolt")) -> Card:
     return Card("Parts", "https://parts.example", "CC0", "Doe, Parts, 2020", numbers, archives)
 
 
+def published_as(facts: Card, dataset: type[MVTec] = MVTec) -> type[MVTec]:
+    """Give a dataset other facts."""
+    return type(dataset.__name__, (dataset,), {"card": facts})
+
+
 def prepare(root: Path, *files: Path, facts: Card | None = None, dataset: type[MVTec] = MVTec) -> None:
-    preparing.prepare(dataset, facts or card(), root, list(files))
+    preparing.install(published_as(facts or card(), dataset), root, files)
 
 
 def tree(root: Path) -> set[str]:
@@ -72,7 +78,7 @@ def test_several_archives_are_taken_together(tmp_path: Path) -> None:
 
 def test_two_archives_of_the_same_content_are_refused(tmp_path: Path) -> None:
     archives = [pack(tmp_path / f"in/{i}.tar.gz", {"x/nut/a": b"%d" % i, "x/b": b""}) for i in range(2)]
-    with pytest.raises(InputError, match=r"1\.tar\.gz holds 'nut', as another archive does"):
+    with pytest.raises(InputError, match=r"1\.tar\.gz has 'nut', as another archive does"):
         prepare(tmp_path / "root", *archives)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
@@ -83,7 +89,7 @@ def test_what_is_there_is_never_replaced(tmp_path: Path, there: str) -> None:
     mine.parent.mkdir(parents=True)
     mine.write_text("mine")
     archive = pack(tmp_path / "in/parts.tar.gz", FILES | {"readme.txt": b"theirs"})
-    with pytest.raises(InputError, match=rf"root/{there.split('/')[0]} is there already, and stays as it is"):
+    with pytest.raises(InputError, match=rf"root/{there.split('/')[0]} exists already and is kept"):
         prepare(tmp_path / "root", archive)
     assert tree(tmp_path / "root") == {there}
     assert mine.read_text() == "mine"
@@ -92,17 +98,17 @@ def test_what_is_there_is_never_replaced(tmp_path: Path, there: str) -> None:
 def test_a_dangling_link_is_not_replaced_either(tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "root/nut").symlink_to(tmp_path / "unplugged")
-    with pytest.raises(InputError, match="root/nut is there already"):
+    with pytest.raises(InputError, match="root/nut exists already"):
         prepare(tmp_path / "root", pack(tmp_path / "in/parts.tar.gz", FILES), facts=card(counts=()))
     assert (tmp_path / "root/nut").is_symlink()
     assert not (tmp_path / "root/bolt").exists()
 
 
 def test_what_can_only_fail_is_not_unpacked_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preparing, "unpack", None)
+    monkeypatch.setattr(preparing, "extract", None)
     (tmp_path / "root/bolt").mkdir(parents=True)
     archive = pack(tmp_path / "in/parts.tar.gz", FILES)
-    with pytest.raises(InputError, match="root/bolt is there already"):
+    with pytest.raises(InputError, match="root/bolt exists already"):
         prepare(tmp_path / "root", archive, facts=card(Archive(archive.name)))
 
 
@@ -130,7 +136,7 @@ def test_the_checksum_is_verified_before_anything_is_unpacked(tmp_path: Path, mo
     archive = pack(tmp_path / "in/parts.tar.gz", FILES)
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     prepare(tmp_path / "root", archive, facts=card(Archive(archive.name, checksum=f"sha256:{digest}")))
-    monkeypatch.setattr(preparing, "unpack", None)
+    monkeypatch.setattr(preparing, "extract", None)
     with pytest.raises(InputError, match="damaged or another version"):
         prepare(tmp_path / "other", archive, facts=card(Archive(archive.name, checksum="sha256:00")))
     assert not (tmp_path / "other").exists()
@@ -166,7 +172,7 @@ def test_a_dataset_may_make_its_files_itself(tmp_path: Path) -> None:
 def test_a_dataset_that_makes_its_files_takes_a_folder_of_its_own(tmp_path: Path, monkeypatch) -> None:
     archive = pack(tmp_path / "in/raw.tar.gz", {"v1/raw.bin": b"\x07", "v1/licence.txt": b"CC0"})
     prepare(tmp_path / "root", archive, dataset=Raw)
-    monkeypatch.setattr(preparing, "unpack", None)
+    monkeypatch.setattr(preparing, "extract", None)
     with pytest.raises(InputError, match="root is not empty"):
         prepare(tmp_path / "root", archive, dataset=Raw)
 
@@ -187,13 +193,49 @@ def test_of_what_can_be_fetched_the_whole_is_preferred() -> None:
     one, all_ = Archive("nut.zip", "https://a", category="nut"), Archive("all.zip", "https://b")
     assert preparing.fetchable(card(one, all_)) == [all_]
     assert preparing.fetchable(card(one, Archive("all.zip"))) == [one]
-    with pytest.raises(InputError, match=r"get all\.zip from https://parts\.example and give it with --archive"):
+    with pytest.raises(InputError, match=r"get all\.zip from https://parts\.example and give its path as `archive`"):
         preparing.fetchable(card(Archive("all.zip")))
 
 
 def test_how_to_get_it_is_said() -> None:
     facts = card(Archive("all.zip", "https://b/all.zip"))
-    assert preparing.how_to_get(facts).endswith("or add --download to fetch https://b/all.zip")
-    assert "--download" not in preparing.how_to_get(card(Archive("all.zip")))
+    assert preparing.how_to_get(facts).endswith("or add `download` to fetch https://b/all.zip")
+    assert "`download`" not in preparing.how_to_get(card(Archive("all.zip")))
     for words in ("Parts", "https://parts.example", "CC0", "Doe, Parts, 2020"):
-        assert words in preparing.describe(facts)
+        assert words in preparing.describe_card(facts)
+
+
+def test_a_dataset_is_prepared_in_one_call(tmp_path: Path) -> None:
+    archive = pack(tmp_path / "in/parts.tar.gz", FILES)
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    for checksum, unverified in (("", [archive.name]), (f"sha256:{digest}", [])):
+        root = tmp_path / f"root{len(unverified)}"
+        dataset = published_as(card(Archive(archive.name, checksum=checksum)))
+        assert preparing.prepare_dataset(dataset, root, [archive]) == (root, unverified)
+        assert tree(root) == FILES.keys()
+
+
+def test_what_was_downloaded_is_removed_once_it_is_installed(tmp_path: Path, monkeypatch) -> None:
+    def fetch(archive: Archive, folder: Path) -> Path:
+        return pack(folder / archive.file, contents)
+
+    monkeypatch.setattr(preparing, "fetch_archive", fetch)
+    dataset = published_as(card(Archive("parts.tar.gz", "https://parts.example/parts.tar.gz")))
+    contents: dict[str, bytes] = {}
+    with pytest.raises(InputError, match="was not unpacked"):
+        preparing.prepare_dataset(dataset, tmp_path / "root", download=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["root.download"]
+    contents = FILES
+    preparing.prepare_dataset(dataset, tmp_path / "root", download=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["root"]
+
+
+def test_what_cannot_be_prepared_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="folder is no published dataset"):
+        preparing.prepare_dataset(Folder, tmp_path)
+    with pytest.raises(InputError, match=r"No archive is given: get all\.zip from https://parts\.example"):
+        preparing.prepare_dataset(published_as(card(Archive("all.zip"))), tmp_path / "root")
+    with pytest.raises(InputError, match="`root` / is the whole disk"):
+        preparing.prepare_dataset(published_as(card()), Path("/"), [tmp_path / "a.zip"])
+    with pytest.raises(InputError, match="the module no_such_module"):
+        preparing.prepare_dataset(published_as(card(), Raw), tmp_path / "root", [tmp_path / "a.zip"])

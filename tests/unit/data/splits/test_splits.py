@@ -76,7 +76,7 @@ def test_too_few_images(count, text):
 
 
 def test_negative_seed():
-    with pytest.raises(InputError, match="seed is -1"):
+    with pytest.raises(InputError, match="`seed` cannot be -1"):
         hold_out(training(5), 0.2, -1)
 
 
@@ -116,7 +116,7 @@ def test_paths_become_absolute_and_the_columns_are_named(tmp_path, monkeypatch):
     ("text", "fault"),
     [
         ("a,b\n1,2\n", "does not name the column split"),
-        ("split,label,defect,path,mask\ntrain,x,good,/a,\n", "no record of splits.*'x'"),
+        ("split,label,defect,path,mask\ntrain,x,good,/a,\n", "not a record of splits.*'x'"),
         ("split,label\ntrain", "does not name the column defect"),
     ],
 )

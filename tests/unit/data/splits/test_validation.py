@@ -38,7 +38,7 @@ def test_a_seed_repeats_it_and_none_asked_for_changes_nothing() -> None:
 @pytest.mark.parametrize(("count", "fraction"), [(10, 0.1), (2, 0.9), (0, 0.5)])
 def test_too_few_are_said(count, fraction) -> None:
     with pytest.raises(
-        InputError, match=rf"--data.validation_fraction {fraction} of {count} training images is too few"
+        InputError, match=rf"`split.validation_fraction` {fraction} of {count} training images is too few"
     ):
         hold_out_validation(training(count), fraction, 0)
 

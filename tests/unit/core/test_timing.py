@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from anomalib_flows.core import timing
-from anomalib_flows.core.timing import LEAST, WARM_UP, repeat, summary, timed
+from anomalib_flows.core.timing import MIN_CALLS, WARM_UP, repeat, summary, timed
 
 
 class Clock:
-    """Time that passes when it is told to."""
+    """Clock that a test moves on."""
 
     now = 100.0
 
@@ -28,15 +28,15 @@ def clock(monkeypatch):
 
 
 @pytest.mark.parametrize("seconds", [0.5, 5.0, 7.5])
-def test_goes_on_for_so_long_but_counts_some_at_least(clock, seconds):
+def test_the_measurement_lasts_its_time_and_a_minimum_of_calls(clock, seconds):
     told = []
     taken = list(repeat([lambda: clock.pass_(0.25)], seconds, told.append))
-    assert taken == [0.25] * max(LEAST, ceil(seconds / 0.25))
+    assert taken == [0.25] * max(MIN_CALLS, ceil(seconds / 0.25))
     assert sum(told) == sum(taken)
 
 
 @pytest.mark.parametrize("number", [1, 3, WARM_UP + 2])
-def test_each_call_has_its_turn_and_one_that_is_not_counted(clock, number):
+def test_calls_take_turns_after_one_that_is_not_measured(clock, number):
     called = []
 
     def make(index):
@@ -54,7 +54,7 @@ def test_each_call_has_its_turn_and_one_that_is_not_counted(clock, number):
     assert [called[-20:][i] for i in range(number)] == list(range(number))
 
 
-def test_what_happens_between_calls_is_no_part_of_their_time(clock):
+def test_time_between_calls_is_not_measured(clock):
     told = []
     for taken in repeat([lambda: clock.pass_(0.25)], 5.0, told.append):
         assert taken == 0.25
@@ -70,7 +70,7 @@ def test_summary_is_that_of_the_standard_library():
     assert times.calls == 500
 
 
-def test_timed_tells_milliseconds(clock):
+def test_timed_returns_milliseconds(clock):
     lengths = iter([1.0] * WARM_UP + [0.001 * n for n in range(1, 101)])
     times = timed([lambda: clock.pass_(next(lengths))], sum(0.001 * n for n in range(1, 101)) - 1e-9, lambda _: None)
     assert times.calls == 100

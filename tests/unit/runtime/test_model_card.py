@@ -5,7 +5,7 @@ import openvino as ov
 import pytest
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.runtime.card import SECTION, read_card, write_card
+from anomalib_flows.runtime.model_card import SECTION, read_card, write_card
 
 
 def stored(tmp_path, card, **changed):
@@ -38,17 +38,17 @@ def test_card_is_replaced(tmp_path, card):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"format": "2"}, "m.xml has format 2.*knows 1: upgrade it"),
+        ({"format": "2"}, "m.xml has format 2.*reads 1: upgrade it"),
         ({"format": "2", "resize": "unknown"}, "upgrade"),
-        ({"format": "x"}, "does not tell its format"),
-        ({"resize": "crop"}, "does not tell its resize"),
-        ({"image_size": "256"}, "does not tell its image_size"),
-        ({"typical": ""}, "does not tell its typical"),
-        ({"calibration_scores": "1 x"}, "does not tell its calibration_scores"),
-        ({"metrics": "{"}, "does not tell its metrics"),
+        ({"format": "x"}, "has no valid format"),
+        ({"resize": "crop"}, "has no valid resize"),
+        ({"image_size": "256"}, "has no valid image_size"),
+        ({"typical": ""}, "has no valid typical"),
+        ({"calibration_scores": "1 x"}, "has no valid calibration_scores"),
+        ({"metrics": "{"}, "has no valid metrics"),
     ],
 )
-def test_what_cannot_be_read_is_said(tmp_path, card, changed, message):
+def test_invalid_cards_are_refused(tmp_path, card, changed, message):
     with pytest.raises(InputError, match=message):
         read_card(stored(tmp_path, card, **changed), tmp_path / "m.xml")
 
@@ -56,5 +56,5 @@ def test_what_cannot_be_read_is_said(tmp_path, card, changed, message):
 def test_models_of_others_are_refused(tmp_path):
     with pytest.raises(InputError, match="The model was not exported by anomalib-flows"):
         read_card(stored(tmp_path, None))
-    with pytest.raises(InputError, match="does not tell its version"):
+    with pytest.raises(InputError, match="has no valid version"):
         read_card(stored(tmp_path, None, format="1"))

@@ -1,4 +1,4 @@
-"""Images one after the other: of a folder, a pattern, a video or a camera."""
+"""Images of a folder, a pattern, a video or a camera, one after the other."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import IMAGE_SUFFIXES, Pixels, image_files, matches, read_pixels, split_pattern
 
 CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation")}
-"""How FFmpeg names a camera, and by what it reads it, by system."""
+"""FFmpeg's name of a camera and of its format, by operating system."""
 
 OnFault = Callable[[InputError], object] | None
-"""Told what is wrong with an image or a frame, which is then left out; None to raise it."""
+"""Function that is called with the error for an image or frame, which is then skipped; None to raise the error."""
 
 
 def frames(source: Path | str | int, on_fault: OnFault = None) -> Iterator[tuple[str, Pixels]]:
@@ -28,12 +28,12 @@ def frames(source: Path | str | int, on_fault: OnFault = None) -> Iterator[tuple
     Args:
         source: An image, a folder of images (with sub-folders, in natural order), a pattern such as
             ``photos/**/*.png``, a video, the number of a camera, or the address of a stream (``rtsp://...``).
-        on_fault: Called with what is wrong with an image or a frame that cannot be read, and goes on with the next. By
-            default it is raised.
+        on_fault: Called with the error if an image or a frame cannot be read; it is then skipped. By default the error
+            is raised.
 
     Yields:
-        Path of the image, or of the video with the frame's number in the place of its suffix, ``line/cut-000001``; and
-        the image.
+        Path of the image, and the image. For videos the number of the frame replaces the suffix, as in
+        ``line/cut-000001``.
 
     Raises:
         InputError: If there are no images, or one cannot be read.
@@ -55,14 +55,14 @@ def frames(source: Path | str | int, on_fault: OnFault = None) -> Iterator[tuple
 
 
 def report(fault: InputError, on_fault: OnFault) -> None:
-    """Tell of an image that cannot be read, or raise it."""
+    """Call ``on_fault`` with an error, or raise the error if there is no such function."""
     if on_fault is None:
         raise fault
     on_fault(fault)
 
 
 def is_video(path: Path) -> bool:
-    """Whether a path is a video, rather than an image, a folder or a pattern.
+    """Return whether a path is a video, and not an image, a folder or a pattern.
 
     Raises:
         InputError: If it is a file that is neither a video nor an image.
@@ -74,18 +74,18 @@ def is_video(path: Path) -> bool:
 
 
 def is_still(path: Path) -> bool:
-    """Whether a file is one image that Pillow knows, whatever it is called."""
+    """Return whether a file is a single image that Pillow can read, whatever its name."""
     try:
         with Image.open(path) as image:
-            return image.format != "MPEG" and not getattr(image, "is_animated", False)  # of MPEG it knows no pictures
+            return image.format != "MPEG" and not getattr(image, "is_animated", False)  # it cannot decode MPEG
     except Image.DecompressionBombError:
-        return True  # and too large, as is said where it is read
+        return True  # too large, which the reader reports
     except OSError:
         return False
 
 
 def listed(path: Path) -> list[Path]:
-    """List the images that a file, a folder or a pattern names.
+    """List the images of a file, a folder or a pattern.
 
     Raises:
         InputError: If there are none.
@@ -95,13 +95,13 @@ def listed(path: Path) -> list[Path]:
     base, pattern = split_pattern(path)
     found = matches(base, pattern) if pattern else image_files(path, recursive=True)
     if not found:
-        fault = "matches no images" if pattern else "holds no images" if path.is_dir() else "does not exist"
+        fault = "matches no images" if pattern else "contains no images" if path.is_dir() else "does not exist"
         raise InputError(f"{path} {fault}: give an image, a folder, a pattern like 'photos/*.png' or a video.")
     return found
 
 
 def camera(number: int, on_fault: OnFault = None) -> Iterator[tuple[str, Pixels]]:
-    """Yield what a camera sees, until it is taken away.
+    """Yield the frames of a camera until it is disconnected.
 
     Raises:
         InputError: If it cannot be opened.
@@ -119,52 +119,52 @@ def video(
 
     Args:
         address: Path or address of the video.
-        name: What the frames are called, before their number.
-        on_fault: Called with what is wrong with a frame.
-        file_format: FFmpeg's name of the format, if it cannot be told from the video.
+        name: Name of the frames, which their number follows.
+        on_fault: Called with the error for a frame that cannot be decoded.
+        file_format: FFmpeg's name of the format; by default FFmpeg detects it.
 
     Raises:
-        InputError: If it cannot be read.
+        InputError: If the video cannot be read.
     """
     numbers = count(1)
     with opened(address, file_format) as container:
         for packet in container.demux(video=0):
             try:
                 decoded = packet.decode()
-            except library().FFmpegError as error:
+            except av_module().FFmpegError as error:
                 fault = f"Frame {next(numbers)} of {address} is damaged ({error.strerror}): replace the video."
                 report(InputError(fault), on_fault)
                 continue
             for frame in decoded:
-                turns = getattr(frame, "rotation", 0) // 90  # early versions of av do not tell
+                turns = getattr(frame, "rotation", 0) // 90  # missing in early versions of av
                 yield f"{name}-{next(numbers):06}", np.rot90(frame.to_ndarray(format="rgb24"), turns)
     if next(numbers) == 1:
-        raise InputError(f"{address} holds no frames: replace it, or give images.")
+        raise InputError(f"{address} contains no frames: replace it, or give images.")
 
 
 @contextmanager
 def opened(address: str, file_format: str | None = None) -> Iterator[Any]:
-    """Open a video that has pictures.
+    """Open a video that contains pictures.
 
     Raises:
-        InputError: If it cannot be opened, or read further.
+        InputError: If it cannot be opened or read.
     """
-    av = library()
+    av = av_module()
     try:
         with av.open(address, format=file_format) as container:
-            if not container.streams.video or container.format.name == "tty":  # text, as a terminal shows it
-                raise InputError(unreadable(address, "there are no pictures in it"))
+            if not container.streams.video or container.format.name == "tty":  # FFmpeg renders text as a terminal
+                raise InputError(unreadable(address, "it contains no pictures"))
             yield container
     except av.FFmpegError as error:
         raise InputError(unreadable(address, error.strerror)) from error
 
 
 def unreadable(address: str, reason: str) -> str:
-    """Say that something is no video."""
+    """Return the message for a file that is not a video."""
     return f"{address} cannot be read as a video ({reason}): replace it, or give images."
 
 
-def library() -> Any:
+def av_module() -> Any:
     """Import av.
 
     Raises:
@@ -173,5 +173,5 @@ def library() -> Any:
     try:
         import av  # an optional extra
     except ModuleNotFoundError as error:
-        raise InputError("Videos take the module av: run pip install 'anomalib-flows[video]'.") from error
+        raise InputError("Videos need the module av: run pip install 'anomalib-flows[video]'.") from error
     return av

@@ -7,12 +7,12 @@ import pytest
 from openvino import opset13 as ops
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.timing import LEAST, WARM_UP
-from anomalib_flows.runtime import Detector, measuring
+from anomalib_flows.core.timing import MIN_CALLS, WARM_UP
+from anomalib_flows.runtime import ExportedModel, measuring
 from anomalib_flows.runtime import memory as weighing
-from anomalib_flows.runtime.card import write_card
 from anomalib_flows.runtime.measuring import inference, latency, machine, open_subject, parts, throughput
 from anomalib_flows.runtime.memory import memory
+from anomalib_flows.runtime.model_card import write_card
 from anomalib_flows.runtime.parts import PARTS
 from tiny_export import CARD, build
 
@@ -26,14 +26,14 @@ def forget(_: float) -> None:
 
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
 @pytest.mark.parametrize("channels", ["RGB", "BGR"])
-def test_what_is_timed_is_what_the_detector_computes(export, layout, channels):
+def test_the_model_that_is_timed_computes_what_the_runtime_does(export, layout, channels):
     model = export(input_layout=layout, channels=channels)
     photos = [np.repeat(photo.mean(2, keepdims=True).astype(np.uint8), 3, axis=2) for photo in PHOTOS]
     subject = open_subject(model, "cpu", photos)
     request = subject.compile("f32").create_infer_request()
     for photo, tensor in zip(photos, subject.tensors, strict=True):
         inference(request, tensor)()
-        assert request.get_tensor("raw_score").data[0] == Detector(model)(photo).raw_score
+        assert request.get_tensor("raw_score").data[0] == ExportedModel(model)(photo).raw_score
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_what_is_timed_is_what_the_detector_computes(export, layout, channels):
     [((-1, -1), None, (8, 12)), ((-1, -1), (20, 30), (20, 30)), ((24, 36), None, (24, 36)), ((-1, 36), None, (8, 36))],
 )
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
-def test_noise_has_the_size_that_is_wished_or_that_the_model_takes(export, size, wished, taken, layout):
+def test_noise_has_the_given_size_or_that_of_the_model(export, size, wished, taken, layout):
     subject = open_subject(export(size=size, input_layout=layout), "CPU", image_size=wished)
     assert subject.image_sizes == [taken]
     assert np.ptp(subject.tensors[0].data) > 200
@@ -51,15 +51,15 @@ def test_largest_size_comes_first(export):
     assert open_subject(export(), "CPU", PHOTOS * 2).image_sizes == [(30, 40), (16, 24), (8, 12)]
 
 
-def test_other_sizes_than_the_model_takes_are_refused(export):
+def test_sizes_that_the_model_does_not_accept_are_refused(export):
     model = export(size=(-1, 12))
-    with pytest.raises(InputError, match="An image is 30 x 40 pixels high and wide, but the model takes any x 12: "):
+    with pytest.raises(InputError, match="An image is 30 x 40 pixels high and wide, but the model accepts any x 12: "):
         open_subject(model, "CPU", PHOTOS)
     with pytest.raises(InputError, match="9 x 13 pixels"):
         open_subject(model, "CPU", image_size=(9, 13))
 
 
-def test_graphs_without_resizing_take_floats(tmp_path):
+def test_models_without_resizing_accept_floats(tmp_path):
     image = ops.parameter([1, 3, 8, 12], np.float32, name="image")
     model = ov.Model([ops.result(ops.reduce_mean(image, ops.constant([0, 1, 2, 3])))], [image], "bare")
     write_card(model, replace(CARD, resizes="no", input_layout="NCHW"))
@@ -72,11 +72,11 @@ def test_graphs_without_resizing_take_floats(tmp_path):
 
 
 @pytest.mark.parametrize(("batch", "images"), [(1, 1), (4, 4), (-1, 1)])
-def test_models_take_so_many_images_at_once(export, batch, images):
+def test_batches_have_the_size_that_the_model_accepts(export, batch, images):
     subject = open_subject(export(batch=batch), "CPU", PHOTOS)
     assert subject.batch == images
     assert all((tensor.data == photo).all() for tensor, photo in zip(subject.tensors, PHOTOS, strict=True))
-    assert latency(subject, "f32", 0.01, forget).calls >= LEAST
+    assert latency(subject, "f32", 0.01, forget).calls >= MIN_CALLS
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_models_take_so_many_images_at_once(export, batch, images):
         ([], "f32", ["f32"]),
     ],
 )
-def test_precisions_are_the_devices_and_the_models_own_comes_first(export, capabilities, asked, precisions):
+def test_precisions_are_those_of_the_device_and_the_preferred_one_comes_first(export, capabilities, asked, precisions):
     subject = open_subject(export(inference_precision=asked), "CPU")
     assert replace(subject, core=SimpleNamespace(get_property=lambda *_: capabilities)).precisions == precisions
 
@@ -136,7 +136,7 @@ def chain(path, sizes: dict[str, int]):
     return path
 
 
-def test_parts_are_told_apart(tmp_path):
+def test_time_is_measured_for_each_part(tmp_path):
     subject = open_subject(chain(tmp_path / "a.xml", {"encoder": 64, "flow": 640, "whitening": 2}), "CPU")
     taken = parts(subject, "f32", 0.2, forget)
     assert list(taken) == list(PARTS)
@@ -156,7 +156,7 @@ def test_time_of_one_part_is_all_of_that_part(tmp_path, part):
     assert taken[part] >= 0.9 * sum(taken.values())  # what OpenVINO puts in at the end has no part
 
 
-@pytest.mark.skipif(not weighing.STATUS.exists(), reason="this system does not tell")
+@pytest.mark.skipif(not weighing.STATUS.exists(), reason="this system does not report memory")
 def test_memory_is_that_of_the_model(tmp_path):
     def weigh(size: int):
         image = ops.parameter([1, 8, 12, 3], np.uint8, name="image")
@@ -174,15 +174,15 @@ def test_memory_is_that_of_the_model(tmp_path):
     assert large.peak_mib > large.model_mib > small.model_mib > 0
 
 
-def test_systems_that_do_not_tell_of_memory(export, monkeypatch, tmp_path):
+def test_systems_that_do_not_report_memory(export, monkeypatch, tmp_path):
     monkeypatch.setattr(weighing, "STATUS", tmp_path / "none")
     assert memory(export(), "CPU", "f32", (8, 12)) is None
 
 
 @pytest.mark.parametrize("device", ["CPU", "AUTO"])
-def test_machine_is_told(export, device):
-    told = machine(open_subject(export(), device), "f32")
-    assert told["device"] == ov.Core().get_property("CPU", "FULL_DEVICE_NAME")
-    assert told["software"].split()[1] in ov.__version__
-    assert told["cores"] >= 1
-    assert (told["threads"] is None) == (device == "AUTO")
+def test_the_machine_is_described(export, device):
+    described = machine(open_subject(export(), device), "f32")
+    assert described["device"] == ov.Core().get_property("CPU", "FULL_DEVICE_NAME")
+    assert described["software"].split()[1] in ov.__version__
+    assert described["cores"] >= 1
+    assert (described["threads"] is None) == (device == "AUTO")

@@ -9,7 +9,7 @@ from PIL import Image
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample
 from anomalib_flows.results.figure import DEFECT
-from anomalib_flows.results.figures import spread
+from anomalib_flows.results.figures import evenly_spaced
 from anomalib_flows.results.overview import CELL, COLUMNS, overview
 
 
@@ -54,11 +54,11 @@ def test_masks_are_drawn_where_they_are(tmp_path: Path) -> None:
 
 def test_of_many_images_some_are_shown_from_first_to_last(tmp_path: Path) -> None:
     samples = [Sample(tmp_path / f"{i}.png", "train") for i in range(100)]
-    shown = spread(samples, COLUMNS)
+    shown = evenly_spaced(samples, COLUMNS)
     assert len(shown) == len(set(shown)) == COLUMNS
     assert (shown[0], shown[-1]) == (samples[0], samples[-1])
-    assert spread(samples[:3], COLUMNS) == samples[:3]
-    assert spread(samples, 1) == samples[:1]
+    assert evenly_spaced(samples[:3], COLUMNS) == samples[:3]
+    assert evenly_spaced(samples, 1) == samples[:1]
 
 
 @pytest.mark.parametrize("size", [(2000, 20), (20, 2000), (1, 1), (3000, 2000)])

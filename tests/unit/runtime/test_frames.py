@@ -103,7 +103,7 @@ def test_images_are_no_videos_whatever_they_are_called(tmp_path, monkeypatch, na
 
 
 @pytest.mark.parametrize("name", ["photo.png", "photo.jfif"])
-def test_images_that_are_too_large_are_said(tmp_path, monkeypatch, name):
+def test_images_that_are_too_large_are_refused(tmp_path, monkeypatch, name):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10**6)
     Image.new("L", (2000, 1100)).save(tmp_path / name, "PNG")
     with pytest.raises(InputError, match=f"{name} has more than 2 million pixels"):
@@ -134,19 +134,19 @@ def test_video_is_shown_upright(tmp_path, turned, corner):
     [
         ("none", "none does not exist: give an image, a folder, a pattern"),
         ("*.jpg", r"\*.jpg matches no images"),
-        ("empty", "empty holds no images"),
+        ("empty", "empty contains no images"),
         (
             "notes.txt",
             r"notes.txt cannot be read as a video \(Invalid data found when processing input\): replace it, or",
         ),
-        ("long.txt", r"long.txt cannot be read as a video \(there are no pictures in it\): replace it, or give images"),
-        ("sound.wav", r"sound.wav cannot be read as a video \(there are no pictures in it\)"),
+        ("long.txt", r"long.txt cannot be read as a video \(it contains no pictures\): replace it, or give images"),
+        ("sound.wav", r"sound.wav cannot be read as a video \(it contains no pictures\)"),
         ("empty.mp4", "empty.mp4 cannot be read as a video"),
         ("cut.mp4", "cut.mp4 cannot be read as a video"),
         ("file:///nowhere/a.mp4", "cannot be read as a video"),
     ],
 )
-def test_what_holds_no_images_is_said(tmp_path, monkeypatch, source, message):
+def test_sources_without_images_are_refused(tmp_path, monkeypatch, source, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("words")
@@ -169,8 +169,8 @@ def test_cameras(monkeypatch):
         next(frames(99))
 
 
-def test_videos_take_a_module(tmp_path, monkeypatch):
+def test_videos_need_a_module(tmp_path, monkeypatch):
     (tmp_path / "a.mp4").touch()
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(InputError, match=r"Videos take the module av: run pip install 'anomalib-flows\[video\]'"):
+    with pytest.raises(InputError, match=r"Videos need the module av: run pip install 'anomalib-flows\[video\]'"):
         next(frames(tmp_path / "a.mp4"))

@@ -4,7 +4,7 @@ import pytest
 from openvino import opset13 as ops
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.export.network import Decisions
+from anomalib_flows.export.network import GraphOutputs
 from anomalib_flows.runtime.ports import ANY, INPUT, OUTPUTS, ImageInput, lengths
 from tiny_export import build
 
@@ -17,7 +17,7 @@ def taking(*shape: int, dtype=np.uint8) -> ov.Model:
 
 
 @pytest.mark.parametrize("batch", [1, 4, ANY])
-def test_images_are_arranged_as_the_model_takes_them(batch):
+def test_images_are_arranged_for_the_model(batch):
     repeated = [PHOTO] * max(1, batch)
     last = ImageInput.of(taking(batch, -1, 12, 3), "NHWC")
     first = ImageInput.of(taking(batch, 3, 8, 12, dtype=np.float32), "NCHW")
@@ -34,7 +34,9 @@ def test_photos_are_not_copied_where_they_need_not_be():
 @pytest.mark.parametrize("size", [(8, 11), (9, 12)])
 def test_other_sizes_are_refused_by_name(size):
     accepted = ImageInput.of(taking(1, 8, 12, 3), "NHWC")
-    with pytest.raises(InputError, match=f"a.png is {size[0]} x {size[1]} pixels high and wide, but .* takes 8 x 12: "):
+    with pytest.raises(
+        InputError, match=f"a.png is {size[0]} x {size[1]} pixels high and wide, but .* accepts 8 x 12: "
+    ):
         accepted.require_size(size, "a.png")
     with pytest.raises(InputError, match="An image is"):
         accepted.arrange(np.zeros((*size, 3), np.uint8))
@@ -50,8 +52,8 @@ def test_images_that_are_as_wide_as_they_have_colours():
     np.testing.assert_array_equal(last.arrange(narrow)[0], narrow)
 
 
-def test_names_are_those_that_exports_have(card):
+def test_names_are_those_of_exports(card):
     model = build(card)
     assert model.input(INPUT) == model.input(0)
     assert all(lengths(model.output(name))[0] == 1 for name in OUTPUTS)
-    assert Decisions._fields == OUTPUTS
+    assert GraphOutputs._fields == OUTPUTS
