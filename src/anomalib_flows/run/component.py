@@ -47,7 +47,9 @@ class Component:
         cls = registry.load(kind, self.class_path)
         self._check_arguments(cls, len(arguments))
         try:
-            return (
+            if dataclasses.is_dataclass(cls):
+                return validated(cls, self.init_args)
+            return cls(*arguments, **self.init_args)
                 validated(cls, self.init_args) if dataclasses.is_dataclass(cls) else cls(*arguments, **self.init_args)
             )
         except TypeError as error:
