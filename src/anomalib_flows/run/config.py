@@ -89,7 +89,8 @@ class TrainConfig:
             InputError: If a key is unknown or missing, or a value is invalid.
         """
         named = {key: {"class_path": values[key]} for key in ("model", "data") if isinstance(values.get(key), str)}
-        return validated(cls, {**values, **named})
+        config: TrainConfig = validated(cls, {**values, **named})
+        return config
 
     def complete(self) -> TrainConfig:
         """Return the configuration with absolute paths, which make the same run from any working directory."""
@@ -123,6 +124,6 @@ def check_keys(cls: type[Any], values: Mapping[str, Any], prefix: str) -> None:
     for key, value in values.items():
         if key not in fields:
             raise InputError(unknown("field", f"{prefix}{key}", [f"{prefix}{name}" for name in fields]))
-        inner = fields[key].default_factory
+        inner: Any = fields[key].default_factory
         if isinstance(inner, type) and dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
             check_keys(inner, value, f"{prefix}{key}.")
