@@ -1,4 +1,4 @@
-"""The same as ``anomalib-flows train``."""
+"""Run ``anomalib-flows train``."""
 
 import sys
 

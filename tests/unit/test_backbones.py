@@ -16,7 +16,8 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.encoders.encoder import Encoder, weights_follow
+from anomalib_flows.encoders.encoder import Encoder
+from anomalib_flows.encoders.weights import weights_follow
 
 SWIN = {"depths": (1, 1, 1, 1), "embed_dim": 24, "num_heads": (1, 2, 3, 4)}
 # timm gives features in five ways: layers as they are or flattened, a class of its own, block by block, NHWC.
@@ -190,7 +191,7 @@ def test_reflected_borders_do_not_reach_the_interior() -> None:
 
 def test_maps_too_small_to_be_reflected_are_refused() -> None:
     Encoder((32, 32), "test_resnet", "random", layers=[4])
-    with pytest.raises(InputError, match="--data.image_size 32,32 does not suit the backbone test_resnet"):
+    with pytest.raises(InputError, match="`image.size` 32,32 does not suit the backbone test_resnet"):
         Encoder((32, 32), "test_resnet", "random", layers=[4], padding="reflect")
 
 
@@ -373,7 +374,7 @@ def test_without_a_network_three_ways_out_are_named(monkeypatch, no_network, tmp
         return create_model(*args, **kwargs)
 
     monkeypatch.setattr(timm, "create_model", create_and_look)
-    monkeypatch.setattr("anomalib_flows.encoders.encoder.getproxies", dict)
+    monkeypatch.setattr("anomalib_flows.encoders.weights.getproxies", dict)
     with pytest.raises(InputError) as raised:
         Encoder((64, 64), "test_resnet", timm_args={"cache_dir": str(tmp_path)})
     assert offline[-1]
@@ -382,7 +383,7 @@ def test_without_a_network_three_ways_out_are_named(monkeypatch, no_network, tmp
 
 
 def check_ways_out(message: str, name: str) -> None:
-    for part in (name, "Connect to the network", "--model.weights FILE", "--model.backbone texture13"):
+    for part in (name, "Connect to the network", "as `weights`", "`backbone` texture13"):
         assert part in message
 
 
@@ -453,5 +454,5 @@ def test_real_weights_load_as_plain_timm_does(relative_error) -> None:
 
 
 def test_convolutions_that_pad_by_themselves_cannot_reflect() -> None:
-    with pytest.raises(InputError, match=r"--model.padding reflect does not go with .*: leave out pad_type"):
+    with pytest.raises(InputError, match=r"`padding` reflect does not go with .*: leave out pad_type"):
         Encoder((64, 64), "mobilenetv2_100", "random", timm_args={"pad_type": "same"}, padding="reflect")

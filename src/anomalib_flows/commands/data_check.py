@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,12 +36,12 @@ def check(folder: Path | None = None, data: Component | None = None, output: Pat
     Raises:
         InputError: If there are faults, or nothing was given to check.
     """
-    from anomalib_flows.data.checks.inspection import inspect_dataset
+    from anomalib_flows.data.checks.inspection import inspect_dataset, mvtec_datasets
 
     if (folder is None) == (data is None):
         raise InputError("Give either a FOLDER in MVTec AD's layout or --data NAME with its options.")
     faults = 0
-    for dataset in [data.build("datasets")] if data else recognise(folder or Path()):
+    for dataset in [data.build("datasets")] if data else mvtec_datasets(folder or Path()):
         found = inspect_dataset(dataset)
         report(dataset, found, output / "check" / dataset.name / f"{dataset.subset}.jpg")
         faults += len(found.faults)
@@ -50,33 +49,10 @@ def check(folder: Path | None = None, data: Component | None = None, output: Pat
         raise InputError(f"Faults named above: {faults}; mend them before training.")
 
 
-def recognise(folder: Path) -> list[Dataset]:
-    """Recognise a category in MVTec AD's layout, or each in a folder of such.
-
-    Raises:
-        InputError: If it is neither.
-    """
-    from anomalib_flows.data.datasets.layout import categories
-    from anomalib_flows.data.datasets.mvtec import MVTec
-
-    folder = Path(os.path.abspath(folder))  # noqa: PTH100 (absolute() would leave the name '..')
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: check the path.")
-    if (folder / "train").is_dir():
-        return [MVTec(root=folder.parent, category=folder.name)]
-    names = categories(folder)
-    if not names:
-        raise InputError(
-            f"{folder} is not in MVTec AD's layout, with train/good or CATEGORY/train/good in it: name another folder, "
-            "or give the dataset by --data NAME and its options."
-        )
-    return [MVTec(root=folder, category=name) for name in names]
-
-
 def report(dataset: Dataset, found: Inspection, sheet: Path) -> None:
     """Print what was found, and draw the sheet."""
-    from anomalib_flows.results.files import save_image
     from anomalib_flows.results.overview import overview
+    from anomalib_flows.results.pictures import save_image
 
     print(f"\n{dataset.name} {dataset.subset}: {len(found.sound)} images that can be read")
     if found.sound:
@@ -91,12 +67,9 @@ def report(dataset: Dataset, found: Inspection, sheet: Path) -> None:
 def table(found: Inspection) -> str:
     """Count images, masks and empty masks of each split and kind."""
     rows = [("split", "kind", "images", "masks", "empty")]
-    groups = Counter((one.sample.split, one.sample.label, one.sample.defect) for one in found.sound)
-    for split, label, defect in sorted(groups, key=lambda group: (group[0] != "train", *group)):
-        members = [one for one in found.sound if (one.sample.split, one.sample.defect) == (split, defect)]
-        masks = [sum(one.sample.mask is not None for one in members), sum(one.empty_mask for one in members)]
-        cells = map(str, masks) if label == ANOMALOUS else ("", "")
-        rows.append((split, defect, str(len(members)), *cells))
+    for group in found.groups:
+        cells = (str(group.masks), str(group.empty_masks)) if group.label == ANOMALOUS else ("", "")
+        rows.append((group.split, group.defect, str(group.images), *cells))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     aligned = [[row[0].ljust(widths[0]), row[1].ljust(widths[1]), *map(str.rjust, row[2:], widths[2:])] for row in rows]
     return "\n".join("  ".join(row).rstrip() for row in aligned)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import Command
-from anomalib_flows.core.errors import InputError
 
 if TYPE_CHECKING:
     from anomalib_flows.data.datasets.base import Dataset
@@ -31,38 +28,15 @@ def prepare(name: str, root: Path, archive: list[Path] | None = None, download: 
         InputError: If the dataset is not a published one, or an archive is refused.
     """
     from anomalib_flows.core import registry
-    from anomalib_flows.data.publish import preparing
-    from anomalib_flows.data.publish.download import download as fetch
+    from anomalib_flows.data.publish.preparing import describe_card, prepare_dataset, published_card
 
     dataset: type[Dataset] = registry.load("datasets", name)
-    if dataset.card is None:
-        raise InputError(f"{name} is no published dataset: there is nothing to prepare, train with it as it is.")
-    print(preparing.describe(dataset.card), flush=True)
-    preparing.require_modules(dataset.arrange_needs.items())
-    if not archive and not download:
-        raise InputError(f"No archive is given: {preparing.how_to_get(dataset.card)}.")
-    root = Path(os.path.abspath(root))  # noqa: PTH100 (a root that is a link stays one)
-    if not root.name:
-        raise InputError(f"`root` {root} is the whole disk: name a folder for the dataset.")
-    given, kept = archive or [], root.with_name(f"{root.name}.download")
-    wanted = preparing.fetchable(dataset.card) if download else []
-    preparing.require_room(dataset, dataset.card, root, given, wanted)
-    fetched = [fetch(one, kept) for one in wanted]
-    preparing.prepare(dataset, dataset.card, root, [*given, *fetched])
-    discard(fetched, kept)
-    for file in [*given, *fetched]:
-        if not preparing.known(dataset.card, file).checksum:
-            print(f"No checksum of {file.name} is known, so none was verified.")
-    print(f"{dataset.card.title} is in {root}. To check it: {check_command(dataset, name, root)}")
-
-
-def discard(fetched: list[Path], folder: Path) -> None:
-    """Remove downloaded files, and their folder unless something else is in it."""
-    for file in fetched:
-        file.unlink()
-    if fetched:
-        with suppress(OSError):
-            folder.rmdir()
+    card = published_card(dataset)
+    print(describe_card(card), flush=True)
+    prepared = prepare_dataset(dataset, root, archive or (), download)
+    for file in prepared.unverified:
+        print(f"No checksum of {file} is known, so none was verified.")
+    print(f"{card.title} is in {prepared.root}. To check it: {check_command(dataset, name, prepared.root)}")
 
 
 def check_command(dataset: type[Dataset], name: str, root: Path) -> str:

@@ -1,1 +1,4 @@
-"""Frozen encoders: an image becomes a few feature maps."""
+"""Frozen encoders: networks of timm, and one that comes with this package."""
+
+Triple = tuple[float, float, float]
+"""One value for each colour channel."""

@@ -1,4 +1,4 @@
-"""Frozen batch norms as part of the convolutions before them: a third less time for MobileNetV2's features on a CPU."""
+"""Fold frozen batch norms into the convolutions before them: on a CPU MobileNetV2's features take a third less time."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 CONVOLUTIONS = nn.Conv2d, Conv2dSame
-"""Those that multiply by their weights as they are."""
+"""Types of convolutions that use their weights unchanged."""
 NORMS = nn.BatchNorm2d, BatchNormAct2d
 TOLERANCE = 1e-6
-"""How far features may be from what they were in double precision, as a share of the largest."""
+"""Largest change of the features in double precision, relative to the largest feature."""
 
-Names: TypeAlias = "list[tuple[str, str]]"
+NamePairs: TypeAlias = "list[tuple[str, str]]"
 
 
 @torch.no_grad()
 def without_batch_norms(network: nn.Module, images: Tensor) -> nn.Module:
-    """Return a copy of a network in evaluation mode whose convolutions do the work of batch norms as well.
+    """Return a copy of a network in evaluation mode with batch norms folded into its convolutions.
 
     Args:
-        network: Makes a list of feature maps of images; batch norms of any place in it may stay as they are.
-        images: The first of them is what both are compared by, (B, 3, H, W).
+        network: Returns a list of feature maps for images. Batch norms without a convolution before them stay.
+        images: Images (B, 3, H, W); both networks are compared on the first one.
 
     Returns:
-        The copy, or the network itself if there is nothing to fold, or the copy's features were others.
+        The copy, or the network itself if there is nothing to fold or the features would change.
 
     Example:
         >>> network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).eval()
@@ -41,19 +41,19 @@ def without_batch_norms(network: nn.Module, images: Tensor) -> nn.Module:
     """
     if not any(type(module) in NORMS for module in network.modules()):
         return network
-    # In double precision, where rounding cannot be taken for another result.
+    # In double precision, where rounding cannot be mistaken for a change.
     exact, image = copy.deepcopy(network).cpu().double(), images[:1].cpu().double()
     with torch.autocast("cpu", enabled=False):
-        pairs, expected = followed(exact, image)
+        pairs, expected = convolution_norm_pairs(exact, image)
         for convolution, norm in pairs:
-            fold(exact, convolution, norm)
-        same = pairs and alike(exact(image), expected)
+            fold_batch_norm(exact, convolution, norm)
+        same = pairs and equal_up_to_rounding(exact(image), expected)
     return exact.to(images.device, next(network.parameters()).dtype) if same else network
 
 
-def followed(network: nn.Module, images: Tensor) -> tuple[Names, Any]:
-    """Name the convolutions whose outputs go to batch norms, with these, and return the network's output."""
-    calls: list[tuple[str, nn.Module, Any, Any]] = []  # with tensors, so that no other comes to have their identity
+def convolution_norm_pairs(network: nn.Module, images: Tensor) -> tuple[NamePairs, Any]:
+    """Return the names of convolutions and of the batch norms that follow them, and the network's output."""
+    calls: list[tuple[str, nn.Module, Any, Any]] = []  # keeps the tensors, so that their ids stay unique
 
     def note(name: str, module: nn.Module) -> Any:
         return module.register_forward_hook(lambda _, inputs, output: calls.append((name, module, inputs[0], output)))
@@ -68,21 +68,21 @@ def followed(network: nn.Module, images: Tensor) -> tuple[Names, Any]:
     return [pair for pair in pairs if all(names.count(name) == 1 for name in pair)], output
 
 
-def fold(network: nn.Module, convolution: str, norm: str) -> None:
-    """Let a convolution do the work of the batch norm behind it, of which what follows the norm remains."""
+def fold_batch_norm(network: nn.Module, convolution: str, norm: str) -> None:
+    """Fold a batch norm into the convolution before it, in place; keep the activation that the norm may include."""
     old: Any = network.get_submodule(norm)
     rest = nn.Sequential(old.drop, old.act) if isinstance(old, BatchNormAct2d) else nn.Identity()
-    replace(network, convolution, fuse_conv_bn_eval(network.get_submodule(convolution), old))  # type: ignore[type-var]
-    replace(network, norm, rest)
+    replace_submodule(network, convolution, fuse_conv_bn_eval(network.get_submodule(convolution), old))  # type: ignore[type-var]
+    replace_submodule(network, norm, rest)
 
 
-def replace(network: nn.Module, name: str, module: nn.Module) -> None:
-    """Put a module in the place of another one."""
+def replace_submodule(network: nn.Module, name: str, module: nn.Module) -> None:
+    """Replace a module within a network."""
     parent, _, child = name.rpartition(".")
     setattr(network.get_submodule(parent), child, module)
 
 
-def alike(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
-    """Whether feature maps differ by rounding only."""
+def equal_up_to_rounding(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    """Return whether feature maps differ by rounding only."""
     pairs = zip(found, expected, strict=True)
     return all(bool((f - e).abs().max() <= TOLERANCE * e.abs().max()) for f, e in pairs)

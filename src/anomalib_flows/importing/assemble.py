@@ -8,7 +8,7 @@ import torch
 
 from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.types import ImageSize
-from anomalib_flows.encoders.encoder import weights_follow
+from anomalib_flows.encoders.weights import weights_follow
 from anomalib_flows.importing import encoders, freia
 from anomalib_flows.importing.freia import State
 from anomalib_flows.importing.sources import Parts

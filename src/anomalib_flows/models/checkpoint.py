@@ -17,7 +17,7 @@ from anomalib_flows import __version__
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.files import atomic
-from anomalib_flows.encoders.encoder import weights_follow
+from anomalib_flows.encoders.weights import weights_follow
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess

@@ -1,4 +1,4 @@
-"""What is made of raw anomaly maps, whatever the model: smoothing, and the score of an image."""
+"""Smoothing of raw anomaly maps, and image scores."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from torch import Tensor
 
 
 def smooth(maps: Tensor, sigma: float) -> Tensor:
-    """Convolve maps of shape (B, 1, H, W) with a Gaussian that ends after four standard deviations.
+    """Convolve each map of a batch (B, M, H, W) with a Gaussian that is cut off at four standard deviations.
 
-    Beyond the border maps go on with the value at the border.
+    Maps are padded with the values at their border.
 
     Example:
         >>> maps = torch.zeros(1, 1, 9, 9)
@@ -25,12 +25,14 @@ def smooth(maps: Tensor, sigma: float) -> Tensor:
     radius = int(4 * sigma + 0.5)
     offsets = torch.arange(-radius, radius + 1, dtype=maps.dtype, device=maps.device)
     kernel = torch.softmax(-0.5 * (offsets / sigma) ** 2, dim=0)
-    maps = F.conv2d(F.pad(maps, (0, 0, radius, radius), mode="replicate"), kernel.view(1, 1, -1, 1))
-    return F.conv2d(F.pad(maps, (radius, radius, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
+    count = int(maps.shape[1])  # a constant in traced graphs
+    rows, columns = kernel.view(1, 1, -1, 1).expand(count, 1, -1, 1), kernel.view(1, 1, 1, -1).expand(count, 1, 1, -1)
+    maps = F.conv2d(F.pad(maps, (0, 0, radius, radius), mode="replicate"), rows, groups=count)
+    return F.conv2d(F.pad(maps, (radius, radius, 0, 0), mode="replicate"), columns, groups=count)
 
 
 def image_scores(maps: Tensor, top_percent: float) -> Tensor:
-    """Score images by their maps, (B, 1, H, W) -> (B,): the maximum, or the mean of the highest values.
+    """Return the maximum of each map, or the mean of its highest values: (B, 1, H, W) -> (B,).
 
     Example:
         >>> maps = torch.arange(100.0).view(1, 1, 10, 10)

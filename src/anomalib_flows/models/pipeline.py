@@ -1,4 +1,4 @@
-"""Everything that decides, from an image's pixels to its label, in one module."""
+"""The whole model in one module, from an image's pixels to its label."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from anomalib_flows.run.options import HeatmapOptions
 
 
 class Pipeline(nn.Module):
-    """Preprocess an image, map its anomalies and decide; the same in training, testing and prediction.
+    """Preprocess images, compute anomaly maps and decide: the same in training, testing and prediction.
 
     Args:
-        detector: The model, which knows the image size and the normalisation that it expects.
+        detector: The model, with the image size and the normalisation that it expects.
         resize: ``stretch`` or ``pad``, see :func:`anomalib_flows.core.preprocess.resize`.
-        heatmap: What is made of raw maps.
+        heatmap: How raw maps are smoothed and become scores.
 
     Attributes:
-        protocol: What the constants and thresholds were set on.
+        protocol: Kind of images that the constants and thresholds were set on.
 
     Example:
         >>> import torch
@@ -48,47 +48,47 @@ class Pipeline(nn.Module):
         self.protocol: Protocol = "calibrated"
         self.postprocess = Postprocess(top_percent=heatmap.top_percent)
 
-    @torch.no_grad()  # a decision is never trained on; training goes through the detector
+    @torch.no_grad()  # training uses the detector alone
     def forward(self, images: Tensor) -> Prediction:
-        """Judge RGB images of one size, values 0 to 255, of shape (B, 3, h, w)."""
+        """Predict for RGB images of one size, values from 0 to 255, of shape (B, 3, h, w)."""
         content = content_size(images.shape[-2], images.shape[-1], self.preprocess.size, self.preprocess.mode)
         maps = hide_padding(self.maps(self.preprocess.resize(images)), [content] * len(images))
         prediction: Prediction = self.postprocess(maps)
         return prediction
 
     def bfloat16(self) -> Pipeline:
-        """Compute features and flows in bfloat16 from now on; constants, maps and decisions stay in float32."""
+        """Convert encoder and flows to bfloat16, in place; constants, maps and decisions stay in float32."""
         for part in self.detector.children():
             if not any(isinstance(module, Whitening | LocalScale) for module in part.modules()):
                 part.bfloat16()
         return self
 
     def features(self, resized: Tensor) -> Features:
-        """Features of images that have the right size already, (B, 3, H, W)."""
+        """Return the features of images that have the right size already, (B, 3, H, W)."""
         dtype = next((p.dtype for p in self.detector.parameters()), resized.dtype)
         return self.detector.encode(self.preprocess.normalise(resized).to(dtype))
 
     def maps(self, resized: Tensor) -> Tensor:
-        """Raw anomaly maps of images that have the right size already: (B, 3, H, W) -> (B, 1, H, W)."""
+        """Return raw anomaly maps of images that have the right size already: (B, 3, H, W) -> (B, M, H, W)."""
         return self.maps_of(self.features(resized))
 
     def maps_of(self, features: Features) -> Tensor:
-        """Raw anomaly maps of features: (B, 1, H, W)."""
+        """Return raw anomaly maps of features, (B, M, H, W)."""
         return smooth(self.detector.anomaly_map(features).float(), self.heatmap.smoothing)
 
 
 def hide_padding(maps: Tensor, contents: list[ImageSize]) -> Tensor:
-    """Give the padding of each map the lowest value of its content, so that nothing is decided there.
+    """Set the padding of each map to the lowest value of the map's content, so that it decides nothing.
 
     Args:
-        maps: Raw maps of shape (B, 1, H, W).
-        contents: For each image the height and width of its own pixels.
+        maps: Raw maps of shape (B, M, H, W).
+        contents: For each image its height and width without padding.
     """
     if all(content == maps.shape[-2:] for content in contents):
         return maps
     hidden = maps.clone()
-    for map_, (height, width) in zip(hidden, contents, strict=True):
-        lowest = map_[:, :height, :width].amin()
-        map_[:, height:] = lowest
-        map_[:, :, width:] = lowest
+    for of_image, (height, width) in zip(hidden, contents, strict=True):
+        lowest = of_image[:, :height, :width].amin((1, 2))[:, None, None]
+        of_image[:, height:] = lowest
+        of_image[:, :, width:] = lowest
     return hidden

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from anomalib_flows.core.types import Prediction
+from anomalib_flows.core.types import ImageResult, ImageSize, Prediction
 from anomalib_flows.models.heatmap import image_scores
 
 
 class Postprocess(nn.Module):
     r"""Decide with constants that were calibrated on held-out normal images and are part of the model.
 
-    The image score is the maximum of the map, or the mean of its highest values. An image is
-    anomalous if its score lies above the image threshold, a pixel if its value lies above the pixel threshold. The
-    p-value of a score s among the n calibration scores is
+    Raw maps have shape (B, M, H, W) with M = 1 or 2: the first map is shown, the last one scores the image. The image
+    score is the maximum of that map, or the mean of its highest values. An image is anomalous if its score is above
+    the image threshold, a pixel if its value in the shown map is above the pixel threshold. The p-value of a score s
+    among the n calibration scores is
 
     .. math::
         p = \frac{1 + \#\{i : s_i \ge s\}}{n + 1}
@@ -26,9 +29,9 @@ class Postprocess(nn.Module):
     Attributes:
         image_threshold: Score above which an image is anomalous; NaN before calibration.
         pixel_threshold: Value above which a pixel is anomalous; NaN before calibration.
-        typical: Median of the maps of normal images, where heatmaps begin.
+        typical: Median of the shown maps of normal images, which is displayed as 0.
         calibration_scores: Sorted scores of the calibration images, of shape (n,).
-        calibration_maxima: Sorted maxima of their maps, of shape (n,); the scores, unless these are means.
+        calibration_maxima: Sorted maxima of their shown maps, of shape (n,).
 
     References:
         Distribution-free predictive inference (Lei et al., 2018), https://arxiv.org/abs/1604.04173; p-values as in
@@ -56,11 +59,11 @@ class Postprocess(nn.Module):
 
     @property
     def calibrated(self) -> bool:
-        """Whether thresholds have been set."""
+        """Whether thresholds are set."""
         return not bool(self.image_threshold.isnan())
 
     def forward(self, maps: Tensor) -> Prediction:
-        """Decide on raw maps of shape (B, 1, H, W)."""
+        """Decide on raw maps of shape (B, M, H, W)."""
         scores = self.scores(maps)
         return Prediction(
             scores=scores,
@@ -70,43 +73,75 @@ class Postprocess(nn.Module):
             masks=self.masks(maps),
         )
 
+    def image_results(self, maps: Tensor, contents: Sequence[ImageSize]) -> list[ImageResult]:
+        """Return one result for each image, without its padding.
+
+        Args:
+            maps: Raw maps on the CPU, of shape (B, M, H, W).
+            contents: For each image its height and width within (H, W); the rest is padding.
+
+        Example:
+            >>> post = Postprocess(1)
+            >>> post.image_threshold, post.pixel_threshold, post.typical = torch.tensor([1.0, 1.0, 0.0])
+            >>> post.calibration_scores = torch.tensor([0.5])
+            >>> (result,) = post.image_results(torch.tensor([[[[0.0, 3.0]]]]), [(1, 2)])
+            >>> result.score, result.label, result.mask.tolist()
+            (1.0, 1, [[False, True]])
+        """
+        decided = self(maps)
+        scores, shown = self.normalise_scores(decided.scores).tolist(), self.normalise(maps[:, 0]).numpy()
+        labels, p_values, raw_scores = (x.tolist() for x in (decided.labels, decided.p_values, decided.scores))
+        masks, raw = decided.masks[:, 0].numpy(), maps[:, 0].numpy()
+        return [
+            ImageResult(
+                score=scores[i],
+                label=labels[i],
+                p_value=p_values[i],
+                raw_score=raw_scores[i],
+                anomaly_map=shown[i, :height, :width],
+                mask=masks[i, :height, :width],
+                raw_map=raw[i, :height, :width],
+            )
+            for i, (height, width) in enumerate(contents)
+        ]
+
     def scores(self, maps: Tensor) -> Tensor:
-        """Image scores of maps: (B, 1, H, W) -> (B,)."""
-        return image_scores(maps, self.top_percent)
+        """Return image scores of maps: (B, M, H, W) -> (B,)."""
+        return image_scores(maps[:, -1:], self.top_percent)
 
     def labels(self, scores: Tensor) -> Tensor:
-        """1 for scores above the threshold, and for those that are no numbers: (B,) -> (B,)."""
+        """Return 1 for scores above the threshold and for NaN, else 0: (B,) -> (B,)."""
         return ((scores > self.image_threshold) | scores.isnan()).long()
 
     def masks(self, maps: Tensor) -> Tensor:
-        """Where maps lie above the threshold, in their shape."""
-        return maps > self.pixel_threshold
+        """Return where shown maps are above the pixel threshold: (B, M, H, W) -> (B, 1, H, W)."""
+        return maps[:, :1] > self.pixel_threshold
 
     def p_values(self, scores: Tensor) -> Tensor:
-        """Share of normal images that score at least as high: (B,) -> (B,), from 1 / (n + 1) to 1."""
+        """Return the share of normal images that score at least as high: (B,) -> (B,), from 1 / (n + 1) to 1."""
         count = len(self.calibration_scores)
         at_least = count - torch.searchsorted(self.calibration_scores, scores, side="left")
         return (1 + at_least) / (count + 1)
 
-    def normalise(self, maps: Tensor) -> Tensor:
-        """Scale maps for display: 0 is typical of normal images, 0.5 the pixel threshold, 1 as far beyond it."""
-        return normalise(maps, self.typical, self.pixel_threshold)
+    def normalise(self, shown: Tensor) -> Tensor:
+        """Scale values of shown maps: 0 is typical of normal images, 0.5 the pixel threshold, 1 as far beyond it."""
+        return rescale(shown, self.typical, self.pixel_threshold)
 
     @property
     def typical_score(self) -> Tensor:
-        """Score that is normalised to 0: the typical value of maps, unless whole normal images score lower."""
+        """Score that is normalised to 0: the typical value of shown maps, or the lowest normal score if lower."""
         return torch.cat((self.typical[None], self.calibration_scores[:1])).amin(0)
 
     def normalise_scores(self, scores: Tensor) -> Tensor:
-        """Scale scores: 0.5 is the image threshold, 0 the typical value of normal pixels, 1 as far beyond it."""
-        return normalise(scores, self.typical_score, self.image_threshold)
+        """Scale scores: 0 is :attr:`typical_score`, 0.5 the image threshold, 1 as far beyond it."""
+        return rescale(scores, self.typical_score, self.image_threshold)
 
 
-def normalise(values: Tensor, zero: Tensor, half: Tensor) -> Tensor:
-    """Scale values so that ``zero`` becomes 0 and ``half`` 0.5, within 0 and 1.
+def rescale(values: Tensor, zero: Tensor, half: Tensor) -> Tensor:
+    """Scale values so that ``zero`` becomes 0 and ``half`` 0.5, clipped to [0, 1].
 
     Example:
-        >>> normalise(torch.tensor([1.0, 2.0, 5.0]), torch.tensor(1.0), torch.tensor(3.0))
+        >>> rescale(torch.tensor([1.0, 2.0, 5.0]), torch.tensor(1.0), torch.tensor(3.0))
         tensor([0.0000, 0.2500, 1.0000])
     """
     span = (half - zero).clamp_min(torch.finfo(values.dtype).tiny)

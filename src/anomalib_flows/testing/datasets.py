@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import get_args
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import natural
+from anomalib_flows.core.images import natural_key
 from anomalib_flows.core.types import ANOMALOUS, NORMAL, Split
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.loading.reading import read_sample
@@ -38,7 +38,7 @@ def check_samples(dataset: Dataset) -> None:
     require(any(sample.split == "train" for sample in samples), "samples() gives nothing of the split train")
     twice = [str(one) for one, other in pairwise(sorted(paths)) if one == other]
     require(not twice, f"samples() lists {twice[:1]} more than once")
-    require(paths in (sorted(paths), sorted(paths, key=natural)), "samples() is not sorted by path")
+    require(paths in (sorted(paths), sorted(paths, key=natural_key)), "samples() is not sorted by path")
     require(samples == dataset.samples(), "samples() gives something else at the second call")
 
 

@@ -87,8 +87,8 @@ def test_a_map_with_a_value_that_is_no_number_has_no_score(percent) -> None:
         ("top_percent", math.nan),
     ],
 )
-def test_numbers_of_no_use_are_refused(option, value) -> None:
-    with pytest.raises(InputError, match=rf"--heatmap.{option} cannot be {value}: it must be "):
+def test_invalid_numbers_are_refused(option, value) -> None:
+    with pytest.raises(InputError, match=rf"`heatmap.{option}` cannot be {value}: it must be "):
         HeatmapOptions(**{option: value})
 
 

@@ -1,5 +1,6 @@
 """Scores, p-values, labels and masks, against plain loops."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,6 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from anomalib_flows.inference.calibration import calibrate
+from anomalib_flows.models.heatmap import smooth
+from anomalib_flows.models.pipeline import hide_padding
 from anomalib_flows.models.postprocess import Postprocess
 
 levels = st.integers(-5, 5).map(lambda i: i / 4)  # few levels, so that there are many ties
@@ -91,3 +94,49 @@ def test_normalise_stays_finite_where_the_threshold_is_not_above_typical(thresho
     post.typical = torch.tensor(0.5)
     shown: Tensor = post.normalise(torch.tensor([0.0, 0.5, 0.75]))
     assert shown.tolist() == [0.0, 0.0, 1.0]
+
+
+def two_maps(seed: int = 0) -> Tensor:
+    return torch.randn(3, 2, 6, 5, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_first_map_is_shown_and_the_last_one_scores() -> None:
+    post, maps = postprocess_of([0.0], threshold=1.5), two_maps()
+    prediction = post(maps)
+    torch.testing.assert_close(prediction.scores, maps[:, 1].amax((1, 2)))
+    torch.testing.assert_close(prediction.masks, maps[:, :1] > 1.5)
+    assert prediction.maps is maps
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_results_of_images_are_the_prediction_without_padding(count) -> None:
+    post, maps = postprocess_of([-0.5, 0.0, 0.5], threshold=1.0), two_maps()[:, :count]
+    post.typical = torch.tensor(-0.25)
+    contents = [(6, 5), (4, 5), (6, 2)]
+    prediction = post(maps)
+    scores = post.normalise_scores(prediction.scores)
+    for i, (result, (height, width)) in enumerate(zip(post.image_results(maps, contents), contents, strict=True)):
+        assert (result.label, result.p_value) == (int(prediction.labels[i]), float(prediction.p_values[i]))
+        assert (result.score, result.raw_score) == (float(scores[i]), float(prediction.scores[i]))
+        shown = maps[i, 0, :height, :width]
+        assert np.array_equal(result.raw_map, shown.numpy())
+        assert np.array_equal(result.anomaly_map, post.normalise(shown).numpy())
+        assert np.array_equal(result.mask, prediction.masks[i, 0, :height, :width].numpy())
+        assert result.mask.dtype == bool
+        assert np.shares_memory(result.raw_map, maps.numpy())
+
+
+def test_padding_is_hidden_in_each_map() -> None:
+    maps = two_maps()
+    hidden = hide_padding(maps, [(6, 5), (4, 5), (3, 2)])
+    torch.testing.assert_close(hidden[0], maps[0])
+    for i in range(2):
+        torch.testing.assert_close(hidden[2, i, :3, :2], maps[2, i, :3, :2])
+        assert torch.all(hidden[2, i, 3:] == maps[2, i, :3, :2].min())
+        assert torch.all(hidden[2, i, :, 2:] == maps[2, i, :3, :2].min())
+
+
+def test_each_map_is_smoothed_by_itself() -> None:
+    maps = two_maps()
+    expected = torch.cat([smooth(maps[:, i : i + 1], 1.3) for i in range(2)], dim=1)
+    torch.testing.assert_close(smooth(maps, 1.3), expected)

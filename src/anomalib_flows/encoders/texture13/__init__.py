@@ -1,7 +1,7 @@
-"""Our own encoder: a small residual network, trained on drawn images only; its weights come with the package.
+"""Our own encoder: a small residual network, trained on drawn images only. Its weights come with the package.
 
-``README.md`` in this folder is its model card. Importing this registers it with timm, so that it is made, asked for
-its feature maps and given its weights like any other of timm's models.
+``README.md`` in this folder is its model card. Importing this module registers the encoder with timm, which then
+builds it like its own models.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from timm.models.byobnet import ByoBlockCfg, ByoModelCfg
 from torch import Tensor
 
 DARK = 0.05
-"""What is added to brightness before its logarithm is taken, so that noise in the dark stays small."""
+"""Added to brightness before the logarithm, so that noise in the dark stays small."""
 WEIGHTS = Path(__file__).parent / "texture13.safetensors"
 
 default_cfgs = generate_default_cfgs(
@@ -49,7 +49,7 @@ ARCHITECTURE = ByoModelCfg(
 
 
 class LogStem(ConvNormAct):
-    """A convolution of logarithms: brighter light adds the same to every pixel and leaves contrasts as they are."""
+    """A convolution of logarithms: brighter light adds the same to every pixel and leaves contrasts unchanged."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features of images that were normalised by a mean of 0.5 and a deviation of 0.25."""
@@ -58,7 +58,7 @@ class LogStem(ConvNormAct):
 
 
 class Texture13(ByobNet):
-    """The network, with a stem that takes logarithms."""
+    """The network: residual blocks behind a stem that takes logarithms."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

@@ -1,0 +1,108 @@
+"""Layers of an encoder: which of them give the feature maps, and how their convolutions see the border."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import ImageSize
+
+Padding = Literal["zeros", "reflect"]
+"""What convolutions see beyond the border of an image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerChoice:
+    """Layers whose outputs are the feature maps.
+
+    Args:
+        layers: Indices of timm's feature maps, or of blocks for transformers; None to choose by the other arguments.
+        strides: Strides of the maps that are taken from convolutional networks.
+        depths: Blocks that are taken from transformers, as shares of their depth.
+        final_norm: Whether the final norm of a transformer is applied to the tokens of each block.
+    """
+
+    layers: Sequence[int] | None = None
+    strides: Sequence[int] = (4, 8, 16)
+    depths: Sequence[float] = (2 / 3,)
+    final_norm: bool = True
+
+    def indices(self, name: str, network: Any) -> list[int]:
+        """Return the indices of the layers in a network.
+
+        Args:
+            name: Name of the network, for errors.
+            network: The network with all its feature maps.
+
+        Raises:
+            InputError: If a layer does not exist.
+        """
+        infos = network.feature_info.info
+        depth = len(infos)
+        if is_transformer(network):
+            default = sorted({max(0, round(share * depth) - 1) for share in self.depths})
+        else:
+            default = [i for i, info in enumerate(infos) if info["reduction"] in self.strides] or list(range(depth))
+        chosen = default if self.layers is None else list(self.layers)
+        if not chosen:
+            raise InputError("`layers` is empty: name some layers, or leave it out.")
+        if missing := [i for i in chosen if i not in range(depth)]:
+            raise InputError(f"`layers` {missing} do not exist in {name}: it has layers 0 to {depth - 1}.")
+        return chosen
+
+
+def is_transformer(network: nn.Module) -> bool:
+    """Return whether timm gives the features of a network block by block, all of one size."""
+    return hasattr(getattr(network, "model", None), "forward_intermediates")
+
+
+def pad_convolutions(network: Any, padding: Padding) -> Any:
+    """Set what the convolutions of a network see beyond the border, in place, and return the network.
+
+    Raises:
+        InputError: If some of them pad in a way of their own.
+    """
+    wide = [m for m in network.modules() if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1]
+    if padding != "zeros" and any(type(m) is not nn.Conv2d for m in wide):
+        raise InputError(
+            f"`padding` {padding} does not go with convolutions that pad by themselves: leave out pad_type."
+        )
+    for module in wide:
+        module.padding_mode = padding
+    return network
+
+
+class TokenMaps(nn.Module):
+    """Return the tokens of some blocks of a transformer as maps, without the later blocks.
+
+    Images whose sides are not multiples of the patch are stretched by the few pixels that they lack.
+
+    Args:
+        model: The transformer.
+        indices: Numbers of the blocks.
+        size: Height and width of the images that fill whole patches.
+        final_norm: Whether the transformer's final norm is applied to the tokens of each block.
+    """
+
+    model: Any
+
+    def __init__(self, model: Any, indices: list[int], size: ImageSize, final_norm: bool) -> None:
+        super().__init__()
+        self.default_cfg = model.default_cfg
+        self.size, self.final_norm = size, final_norm
+        self.indices = model.prune_intermediate_layers(indices, prune_norm=not final_norm, prune_head=True)
+        self.model = model
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Return a map (B, C, h, w) of each block for images (B, 3, H, W)."""
+        if images.shape[-2:] != self.size:
+            images = F.interpolate(images, self.size, mode="bilinear", align_corners=False)
+        features: list[Tensor] = self.model.forward_intermediates(
+            images, indices=self.indices, norm=self.final_norm, output_fmt="NCHW", intermediates_only=True
+        )
+        return features

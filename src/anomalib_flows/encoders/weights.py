@@ -1,0 +1,157 @@
+"""Weights of encoders: from a file, from timm's cache or hub, random, or to follow from a checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from textwrap import shorten
+from typing import Any, Literal
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import torch
+from huggingface_hub import constants
+from torch import Tensor, nn
+
+from anomalib_flows.core.errors import InputError, first_line
+from anomalib_flows.core.types import ImageSize
+from anomalib_flows.encoders.backbones import timm
+
+Weights = Literal["pretrained", "random"] | Path
+
+_weights_follow: ContextVar[bool] = ContextVar("weights_follow", default=False)
+
+
+@contextlib.contextmanager
+def weights_follow() -> Iterator[None]:
+    """Build encoders without reading weights, because a checkpoint that holds them is loaded next."""
+    token = _weights_follow.set(True)
+    try:
+        yield
+    finally:
+        _weights_follow.reset(token)
+
+
+def weight_arguments(weights: Weights) -> dict[str, Any]:
+    """Return the arguments of ``timm.create_model`` that name the source of the weights.
+
+    Raises:
+        InputError: If there is no such file.
+    """
+    if weights == "random" or _weights_follow.get():
+        return {}
+    if weights == "pretrained":
+        return {"pretrained": True}
+    if not Path(weights).is_file():
+        raise InputError(f"`weights` {weights} is neither 'pretrained' nor 'random' nor an existing file.")
+    # Some models of timm read files of their authors' own formats, unless this is False.
+    return {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights), "custom_load": False}}
+
+
+def marked(source: dict[str, Any]) -> dict[str, Any]:
+    """Replace all weights of a file by NaN."""
+    if "pretrained_cfg_overlay" not in source:
+        return {}
+    overlay = source["pretrained_cfg_overlay"]
+    state = {k: torch.full_like(t, torch.nan) for k, t in read_state(Path(overlay["file"])).items()}
+    return source | {"pretrained_cfg_overlay": overlay | {"state_dict": state}}
+
+
+def require_complete(network: nn.Module, source: dict[str, Any], name: str) -> None:
+    """Raise an InputError if a file lacks weights, which timm would silently leave random.
+
+    timm renames and reshapes many weights while it loads them, so their names cannot be compared. Hence the network
+    was made with weights that are all marked: those without a mark are not from the file.
+    """
+    if "pretrained_cfg_overlay" not in source:
+        return
+    wanted = {k: t for k, t in network.state_dict().items() if t.is_floating_point()}
+    if missing := [k for k, t in wanted.items() if not t.isnan().all()]:
+        file, few = source["pretrained_cfg_overlay"]["file"], ", ".join(missing[:3])
+        raise InputError(
+            f"`weights` {file} is not a state dict of timm's {name}: it lacks {few} "
+            f"({len(missing)} of {len(wanted)} tensors)."
+        )
+
+
+def read_state(file: Path) -> dict[str, Tensor]:
+    """Read the floating-point tensors of a file without running code from it.
+
+    Raises:
+        InputError: If the file is not a state dict.
+    """
+    try:
+        state = timm().models.load_state_dict(str(file), weights_only=True)
+        return {key: tensor for key, tensor in state.items() if tensor.is_floating_point()}
+    except Exception as error:
+        raise InputError(
+            f"`weights` {file} cannot be read as safetensors or as a plain state dict "
+            f"({type(error).__name__}): save it with safetensors.torch.save_file."
+        ) from error
+
+
+def create_network(name: str, size: ImageSize, args: dict[str, Any]) -> Any:
+    """Create a model of timm. Transformers take the image size, other models do not.
+
+    Raises:
+        InputError: If that fails.
+    """
+    try:
+        with _impatient_hub() if _asks_hub(name, args) else contextlib.nullcontext():
+            with contextlib.suppress(TypeError):
+                return timm().create_model(name, **{"img_size": size} | args)
+            return timm().create_model(name, **args)
+    except Exception as error:  # timm's filters for weights, the hub's client and constructors raise any kind
+        raise InputError(_failure(name, args, error)) from error
+
+
+def _asks_hub(name: str, args: dict[str, Any]) -> bool:
+    """Return whether timm takes a model's weights from its hub."""
+    if not args.get("pretrained") or "pretrained_cfg_overlay" in args:
+        return False
+    config = timm().get_pretrained_cfg(name)
+    return config is None or not config.file
+
+
+@contextlib.contextmanager
+def _impatient_hub() -> Iterator[None]:
+    """Keep the hub's client to its cache if there is no network; it would retry for a minute."""
+    logger, offline = logging.getLogger("huggingface_hub"), constants.HF_HUB_OFFLINE
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        if not getproxies().keys() & {"http", "https", "all"}:
+            socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
+    except OSError:
+        constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+        logger.setLevel(level)
+
+
+def _failure(name: str, args: dict[str, Any], error: Exception) -> str:
+    """Return the message for a model that cannot be made, with the argument at fault."""
+    if overlay := args.get("pretrained_cfg_overlay"):
+        given = f"`weights` {overlay['file']} does not fit timm's {name}"
+        if "loading state_dict" in str(error):
+            detail = shorten(str(error).partition("\n")[2], 100, placeholder=" ...").rstrip(".")
+            return f"{given} ({detail}): name the network that the file belongs to as `backbone`."
+        return f"{given} with its arguments: {first_line(error)}"
+    if args.get("pretrained") and not isinstance(error, RuntimeError | TypeError):
+        return _unreachable(name, error)
+    return f"`backbone` {name} cannot be made with these `image.size`, `weights` and `timm_args`: {first_line(error)}"
+
+
+def _unreachable(name: str, error: Exception) -> str:
+    """Return the message for weights that need the hub, with the ways out."""
+    return (
+        f"The pretrained weights of {name} are not in the local cache and the hub cannot be reached "
+        f"({type(error).__name__}). Connect to the network once; or copy the weights from elsewhere and give the "
+        f"file (safetensors) as `weights`; or take the encoder that comes with this package, `backbone` texture13."
+    )
