@@ -50,8 +50,6 @@ class Component:
             if dataclasses.is_dataclass(cls):
                 return validated(cls, self.init_args)
             return cls(*arguments, **self.init_args)
-                validated(cls, self.init_args) if dataclasses.is_dataclass(cls) else cls(*arguments, **self.init_args)
-            )
         except TypeError as error:
             raise InputError(f"{self.class_path} has an argument of the wrong type: {first_line(error)}.") from error
 
