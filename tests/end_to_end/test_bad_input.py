@@ -191,7 +191,7 @@ def test_a_damaged_checkpoint_is_not_resumed(fails, trained: Path, tmp_path: Pat
     (run / "config.yaml").write_text("modell: fastflow")
     assert "config.yaml" in fails("test", run)
     (run / "config.yaml").write_text("model: fastflow")
-    assert "--data must be given" in fails("test", run)
+    assert "name one as --data" in fails("test", run)
 
 
 def test_a_configuration_that_is_no_yaml_is_named(fails, tmp_path: Path) -> None:

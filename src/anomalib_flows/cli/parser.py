@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import yaml
 from jsonargparse import ArgumentParser, set_loader
@@ -33,39 +33,55 @@ TYPES = {"model": Callable[[ImageSize], Model], "data": Dataset}
 """Types of the options that name a component; jsonargparse offers the arguments of their subclasses."""
 
 
-def make_parser(command: Command) -> ArgumentParser:
-    """Make the parser of a command."""
+def make_parser(command: Command, run: str = "") -> ArgumentParser:
+    """Make the parser of a command; the configuration of a run provides defaults."""
     parser = ArgumentParser(
-        prog=f"anomalib-flows {command.name}", exit_on_error=False, parser_mode="registry_yaml", allow_abbrev=False
+        prog=f"anomalib-flows {command.name}",
+        exit_on_error=False,
+        parser_mode="registry_yaml",
+        allow_abbrev=False,
+        print_config=None,  # ours prints the record
     )
     if command.config:
         file = "YAML file, or name of a configuration of the package; may be repeated"
         parser.add_argument("-c", "--config", action="config", help=file)
+        parser.add_argument("--print_config", action="store_true", help="print the configuration as YAML, and stop")
     help_texts = describe(command)
+    provided = set(command.from_run) if run else set()
     for position, parameter in enumerate(parameters_of(command)):
-        add_option(parser, command, parameter, help_texts.get(parameter.name, ""), positional=position == 0)
+        add_option(parser, command, parameter, help_texts.get(parameter.name, ""), provided, positional=position == 0)
+    set_run_defaults(command, parser, run)
     return parser
 
 
-def add_option(parser: ArgumentParser, command: Command, parameter: Parameter, text: str, *, positional: bool) -> None:
-    """Add the option of a parameter, or the options of a record."""
+def add_option(
+    parser: ArgumentParser, command: Command, parameter: Parameter, text: str, provided: set[str], *, positional: bool
+) -> None:
+    """Add the option of a parameter, or the options of a record.
+
+    Args:
+        parser: The parser.
+        command: Its command.
+        parameter: The parameter.
+        text: Help text.
+        provided: Options that a run provides.
+        positional: Whether the value is given without a name.
+    """
     name, kind = parameter.name.removesuffix("_"), parameter.type
-    provided = name in command.from_run
-    required = parameter.default is inspect.Parameter.empty and not provided
-    given: dict[str, Any] = {"help": text, **({} if required else {"default": parameter.default})}
-    if kind is Component:
-        needed = name in command.required and not provided
-        parser.add_argument(f"--{name}", type=TYPES[name], required=needed, help=text)
-    elif parameter.record:
+    needed = name not in provided and (parameter.default is inspect.Parameter.empty or name in command.required)
+    given: dict[str, Any] = {"help": text} | ({} if needed else {"default": parameter.default})
+    if parameter.record:
         parser.add_class_arguments(kind, name)
-    elif positional:
-        parser.add_argument(name, type=kind, **given, **({} if required else {"nargs": "?"}))
+    elif positional and kind is not Component:
+        parser.add_argument(name, type=kind, **given | ({} if needed else {"nargs": "?"}))
     elif kind is bool and parameter.owner is command.function:
         parser.add_argument(f"--{name}", action="store_true", help=text)
     elif kind == list[Path]:
         parser.add_argument(f"--{name}", nargs="+", type=Path, help=text)
     else:
-        parser.add_argument(f"--{name}", type=kind, required=required, **given)
+        kind = TYPES.get(name, kind)
+        optional = not needed and parameter.default is None
+        parser.add_argument(f"--{name}", type=Optional[kind] if optional else kind, required=needed, **given)
 
 
 def describe(command: Command) -> dict[str, str]:
