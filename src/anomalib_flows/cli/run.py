@@ -41,8 +41,8 @@ def run_command(command: Command, arguments: list[str]) -> None:
         filled = fill(command, options)
         if options.get("print_config"):
             print(yaml.safe_dump(filled["config"].to_dict(), sort_keys=False, allow_unicode=True), end="")
-        else:
-            command.function(**filled)
+            raise SystemExit(0)
+        command.function(**filled)
 
 
 def parse(parser: ArgumentParser, words: list[str], names: list[str]) -> dict[str, Any]:
