@@ -7,9 +7,9 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as op
 
-from anomalib_flows.runtime.card import Card, write_card
+from anomalib_flows.runtime.model_card import ModelCard, write_card
 
-CARD = Card(
+CARD = ModelCard(
     version="0.1.0",
     interface="native",
     precision="fp32",
@@ -34,7 +34,7 @@ CARD = Card(
 )
 
 
-def build(card: Card, batch: int = 1, size: tuple[int, int] = (-1, -1)) -> ov.Model:
+def build(card: ModelCard, batch: int = 1, size: tuple[int, int] = (-1, -1)) -> ov.Model:
     """Nearest neighbours to (H, W), mean of colours / 255 as raw map; its maximum plus the mean of red / 2550 as score.
 
     Red counts more, so that an error in the order of colours shows.
@@ -67,7 +67,7 @@ def build(card: Card, batch: int = 1, size: tuple[int, int] = (-1, -1)) -> ov.Mo
     return model
 
 
-def resized(x, card: Card):
+def resized(x, card: ModelCard):
     """Resize by nearest neighbours; where padding is kept, only sizes that need no rounding are right."""
     height, width = card.image_size
     if card.resize == "stretch":

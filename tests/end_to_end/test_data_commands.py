@@ -16,7 +16,7 @@ from PIL import Image
 from tiny import SMALL
 
 import published
-from anomalib_flows.cli.app import main
+from anomalib_flows.cli import main
 from anomalib_flows.data.datasets.card import Archive
 from anomalib_flows.data.datasets.cifar10 import CIFAR10
 from anomalib_flows.data.datasets.stc import STC
@@ -148,7 +148,7 @@ def test_malicious_archives_are_refused_with_one_sentence(said: Said, tmp_path: 
     code, _, err = said("data", "prepare", "cifar10", "--root", tmp_path / "root", "--archive", hostile)
     assert code == 2
     fault = "it holds the path '../../evil', which may lead out of the folder"
-    assert err == f"error: {hostile} was not unpacked, since {fault}: get it anew from its makers.\n"
+    assert err == f"error: {hostile} was not unpacked, since {fault}: get it again from its makers.\n"
     assert [path.name for path in tmp_path.iterdir()] == ["archives"]
 
 

@@ -12,7 +12,7 @@ import torch
 
 from anomalib_flows import CFlow, FastFlow, Pipeline
 from anomalib_flows.cli.app import main
-from anomalib_flows.models.checkpoint import save
+from anomalib_flows.models.checkpoint import save_pipeline
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -36,14 +36,14 @@ def test_the_how_to_on_sampling_runs(model, monkeypatch: pytest.MonkeyPatch, tmp
     (named,) = re.findall(r'load\("(.*?)"\)', first)
     monkeypatch.chdir(tmp_path)
     Path(named).parent.mkdir(parents=True)
-    save(Pipeline(detector), Path(named))
+    save_pipeline(Pipeline(detector), Path(named))
     known: dict[str, Any] = {}
     exec(first + (fastflow if model is FastFlow else cflow), known)  # noqa: S102
     assert known["features"].shape == (1, *detector.encoder.shapes[0])
     if model is FastFlow:
         back, log_det = detector.flows[0](known["features"])
     else:
-        back, log_det = detector.flows[0](known["vectors"], detector.codes[0].everywhere())
+        back, log_det = detector.flows[0](known["vectors"], detector.flows[0].code.everywhere())
     torch.testing.assert_close(back, known["z"], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(log_det, -known["log_det"], rtol=1e-3, atol=1e-3)
 

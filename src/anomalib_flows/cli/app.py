@@ -1,32 +1,21 @@
-"""The command line: finds the command, and turns what goes wrong into one sentence.
+"""The command line: find the command, run it, and report errors in one sentence.
 
-Only what the command needs is imported: ``--help`` and ``--version`` touch no torch.
+Only what the command needs is imported: ``--help`` and ``--version`` need neither torch nor numpy.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from anomalib_flows import __version__
+from anomalib_flows import __version__, commands
+from anomalib_flows.commands.command import Command
 from anomalib_flows.core.allocation import keep_memory
 from anomalib_flows.core.errors import NO_PERMISSION, NO_SPACE, InputError
-
-COMMANDS = {
-    "train": "train a detector on normal images, and test it",
-    "test": "test a trained detector anew",
-    "predict": "judge images: scores, heatmaps, masks",
-    "latency": "measure how long a model takes on this machine",
-    "calibrate": "set thresholds for another rate of false alarms",
-    "export": "write a detector as one file, for OpenVINO, ONNX or torch, and compare it",
-    "import-checkpoint": "take over a detector that was trained with another code base",
-    "data prepare": "unpack a published dataset, for training",
-    "data check": "look a whole dataset over: counts, broken files, duplicates",
-    "cache": "show how much room cached features and images take, or clear them",
-    "list": "list models, datasets or backbones",
-}
 
 HELP = ("-h", "--help")
 
@@ -47,9 +36,9 @@ example:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code: 0, 2 for a mistake of the user's, 130 for Ctrl-C."""
+    """Run a command line and return its exit code: 0, 2 for an error of the user, 130 for Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    warnings.showwarning = _show_warning  # type: ignore[assignment]  # it asks for names of arguments
+    warnings.showwarning = _show_warning  # type: ignore[assignment]  # its parameters have other names
     try:
         return _dispatch(arguments)
     except InputError as error:
@@ -68,32 +57,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"Cannot read or write{name}: {error.strerror}; {advice}, or name another folder.")
 
 
+def find_commands() -> dict[str, Command]:
+    """Return the commands by name: the ``COMMAND`` of each module in the package ``commands``, in their order."""
+    names = [module.name for module in pkgutil.iter_modules(commands.__path__)]
+    modules = [importlib.import_module(f"{commands.__name__}.{name}") for name in names]
+    found = [module.COMMAND for module in modules if hasattr(module, "COMMAND")]
+    return {command.name: command for command in sorted(found, key=lambda command: command.order)}
+
+
 def _dispatch(arguments: list[str]) -> int:
-    """Show help or version, or run the command named first, by one word or two."""
-    if not arguments or arguments[0] in HELP:
-        return _usage(list(COMMANDS), asked=bool(arguments))
-    if arguments[0] == "--version":
+    """Show help or version, or run the command, whose name is the first word or the first two."""
+    if arguments[:1] == ["--version"]:
         print(f"anomalib-flows {__version__}")
         return 0
-    words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
+    known = find_commands()
+    if not arguments or arguments[0] in HELP:
+        return _usage(known.values(), asked=bool(arguments))
+    words = 2 if " ".join(arguments[:2]) in known else 1
     name = " ".join(arguments[:words])
-    group = [command for command in COMMANDS if command.startswith(f"{name} ")]
+    group = {other: command for other, command in known.items() if other.startswith(f"{name} ")}
     if group and (not arguments[1:] or arguments[1] in HELP):
-        return _usage(group, asked=bool(arguments[1:]))
-    if name not in COMMANDS:
+        return _usage(group.values(), asked=bool(arguments[1:]))
+    if name not in known:
         from anomalib_flows.core.registry import unknown
 
-        raise InputError(unknown("command", " ".join(arguments[:2]) if group else name, group or list(COMMANDS)))
-    from anomalib_flows.cli.parsing import run_command
+        raise InputError(unknown("command", " ".join(arguments[:2]) if group else name, list(group or known)))
+    from anomalib_flows.cli.run import run_command
 
     keep_memory()
-    run_command(name, arguments[words:])
+    run_command(known[name], arguments[words:])
     return 0
 
 
-def _usage(commands: list[str], *, asked: bool) -> int:
-    """Show what there is; not to name a command is a mistake unless help was asked for."""
-    print(USAGE.format(commands="\n".join(f"  {name:19}{COMMANDS[name]}" for name in commands)), end="")
+def _usage(shown: Iterable[Command], *, asked: bool) -> int:
+    """Show commands; unless help was asked for, a missing command is an error."""
+    print(USAGE.format(commands="\n".join(f"  {command.name:19}{command.help}" for command in shown)), end="")
     return 0 if asked else 2
 
 
@@ -103,10 +101,6 @@ def _fail(message: str) -> int:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], filename: str, *_: object) -> None:
-    """Show our own warnings as a line, and hide what libraries tell each other."""
+    """Show the package's own warnings as a line, and hide those that libraries address to their developers."""
     if issubclass(category, UserWarning) and str(Path(__file__).parents[1]) in filename:
         print(f"warning: {message}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

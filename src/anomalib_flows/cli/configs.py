@@ -1,4 +1,4 @@
-"""The configurations that come with the package, by short name."""
+"""Configuration files: those that come with the package, by short name, and those of users."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def config_folder() -> Path:
-    """Folder of the configurations: in the package, or at the top of a working copy."""
+    """Return the folder of the configurations: in the package, or at the top of a working copy."""
     installed = PACKAGE / "configs"
     return installed if installed.is_dir() else PACKAGE.parents[1] / "configs"
 
 
 def config_names() -> list[str]:
-    """Short names of all configurations, such as ``fastflow/resnet18``."""
+    """Return the short names of all configurations, such as ``fastflow/resnet18``."""
     folder = config_folder()
     return sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
 

@@ -1,22 +1,22 @@
-"""Jsonargparse's messages, said in one sentence that tells what to type."""
+"""Jsonargparse's messages in one sentence that names the option and what is valid."""
 
 from __future__ import annotations
 
 import difflib
-import inspect
 import re
 
-from anomalib_flows.core.registry import Kind, load
+from anomalib_flows.cli.errors import MOVED, option
+from anomalib_flows.core.registry import Kind, load, parameters
 
-POSITIONAL = ("run", "kind", "file", "name", "action")
+POSITIONAL = ("run", "kind", "file", "name", "action", "folder")
 """Arguments without dashes."""
 
 
 def explain(message: str, known: list[str]) -> str:
-    """Say what is wrong with the options.
+    """Explain a parse error.
 
     Args:
-        message: What jsonargparse says.
+        message: The message of jsonargparse.
         known: All options of the command.
 
     Example:
@@ -24,27 +24,27 @@ def explain(message: str, known: list[str]) -> str:
         'There is no option --sed: did you mean --seed?'
     """
     message = " ".join(message.split())
-    for pattern, say in PATTERNS.items():
+    for pattern, explanation in PATTERNS.items():
         if match := re.search(pattern, message):
-            return say(match, known)
+            return explanation(match, known)
     return message
 
 
 def unrecognised(match: re.Match[str], known: list[str]) -> str:
-    """Name the options that come close to one that does not exist."""
+    """Report an unknown option."""
     return no_option(match["option"].partition("=")[0], known)
 
 
 def not_accepted(match: re.Match[str], known: list[str]) -> str:
-    """Name the options of a model or dataset that come close to one that it does not have."""
+    """Report an unknown argument of a model or dataset."""
     path, key = match["path"], match["key"]
     kind: Kind = "models" if key == "model" else "datasets"
-    options = [f"--{key}.{name}" for name in inspect.signature(load(kind, path)).parameters]
+    options = [f"--{key}.{name}" for name in parameters(load(kind, path))]
     return no_option(f"--{key}.{match['option']}", options)
 
 
 def required(match: re.Match[str], known: list[str]) -> str:
-    """Name what is missing."""
+    """Report missing options."""
     prefix = f"--{match['key']}." if match["key"] else "--"
     names = [name.strip().removesuffix("_") for name in match["names"].split(",")]
     names = [name if name in POSITIONAL else prefix + name for name in names]
@@ -52,25 +52,28 @@ def required(match: re.Match[str], known: list[str]) -> str:
 
 
 def unnamed(match: re.Match[str], known: list[str]) -> str:
-    """Say that an option of a model or dataset is given and not which one."""
+    """Report an argument of a model or dataset without its name."""
     key = match["key"]
     kind = "models" if key == "model" else "datasets"
-    return f"--{key} must be given beside --{key}.{match['option']}: 'anomalib-flows list {kind}' names what there is."
+    return f"--{key} must be given beside --{key}.{match['option']}: 'anomalib-flows list {kind}' lists the {kind}."
 
 
 def wrong_value(match: re.Match[str], known: list[str]) -> str:
-    """Say which option has a value of the wrong kind, and what it takes."""
+    """Report a value of the wrong type."""
     inner = "" if match["inner"] in (None, match["key"]) else "." + match["inner"].removeprefix(match["key"] + ".")
     expected = re.sub(r"<class '(\w+)'>|typing\.", r"\1", match["expected"])
     expected = re.sub(r"Literal\[(.*)\]", r"one of \1", expected)
-    option = f"{'' if match['key'] in POSITIONAL else '--'}{match['key'].removesuffix('_')}{inner}"
-    return f"{option} cannot be {match['value'].rstrip('.')}: it takes {expected}."
+    name = f"{'' if match['key'] in POSITIONAL else '--'}{match['key'].removesuffix('_')}{inner}"
+    return f"{name} cannot be {match['value'].rstrip('.')}: it takes {expected}."
 
 
-def no_option(option: str, known: list[str]) -> str:
-    """Say that there is no such option, and which come close."""
-    close = difflib.get_close_matches(option, known, n=3)
-    return f"There is no option {option}" + (f": did you mean {' or '.join(close)}?" if close else ".")
+def no_option(given: str, known: list[str]) -> str:
+    """Report an unknown option, with its new name or the closest ones."""
+    name = given.removeprefix("--").replace("-", "_")
+    if moved := MOVED.get(name):
+        return f"--{name} is now {option(moved)}."
+    close = difflib.get_close_matches(given, known, n=3)
+    return f"There is no option {given}" + (f": did you mean {' or '.join(close)}?" if close else ".")
 
 
 KEY = r'Parser key "(?P<key>model|data)".*'

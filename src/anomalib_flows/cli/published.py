@@ -1,4 +1,4 @@
-"""``train --protocol paper``: the recipe of a model's paper in the place of our defaults."""
+"""``train --protocol paper``: the recipe of a model's paper as defaults."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ def published_defaults(words: list[str]) -> list[str]:
         []
     """
     if any(word.startswith("--resume") for word in words):
-        return []  # the run's own options hold all of it
+        return []  # its configuration has the recipe already
     configs, model = configurations(words), chosen_model(words)
     if not model or last("protocol", words, [config.get("protocol") for config in configs]) != "paper":
         return []
     recipe = registry.load("models", model).published
-    if last("protocol", words, []):  # a configuration that itself asks for it knows what it says
+    if last("protocol", words, []):  # a configuration that asks for the protocol itself differs on purpose
         warn_of_others(recipe, configs)
     defaults = {"heatmap": {"top_percent": 0.0}, "model": {"class_path": model, "init_args": recipe}}
     return [f"--config={json.dumps(defaults)}"]
 
 
 def chosen_model(words: list[str]) -> str | None:
-    """Name of the model that a normalised command line asks for, itself or by its last configuration that names one."""
+    """Return the model that a normalised command line names, itself or in its last configuration that names one."""
     return last("model", words, [class_of(config.get("model")) for config in configurations(words)])
 
 
 def warn_of_others(recipe: dict[str, Any], configs: list[dict[str, Any]]) -> None:
-    """Warn of what configurations have otherwise than the published recipe: what is asked for wins."""
+    """Warn of values in configurations that differ from the published recipe, which they override."""
     given: dict[str, Any] = {}
     for config in configs:
         if isinstance(model := config.get("model"), dict):
@@ -51,7 +51,7 @@ def warn_of_others(recipe: dict[str, Any], configs: list[dict[str, Any]]) -> Non
     others = {name: given[name] for name in recipe if name in given and given[name] != recipe[name]}
     if others:
         listed = ", ".join(f"{name} {value} ({recipe[name]} is published)" for name, value in others.items())
-        warnings.warn(f"--protocol paper goes by your configuration where it differs: {listed}.", stacklevel=3)
+        warnings.warn(f"`protocol` paper follows your configuration where it differs: {listed}.", stacklevel=3)
 
 
 def configurations(words: list[str]) -> list[dict[str, Any]]:
@@ -60,7 +60,7 @@ def configurations(words: list[str]) -> list[dict[str, Any]]:
 
 
 def read(file: str) -> dict[str, Any]:
-    """Read a configuration; what is wrong with one is said by who reads it for use."""
+    """Read a configuration; one that is invalid is reported when it is used."""
     try:
         content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
@@ -69,12 +69,12 @@ def read(file: str) -> dict[str, Any]:
 
 
 def class_of(model: Any) -> Any:
-    """Name of the class in the value of ``model``."""
+    """Return the name of the class in the value of ``model``."""
     return model.get("class_path") if isinstance(model, dict) else model
 
 
 def last(option: str, words: list[str], configured: list[Any]) -> str | None:
-    """Value of an option: that of the command line, else that of the last configuration which has one."""
+    """Return the value of an option: that of the command line, else of the last configuration that has one."""
     given = [
         word.partition("=")[2] or following
         for word, following in pairwise([*words, ""])

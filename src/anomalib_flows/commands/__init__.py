@@ -1,1 +1,1 @@
-"""The commands, one file each; their signatures are the command line."""
+"""The commands, one module each: a record of name, help and function, which calls the library and prints."""

@@ -1,32 +1,29 @@
-"""``anomalib-flows cache``: what is kept to save time, and how much room it takes."""
+"""``anomalib-flows cache``: the features and images that are kept to save time, and their size."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from anomalib_flows.core.store import GB, cache_folder, clear, files
+from anomalib_flows.commands.command import Command
 
-KINDS = {"features": "features of images, by --trainer.cache", "images": "resized images, by --data.cache"}
+KINDS = {"features": "features of images, by --trainer.cache", "images": "resized images, by --loader.cache"}
 
 
-def cache(
-    action: Literal["show", "clear"] = "show", what: Literal["all", "features", "images"] = "all"
-) -> dict[str, int]:
-    """Show or clear what is kept on disk to be computed once; a run whose features go computes them anew.
+def cache(action: Literal["show", "clear"] = "show", what: Literal["all", "features", "images"] = "all") -> None:
+    """Show or clear what is kept on disk; a run whose features are deleted computes them again.
 
     Args:
-        action: 'show' tells how much there is; 'clear' deletes it.
+        action: 'show' prints how much there is; 'clear' deletes it.
         what: What to show or to clear.
-
-    Returns:
-        Bytes of each kind that there are, or were.
     """
-    sizes = {}
+    from anomalib_flows.core.store import GB, cache_folder, clear, files
+
     for name in KINDS if what == "all" else [what]:
         folder = cache_folder(name)
         kept = files(folder)
-        sizes[name] = sum(kept.values())
-        print(f"{KINDS[name]}: {len(kept)} files, {sizes[name] / GB:.2f} GB in {folder}")
+        print(f"{KINDS[name]}: {len(kept)} files, {sum(kept.values()) / GB:.2f} GB in {folder}")
         if action == "clear":
             print(f"  {clear(folder)} files deleted")
-    return sizes
+
+
+COMMAND = Command("cache", "show the size of cached features and images, or clear them", cache, order=100)

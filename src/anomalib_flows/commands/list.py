@@ -1,13 +1,13 @@
-"""``anomalib-flows list``: what there is to choose from."""
+"""``anomalib-flows list``: the models, datasets and backbones that there are."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from anomalib_flows.core import registry
+from anomalib_flows.commands.command import Command
 
 
-def list_names(kind: Literal["models", "datasets", "backbones"], filter: str = "") -> list[str]:
+def list_names(kind: Literal["models", "datasets", "backbones"], filter: str = "") -> None:
     """List models, datasets or backbones.
 
     Args:
@@ -15,12 +15,16 @@ def list_names(kind: Literal["models", "datasets", "backbones"], filter: str = "
         filter: Part of the names to list.
     """
     if kind == "backbones":
-        from anomalib_flows.encoders import encoder as backbones  # timm takes a second to import
+        from anomalib_flows.encoders import encoder as backbones
 
         names = [name for name in backbones.names() if filter in name]
         print("\n".join(names))
-        return names
+        return
+    from anomalib_flows.core import registry
+
     entries = {name: entry for name, entry in sorted(registry.entries(kind).items()) if filter in name}
     for name, entry in entries.items():
         print(f"{name:20} {entry.module}.{entry.attr} ({registry.distribution(entry)})")
-    return list(entries)
+
+
+COMMAND = Command("list", "list models, datasets or backbones", list_names, order=110)

@@ -1,10 +1,11 @@
-"""The small table that ends training and testing, and where everything is."""
+"""The table of metrics that ends training and testing, and the paths of the files."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from anomalib_flows.run.directory import Run
+if TYPE_CHECKING:
+    from anomalib_flows.run.directory import Run
 
 COLUMNS = (
     ("image AUROC", "image", "auroc"),
@@ -17,18 +18,18 @@ COLUMNS = (
     ("pixel bestF1", "pixel", "f1_max"),
 )
 
-DRAWN = """Validation, on held-out normal images as they are and with drawn defects; these tell settings apart, and
+DRAWN = """Validation, on held-out normal images as they are and with drawn defects; these compare settings, and
 promise nothing for real defects:"""
-LISTED = "Validation, on the images that the dataset has for it:"
+LISTED = "Validation, on the validation images of the dataset:"
 
 
 def print_summary(run: Run, *, validated: bool = True, disturbed: bool = False) -> None:
-    """Print a run's figures, overall and for each kind of defect, and its files.
+    """Print a run's metrics, overall and for each kind of defect, and its files.
 
     Args:
         run: The run.
-        validated: Whether the figures of the validation, if there are any, are of now.
-        disturbed: Whether the figures on disturbed images stand beside those on the images as they are.
+        validated: Whether the metrics of the validation, if there are any, are current.
+        disturbed: Whether to print the metrics on disturbed images beside those on the original images.
     """
     metrics = run.metrics()
     beside = run.disturbed.metrics() if disturbed else None
@@ -44,20 +45,18 @@ def print_summary(run: Run, *, validated: bool = True, disturbed: bool = False) 
 
 
 def table(metrics: dict[str, Any], disturbed: dict[str, Any] | None = None) -> str:
-    """Lay out figures: a column for each, a row for all images and for each kind of defect.
-
-    Below it stands what it was measured on, and what is meant by its F1.
+    """Lay out metrics: a column for each, a row for all images and for each kind of defect, and notes below.
 
     Args:
-        metrics: Figures on the images as they are.
-        disturbed: Figures on the same images changed at random, each row below its counterpart.
+        metrics: Metrics on the original images.
+        disturbed: Metrics on the same images changed at random, each row below its counterpart.
     """
     rows = [("", *(title for title, _, _ in COLUMNS))]
     beside = disturbed or {"defects": {}}
     parts = [("all", metrics, disturbed)]
-    parts += [(kind, figures, beside["defects"].get(kind)) for kind, figures in metrics["defects"].items()]
-    for name, figures, changed in parts:
-        rows.append((name, *cells(figures)))
+    parts += [(kind, of_kind, beside["defects"].get(kind)) for kind, of_kind in metrics["defects"].items()]
+    for name, original, changed in parts:
+        rows.append((name, *cells(original)))
         rows += [(f"{name}, disturbed", *cells(changed))] if changed else []
     width = max(len(row[0]) for row in rows)
     lines = ["  ".join([row[0].ljust(width), *(cell.rjust(12) for cell in row[1:])]) for row in rows]
@@ -65,7 +64,7 @@ def table(metrics: dict[str, Any], disturbed: dict[str, Any] | None = None) -> s
 
 
 def notes(metrics: dict[str, Any]) -> list[str]:
-    """Say what figures were measured on, and how."""
+    """Return what the metrics were measured on, and how."""
     image = metrics["image"]
     counts = f"normal: {image['normal_images']}, anomalous: {image['anomalous_images']}"
     pixel = metrics["pixel"]["threshold"]
@@ -76,18 +75,18 @@ def notes(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
-def cells(figures: dict[str, Any]) -> list[str]:
-    """Write the figures of a row; a dash where one is undefined."""
-    values = [figures[level][key] for _, level, key in COLUMNS]
+def cells(metrics: dict[str, Any]) -> list[str]:
+    """Return the metrics of a row as text; a dash where one is undefined."""
+    values = [metrics[level][key] for _, level, key in COLUMNS]
     return ["-" if value is None else f"{value:.4f}" for value in values]
 
 
 def files(run: Run) -> str:
-    """Say where things are."""
+    """Return the paths of the files of a run."""
     named = {
         "model": run.model_file,
         "options": run.config_file,
-        "figures": run.metrics_file,
+        "metrics": run.metrics_file,
         "predictions": run.predictions_file,
         "pictures": run.images,
     }

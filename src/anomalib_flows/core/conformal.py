@@ -1,4 +1,4 @@
-"""What a rate of false alarms asks of the number of calibration images; for training as for the runtime."""
+"""Conformal thresholds: how many calibration images a false-alarm rate needs. Torch-free, for the runtime as well."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from anomalib_flows.core.errors import require
 
 
 def warn_if_too_few(count: int, false_alarm_rate: float) -> None:
-    """Warn that a number of calibration images cannot give a rate of false alarms."""
+    """Warn if there are too few calibration images for a false-alarm rate."""
     if rank(count, false_alarm_rate) == 0:
         needed = math.ceil(1 / false_alarm_rate - 1 - 1e-9)
         warnings.warn(
@@ -22,10 +22,13 @@ def warn_if_too_few(count: int, false_alarm_rate: float) -> None:
 
 
 def require_rate(false_alarm_rate: float) -> None:
-    """Raise an InputError unless a rate of false alarms lies between 0 and 1."""
+    """Raise a FieldError unless a false-alarm rate is between 0 and 1, both excluded."""
     require(0 < false_alarm_rate < 1, "false_alarm_rate", false_alarm_rate, "between 0 and 1, such as 0.01")
 
 
 def rank(count: int, rate: float) -> int:
-    """Rank k of the threshold from above; the tiny addend keeps 0.01 * 100 from falling below 1."""
+    """Return the rank k, from above, of the normal score that is the threshold: ``floor(rate * (count + 1))``.
+
+    Zero means that there are too few scores. The small addend keeps 0.01 * 100 from falling below 1.
+    """
     return math.floor(rate * (count + 1) + 1e-9)

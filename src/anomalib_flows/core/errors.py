@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+from typing import Literal
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
@@ -54,6 +55,19 @@ class NotCalibratedError(InputError):
     def __init__(self, path: object) -> None:
         super().__init__(f"The model of {path} has no thresholds yet: calibrate it first.")
         self.path = path
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C stopped a run that can go on.
+
+    Args:
+        path: The run directory.
+        stage: What was stopped: ``training`` or ``testing``.
+    """
+
+    def __init__(self, path: object, stage: Literal["training", "testing"]) -> None:
+        super().__init__(f"{stage.capitalize()} of {path} was stopped.")
+        self.path, self.stage = path, stage
 
 
 def require(condition: bool, field: str, value: object, expected: str) -> None:

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Write files and folders as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from anomalib_flows.core.errors import InputError
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Write a file under a temporary name in its own folder, and give it its name once it is whole.
+    """Write a file under a temporary name in its own folder, and rename it once it is complete.
 
-    The folder is made if need be. The temporary name keeps the suffix, because many writers choose the format
-    by it. When the block fails, nothing is left behind and a file that was there before stays as it was.
+    A missing folder is made. The temporary name has the same suffix, by which many writers choose the format. When
+    the block fails, no new file is left, and an existing one remains unchanged.
+
+    Args:
+        path: The file.
 
     Raises:
         OSError: If the folder cannot be written to or the disk is full.
@@ -33,7 +36,7 @@ def atomic(path: Path) -> Iterator[Path]:
         'whole'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not tempfile: it makes files that other users may not read.
+    # Not tempfile: other users may not read its files.
     temporary = path.with_name(f".tmp-{uuid4().hex}{path.suffix}")
     try:
         temporary.touch()
@@ -47,30 +50,30 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def fresh_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
-    """Fill a folder under a temporary name, and let it take the place of the one that was there.
+    """Fill a folder under a temporary name, and rename it once it is complete.
+
+    When the block fails, no new folder is left, and an existing one remains unchanged.
 
     Args:
         path: The folder.
-        replace: Whether one that is there by then may go.
-
-    When the block fails, nothing is left behind and the former folder stays as it was.
+        replace: Whether an existing folder is replaced.
 
     Raises:
         OSError: If the folder cannot be written to or the disk is full.
-        InputError: If it is there and may not be replaced.
+        InputError: If it exists at the end of the block and ``replace`` is False.
     """
     with temporary_folder(path.parent) as temporary:
         yield temporary
         if replace:
             shutil.rmtree(path, ignore_errors=True)
         elif path.exists():
-            raise InputError(f"{path} was made by somebody else meanwhile and stays: name another folder.")
+            raise InputError(f"{path} was made by another process meanwhile and is kept: name another folder.")
         temporary.replace(path)
 
 
 @contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
-    """Work in a hidden folder within ``parent``, which goes when the block ends; so do parents made for nothing.
+    """Make a hidden folder within ``parent`` for the block; afterwards remove it, and new parents that are empty.
 
     Raises:
         OSError: If it cannot be made.
@@ -83,21 +86,21 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         for folder in made:
-            with suppress(OSError):  # not empty: something was made in it
+            with suppress(OSError):  # it is not empty
                 folder.rmdir()
 
 
 @contextmanager
-def read_with_bar(path: Path, what: str) -> Iterator[IO[bytes]]:
-    """Open a large file, and show how far it is read.
+def open_with_progress(path: Path, title: str) -> Iterator[IO[bytes]]:
+    """Open a large file for reading, with a progress bar.
 
     Args:
         path: The file.
-        what: What is done with it, for the bar of progress.
+        title: Text of the progress bar; the file's name follows.
     """
-    size, what = path.stat().st_size, f"{what} {path.name}"
+    size, title = path.stat().st_size, f"{title} {path.name}"
     with (
         path.open("rb") as raw,
-        tqdm.wrapattr(raw, "read", size, desc=what, leave=False, delay=1, disable=None) as stream,
+        tqdm.wrapattr(raw, "read", size, desc=title, leave=False, delay=1, disable=None) as stream,
     ):
         yield cast("IO[bytes]", stream)

@@ -1,4 +1,4 @@
-"""Where an image lies within the network's input."""
+"""Size of an image within the network's input."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ ResizeMode = Literal["stretch", "pad"]
 
 
 def content_size(height: int, width: int, size: ImageSize, mode: ResizeMode) -> ImageSize:
-    """Height and width that an image of ``height`` x ``width`` pixels takes within ``size``.
+    """Return the height and width that an image of ``height`` x ``width`` pixels has within ``size``.
 
-    Only whole numbers are multiplied and each quotient is rounded once, halves to even, so that an exported graph
-    comes to the same size.
+    Only integers are multiplied, and each quotient is rounded once, halves to even: an exported graph computes the
+    same size.
 
     Example:
         >>> content_size(100, 200, (256, 256), "pad")

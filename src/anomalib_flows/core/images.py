@@ -1,4 +1,4 @@
-"""Image files: find them, and decode them whatever their format and bit depth, for training as for the runtime."""
+"""Find image files, and decode them at any format and bit depth. Torch-free, for the runtime as well."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from anomalib_flows.core.errors import InputError
 
 Pixels = npt.NDArray[np.uint8]
-"""Red, green and blue from 0 to 255, of shape (h, w, 3)."""
+"""RGB values from 0 to 255, of shape (h, w, 3)."""
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-"""Suffixes of the files that count as images, in lower case; upper case counts too."""
+"""Suffixes of image files, in lower case; upper case is accepted as well."""
 
 PIXELS = {
     "1": "grey",
@@ -28,7 +28,7 @@ PIXELS = {
     "RGBA": "colour with alpha",
     "P": "palette",
 }
-"""What a pixel is, by Pillow's mode."""
+"""Kind of a pixel, for each of Pillow's modes."""
 
 _DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")  # Pillow's modes of more than 8 bits
 
@@ -36,28 +36,32 @@ WILDCARDS = frozenset("*?[")
 
 
 def image_files(folder: Path, recursive: bool = False) -> list[Path]:
-    """List the images in a folder in natural order, leaving out hidden files and hidden folders.
+    """List the images in a folder in natural order, except for hidden files and those in hidden folders.
 
-    Links to folders are followed, but not back to a folder that the link lies in.
+    Links to folders are followed, unless they lead to a folder that contains the link.
+
+    Args:
+        folder: The folder; a missing one has no images.
+        recursive: Whether sub-folders are searched.
     """
     found: list[Path] = []
     for parent, folders, files in os.walk(folder, followlinks=True):
         visible = [name for name in folders if recursive and not name.startswith(".")]
         folders[:] = [name for name in visible if not leads_back(Path(parent, name))]
         found += (Path(parent, name) for name in files if not name.startswith("."))
-    return sorted((file for file in found if file.suffix.lower() in IMAGE_SUFFIXES), key=natural)
+    return sorted((file for file in found if file.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
 
 
 def leads_back(folder: Path) -> bool:
-    """Whether a folder is a link to one that it lies in."""
+    """Return whether a folder is a link to a folder that contains it."""
     return folder.is_symlink() and any(folder.samefile(above) for above in folder.absolute().parents)
 
 
-def natural(path: Path) -> tuple[list[str | int], str]:
-    """Sorting key that puts ``2.png`` before ``10.png`` and does not depend on the disk.
+def natural_key(path: Path) -> tuple[list[str | int], str]:
+    """Return a sorting key that puts ``2.png`` before ``10.png`` and does not depend on the disk.
 
     Example:
-        >>> sorted([Path("10.png"), Path("2.png")], key=natural)[0].name
+        >>> sorted([Path("10.png"), Path("2.png")], key=natural_key)[0].name
         '2.png'
     """
     parts = re.split(r"(\d+)", path.as_posix().lower())
@@ -65,7 +69,7 @@ def natural(path: Path) -> tuple[list[str | int], str]:
 
 
 def split_pattern(given: Path) -> tuple[Path, str]:
-    """Split a path before its first part that has wildcards and is not there as it is written.
+    """Split a path before its first part that has wildcards and does not exist literally.
 
     Example:
         >>> split_pattern(Path("photos/*/good_*.png"))
@@ -81,30 +85,30 @@ def split_pattern(given: Path) -> tuple[Path, str]:
 
 
 def matches(base: Path, pattern: str) -> list[Path]:
-    """List the images that match a pattern, and those in folders that do, without hidden ones."""
+    """List the images that match a pattern, and those in matching folders, without hidden ones."""
     found = [path for path in base.glob(pattern) if not any(p.startswith(".") for p in path.relative_to(base).parts)]
     files = {file for path in found for file in (image_files(path, recursive=True) if path.is_dir() else [path])}
-    return sorted((file for file in files if file.suffix.lower() in IMAGE_SUFFIXES), key=natural)
+    return sorted((file for file in files if file.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
 
 
 def read_pixels(path: Path) -> Pixels:
     """Read an image upright, as 8-bit RGB.
 
     Raises:
-        InputError: If the file is missing, damaged, too large or no image.
+        InputError: If the file is missing, damaged, too large or not an image.
     """
     return as_pixels(decode(path), path)
 
 
 def as_pixels(image: Image.Image, name: Path | str = "The image") -> Pixels:
-    """Turn an image into 8-bit RGB.
+    """Convert an image to 8-bit RGB.
 
-    Grey images of more than 8 bits are scaled by their full range; Pillow by itself clips them at 255. An
-    alpha channel is ignored: filling in a background would add edges that the camera never saw.
+    Grey images of more than 8 bits are scaled by their full range, where Pillow would clip them at 255. An alpha
+    channel is ignored: filling in a background would add edges that the camera never saw.
 
     Args:
         image: The image, of any mode.
-        name: What the image is called in an error.
+        name: Name of the image in errors.
 
     Raises:
         InputError: If values of more than 8 bits exceed their range.
@@ -117,7 +121,7 @@ def as_pixels(image: Image.Image, name: Path | str = "The image") -> Pixels:
 
 
 def describe_file(path: Path) -> str:
-    """Say which format an image file has, what a pixel is and how many bits a value has; read its header only.
+    """Return the format, kind of pixel and bit depth of an image file, from its header alone.
 
     Example:
         >>> import tempfile
@@ -129,16 +133,16 @@ def describe_file(path: Path) -> str:
     with Image.open(path) as image:
         mode = image.mode.partition(";")[0]
         raw = str(image.tile[0].args) if image.tile else ""
-        # Pillow reads colours of 16 bits as of 8, and tells of it in the raw mode alone.
+        # Pillow reads colours of 16 bits as 8 bits; only the raw mode has the 16.
         bits = 16 if "16" in image.mode + raw else {"1": 1, "I": 32, "F": 32}.get(mode, 8)
         return f"{image.format}, {PIXELS.get(mode, mode)}, {bits} bit{'s' * (bits > 1)}"
 
 
 def decode(path: Path) -> Image.Image:
-    """Decode a file, turned upright as its EXIF data say, or say in one sentence why that fails.
+    """Decode a file, upright according to its EXIF data.
 
     Raises:
-        InputError: If the file is missing, damaged, too large or no image.
+        InputError: If the file is missing, damaged, too large or not an image.
     """
     try:
         with Image.open(path) as image:
@@ -153,14 +157,14 @@ def decode(path: Path) -> Image.Image:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise InputError(f"{path} has more than {limit} million pixels: cut it into smaller images.") from error
     except PermissionError as error:
-        raise InputError(f"{path} may not be read: give yourself the permission.") from error
+        raise InputError(f"{path} cannot be read: change its permissions.") from error
     except Exception as error:  # on damaged files, decoders raise errors of many types
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path} is damaged ({reason}): replace it.") from error
 
 
 def _eight_bits(image: Image.Image, name: Path | str) -> npt.NDArray[np.uint8]:
-    """Scale grey values of more than 8 bits to 0 ... 255, never by what the single image happens to hold."""
+    """Scale grey values of more than 8 bits to 0 ... 255, by their type's range and not by the image's own."""
     values = np.asarray(image, dtype=np.float32)
     tags: Any = getattr(image, "tag_v2", {})
     bits = min(16, tags.get(258, (16,))[0])  # BitsPerSample of a TIFF; there are some of 12

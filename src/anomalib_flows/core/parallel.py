@@ -1,12 +1,11 @@
-"""Work on many files at once, in threads: decoders, hashes and disks do not hold Python's lock."""
+"""Work on many files at once in threads: decoders, hashes and disks do not hold Python's lock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from anomalib_flows.core.timing import cores
 
@@ -14,27 +13,26 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_threads(work: Callable[[T], R], items: Sequence[T], what: str) -> list[R]:
-    """Call a function with each item, and show a bar of progress if it takes long.
+def map_in_threads(work: Callable[[T], R], items: Sequence[T], title: str) -> list[R]:
+    """Apply a function to each item in threads; a progress bar appears after two seconds.
 
     Args:
-        work: The function; the first error that it raises ends all.
-        items: What to call it with.
-        what: What is being done, for the bar.
+        work: The function. Its first error ends the work.
+        items: Its arguments.
+        title: Text of the progress bar.
 
     Returns:
-        What it returned, in the order of the items.
+        The results, in the order of the items.
 
     Example:
-        >>> in_threads(abs, [-1, 2], "counting")
+        >>> map_in_threads(abs, [-1, 2], "counting")
         [1, 2]
     """
-    with ThreadPoolExecutor(default_threads()) as pool:
-        return list(tqdm(pool.map(work, items), what, len(items), leave=False, delay=2, disable=None))
+    return thread_map(work, items, max_workers=default_threads(), desc=title, leave=False, delay=2, disable=None)
 
 
 def default_threads() -> int:
-    """As many threads as cores that this process may use, at most 8: they rest when enough is read ahead.
+    """Return the number of cores that this process may use, at most 8.
 
     Example:
         >>> 1 <= default_threads() <= 8

@@ -1,6 +1,6 @@
 """Models and datasets by name, through entry points, so that a plug-in needs no change here.
 
-Listing imports nothing; asking for one imports that one alone.
+Listing imports nothing, and loading one imports that one alone.
 """
 
 from __future__ import annotations
@@ -8,16 +8,18 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from anomalib_flows.core.errors import InputError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Kind = Literal["models", "datasets"]
 
 
 def names(kind: Kind) -> list[str]:
-    """Names of everything registered, sorted.
+    """Return all registered names, sorted.
 
     Example:
         >>> "fastflow" in names("models")
@@ -27,21 +29,27 @@ def names(kind: Kind) -> list[str]:
 
 
 def entries(kind: Kind) -> dict[str, EntryPoint]:
-    """Entry points by name; of two with one name the built-in one wins, so no plug-in can replace it unseen."""
+    """Return the entry points by name; a plug-in cannot replace a built-in one of the same name."""
+    from importlib.metadata import entry_points  # takes as long to import as everything that --help needs
+
     found = sorted(entry_points(group=f"anomalib_flows.{kind}"), key=lambda e: e.value.startswith("anomalib_flows."))
     return {entry.name: entry for entry in found}
 
 
 def distribution(entry: EntryPoint) -> str:
-    """Name and version of the package that an entry point comes from."""
+    """Return the name and version of the package of an entry point."""
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unknown package"
 
 
 def path_of(kind: Kind, name: str) -> str:
-    """Dotted path of a class given by registered name, class name or dotted path, without importing it.
+    """Return the dotted path of a class, without importing it.
+
+    Args:
+        kind: ``models`` or ``datasets``.
+        name: Registered name, class name or dotted path.
 
     Raises:
-        InputError: If the name is unknown; close names are listed.
+        InputError: If the name is unknown.
 
     Example:
         >>> path_of("models", "fastflow")
@@ -56,16 +64,20 @@ def path_of(kind: Kind, name: str) -> str:
 
 
 def name_of(kind: Kind, loaded: type[Any]) -> str:
-    """Registered name of a class, or its dotted path if it has none."""
+    """Return the registered name of a class, or its dotted path if it has none."""
     path = f"{loaded.__module__}.{loaded.__qualname__}"
     return next((e.name for e in entries(kind).values() if f"{e.module}.{e.attr}" == path), path)
 
 
 def load(kind: Kind, name: str) -> type[Any]:
-    """Import a class by registered name, class name or dotted path.
+    """Import a class.
+
+    Args:
+        kind: ``models`` or ``datasets``.
+        name: Registered name, class name or dotted path.
 
     Raises:
-        InputError: If the name is unknown or its module cannot be imported; the package at fault is named.
+        InputError: If the name is unknown or its module cannot be imported.
     """
     path = path_of(kind, name)
     module, _, attribute = path.rpartition(".")
@@ -92,7 +104,7 @@ def parameters(cls: type[Any]) -> dict[str, inspect.Parameter]:
 
 
 def unknown(kind: str, name: str, known: list[str]) -> str:
-    """Say that a name is unknown, and which come close.
+    """Return the error message for an unknown name, with similar ones.
 
     Example:
         >>> unknown("model", "fastflwo", ["cflow", "fastflow"])

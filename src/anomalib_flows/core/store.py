@@ -1,4 +1,4 @@
-"""Tensors on disk under names, to be computed once: whole, checked, of a limited size, and never necessary."""
+"""Keep computed tensors on disk under names: complete, checked, and limited in size."""
 
 from __future__ import annotations
 
@@ -20,40 +20,41 @@ if TYPE_CHECKING:
 GB = 10**9
 SUFFIX = ".item"
 RESERVE = GB
-"""Bytes of the disk that are left to others."""
+"""Bytes of the disk that stay free."""
 STALE = 10.0
-"""Seconds after which it is looked up anew what others have added or removed."""
+"""Seconds after which the folder is measured again, since other processes write to it."""
 
-ELSEWHERE = "free space there, or let XDG_CACHE_HOME name another folder"
+ELSEWHERE = "free some space there, or name another folder by XDG_CACHE_HOME"
 
 Tensors: TypeAlias = "dict[str, Tensor]"
 
 
 def cache_folder(kind: str) -> Path:
-    """Folder of one kind of cached tensors in the user's cache."""
+    """Return the folder of one kind of cached tensors in the user's cache."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")  # noqa: PTH111, PTH118
     return Path(home) / "anomalib-flows" / kind
 
 
 class Store:
-    """Keep tensors by name, as files; several threads and processes may use a folder, and anybody may empty it.
+    """Keep tensors as files by name. Threads and processes may share a folder, and anybody may clear it.
 
-    What is missing or damaged is not there; what does not fit or cannot be written is said once, and not kept.
+    A file that is missing or damaged is treated as not kept. Tensors that do not fit or cannot be written are not
+    kept, with one warning.
 
     Args:
-        folder: Where the files are.
-        limit: Greatest number of bytes in the folder.
-        option: The option that sets the limit.
-        otherwise: What happens to what is not kept.
+        folder: Folder of the files.
+        limit: Size limit of the folder in bytes.
+        field: Name of the field that sets the limit, for the warning.
+        otherwise: What happens to tensors that are not kept, for the warning.
     """
 
-    def __init__(self, folder: Path, limit: int, option: str, otherwise: str) -> None:
-        self.folder, self.limit, self.option, self.otherwise = folder, limit, option, otherwise
-        self.lock, self.told = Lock(), False
-        self.used, self.counted = 0, -STALE
+    def __init__(self, folder: Path, limit: int, field: str, otherwise: str) -> None:
+        self.folder, self.limit, self.field, self.otherwise = folder, limit, field, otherwise
+        self.lock, self.warned = Lock(), False
+        self.used, self.measured = 0, -STALE
 
     def get(self, name: str) -> Tensors | None:
-        """Return what is kept under a name, or None."""
+        """Return the tensors of a name, or None if there are none."""
         try:
             return unpack(self.file(name).read_bytes())
         except (OSError, ValueError):
@@ -63,45 +64,45 @@ class Store:
         """Keep tensors, if there is room."""
         content = pack(tensors)
         try:
-            if self._takes(len(content)):
+            if self._reserve(len(content)):
                 with atomic(self.file(name)) as temporary:
                     temporary.write_bytes(content)
         except FileNotFoundError:
-            return  # somebody has emptied the folder in this very moment
+            return  # the folder was cleared at this moment
         except OSError as error:
             self.limit = 0
-            self._tell(f"{self.folder} cannot be written to ({error.strerror})", ELSEWHERE)
+            self._warn(f"{self.folder} cannot be written to ({error.strerror})", ELSEWHERE)
 
     def file(self, name: str) -> Path:
-        """File of a name."""
+        """Return the file of a name."""
         return self.folder / f"{name}{SUFFIX}"
 
-    def _takes(self, size: int) -> bool:
-        """Whether so many bytes more fit, which then count as taken."""
+    def _reserve(self, size: int) -> bool:
+        """Return whether ``size`` more bytes fit, and count them as used if they do."""
         if not self.limit:
             return False
         with self.lock:
-            if time.monotonic() - self.counted > STALE:
-                self.used, self.counted = used(self.folder), time.monotonic()
+            if time.monotonic() - self.measured > STALE:
+                self.used, self.measured = used(self.folder), time.monotonic()
             within = self.used + size <= self.limit
             room = within and free(self.folder) - size >= RESERVE
             self.used += size if room else 0
         if not within:
-            limit = f"{self.option} {self.limit / GB:g} (GB in {self.folder})"
-            self._tell(f"{limit} is used up", "give more, or run 'anomalib-flows cache clear'")
+            limit = f"`{self.field}` {self.limit / GB:g} (GB in {self.folder})"
+            self._warn(f"{limit} is used up", "increase it, or clear the cache")
         elif not room:
-            self._tell(f"The disk of {self.folder} is nearly full", ELSEWHERE)
+            self._warn(f"The disk of {self.folder} is nearly full", ELSEWHERE)
         return room
 
-    def _tell(self, problem: str, advice: str) -> None:
+    def _warn(self, problem: str, advice: str) -> None:
         with self.lock:
-            told, self.told = self.told, True
-        if not told:
+            warned, self.warned = self.warned, True
+        if not warned:
             warnings.warn(f"{problem}: {self.otherwise}; {advice}.", UserWarning, stacklevel=2)
 
 
 def used(folder: Path) -> int:
-    """Bytes of what is kept in a folder.
+    """Return the number of bytes that are kept in a folder.
 
     Example:
         >>> used(Path("nowhere"))
@@ -111,7 +112,7 @@ def used(folder: Path) -> int:
 
 
 def files(folder: Path) -> dict[Path, int]:
-    """Files of what is kept in a folder, which others may empty meanwhile, with their bytes."""
+    """Return the files that are kept in a folder with their sizes in bytes; others may clear it meanwhile."""
     found = {}
     for file in folder.glob(f"*{SUFFIX}") if folder.is_dir() else ():
         with suppress(FileNotFoundError):
@@ -120,7 +121,7 @@ def files(folder: Path) -> dict[Path, int]:
 
 
 def clear(folder: Path) -> int:
-    """Delete what is kept in a folder, and say how many files that were."""
+    """Delete the files that are kept in a folder, and return their number."""
     found = files(folder)
     for file in found:
         file.unlink(missing_ok=True)
@@ -128,13 +129,13 @@ def clear(folder: Path) -> int:
 
 
 def free(folder: Path) -> int:
-    """Bytes that are free on the disk where a folder is or will be."""
-    there = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
-    return shutil.disk_usage(there).free
+    """Return the number of free bytes on the disk of a folder, which may not exist yet."""
+    existing = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
+    return shutil.disk_usage(existing).free
 
 
 def pack(tensors: Tensors) -> bytes:
-    """Write tensors as a checksum and safetensors.
+    """Serialize tensors: a checksum, then safetensors.
 
     Example:
         >>> import torch
@@ -143,13 +144,13 @@ def pack(tensors: Tensors) -> bytes:
     """
     from safetensors.torch import save
 
-    # Cloned, for tensors that share memory are not written.
+    # Cloned, since tensors that share memory cannot be written.
     content: bytes = save({name: tensor.contiguous().clone() for name, tensor in tensors.items()})
     return zlib.crc32(content).to_bytes(4, "big") + content
 
 
 def unpack(content: bytes) -> Tensors:
-    """Read what :func:`pack` wrote.
+    """Deserialize the result of :func:`pack`.
 
     Raises:
         ValueError: If it is damaged.

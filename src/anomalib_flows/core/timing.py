@@ -1,4 +1,4 @@
-"""Time what is called again and again."""
+"""Time functions that are called repeatedly."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from itertools import cycle, islice
 import numpy as np
 
 WARM_UP = 5
-"""Calls that are not counted, at least: the first ones prepare for the size of the images."""
-LEAST = 10
-"""Calls that are counted, at least."""
+"""Minimum of calls before the measurement: the first ones prepare for the size of the images."""
+MIN_CALLS = 10
+"""Minimum of calls that are measured."""
 
-Spent = Callable[[float], object]
-"""Told how many seconds went by."""
+Elapsed = Callable[[float], object]
+"""Function that is called with the seconds that have passed since its last call."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Times:
     """Milliseconds that one call takes.
 
     Args:
-        median_ms: Half of the calls took no longer.
-        p90_ms: 90 % of them took no longer.
-        p99_ms: 99 % of them took no longer.
-        calls: How many there were.
+        median_ms: Median.
+        p90_ms: 90th percentile.
+        p99_ms: 99th percentile.
+        calls: Number of calls.
     """
 
     median_ms: float
@@ -36,13 +36,13 @@ class Times:
     calls: int
 
 
-def repeat(calls: Sequence[Callable[[], object]], seconds: float, spent: Spent) -> Iterator[float]:
-    """Call functions in turn until the time is over, and yield after each call how many seconds it took.
+def repeat(calls: Sequence[Callable[[], object]], seconds: float, elapsed: Elapsed) -> Iterator[float]:
+    """Call functions in turn until a time is over, and yield the duration of each call in seconds.
 
     Args:
-        calls: What is called; first each of them without being counted.
-        seconds: How long to go on.
-        spent: Told of the time that goes by.
+        calls: Functions; each is first called once without being measured.
+        seconds: Duration of the measurement.
+        elapsed: Called with the seconds that have passed since its last call.
     """
     for call in islice(cycle(calls), max(WARM_UP, len(calls))):
         call()
@@ -52,15 +52,15 @@ def repeat(calls: Sequence[Callable[[], object]], seconds: float, spent: Spent) 
         call()
         end = time.perf_counter()
         yield end - start
-        spent(end - last)
+        elapsed(end - last)
         last = end
-        if end - begin >= seconds and number >= LEAST:
+        if end - begin >= seconds and number >= MIN_CALLS:
             break
 
 
-def timed(calls: Sequence[Callable[[], object]], seconds: float, spent: Spent) -> Times:
-    """Summarise the times of :func:`repeat`."""
-    return summary(list(repeat(calls, seconds, spent)))
+def timed(calls: Sequence[Callable[[], object]], seconds: float, elapsed: Elapsed) -> Times:
+    """Summarise the durations of :func:`repeat`."""
+    return summary(list(repeat(calls, seconds, elapsed)))
 
 
 def summary(durations: Sequence[float]) -> Times:
@@ -75,5 +75,5 @@ def summary(durations: Sequence[float]) -> Times:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

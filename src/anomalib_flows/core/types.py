@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from torch import Tensor
 
 Split = Literal["train", "calibration", "validation", "test"]
@@ -20,6 +19,8 @@ Interface = Literal["native", "model-api", "model-api-map", "anomalib"]
 """Program that reads an exported model: our runtime; OpenVINO Model API in Python, or in C++ (raw map); anomalib."""
 Precision = Literal["fp32", "fp16", "int8"]
 """Precision of the weights of an exported model."""
+AxisOrder = Literal["NHWC", "NCHW"]
+"""Order of the axes of an exported model's input: images, height and width, channels."""
 ImageSize = tuple[int, int]
 """Height and width in pixels."""
 
@@ -58,12 +59,14 @@ class Batch:
         samples: The B samples.
         masks: For each image a boolean mask of shape (H, W), or None where only the label is known.
         contents: For each image its height and width within (H, W); the rest is padding.
+        pictures: For each image the decoded file, RGB of shape (h, w, 3); empty where nobody shows it.
     """
 
     images: Tensor
     samples: list[Sample]
     masks: list[Tensor | None]
     contents: list[ImageSize]
+    pictures: list[npt.NDArray[np.uint8]] = field(default_factory=list)
 
 
 @dataclass

@@ -1,230 +1,154 @@
-"""Test a pipeline: figures, predictions and pictures in the run directory."""
+"""Evaluate a predictor: metrics, a table of predictions and figures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import read_pixels
-from anomalib_flows.core.types import NORMAL, Batch, ImageSize, Prediction, Protocol, Sample
-from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.loading.augmentation import AugmentOptions, change
+from anomalib_flows.core.errors import InputError, NotCalibratedError
+from anomalib_flows.core.files import fresh_folder
+from anomalib_flows.core.types import NORMAL, Batch, ImageResult, Sample
+from anomalib_flows.data.loading.augmentation import augment_batch
 from anomalib_flows.data.splits.validation import is_drawn
 from anomalib_flows.inference.calibration import set_scores
-from anomalib_flows.inference.predictor import compute_maps, set_constants
-from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.models.postprocess import Postprocess
-from anomalib_flows.results.figures import PICTURES, draw_figures
-from anomalib_flows.results.files import write_csv
-from anomalib_flows.results.heatmap import Picture
-from anomalib_flows.results.metrics.evaluate import evaluate
-from anomalib_flows.results.result import Result
+from anomalib_flows.inference.feature_cache import COMPUTED
+from anomalib_flows.inference.fitting import fit_constants
+from anomalib_flows.inference.runner import PipelineRunner
+from anomalib_flows.results.figures import name_figures
+from anomalib_flows.results.pictures import FigureSink, drawing
+from anomalib_flows.results.sinks import MetricsSink, Thresholds, drain
+from anomalib_flows.results.tables import open_table
 from anomalib_flows.run.directory import Run
+from anomalib_flows.run.options import AugmentOptions
 
 
 @dataclass(frozen=True)
-class Tested:
-    """The maps of N samples, (N, 1, H, W), with their masks, the sizes of their contents, and pictures to show."""
-
-    samples: list[Sample]
-    maps: Tensor
-    masks: list[Tensor | None]
-    contents: list[ImageSize]
-    pictures: list[Picture | Callable[[], Picture]]
-
-
-def evaluate_run(
-    run: Run,
-    pipeline: Pipeline,
-    samples: list[Sample],
-    data: Dataset,
-    device: torch.device,
-    protocol: Protocol = "calibrated",
-    pictures: int = PICTURES,
-) -> dict[str, Any]:
-    """Test on samples; write ``predictions.csv``, ``images/`` and ``metrics.json``; return the figures.
-
-    With the protocol ``paper`` the pipeline's constants and thresholds are set on these very samples first. Of so many
-    samples as ``pictures`` says, at most, a picture is drawn.
-
-    Raises:
-        InputError: If the pipeline has not been calibrated, or the protocol lacks normal or anomalous samples.
-    """
-    if protocol == "paper":
-        tested = adapt_to_test(pipeline, samples, data, device)
-    else:
-        require_calibrated(run, pipeline)
-        tested = collect(pipeline, samples, data, device)
-    return record(run, pipeline, tested, data, pictures)
-
-
-def evaluate_disturbed(
-    run: Run,
-    pipeline: Pipeline,
-    samples: list[Sample],
-    data: Dataset,
-    device: torch.device,
-    changes: AugmentOptions,
-    seed: int,
-    pictures: int = PICTURES,
-) -> dict[str, Any]:
-    """Test on images that are changed at random, with the model as it is; write to ``disturbed/`` of the run."""
-    tested = collect(pipeline, samples, data, device, changes, seed)
-    return record(run.disturbed, pipeline, tested, data, pictures, disturb=asdict(changes), seed=seed)
-
-
-def evaluate_validation(
-    run: Run,
-    pipeline: Pipeline,
-    samples: list[Sample],
-    data: Dataset,
-    device: torch.device,
-    own: Dataset | None = None,
-    pictures: int = PICTURES,
-) -> dict[str, Any]:
-    """Test on the images of the split validation; write to ``validation/`` of the run.
+class TestSet:
+    """Images to evaluate on.
 
     Args:
-        run: The run.
-        pipeline: What it trained.
-        samples: Held-out normal images, and defective ones, which are drawn unless the dataset brings them.
-        data: Says how images are read.
-        device: Where to compute.
-        own: The run's dataset, if ``data`` is another one.
-        pictures: Of how many samples, at most, a picture is drawn.
+        dataset: Name of the dataset.
+        subset: Name of its category.
+        samples: The images.
+        figures: Limit of the images that a figure is drawn of.
     """
-    require_calibrated(run, pipeline)
-    about = {"anomalies": "drawn"} if any(map(is_drawn, samples)) else {}
-    return record(run.validation, pipeline, collect(pipeline, samples, data, device), own or data, pictures, **about)
+
+    dataset: str
+    subset: str
+    samples: Sequence[Sample]
+    figures: int
 
 
-def record(run: Run, pipeline: Pipeline, tested: Tested, data: Dataset, pictures: int, **about: Any) -> dict[str, Any]:
-    """Write ``predictions.csv``, ``images/`` and ``metrics.json`` with what there is to say about them."""
-    results = make_results(pipeline.postprocess, tested)
-    metrics = measure(pipeline.postprocess, tested)
-    write_csv(((r.path, r.score, r.p_value, r.predicted) for r in results), run.predictions_file)
-    draw_figures(results, run.images, run.drawn / "defects", pictures)
-    about = {
-        "dataset": data.name,
-        "subset": data.subset,
-        "protocol": pipeline.protocol,
-        "calibration_images": pipeline.postprocess.calibration_size,
-        **about,
-    }
-    run.write_json(run.metrics_file.name, about | metrics)
-    return metrics
+def evaluate_run(run: Run, runner: PipelineRunner, tested: TestSet, protocol: str = "calibrated") -> None:
+    """Evaluate the model of a run; write ``predictions.csv``, ``images/`` and ``metrics.json`` of the run.
+
+    With the protocol ``paper``, constants and thresholds of the pipeline are set on the images themselves first.
+
+    Raises:
+        InputError: If the pipeline is not calibrated, or the protocol lacks normal or anomalous images.
+    """
+    if protocol == "paper":
+        results: Iterable[ImageResult] = calibrate_on_test(runner, tested.samples)
+    else:
+        require_calibrated(run, runner)
+        results = runner.predict(tested.samples)
+    evaluate_results(run, results, tested, runner.thresholds, about_pipeline(runner))
 
 
-def adapt_to_test(pipeline: Pipeline, samples: list[Sample], data: Dataset, device: torch.device) -> Tested:
-    """Set constants and thresholds on the test samples, as published tables do, and return what was computed.
+def evaluate_disturbed(run: Run, runner: PipelineRunner, tested: TestSet, disturb: AugmentOptions, seed: int) -> None:
+    """Evaluate a model on images that are changed at random; write to ``disturbed/`` of the run."""
+    results = runner.predict(tested.samples, partial(disturbed, options=disturb, seed=seed))
+    about = {**about_pipeline(runner), "disturb": asdict(disturb), "seed": seed}
+    evaluate_results(run.disturbed, results, tested, runner.thresholds, about)
 
-    The thresholds are those of the best F1; p-values are shares of the normal test images.
+
+def evaluate_validation(run: Run, runner: PipelineRunner, tested: TestSet) -> None:
+    """Evaluate a model on the images of the split validation; write to ``validation/`` of the run."""
+    require_calibrated(run, runner)
+    about = about_pipeline(runner)
+    if any(map(is_drawn, tested.samples)):
+        about["anomalies"] = "drawn"
+    evaluate_results(run.validation, runner.predict(tested.samples), tested, runner.thresholds, about)
+
+
+def evaluate_results(
+    folder: Run, results: Iterable[ImageResult], tested: TestSet, thresholds: Thresholds, about: dict[str, Any]
+) -> None:
+    """Write table, figures and metrics of a stream of results.
+
+    Args:
+        folder: Folder of the files.
+        results: Results of the images.
+        tested: The images.
+        thresholds: Thresholds of the predictor.
+        about: Facts to add to the metrics.
+    """
+    metrics, figures = MetricsSink(), name_figures(tested.samples, folder.drawn / "defects", tested.figures)
+    with (
+        fresh_folder(folder.images) as images,
+        open_table(folder.predictions_file) as table,
+        drawing() as threads,
+    ):
+        drain(results, [metrics, table, FigureSink(threads, images, figures, thresholds.image)])
+    with suppress(OSError):  # not empty
+        folder.images.rmdir()
+    about = {"dataset": tested.dataset, "subset": tested.subset, **about}
+    folder.write_json(folder.metrics_file.name, about | metrics.metrics(thresholds))
+
+
+def about_pipeline(runner: PipelineRunner) -> dict[str, Any]:
+    """Return what the thresholds were set on."""
+    pipeline = runner.pipeline
+    return {"protocol": pipeline.protocol, "calibration_images": pipeline.postprocess.calibration_size}
+
+
+def calibrate_on_test(runner: PipelineRunner, samples: Sequence[Sample]) -> Iterator[ImageResult]:
+    """Set constants and thresholds on the test images, as published results do, and return the results.
+
+    The thresholds are those of the best F1. P-values are shares of the normal test images.
     """
     require_both_labels(samples)
-    pipeline.protocol = "paper"
-    set_constants(pipeline, samples, data, device)
-    tested, postprocess = collect(pipeline, samples, data, device), pipeline.postprocess
-    set_scores(postprocess, tested.maps[[sample.label == NORMAL for sample in samples]])
-    figures = measure(postprocess, tested)
-    best = figures["image"]["f1_max_threshold"]
+    runner.pipeline.protocol = "paper"
+    runner = replace(runner, features=COMPUTED)
+    fit_constants(runner, samples)
+    postprocess = runner.pipeline.postprocess
+    kept = [(without_images(batch), maps) for batch, maps in runner.maps(samples, "Testing")]
+    normal = [maps[[s.label == NORMAL for s in batch.samples]] for batch, maps in kept]
+    set_scores(postprocess, torch.cat(normal))
+    sink = MetricsSink()
+    drain((result for batch, maps in kept for result in runner.decide(batch, maps)), [sink])
+    metrics = sink.metrics(runner.thresholds)
+    best, of_pixels = metrics["image"]["f1_max_threshold"], metrics["pixel"]["f1_max_threshold"]
     postprocess.image_threshold = torch.tensor(best)
-    of_pixels = figures["pixel"]["f1_max_threshold"]
     postprocess.pixel_threshold = torch.tensor(best if of_pixels is None else of_pixels)
-    return tested
+    return (result for batch, maps in kept for result in runner.decide(batch, maps))
 
 
-def require_calibrated(run: Run, pipeline: Pipeline) -> None:
-    """Refuse a pipeline without thresholds.
-
-    Raises:
-        InputError: If it has not been calibrated.
-    """
-    if not pipeline.postprocess.calibrated:
-        raise InputError(f"The model of {run.path} has no thresholds yet: run 'anomalib-flows calibrate {run.path}'.")
+def without_images(batch: Batch) -> Batch:
+    """Return a batch without images and pictures, to keep many."""
+    return replace(batch, images=torch.empty(0), pictures=[])
 
 
-def require_both_labels(samples: list[Sample]) -> None:
-    """Refuse the protocol ``paper`` where nothing can be chosen on the test samples.
+def require_calibrated(run: Run, runner: PipelineRunner) -> None:
+    """Raise a NotCalibratedError if a pipeline has no thresholds."""
+    if not runner.pipeline.postprocess.calibrated:
+        raise NotCalibratedError(run.path)
 
-    Raises:
-        InputError: If they are not normal and anomalous ones.
-    """
+
+def require_both_labels(samples: Sequence[Sample]) -> None:
+    """Raise an InputError unless there are normal and anomalous images, which the protocol ``paper`` needs."""
     if len({sample.label for sample in samples}) < 2:
-        raise InputError("--protocol paper needs normal and anomalous test images: leave it out, or name other data.")
+        raise InputError("`protocol` paper needs normal and anomalous test images: leave it out, or name other data.")
 
 
-def collect(
-    pipeline: Pipeline,
-    samples: list[Sample],
-    data: Dataset,
-    device: torch.device,
-    changes: AugmentOptions = AugmentOptions(),  # noqa: B008 (frozen)
-    seed: int = 0,
-) -> Tested:
-    """Compute the maps of samples, which may be changed at random first."""
-    maps, tested = [], Tested(samples, torch.empty(0), [], [], [])
-    disturb = partial(disturbed, changes=changes, seed=seed)
-    for batch, computed in compute_maps(pipeline, samples, data, device, "Testing", disturb):
-        maps.append(computed)
-        tested.masks.extend(batch.masks)
-        tested.contents.extend(batch.contents)
-        tested.pictures.extend(
-            as_seen(batch) if changes.active else [partial(read_pixels, s.path) for s in batch.samples]
-        )
-    return replace(tested, maps=torch.cat(maps))
-
-
-def disturbed(batch: Batch, changes: AugmentOptions, seed: int) -> Batch:
-    """Change each image in a way that depends on its file's name and the seed."""
-    return change(batch, changes, seed)
-
-
-def as_seen(batch: Batch) -> list[Picture]:
-    """Turn the images of a batch, without padding, into pixels to show."""
-    levels = batch.images.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    return [pixels[:h, :w] for pixels, (h, w) in zip(levels, batch.contents, strict=True)]
-
-
-def measure(postprocess: Postprocess, tested: Tested) -> dict[str, Any]:
-    """Compute all figures; padding does not count."""
-    return evaluate(
-        scores=postprocess.scores(tested.maps).numpy(),
-        labels=[s.label for s in tested.samples],
-        threshold=float(postprocess.image_threshold),
-        maps=[m[0, :h, :w].numpy() for m, (h, w) in zip(tested.maps, tested.contents, strict=True)],
-        masks=[
-            None if m is None else m[:h, :w].numpy() for m, (h, w) in zip(tested.masks, tested.contents, strict=True)
-        ],
-        defects=[s.defect for s in tested.samples],
-        pixel_threshold=float(postprocess.pixel_threshold),
-    )
-
-
-def make_results(postprocess: Postprocess, tested: Tested) -> list[Result]:
-    """Bring together what a figure of each image shows; images are read when they are drawn."""
-    prediction: Prediction = postprocess(tested.maps)
-    shown = postprocess.normalise(tested.maps)
-    return [
-        Result(
-            path=sample.path,
-            image=picture,
-            map01=shown[i, 0, :h, :w].numpy(),
-            mask=prediction.masks[i, 0, :h, :w].numpy(),
-            score=float(prediction.scores[i]),
-            threshold=float(postprocess.image_threshold),
-            p_value=float(prediction.p_values[i]),
-            predicted=int(prediction.labels[i]),
-            label=sample.label,
-            defect=sample.defect,
-            ground_truth=None if mask is None else mask[:h, :w].numpy(),
-        )
-        for i, (sample, mask, (h, w), picture) in enumerate(
-            zip(tested.samples, tested.masks, tested.contents, tested.pictures, strict=True)
-        )
-    ]
+def disturbed(batch: Batch, options: AugmentOptions, seed: int) -> Batch:
+    """Change each image by its file name and the seed; its picture is the changed image."""
+    changed = augment_batch(batch, options, seed)
+    levels = changed.images.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    changed.pictures = [pixels[:h, :w] for pixels, (h, w) in zip(levels, changed.contents, strict=True)]
+    return changed

@@ -1,249 +1,251 @@
-"""From images to a tested detector: the course of a run."""
+"""From images to a tested detector: the course of a training run."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+import logging
 from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from tqdm import tqdm
 
 from anomalib_flows.core import registry
-from anomalib_flows.core.conformal import require_rate
-from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.store import GB
-from anomalib_flows.core.types import ImageSize, Protocol, Sample, Split
+from anomalib_flows.core.errors import InputError, Interrupted
+from anomalib_flows.core.types import Sample, Split
 from anomalib_flows.data.checks.checking import check
 from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.splits.duplicates import duplicates, warn_of_leaks
-from anomalib_flows.data.splits.splits import hold_out, read_splits, write_splits
+from anomalib_flows.data.splits.duplicates import find_duplicates, warn_of_leaks
+from anomalib_flows.data.splits.splits import hold_out, read_splits, select, write_splits
 from anomalib_flows.data.splits.validation import draw_defects, hold_out_validation
-from anomalib_flows.encoders.encoder import weights_follow
-from anomalib_flows.experiment.evaluate import evaluate_run, evaluate_validation, require_both_labels
-from anomalib_flows.inference.features import FeatureOptions
-from anomalib_flows.inference.predictor import calibrate_on, choose_device, fit_local_scale, fit_statistics
-from anomalib_flows.models import checkpoint
-from anomalib_flows.models.base import Detector
+from anomalib_flows.encoders.weights import weights_follow
+from anomalib_flows.experiment.evaluate import TestSet, evaluate_run, evaluate_validation, require_both_labels
+from anomalib_flows.inference.feature_cache import FeatureOptions
+from anomalib_flows.inference.fitting import calibrate_pipeline, fit_local_scale, fit_statistics
+from anomalib_flows.inference.runner import PipelineRunner, choose_device
+from anomalib_flows.models.checkpoint import save_pipeline
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.results.figures import PICTURES, require_count
+from anomalib_flows.run.component import Component
+from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run
-from anomalib_flows.run.options import AugmentOptions, HeatmapOptions, TrainerOptions
 
-MAY_CHANGE = {
-    "weights",
-    "learning_rate",
-    "weight_decay",
-    "root",
-    "batch_size",
-    "workers",
-    "cache",
-    "cache_size",
-    "on_error",
-}
-"""Options of model and data that a resumed run may have otherwise."""
+logger = logging.getLogger(__name__)
+
+MAY_CHANGE = {"weights", "learning_rate", "weight_decay", "root"}
+"""Arguments of model and dataset that may change when a run is resumed."""
 
 
-def run_experiment(
-    model: Callable[[ImageSize], Detector],
-    data: Dataset,
-    trainer: TrainerOptions,
-    heatmap: HeatmapOptions,
-    augment: AugmentOptions,
-    false_alarm_rate: float,
-    protocol: Protocol,
-    seed: int,
-    output: Path,
-    resume: Path | None,
-    pictures: int,
-) -> Run:
-    """Train, calibrate and test; the arguments are those of :func:`anomalib_flows.commands.train.train`."""
-    require_rate(false_alarm_rate)
-    require_count(pictures)
-    device = choose_device(trainer.accelerator)
-    if trainer.precision == "16-mixed" and device.type == "cpu":
-        raise InputError("--trainer.precision 16-mixed needs CUDA: on a CPU choose bf16-mixed or 32.")
-    samples = load_samples(data, protocol, seed, resume)
-    tqdm.write(counts(samples))
-    torch.manual_seed(seed)
-    with weights_follow() if resume else nullcontext():
-        pipeline = Pipeline(model(data.size), data.resize, heatmap)
-    config = describe(pipeline, data, trainer, false_alarm_rate, seed, output, protocol, augment, pictures)
-    if resume:
-        require_resumable(pipeline, Run.open(resume), config)
-    pipeline.detector.require_trainable(min(data.batch_size, len(of(samples, "train"))))
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that a training run works with.
+
+    Args:
+        config: The configuration, with absolute paths and all defaults.
+        dataset: The dataset.
+        samples: Its images, each with its split.
+        runner: The pipeline and how it is run.
+    """
+
+    config: TrainConfig
+    dataset: Dataset
+    samples: list[Sample]
+    runner: PipelineRunner
+
+    def of(self, split: Split) -> list[Sample]:
+        """Return the samples of a split."""
+        return select(self.samples, split)
+
+    def test_set(self, samples: list[Sample]) -> TestSet:
+        """Return images of the dataset to evaluate on."""
+        return TestSet(self.dataset.name, self.dataset.subset, samples, self.config.pictures)
+
+
+def train(config: TrainConfig, resume: Path | None = None) -> Run:
+    """Train a detector on normal images, set its thresholds, and test it if there are test images.
+
+    Args:
+        config: Everything that makes the run.
+        resume: Run directory to continue after its last complete epoch.
+
+    Returns:
+        The run directory.
+
+    Raises:
+        InputError: If a value or a file cannot be used.
+        Interrupted: If Ctrl-C stopped the run.
+    """
+    experiment = prepare_experiment(config, resume)
     if resume:
         run = Run.open(resume)
+        require_resumable(experiment, run)
     else:
-        fit_statistics(
-            pipeline, of(samples, "train"), data, device, feature_options(trainer)
-        )  # stopped here, it leaves no run behind
-        run = start_run(pipeline, data, output)
-        samples = [*samples, *draw_defects(samples, run.validation.drawn, seed)]
-        write_splits(samples, run.splits_file)
-    run.write_config(config)
-    train_pipeline(pipeline, samples, data, trainer, augment, seed, run, resume=resume is not None)
+        fit_statistics(experiment.runner, experiment.of("train"))  # before the run exists: an interrupt leaves nothing
+        run = create_run(experiment)
+        drawn = draw_defects(experiment.samples, run.validation.drawn, config.seed)
+        experiment = replace(experiment, samples=[*experiment.samples, *drawn])
+        write_splits(experiment.samples, run.splits_file)
+    run.write_config(experiment.config)
+    fit_detector(experiment, run, resumed=resume is not None)
     try:
-        judge(run, pipeline, samples, data, device, false_alarm_rate, protocol, feature_options(trainer), pictures)
+        finish(experiment, run)
     except KeyboardInterrupt:
-        calibrate = f"  anomalib-flows calibrate {run.path}\n" if protocol == "calibrated" else ""
-        raise KeyboardInterrupt(
-            f"Stopped after training. Go on with\n{calibrate}  anomalib-flows test {run.path} --protocol {protocol}"
-        ) from None
+        raise Interrupted(run.path, "testing") from None
     return run
 
 
-def judge(
-    run: Run,
-    pipeline: Pipeline,
-    samples: list[Sample],
-    data: Dataset,
-    device: torch.device,
-    false_alarm_rate: float,
-    protocol: Protocol,
-    features: FeatureOptions,
-    pictures: int,
-) -> None:
-    """Set what a trained pipeline decides by, and measure how well it decides."""
-    fit_local_scale(pipeline, of(samples, "train"), data, device, features)
-    checkpoint.save(pipeline, run.model_file)
-    if protocol == "calibrated":
-        calibrate_on(pipeline, of(samples, "calibration"), data, device, false_alarm_rate, features)
-        checkpoint.save(pipeline, run.model_file)
-    if tested := of(samples, "test"):
-        evaluate_run(run, pipeline, tested, data, device, protocol, pictures)
-        checkpoint.save(pipeline, run.model_file)
-    if validating := of(samples, "validation"):
-        evaluate_validation(run, pipeline, validating, data, device, pictures=pictures)
+def prepare_experiment(config: TrainConfig, resume: Path | None) -> Experiment:
+    """Construct dataset and pipeline, and list and check the images, before anything is written.
+
+    Raises:
+        InputError: If a value or a file cannot be used.
+    """
+    device = choose_device(config.trainer.accelerator)
+    if config.trainer.precision == "16-mixed" and device.type == "cpu":
+        raise InputError("`trainer.precision` 16-mixed needs CUDA: choose bf16-mixed or 32 on a CPU.")
+    if config.data is None:
+        raise InputError("`data` must be given: name a dataset to train on.")
+    dataset: Dataset = config.data.build("datasets")
+    samples = read_splits(Run.open(resume).splits_file) if resume else split_samples(dataset, config)
+    logger.info(count_splits(samples))
+    torch.manual_seed(config.seed)
+    with weights_follow() if resume else nullcontext():
+        detector = config.model.build("models", config.image.height_width)
+    pipeline = Pipeline(detector, config.image.resize, config.heatmap)
+    detector.require_trainable(min(config.loader.batch_size, len(select(samples, "train"))))
+    runner = PipelineRunner(pipeline, device, config.loader, FeatureOptions.of(config.trainer))
+    return Experiment(complete_config(config, dataset, pipeline), dataset, samples, runner)
 
 
-def require_resumable(pipeline: Pipeline, run: Run, config: dict[str, Any]) -> None:
-    """Refuse to resume a run with other options than those that may change, before anything is written."""
-    old = run.config()
-    for key in ("model", "data"):
-        before, after = old[key]["init_args"], config[key]["init_args"]
-        changed = sorted(k for k in after if k not in MAY_CHANGE and before.get(k, after[k]) != after[k])
-        if changed:
-            raise InputError(f"--{key}.{changed[0]} cannot change when a run is resumed: leave it out.")
-    for key in ("seed", "protocol", "heatmap", "augment"):
-        if old.get(key, config[key]) != config[key]:
-            raise InputError(f"--{key} cannot change when a run is resumed: leave it out.")
-    from anomalib_flows.training.fit import require_checkpoint  # takes Lightning, see train_pipeline
-
-    require_checkpoint(pipeline, run.resume_file)
+def complete_config(config: TrainConfig, dataset: Dataset, pipeline: Pipeline) -> TrainConfig:
+    """Return the configuration with absolute paths and all defaults, which makes the same run from anywhere."""
+    return replace(
+        config,
+        model=component_of("models", type(pipeline.detector), pipeline.detector.init_args),
+        data=component_of("datasets", type(dataset), dataset.options()),
+        output=config.output.absolute(),
+    )
 
 
-def load_samples(data: Dataset, protocol: Protocol, seed: int, resume: Path | None) -> list[Sample]:
-    """List the images with their splits: those of the run that is resumed, or a new draw."""
-    if resume:
-        return read_splits(Run.open(resume).splits_file)
-    samples = check(data.samples(), data.on_error)
-    same = duplicates(sample.path for sample in samples)
-    if protocol == "paper":
-        if data.validation_fraction:
-            raise InputError("--data.validation_fraction holds out what --protocol paper trains on: leave one out.")
-        if not of(samples, "train"):
-            raise InputError(f"{data.name} {data.subset} has no images to train on: give good ones of the split train.")
-        require_both_labels(of(samples, "test"))
+def component_of(kind: registry.Kind, cls: type[Any], arguments: dict[str, Any]) -> Component:
+    """Return the component of an object, with absolute paths."""
+    absolute = {name: value.absolute() if isinstance(value, Path) else value for name, value in arguments.items()}
+    return Component(registry.name_of(kind, cls), absolute)
+
+
+def split_samples(dataset: Dataset, config: TrainConfig) -> list[Sample]:
+    """List the images of a dataset, check them, and hold out some for calibration and validation."""
+    samples = check(dataset.samples(), config.loader.on_error)
+    same = find_duplicates(sample.path for sample in samples)
+    if config.protocol == "paper":
+        require_published(samples, dataset, config)
     else:
-        together = same | data.together(samples)
-        samples = hold_out(samples, data.calibration_fraction, seed, together)
-        samples = hold_out_validation(samples, data.validation_fraction, seed, together)
+        together = same | dataset.together(samples)
+        samples = hold_out(samples, config.split.calibration_fraction, config.seed, together)
+        samples = hold_out_validation(samples, config.split.validation_fraction, config.seed, together)
     warn_of_leaks(samples, same)
     return samples
 
 
-def counts(samples: list[Sample]) -> str:
-    """Say how many images serve for what.
+def require_published(samples: list[Sample], dataset: Dataset, config: TrainConfig) -> None:
+    """Raise an InputError if the protocol ``paper`` is impossible."""
+    if config.split.validation_fraction:
+        raise InputError(
+            "`split.validation_fraction` holds out images that `protocol` paper trains on: leave one of them out."
+        )
+    if not select(samples, "train"):
+        raise InputError(f"{dataset.name} {dataset.subset} has no training images: give good ones of the split train.")
+    require_both_labels(select(samples, "test"))
+
+
+def count_splits(samples: list[Sample]) -> str:
+    """Describe how many images each split has.
 
     Example:
-        >>> counts([Sample(Path("1.png"), "train"), Sample(Path("2.png"), "train"), Sample(Path("3.png"), "test")])
+        >>> count_splits([Sample(Path("1.png"), "train"), Sample(Path("2.png"), "train"), Sample(Path("3.png"), "test")])
         'Images: 2 train, 1 test.'
     """
-    counted = {split: len(of(samples, split)) for split in get_args(Split)}
+    counted = {split: len(select(samples, split)) for split in get_args(Split)}
     return f"Images: {', '.join(f'{count} {split}' for split, count in counted.items() if count)}."
 
 
-def feature_options(options: TrainerOptions) -> FeatureOptions:
-    """Tell how features to train on are computed and kept."""
-    precisions = {"32": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    return FeatureOptions(
-        precision=precisions[options.precision],
-        limit=int(options.cache_size * GB) if options.cache == "disk" else 0,
-        dtype=None if options.cache_dtype == "computed" else getattr(torch, options.cache_dtype),
-        variants=options.cache_variants,
-    )
+def create_run(experiment: Experiment) -> Run:
+    """Create the run directory.
 
-
-def of(samples: list[Sample], split: Split) -> list[Sample]:
-    """Select the samples of a split."""
-    return [sample for sample in samples if sample.split == split]
-
-
-def start_run(pipeline: Pipeline, data: Dataset, output: Path) -> Run:
-    """Make a run directory."""
-    model = registry.name_of("models", type(pipeline.detector)).rpartition(".")[2].lower()
+    Raises:
+        InputError: If it cannot be written.
+    """
+    config, dataset = experiment.config, experiment.dataset
+    model = config.model.class_path.rpartition(".")[2].lower()
     try:
-        return Run.create(output, model, data.name, data.subset)
+        return Run.create(config.output, model, dataset.name, dataset.subset)
     except OSError as error:
-        raise InputError(f"--output {output} cannot be written ({error.strerror}): name another folder.") from error
+        raise InputError(
+            f"`output` {config.output} cannot be written ({error.strerror}): name another folder."
+        ) from error
 
 
-def train_pipeline(
-    pipeline: Pipeline,
-    samples: list[Sample],
-    data: Dataset,
-    trainer: TrainerOptions,
-    augment: AugmentOptions,
-    seed: int,
-    run: Run,
-    *,
-    resume: bool,
-) -> None:
-    """Train, and say where things are if that does not come to its end."""
-    from anomalib_flows.training.fit import fit  # Lightning takes seconds, for which no faulty image need wait
+def require_resumable(experiment: Experiment, run: Run) -> None:
+    """Raise an InputError if the configuration differs from that of the run where it may not, or the run is damaged."""
+    from anomalib_flows.training.fit import require_checkpoint  # Lightning takes seconds to import
+
+    old, new = run.config().to_dict(), experiment.config.to_dict()
+    before, after = flat(old), flat(new)
+    changed = [name for name in after if before.get(name, after[name]) != after[name] and not may_change(name)]
+    if changed:
+        raise InputError(f"`{changed[0]}` cannot change when a run is resumed: leave it out.")
+    require_checkpoint(experiment.runner.pipeline, run.resume_file)
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the fields of a configuration by their dotted names; arguments of a model are ``model.steps``.
+
+    Example:
+        >>> flat({"model": {"class_path": "fastflow", "init_args": {"steps": 4}}, "seed": 0})
+        {'model.class_path': 'fastflow', 'model.steps': 4, 'seed': 0}
+    """
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        name = prefix.removesuffix(".") if key == "init_args" else f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return found
+
+
+def may_change(name: str) -> bool:
+    """Return whether a field may change when a run is resumed."""
+    record, _, field = name.partition(".")
+    return record in ("loader", "trainer", "output", "pictures", "false_alarm_rate") or field in MAY_CHANGE
+
+
+def fit_detector(experiment: Experiment, run: Run, *, resumed: bool) -> None:
+    """Train the detector.
+
+    Raises:
+        InputError: If the training diverges.
+        Interrupted: If Ctrl-C stopped it.
+    """
+    from anomalib_flows.training.fit import fit  # Lightning takes seconds to import
 
     try:
-        finished = fit(
-            pipeline, of(samples, "train"), data, trainer, feature_options(trainer), augment, seed, run, resume=resume
-        )
+        done = fit(experiment.runner.pipeline, experiment.of("train"), experiment.config, run, resume=resumed)
     except InputError as error:
-        raise InputError(f"{error} The state after the last whole epoch is kept in {run.path}.") from error
+        raise InputError(f"{error} The state after the last complete epoch is kept in {run.path}.") from error
     except KeyboardInterrupt:
-        finished = False
-    if not finished:
-        raise KeyboardInterrupt(
-            f"Stopped. To go on: anomalib-flows train --resume {run.path}\n"
-            f"To use it as it is after its last whole epoch: anomalib-flows calibrate {run.path}"
-        )
+        done = False
+    if not done:
+        raise Interrupted(run.path, "training")
 
 
-def describe(
-    pipeline: Pipeline,
-    data: Dataset,
-    trainer: TrainerOptions,
-    false_alarm_rate: float,
-    seed: int,
-    output: Path,
-    protocol: Protocol = "calibrated",
-    augment: AugmentOptions = AugmentOptions(),  # noqa: B008 (frozen)
-    pictures: int = PICTURES,
-) -> dict[str, Any]:
-    """Write down the options that make the same run again, in plain types."""
-    config: dict[str, Any] = checkpoint.plain(
-        {
-            "model": checkpoint.describe(pipeline)["model"],
-            "data": {"class_path": registry.name_of("datasets", type(data)), "init_args": data.options()},
-            "trainer": dataclasses.asdict(trainer),
-            "heatmap": dataclasses.asdict(pipeline.heatmap),
-            "augment": dataclasses.asdict(augment),
-            "false_alarm_rate": false_alarm_rate,
-            "protocol": protocol,
-            "seed": seed,
-            "output": str(output),
-            "pictures": pictures,
-        }
-    )
-    return config
+def finish(experiment: Experiment, run: Run) -> None:
+    """Set the scales, constants and thresholds of a trained pipeline, and evaluate it."""
+    runner, config = experiment.runner, experiment.config
+    pipeline = runner.pipeline
+    fit_local_scale(runner, experiment.of("train"))
+    save_pipeline(pipeline, run.model_file)
+    if config.protocol == "calibrated":
+        calibrate_pipeline(runner, experiment.of("calibration"), config.false_alarm_rate)
+        save_pipeline(pipeline, run.model_file)
+    if tested := experiment.of("test"):
+        evaluate_run(run, runner, experiment.test_set(tested), config.protocol)
+        save_pipeline(pipeline, run.model_file)
+    if validated := experiment.of("validation"):
+        evaluate_validation(run, runner, experiment.test_set(validated))

@@ -31,24 +31,28 @@ def conformal_threshold(scores: Tensor, false_alarm_rate: float) -> Tensor:
     return scores.sort(descending=True).values[place - 1]
 
 
-def calibrate(postprocess: Postprocess, maps: Tensor, false_alarm_rate: float) -> None:
-    """Set the constants of a postprocess from the raw maps of normal images, of shape (n, 1, H, W)."""
+def calibrate_postprocess(postprocess: Postprocess, maps: Tensor, false_alarm_rate: float) -> None:
+    """Set scores and thresholds of a postprocess from the raw maps (n, M, H, W) of normal images."""
     set_scores(postprocess, maps)
     set_thresholds(postprocess, false_alarm_rate)
 
 
 def set_scores(postprocess: Postprocess, maps: Tensor) -> None:
-    """Let a postprocess know the raw maps of normal images, of shape (n, 1, H, W): scores and typical value."""
+    """Store the scores and the typical value of the raw maps (n, M, H, W) of normal images.
+
+    The first map is shown, the last one scores the image.
+    """
+    shown = maps[:, :1]
     postprocess.calibration_scores = postprocess.scores(maps).sort().values
-    postprocess.calibration_maxima = maps.flatten(1).amax(1).sort().values
-    postprocess.typical = maps.median()
+    postprocess.calibration_maxima = shown.flatten(1).amax(1).sort().values
+    postprocess.typical = shown.median()
 
 
 def set_thresholds(postprocess: Postprocess, false_alarm_rate: float) -> None:
-    """Set thresholds for a rate of false alarms from the calibration scores that the model keeps.
+    """Set the thresholds for a false-alarm rate from the calibration scores that the model keeps.
 
-    A pixel's threshold is that of the maps' maxima, so that false alarms of masks have the same rate. Where the
-    maximum is the image's score it is the image's threshold, and a mask is empty exactly if the image is normal.
+    The pixel threshold is that of the maps' maxima, so that masks have the same false-alarm rate as images. If the
+    image score is the maximum, both thresholds are equal, and a mask is empty exactly if the image is normal.
 
     Raises:
         InputError: If the rate does not lie between 0 and 1.

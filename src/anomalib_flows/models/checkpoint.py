@@ -21,7 +21,7 @@ from anomalib_flows.encoders.weights import weights_follow
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
-from anomalib_flows.run.component import plain
+from anomalib_flows.run.validation import plain
 from anomalib_flows.run.options import HeatmapOptions
 
 FORMAT = 4

@@ -1,1 +1,1 @@
-"""Heatmaps, figures and tables of results."""
+"""Consumers of results: metrics, the table of predictions, figures and pictures."""

@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 from PIL.Image import Resampling
 
+from anomalib_flows.core.images import Pixels
+from anomalib_flows.core.types import ANOMALOUS, LABELS, NORMAL, ImageResult
 from anomalib_flows.results.heatmap import Colour, as_image, outline, overlay
-from anomalib_flows.results.result import WORDS, Result
 from anomalib_flows.results.text import Words, length, printable, shorten, write
-from anomalib_flows.core.types import ANOMALOUS, NORMAL
 
 WHITE: Colour = (255, 255, 255)
 INK: Colour = (32, 32, 36)
@@ -30,36 +30,38 @@ CELL = (120, 104)
 MARGIN, GAP, HEADER, TITLE, BAR = 12, 8, 50, 20, 92
 
 
-def figure(result: Result, name: str | None = None) -> Image.Image:
+def figure(result: ImageResult, picture: Pixels, threshold: float, title: str) -> Image.Image:
     """Draw one row of panels under a caption; an amber frame and a badge mark a wrong decision.
 
     Args:
-        result: What to show.
-        name: What to call the image; its file name by default.
+        result: Prediction and ground truth.
+        picture: The image, RGB of shape (h, w, 3).
+        threshold: Raw score above which an image is anomalous.
+        title: Name of the image.
     """
-    panels = _panels(result)
+    panels = _panels(result, picture)
     height, width = (max(CELL[0], panels[0][1].height), max(CELL[1], panels[0][1].width))
-    facts = _facts(result)
+    facts = _facts(result, threshold)
     inner = max(len(panels) * (width + GAP) + BAR, length(facts, 14))
     top = MARGIN + HEADER + TITLE
     canvas = Image.new("RGB", (inner + 2 * MARGIN, top + height + MARGIN), WHITE)
-    _header(canvas, result, name or result.path.name, facts)
-    for place, (title, panel) in enumerate(panels):
+    _header(canvas, result, title, facts)
+    for place, (caption, panel) in enumerate(panels):
         left = MARGIN + place * (width + GAP)
         canvas.paste(panel, (left + (width - panel.width) // 2, top + (height - panel.height) // 2))
-        _write_centred(canvas, (left + width / 2, top - 9), title)
+        _write_centred(canvas, (left + width / 2, top - 9), caption)
     _colour_bar(canvas, MARGIN + len(panels) * (width + GAP) + GAP, top, height)
     return canvas
 
 
-def _panels(result: Result) -> list[tuple[str, Image.Image]]:
+def _panels(result: ImageResult, picture: Pixels) -> list[tuple[str, Image.Image]]:
     """Titles and pictures of the panels, all of one size."""
-    image = as_image(result.picture())
+    image = as_image(picture)
     image = image.resize(panel_size(image.width, image.height), Resampling.LANCZOS)
     return [
         ("image", image),
         ("ground truth", _ground_truth(result, image)),
-        ("heatmap", overlay(image, result.map01, result.mask)),
+        ("heatmap", overlay(image, result.anomaly_map, result.mask)),
         ("predicted mask", outline(image, result.mask, DEFECT, fill=0.4)),
     ]
 
@@ -76,10 +78,10 @@ def panel_size(width: int, height: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _ground_truth(result: Result, image: Image.Image) -> Image.Image:
+def _ground_truth(result: ImageResult, image: Image.Image) -> Image.Image:
     if result.ground_truth is not None:
         return outline(image, result.ground_truth, DEFECT, fill=0.4)
-    if result.label == NORMAL:
+    if result.sample and result.sample.label == NORMAL:
         return image
     panel = Image.new("RGB", image.size, EMPTY)
     _write_centred(panel, (image.width / 2, image.height / 2), "no mask")
@@ -91,28 +93,28 @@ def _write_centred(canvas: Image.Image, middle: tuple[float, float], word: str) 
     write(canvas, (x - length([(word, GREY)], 13) / 2, y), [(word, GREY)], 13)
 
 
-def _facts(result: Result) -> Words:
+def _facts(result: ImageResult, threshold: float) -> Words:
     """Second line of the caption: true and predicted label, score, threshold and p-value."""
     words: list[tuple[str, Colour]] = []
-    if result.label is not None:
-        kind = f" ({printable(result.defect)[:40]})" if result.label == ANOMALOUS and result.defect else ""
-        words += [("true: ", GREY), (WORDS[result.label] + kind, LABEL_COLOURS[result.label]), ("    ", GREY)]
-    words += [("predicted: ", GREY), (WORDS[result.predicted], LABEL_COLOURS[result.predicted])]
+    if truth := result.sample:
+        kind = f" ({printable(truth.defect)[:40]})" if truth.label == ANOMALOUS else ""
+        words += [("true: ", GREY), (LABELS[truth.label] + kind, LABEL_COLOURS[truth.label]), ("    ", GREY)]
+    words += [("predicted: ", GREY), (LABELS[result.label], LABEL_COLOURS[result.label])]
     for name, value in (
-        ("score", result.score),
-        ("threshold", result.threshold),
+        ("score", result.score if result.raw_score is None else result.raw_score),
+        ("threshold", threshold),
         ("p-value", result.p_value),
     ):
         words += [(f"    {name}: ", GREY), (f"{value:.4g}", INK)]
     return words
 
 
-def _header(canvas: Image.Image, result: Result, name: str, facts: Words) -> None:
+def _header(canvas: Image.Image, result: ImageResult, name: str, facts: Words) -> None:
     """Draw the caption: the name, what the detector said, and a badge if it was wrong."""
     draw = ImageDraw.Draw(canvas)
     right = canvas.width - MARGIN
     if result.wrong:
-        badge = "WRONG: missed defect" if result.label == ANOMALOUS else "WRONG: false alarm"
+        badge = "WRONG: missed defect" if result.label == NORMAL else "WRONG: false alarm"
         left = right - length([(badge, INK)], 14) - 16
         draw.rectangle((0, 0, canvas.width - 1, canvas.height - 1), outline=AMBER, width=4)
         draw.rounded_rectangle((left, MARGIN, right, MARGIN + 22), radius=4, fill=AMBER)

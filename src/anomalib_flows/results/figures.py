@@ -1,65 +1,67 @@
-"""Figures of a tested set: which images get one, and where it goes."""
+"""Choose which images of a tested set get a figure, and name the figures."""
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from tqdm import tqdm
-
-from anomalib_flows.core.files import fresh_folder
-from anomalib_flows.results.files import write_figures
-from anomalib_flows.results.result import Result
-from anomalib_flows.core.types import ANOMALOUS
-from anomalib_flows.core.errors import require
+from anomalib_flows.core.types import ANOMALOUS, Sample
+from anomalib_flows.results.names import common_root, relative, unique_names
 
 T = TypeVar("T")
-
-PICTURES = 1000
-"""How many figures are drawn unless told otherwise: of every image, but for sets of many thousands."""
+logger = logging.getLogger(__name__)
 
 
-def require_count(most: int) -> None:
-    """Refuse a number of figures below 0.
-
-    Raises:
-        InputError: If it is.
-    """
-    require(most >= 0, "--pictures", most, "at least 0, which draws none")
-
-
-def draw_figures(results: Sequence[Result], folder: Path, drawn: Path, most: int) -> None:
-    """Replace a folder of figures; images with drawn defects lie apart, and are set beside the good ones.
+class FigureName(NamedTuple):
+    """Where the figure of an image goes, and its title.
 
     Args:
-        results: What was tested.
-        folder: Where the figures go; without any there is no such folder.
-        drawn: Where images with drawn defects lie.
-        most: How many figures are drawn, at most.
+        file: Path below the folder of figures.
+        title: Name of the image.
     """
-    spoilt = [result.path.is_relative_to(drawn) for result in results]
-    root = Path(os.path.commonpath([r.path.absolute().parent for r, s in zip(results, spoilt, strict=True) if not s]))
-    places = {True: (folder, drawn), False: (folder / "good" if any(spoilt) else folder, root)}
-    chosen = choose([result.label == ANOMALOUS for result in results], most)
-    if len(chosen) < len(results):
-        tqdm.write(f"Pictures are drawn of {len(chosen)} of {len(results)} images (--pictures).")
-    with fresh_folder(folder) as temporary:
-        for apart, (place, base) in places.items():
-            some = [results[i] for i in chosen if spoilt[i] == apart]
-            if some:
-                write_figures(some, temporary / place.relative_to(folder), base)
-    if not chosen:
-        folder.rmdir()
+
+    file: Path
+    title: str
 
 
-def choose(anomalous: Sequence[bool], most: int) -> list[int]:
-    """Choose images to show, half of them anomalous as far as there are enough of both, each half evenly apart.
+def name_figures(samples: Sequence[Sample], synthetic: Path, limit: int) -> dict[Path, FigureName]:
+    """Choose images, and name a figure of each.
+
+    Sub-folders of the images are kept. Images with synthetic defects lie elsewhere; their figures are put beside those
+    of the others, which go to ``good`` then.
+
+    Args:
+        samples: The tested images.
+        synthetic: Folder of the images with synthetic defects.
+        limit: Largest number of figures.
+
+    Returns:
+        The figures, by the path of the image.
+    """
+    chosen = [samples[i] for i in choose([sample.label == ANOMALOUS for sample in samples], limit)]
+    if len(chosen) < len(samples):
+        logger.info("Figures are drawn of %d of %d images (`pictures`).", len(chosen), len(samples))
+    apart = [sample.path for sample in chosen if sample.path.is_relative_to(synthetic)]
+    others = [sample.path for sample in chosen if not sample.path.is_relative_to(synthetic)]
+    root = common_root([sample.path for sample in samples if not sample.path.is_relative_to(synthetic)] or apart)
+    mixed = any(sample.path.is_relative_to(synthetic) for sample in samples)
+    return _named(apart, synthetic, "") | _named(others, root, "good" if mixed else "")
+
+
+def _named(paths: Sequence[Path], root: Path, folder: str) -> dict[Path, FigureName]:
+    names = [relative(path, root) for path in paths]
+    files = [Path(folder, name) for name in unique_names(names, ".jpg")]
+    return {path: FigureName(file, name.as_posix()) for path, name, file in zip(paths, names, files, strict=True)}
+
+
+def choose(anomalous: Sequence[bool], limit: int) -> list[int]:
+    """Choose images to show, half of them anomalous where possible, evenly spaced.
 
     Args:
         anomalous: Whether each image is anomalous.
-        most: How many to choose, at most.
+        limit: Largest number of images.
 
     Returns:
         Indices of images, in order.
@@ -70,13 +72,13 @@ def choose(anomalous: Sequence[bool], most: int) -> list[int]:
     """
     defective = [i for i, known in enumerate(anomalous) if known]
     normal = [i for i, known in enumerate(anomalous) if not known]
-    share = max((most + 1) // 2, most - len(normal))
-    shown = spread(defective, share)
-    return sorted([*shown, *spread(normal, most - len(shown))])
+    share = max((limit + 1) // 2, limit - len(normal))
+    shown = evenly_spaced(defective, share)
+    return sorted([*shown, *evenly_spaced(normal, limit - len(shown))])
 
 
-def spread(items: Sequence[T], count: int) -> Sequence[T]:
-    """Take so many items, evenly apart, from the first to the last."""
+def evenly_spaced(items: Sequence[T], count: int) -> Sequence[T]:
+    """Return ``count`` items, evenly spaced from the first to the last."""
     if len(items) <= count:
         return items
     return [items[i * (len(items) - 1) // max(1, count - 1)] for i in range(count)]

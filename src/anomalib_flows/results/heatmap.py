@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Resampling
 
-from anomalib_flows.results.colours import table, to_levels
 from anomalib_flows.core.types import ImageSize
+from anomalib_flows.results.colours import table, to_levels
 
 Picture = Image.Image | NDArray[np.uint8]
 """A Pillow image, or an array of shape (h, w, 3)."""

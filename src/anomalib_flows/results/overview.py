@@ -1,4 +1,4 @@
-"""A sheet of examples of a dataset, to see at a glance whether it is what it should be."""
+"""A sheet of examples of a dataset."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from PIL import Image
 from PIL.Image import Resampling
 
+from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.loading.reading import read_sample
 from anomalib_flows.results.figure import DEFECT, GREY, LABEL_COLOURS, WHITE
-from anomalib_flows.results.figures import spread
+from anomalib_flows.results.figures import evenly_spaced
 from anomalib_flows.results.heatmap import outline
 from anomalib_flows.results.sheet import contact_sheet
 from anomalib_flows.results.text import printable, shorten, write
-from anomalib_flows.core.types import ANOMALOUS, Sample
 
 COLUMNS, CELL, LINE = 8, 184, 16
 """Pictures in a row, their greatest height and width, and the height of a line of text, in pixels."""
@@ -24,7 +24,7 @@ def overview(samples: Sequence[Sample]) -> Image.Image:
     """Lay out examples of each split and kind of defect, a row each, with the outlines of their masks.
 
     Args:
-        samples: Images that can be read; of more than fit into a row, those are taken that are evenly apart.
+        samples: Images that can be read; a row shows evenly spaced ones.
 
     Raises:
         InputError: If there are none.
@@ -34,7 +34,7 @@ def overview(samples: Sequence[Sample]) -> Image.Image:
         groups[sample.split, sample.label, sample.defect].append(sample)
     columns = min(COLUMNS, max(map(len, groups.values()), default=0))
     blank = Image.new("RGB", (1, 1), WHITE)
-    rows = [[cell(sample) for sample in spread(group, columns)] for group in groups.values()]
+    rows = [[cell(sample) for sample in evenly_spaced(group, columns)] for group in groups.values()]
     return contact_sheet([picture for row in rows for picture in (row + [blank] * columns)[:columns]], columns)
 
 

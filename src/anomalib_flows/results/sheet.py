@@ -1,4 +1,4 @@
-"""Many pictures in one, for documents."""
+"""Combine pictures to one, for documents."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from itertools import accumulate
 from PIL import Image
 from PIL.Image import Resampling
 
-from anomalib_flows.results.heatmap import Picture, as_image
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.results.heatmap import Picture, as_image
 
 SPACE = 8
 
 
 def contact_sheet(pictures: Sequence[Picture], columns: int, width: int = 1600) -> Image.Image:
-    """Lay pictures out in rows, on white; those too large for a column shrink to fit.
+    """Arrange pictures in rows on white; those too large for a column are scaled down.
 
     Args:
         pictures: Images or figures, of any sizes.

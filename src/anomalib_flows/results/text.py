@@ -1,4 +1,4 @@
-"""Text in pictures, with the font that Pillow brings along."""
+"""Text in pictures, with the font of Pillow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Words = Sequence[tuple[str, Colour]]
 
 @cache
 def font(size: int) -> Font:
-    """Pillow's built-in font; loaded once, for it takes longer than drawing with it."""
+    """Pillow's built-in font; loaded once, for loading takes longer than drawing."""
     return cast("Font", ImageFont.load_default(size=size))
 
 

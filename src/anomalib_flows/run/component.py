@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from anomalib_flows.core import registry
-from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.errors import InputError, first_line
+from anomalib_flows.run.validation import plain, validated
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,12 @@ class Component:
         """
         cls = registry.load(kind, self.class_path)
         self._check_arguments(cls, len(arguments))
-        return cls(*arguments, **self.init_args)
+        try:
+            if dataclasses.is_dataclass(cls):
+                return validated(cls, self.init_args)
+            return cls(*arguments, **self.init_args)
+        except TypeError as error:
+            raise InputError(f"{self.class_path} has an argument of the wrong type: {first_line(error)}.") from error
 
     def _check_arguments(self, cls: type[Any], given: int) -> None:
         known = dict(list(registry.parameters(cls).items())[given:])
@@ -57,12 +63,3 @@ class Component:
         missing = [n for n, p in known.items() if p.default is inspect.Parameter.empty and n not in self.init_args]
         if missing:
             raise InputError(f"{' and '.join(f'`{name}`' for name in missing)} must be given.")
-
-
-def plain(value: Any) -> Any:
-    """Convert tuples to lists, and paths to text."""
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value

@@ -1,4 +1,4 @@
-"""The run directory: what one training leaves behind, and what every other command takes."""
+"""The run directory: the result of a training, and the input of every other command."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Run:
 
     @property
     def config_file(self) -> Path:
-        """Options that make the same run again."""
+        """Configuration that makes the same run again."""
         return self.path / "config.yaml"
 
     @property
@@ -42,17 +42,17 @@ class Run:
 
     @property
     def resume_file(self) -> Path:
-        """Lightning's checkpoint after the last whole epoch, for resuming only."""
+        """Lightning's checkpoint after the last complete epoch, for resuming only."""
         return self.path / "resume.ckpt"
 
     @property
     def splits_file(self) -> Path:
-        """Which image served for what."""
+        """Images with their splits."""
         return self.path / "splits.csv"
 
     @property
     def metrics_file(self) -> Path:
-        """Figures on the test split."""
+        """Metrics on the test split."""
         return self.path / "metrics.json"
 
     @property
@@ -67,22 +67,22 @@ class Run:
 
     @property
     def validation(self) -> Run:
-        """Figures, predictions and pictures of held-out normal images, as they are and with drawn defects."""
+        """Results on held-out normal images, as they are and with synthetic defects."""
         return Run(self.path / "validation")
 
     @property
     def drawn(self) -> Path:
-        """Images with drawn defects, and their masks; of the part ``validation`` only."""
+        """Images with synthetic defects, and their masks; of the part ``validation`` only."""
         return self.path.absolute() / "drawn"
 
     @property
     def disturbed(self) -> Run:
-        """Figures, predictions and pictures of the last test on disturbed images."""
+        """Results of the last test on disturbed images."""
         return Run(self.path / "disturbed")
 
     @classmethod
     def create(cls, output: Path, model: str, dataset: str, subset: str) -> Run:
-        """Make a new directory with the next free number."""
+        """Create a new directory with the next free number."""
         parent = output / model / dataset / subset
         parent.mkdir(parents=True, exist_ok=True)
         taken = [int(p.name[4:]) for p in parent.glob("run-*") if p.name[4:].isdigit()]
@@ -102,11 +102,11 @@ class Run:
         """Return the run in a directory.
 
         Raises:
-            InputError: If the directory is no run.
+            InputError: If the directory is not a run.
         """
         run = cls(path)
         if not run.config_file.is_file():
-            raise InputError(f"{path} is not a run: it holds no config.yaml; name a folder that 'train' wrote.")
+            raise InputError(f"{path} is not a run: it holds no config.yaml; name a run directory.")
         return run
 
     def config(self) -> TrainConfig:
@@ -136,7 +136,7 @@ class Run:
             temporary.write_text(text, encoding="utf-8")
 
     def metrics(self) -> dict[str, Any] | None:
-        """Read the figures on the test split; None if nothing was tested."""
+        """Read the metrics on the test split; None if nothing was tested."""
         if not self.metrics_file.is_file():
             return None
         read: dict[str, Any] = json.loads(self.metrics_file.read_text(encoding="utf-8"))
@@ -149,13 +149,13 @@ class Run:
 
 
 def versions() -> dict[str, Any]:
-    """Versions of what a run is made with."""
+    """Return the versions of the libraries that make a run."""
     packages = {name: version(name) for name in ("torch", "timm", "lightning", "numpy", "pillow")}
     return {"layout": LAYOUT, "anomalib_flows": __version__, "python": platform.python_version(), **packages}
 
 
 def is_exported(path: Path) -> bool:
-    """Whether a path is an exported model's, and no run's.
+    """Return whether a path names an exported model instead of a run.
 
     Example:
         >>> is_exported(Path("model.xml")), is_exported(Path("results/run-001"))

@@ -1,4 +1,4 @@
-"""How long an exported model takes on this machine, and in which of its parts."""
+"""Latency and throughput of an exported model on this machine, and the time that each of its parts takes."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ import numpy as np
 import openvino as ov
 
 from anomalib_flows.core.images import Pixels
-from anomalib_flows.core.timing import LEAST, WARM_UP, Spent, Times, cores, repeat, timed
+from anomalib_flows.core.timing import MIN_CALLS, WARM_UP, Elapsed, Times, cores, repeat, timed
 from anomalib_flows.core.types import ImageSize
-from anomalib_flows.runtime.card import Card, read_card
-from anomalib_flows.runtime.network import compile_network, read_network, require_device
+from anomalib_flows.runtime.device import require_device
+from anomalib_flows.runtime.model_card import ModelCard, read_card
+from anomalib_flows.runtime.network import compile_network, read_network
 from anomalib_flows.runtime.parts import PARTS, part_of
 from anomalib_flows.runtime.ports import ANY, ImageInput, spatial_size
 
 PRECISIONS = {"FP32": "f32", "BF16": "bf16", "FP16": "f16"}
-"""What OpenVINO calls a precision among a device's capabilities, and where it is asked for."""
+"""Names of inference precisions, by their names among OpenVINO's ``OPTIMIZATION_CAPABILITIES``."""
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """What a device does with several requests at the same time.
+    """Throughput of a device with several requests at the same time.
 
     Args:
-        images_per_second: Images that were done in a second.
-        requests: How many requests were on their way.
-        streams: How many of them were computed at the same time; None if the device does not tell.
+        images_per_second: Images per second.
+        requests: Number of requests in progress.
+        streams: Number of requests that are computed at the same time; None if the device does not report it.
     """
 
     images_per_second: float
@@ -41,65 +42,65 @@ class Throughput:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model, and the images that it is measured with.
+    """Model to measure, and the images to measure it with.
 
     Args:
         core: OpenVINO.
         network: The model.
-        card: What it says of itself.
+        card: Its card.
         path: Its file.
         device: Name of the device in upper case.
-        tensors: What the model takes, one for each image.
+        tensors: Input of the model, one tensor for each image.
     """
 
     core: ov.Core
     network: ov.Model
-    card: Card
+    card: ModelCard
     path: Path
     device: str
     tensors: list[ov.Tensor]
 
     @property
     def batch(self) -> int:
-        """Images in one inference."""
+        """Number of images in each inference."""
         return int(self.tensors[0].shape[0])
 
     @property
     def image_sizes(self) -> list[ImageSize]:
-        """Heights and widths that there are, the largest image first."""
+        """Different heights and widths of the images, the largest first."""
         sizes = {spatial_size(tensor.shape, self.card.input_layout) for tensor in self.tensors}
         return sorted(sizes, key=lambda size: size[0] * size[1], reverse=True)
 
     @property
     def precisions(self) -> list[str]:
-        """What the device computes in, the precision that the model asks for first."""
+        """Precisions that the device supports, the one that the model asks for first."""
         capabilities = self.core.get_property(self.device, "OPTIMIZATION_CAPABILITIES")
         offered = [name for capability, name in PRECISIONS.items() if capability in capabilities]
         asked = self.card.inference_precision
         return sorted(offered, key=lambda name: name != asked) or [asked]
 
-    def compile(self, precision: str, **options: Any) -> ov.CompiledModel:
+    def compile(self, precision: str, **properties: Any) -> ov.CompiledModel:
         """Compile the model for the device.
 
         Raises:
-            InputError: If it cannot be.
+            InputError: If the device does not support that.
         """
-        return compile_network(self.core, self.network, self.path, self.device, [precision], options)[0]
+        return compile_network(self.core, self.network, self.path, self.device, [precision], properties)[0]
 
 
 def open_subject(
     path: Path, device: str, images: Sequence[Pixels] = (), image_size: ImageSize | None = None
 ) -> Subject:
-    """Read a model, and prepare the images to measure it with.
+    """Read a model, and prepare images to measure it with.
 
     Args:
         path: The .xml file.
-        device: What to compute on.
-        images: Images of shape (h, w, 3); if there are none, noise is taken.
-        image_size: Height and width of the noise. By default what the model takes, or the size that it resizes to.
+        device: Name of the device.
+        images: Images of shape (h, w, 3); noise by default.
+        image_size: Height and width of the noise. By default the size that the model accepts, or that it resizes to.
 
     Raises:
-        InputError: If the model cannot be used, the device is not there, or images have another size than it takes.
+        InputError: If the model is invalid, the device is not available, or the model does not accept the images.
     """
     core, device = ov.Core(), device.upper()
     require_device(core, device)
@@ -107,22 +108,28 @@ def open_subject(
     card = read_card(network, path)
     accepted = ImageInput.of(network, card.input_layout)
     if not images:
-        default = [n if edge == ANY else edge for edge, n in zip(accepted.size, card.image_size, strict=True)]
+        default = [n if side == ANY else side for side, n in zip(accepted.size, card.image_size, strict=True)]
         images = [np.random.default_rng(0).integers(0, 256, (*(image_size or default), 3), dtype=np.uint8)]
     return Subject(core, network, card, path, device, [ov.Tensor(accepted.arrange(image)) for image in images])
 
 
-def latency(subject: Subject, precision: str, seconds: float, spent: Spent) -> Times:
-    """Time inferences one by one, each with all that the device has.
+def latency(subject: Subject, precision: str, seconds: float, elapsed: Elapsed) -> Times:
+    """Time single inferences, each of which has the whole device.
 
-    From an image in memory to decisions in memory; reading and decoding files are not in it.
+    They are measured from an image in memory to results in memory, without reading and decoding files.
+
+    Args:
+        subject: Model and images.
+        precision: Inference precision.
+        seconds: Duration of the measurement.
+        elapsed: Called with the seconds that have passed since its last call.
     """
     request = subject.compile(precision, PERFORMANCE_HINT="LATENCY").create_infer_request()
-    return timed([inference(request, tensor) for tensor in subject.tensors], seconds, spent)
+    return timed([inference(request, tensor) for tensor in subject.tensors], seconds, elapsed)
 
 
 def inference(request: ov.InferRequest, tensor: ov.Tensor) -> Callable[[], None]:
-    """Make a function that infers once and leaves the outputs where they are."""
+    """Return a function that runs a request once and leaves the outputs in it."""
 
     def infer() -> None:
         request.set_input_tensor(tensor)
@@ -133,83 +140,80 @@ def inference(request: ov.InferRequest, tensor: ov.Tensor) -> Callable[[], None]
 
 
 def throughput(
-    subject: Subject, precision: str, seconds: float, spent: Spent, streams: int | None = None
+    subject: Subject, precision: str, seconds: float, elapsed: Elapsed, streams: int | None = None
 ) -> Throughput:
-    """Count how many images are done in a second with several requests at the same time.
+    """Count the images per second with several requests at the same time.
 
     Args:
-        subject: What is measured.
-        precision: What to compute in.
-        seconds: How long to go on.
-        spent: Told of the time that goes by.
-        streams: How many requests are computed at the same time; by default what OpenVINO chooses for throughput.
+        subject: Model and images.
+        precision: Inference precision.
+        seconds: Duration of the measurement.
+        elapsed: Called with the seconds that have passed since its last call.
+        streams: Number of requests to compute at the same time; by default OpenVINO chooses it.
     """
-    options = {"NUM_STREAMS": streams} if streams else {"PERFORMANCE_HINT": "THROUGHPUT"}
-    compiled = subject.compile(precision, **options)
-    queue = ov.AsyncInferQueue(compiled, tell(compiled, "OPTIMAL_NUMBER_OF_INFER_REQUESTS") or 1)
+    properties = {"NUM_STREAMS": streams} if streams else {"PERFORMANCE_HINT": "THROUGHPUT"}
+    compiled = subject.compile(precision, **properties)
+    queue = ov.AsyncInferQueue(compiled, get_property(compiled, "OPTIMAL_NUMBER_OF_INFER_REQUESTS") or 1)
     for number in range(max(WARM_UP, len(subject.tensors)) * len(queue)):
         queue.start_async({0: subject.tensors[number // len(queue) % len(subject.tensors)]}, share_inputs=True)
     queue.wait_all()
     begin = last = time.perf_counter()
     for count, tensor in enumerate(cycle(subject.tensors), start=1):
-        queue.start_async({0: tensor}, share_inputs=True)  # waits until one is idle
+        queue.start_async({0: tensor}, share_inputs=True)  # waits for an idle request
         now = time.perf_counter()
-        spent(now - last)
+        elapsed(now - last)
         last = now
-        if now - begin >= seconds and count >= LEAST:
+        if now - begin >= seconds and count >= MIN_CALLS:
             break
     queue.wait_all()
     rate = count * subject.batch / (time.perf_counter() - begin)
-    return Throughput(rate, len(queue), tell(compiled, "NUM_STREAMS"))
+    return Throughput(rate, len(queue), get_property(compiled, "NUM_STREAMS"))
 
 
-def parts(subject: Subject, precision: str, seconds: float, spent: Spent) -> dict[str, float]:
-    """Milliseconds of an inference in each part of the model, as the device counts them itself.
+def parts(subject: Subject, precision: str, seconds: float, elapsed: Elapsed) -> dict[str, float]:
+    """Return the milliseconds that an inference spends in each part of the model, as the device reports them.
 
-    Counting takes time, too, so that their sum is not the latency. What the device has fused into one operation
-    counts for the part that this one begins with.
+    Profiling takes time itself, so the sum is not the latency. If the device has fused operations of several parts,
+    their time counts for the first of these parts.
+
+    Args:
+        subject: Model and images.
+        precision: Inference precision.
+        seconds: Duration of the measurement.
+        elapsed: Called with the seconds that have passed since its last call.
     """
     compiled = subject.compile(precision, PERFORMANCE_HINT="LATENCY", PERF_COUNT=True)
-    request, part = compiled.create_infer_request(), Parts(compiled)
+    request = compiled.create_infer_request()
+    origins = {node.get_friendly_name(): original_names(node) for node in compiled.get_runtime_model().get_ops()}
     total, number = dict.fromkeys(PARTS, 0.0), 0
-    for _ in repeat([inference(request, tensor) for tensor in subject.tensors], seconds, spent):
+    for _ in repeat([inference(request, tensor) for tensor in subject.tensors], seconds, elapsed):
         number += 1
         for node in request.profiling_info:
-            total[part(node.node_name)] += 1000 * node.real_time.total_seconds()
+            part = part_of(*origins.get(node.node_name, ()), node.node_name)
+            total[part] += 1000 * node.real_time.total_seconds()
     return {name: value / number for name, value in total.items()}
 
 
-class Parts:
-    """The part that each operation of a compiled model belongs to."""
-
-    def __init__(self, compiled: ov.CompiledModel) -> None:
-        self._made_of = {node.get_friendly_name(): made_of(node) for node in compiled.get_runtime_model().get_ops()}
-
-    def __call__(self, name: str) -> str:
-        """Tell the part by an operation's name in the profile."""
-        return part_of(*self._made_of.get(name, ()), name)
-
-
-def made_of(node: ov.Node) -> list[str]:
-    """Names of the model's operations that a device made one operation of."""
+def original_names(node: ov.Node) -> list[str]:
+    """Return the names of the model's operations that a device fused into one."""
     info = node.get_rt_info()
     return str(info["originalLayersNames"].astype(str)).split(",") if "originalLayersNames" in info else []
 
 
 def machine(subject: Subject, precision: str) -> dict[str, Any]:
-    """Tell what was measured on: processor, threads and version of OpenVINO."""
+    """Describe the machine: processor, number of threads and cores, version of OpenVINO."""
     compiled = subject.compile(precision, PERFORMANCE_HINT="LATENCY")
-    devices = tell(compiled, "EXECUTION_DEVICES") or [subject.device]
+    devices = get_property(compiled, "EXECUTION_DEVICES") or [subject.device]
     names = [subject.core.get_property(name.strip("()"), "FULL_DEVICE_NAME") for name in devices]
     return {
         "device": ", ".join(dict.fromkeys(names)),
-        "threads": tell(compiled, "INFERENCE_NUM_THREADS"),
+        "threads": get_property(compiled, "INFERENCE_NUM_THREADS"),
         "cores": cores(),
         "software": f"OpenVINO {ov.__version__.partition('-')[0]}",
     }
 
 
-def tell(compiled: ov.CompiledModel, name: str) -> Any:
+def get_property(compiled: ov.CompiledModel, name: str) -> Any:
     """Return a property of a compiled model; None if its device does not have it."""
     try:
         return compiled.get_property(name)

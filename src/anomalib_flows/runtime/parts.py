@@ -1,4 +1,4 @@
-"""Parts of an exported model, which the names of its operations begin with."""
+"""Parts of an exported model. The name of each operation begins with the name of its part."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ PARTS = ("preprocess", "encoder", "whitening", "flow", "decision")
 
 
 def part_of(*names: str) -> str:
-    """Part that the first name which has one begins with; what has none was put in at the end.
+    """Return the part that the first name with a part belongs to, or ``decision`` if no name has one.
 
     Args:
-        names: Name of an operation, or names of those that a device made it of.
+        names: Name of an operation, or names of the operations that a device fused into one.
 
     Example:
         >>> part_of("encoder/conv1"), part_of("Multiply_7", "flow/add"), part_of("Result_7")

@@ -1,4 +1,4 @@
-"""Inferences that are under way."""
+"""Asynchronous inference requests."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import numpy.typing as npt
 import openvino as ov
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.runtime.network import explained
+from anomalib_flows.runtime.network import inference_errors
 from anomalib_flows.runtime.ports import INPUT
 
 
 class Requests:
-    """Requests of a compiled model, each with one image at a time; may be used by several threads.
+    """Requests of a compiled model, one image each. Several threads may use them.
 
-    Once one has failed, the others are of no use: OpenVINO 2026.4 computes later images on the CPU with what it had
-    begun to prepare for the one that failed, and says nothing. So each waits for those that were started before it,
-    whether or not somebody else still does.
+    After one request has failed, the others are invalid. OpenVINO 2026.4 computes later images on the CPU with what it
+    had prepared for the image that failed, and reports no error. So each request waits for those that were started
+    before it, whether or not somebody else still waits for them.
 
     Args:
         compiled: The model.
         path: Its file, for errors.
-        device: What it computes on, for errors.
+        device: Its device, for errors.
 
     Attributes:
-        failed: Whether one has failed.
+        failed: Whether a request has failed.
     """
 
     failed: bool
@@ -42,7 +42,7 @@ class Requests:
         self._lock = Lock()
 
     def start(self, images: npt.NDArray[Any]) -> ov.InferRequest:
-        """Start to compute, by a request that is idle or a new one.
+        """Start inference with an idle request, or a new one.
 
         Raises:
             InputError: If the device fails.
@@ -58,10 +58,10 @@ class Requests:
         return request
 
     def wait(self, request: ov.InferRequest) -> None:
-        """Wait until the outputs are there, which stay until the request is released.
+        """Wait for the outputs of a request. They are valid until it is released.
 
         Raises:
-            InputError: If the device fails, or has failed on another image meanwhile.
+            InputError: If the device fails, or failed on another image in the meantime.
         """
         with self._lock:
             older = self._started[: self._started.index(request)]
@@ -71,10 +71,10 @@ class Requests:
         with self._watched():
             request.wait()
         if self.failed:
-            raise InputError(f"{self._path} failed on another image meanwhile: judge this one again.")
+            raise InputError(f"{self._path} failed on another image in the meantime: predict this one again.")
 
     def release(self, request: ov.InferRequest) -> None:
-        """Let others have a request."""
+        """Make a request idle."""
         with self._lock:
             self._started.remove(request)
         self._idle.append(request)
@@ -82,7 +82,7 @@ class Requests:
     @contextmanager
     def _watched(self) -> Iterator[None]:
         try:
-            with explained(self._path, self._device):
+            with inference_errors(self._path, self._device):
                 yield
         except InputError:
             self.failed = True

@@ -10,11 +10,11 @@ from itertools import pairwise
 from typing import get_args
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import natural
+from anomalib_flows.core.images import natural_key
 from anomalib_flows.core.types import ANOMALOUS, NORMAL, Split
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.loading.reading import read_sample
-from anomalib_flows.run.component import plain
+from anomalib_flows.run.validation import plain
 from anomalib_flows.testing.assertion import ensure
 
 
@@ -38,7 +38,7 @@ def check_samples(dataset: Dataset) -> None:
     ensure(any(sample.split == "train" for sample in samples), "samples() gives nothing of the split train")
     twice = [str(one) for one, other in pairwise(sorted(paths)) if one == other]
     ensure(not twice, f"samples() lists {twice[:1]} more than once")
-    ensure(paths in (sorted(paths), sorted(paths, key=natural)), "samples() is not sorted by path")
+    ensure(paths in (sorted(paths), sorted(paths, key=natural_key)), "samples() is not sorted by path")
     ensure(samples == dataset.samples(), "samples() gives something else at the second call")
 
 

@@ -1,4 +1,4 @@
-"""What happens beside training: a progress bar, a checkpoint after each epoch, a graceful end on Ctrl-C."""
+"""Progress bar, a checkpoint after each epoch, and a graceful end on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from anomalib_flows.training.module import TrainingModule
 
 
 class Progress(Callback):
-    """One bar over all epochs, so that the time left is that of the training."""
+    """One progress bar over all epochs, whose estimate is that of the training."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the bar where the training begins or goes on."""
+        """Open the bar where the training begins or continues."""
         total = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
         slow = 0.1 if sys.stderr.isatty() else 30.0
         self.bar = tqdm(total=total, initial=trainer.global_step, desc="Training", unit="step", mininterval=slow)
@@ -42,36 +42,36 @@ class Progress(Callback):
         self.bar.close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close the bar, if training came that far, so that a message begins on a line of its own."""
+        """Close the bar, so that a message begins on a new line."""
         if hasattr(self, "bar"):
             self.bar.close()
 
 
 class EpochCheckpoint(Callback):
-    """Keep the state after the last whole epoch: one file to resume from and one to use.
+    """Keep the state after the last complete epoch: one file to resume from and one to use.
 
     Args:
-        run: Where the files go.
+        run: Run directory of the files.
     """
 
     def __init__(self, run: Run) -> None:
         self.run = run
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write a first checkpoint, so that a run can be resumed from its first step on."""
+        """Write a first checkpoint, so that a run can be resumed from its first step."""
         if not self.run.resume_file.exists():
             self.write(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Replace the files by the present state, unless it is broken or the epoch was cut short.
+        """Replace the files by the current state, unless the epoch was interrupted.
 
         Raises:
-            InputError: If a weight is infinite or no number.
+            InputError: If a weight is not finite.
         """
         if not all(bool(p.isfinite().all()) for p in pl_module.parameters() if p.requires_grad):
             raise InputError(
-                f"Weights are infinite or no numbers after epoch {trainer.current_epoch + 1}. Lower "
-                f"--model.learning_rate, or set --trainer.gradient_clip 1."
+                f"Weights are not finite after epoch {trainer.current_epoch + 1}. Lower `learning_rate`, or set "
+                "`trainer.gradient_clip` 1."
             )
         if not trainer.should_stop:
             self.write(trainer, pl_module)
@@ -81,7 +81,7 @@ class EpochCheckpoint(Callback):
         assert isinstance(pl_module, TrainingModule)  # noqa: S101 (for the type checker)
         with atomic(self.run.resume_file) as temporary:
             trainer.save_checkpoint(temporary)
-        checkpoint.save(pl_module.pipeline, self.run.model_file)
+        checkpoint.save_pipeline(pl_module.pipeline, self.run.model_file)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A loss that goes through ``torch.compile``, and what is said where that is impossible."""
+"""Compile the loss by ``torch.compile``, and explain why it cannot be compiled."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from anomalib_flows.models.base import Detector
 
 
 def compiled_loss(detector: Detector) -> Callable[[Any], Tensor]:
-    """Compile a detector's loss as one graph, anew for each size of batch that comes."""
+    """Compile a detector's loss as one graph, again for each batch size."""
     return torch.compile(detector.loss, dynamic=False, fullgraph=True)
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Say in one sentence why something cannot be compiled.
+    """Raise an InputError that says why something cannot be compiled.
 
     Raises:
         InputError: If it cannot be.
@@ -33,5 +33,5 @@ def explained() -> Iterator[None]:
         cause = getattr(error, "inner_exception", error)
         lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
         raise InputError(
-            f"--trainer.compile is not possible here: {lines[0].rstrip('.')}. Train without it."
+            f"`trainer.compile` is not possible here: {lines[0].rstrip('.')}. Train without it."
         ) from error

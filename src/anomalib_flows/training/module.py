@@ -1,4 +1,4 @@
-"""The Lightning side of training: what is a step, what is an epoch, and what if the loss is no number."""
+"""The Lightning module: steps, epochs, and a loss that is not finite."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.data.loading.augmentation import AugmentOptions
+from anomalib_flows.core.types import Sample
 from anomalib_flows.data.loading.loader import Loader
-from anomalib_flows.inference.features import COMPUTED, FeatureLoader, FeatureOptions
+from anomalib_flows.inference.feature_cache import FeatureOptions
+from anomalib_flows.inference.features import Augmentation, FeatureLoader
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.config import TrainConfig
+from anomalib_flows.run.options import ImageOptions
 from anomalib_flows.training.compiled import compiled_loss
 
 
@@ -21,49 +26,39 @@ class TrainingModule(LightningModule):
     """Train the detector of a pipeline with Lightning's automatic optimisation.
 
     Args:
-        pipeline: What is trained; its encoder stays as it is.
-        images: Batches of training images.
-        seed: Decides, with the epoch, everything random in an epoch, so that a resumed run repeats it.
-        augment: How far images are changed at random, otherwise in each epoch.
-        features: How features are computed and kept.
-        compiled: Whether the loss is compiled.
+        pipeline: The pipeline to train; its encoder stays frozen.
+        samples: Training images.
+        config: Configuration of the run. All randomness of an epoch depends on its seed and the epoch, so that a
+            resumed run repeats it.
     """
 
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        images: Loader,
-        seed: int,
-        augment: AugmentOptions,
-        features: FeatureOptions = COMPUTED,
-        *,
-        compiled: bool = False,
-    ) -> None:
+    def __init__(self, pipeline: Pipeline, samples: list[Sample], config: TrainConfig) -> None:
         super().__init__()
-        self.loss = compiled_loss(pipeline.detector) if compiled else pipeline.detector.loss
-        self.pipeline, self.images, self.seed, self.augment, self.features = pipeline, images, seed, augment, features
+        self.pipeline, self.config = pipeline, config
+        self.loss = compiled_loss(pipeline.detector) if config.trainer.compile else pipeline.detector.loss
+        preprocess = pipeline.preprocess
+        image = ImageOptions(size=preprocess.size, resize=preprocess.mode)
+        self.images = Loader(samples, image, config.loader, config.seed)
 
     def train_dataloader(self) -> TrainingBatches:
         """Return what Lightning iterates over in each epoch."""
         return TrainingBatches(self)
 
     def on_train_start(self) -> None:
-        """Let the options of today win over those in the checkpoint that a run is resumed from."""
+        """Apply the current options instead of those in the checkpoint of a resumed run."""
         optimizer, wanted = self.trainer.optimizers[0], self.pipeline.detector.optimizer()
+        scheduler: Any = self.lr_schedulers()
+        scheduler.base_lrs = [group["lr"] for group in wanted.param_groups]
+        factor = self._rate_factor(self.global_step)
         for group, options in zip(optimizer.param_groups, wanted.param_groups, strict=True):
-            group.update({key: value for key, value in options.items() if key != "params"})
-        self.rates = [group["lr"] for group in optimizer.param_groups]
+            group.update(
+                {key: value for key, value in options.items() if key != "params"} | {"initial_lr": options["lr"]}
+            )
+            group["lr"] = factor * options["lr"]
 
     def on_train_epoch_start(self) -> None:
-        """Make an epoch's randomness depend on the seed and its number alone."""
-        torch.manual_seed(self.seed + self.current_epoch)
-
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Let the learning rate follow the detector's schedule."""
-        progress = self.global_step / max(1, int(self.trainer.estimated_stepping_batches))
-        factor = self.pipeline.detector.learning_rate_factor(progress)
-        for group, rate in zip(self.trainer.optimizers[0].param_groups, self.rates, strict=True):
-            group["lr"] = factor * rate
+        """Seed the epoch, so that its randomness depends only on the seed and its number."""
+        torch.manual_seed(self.config.seed + self.current_epoch)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of a training batch."""
@@ -71,28 +66,35 @@ class TrainingModule(LightningModule):
         if not loss.isfinite():
             raise InputError(
                 f"The loss is {loss.item()} at step {batch_idx + 1} of epoch {self.current_epoch + 1}. Lower "
-                f"--model.learning_rate, set --trainer.gradient_clip 1, or train in --trainer.precision 32."
+                "`learning_rate`, set `trainer.gradient_clip` 1, or set `trainer.precision` 32."
             )
         self.log("loss", loss.detach(), on_step=True, on_epoch=False)
         return loss
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return the detector's optimizer."""
-        return self.pipeline.detector.optimizer()
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Return the detector's optimizer, with its learning rate schedule."""
+        optimizer = self.pipeline.detector.optimizer()
+        scheduler = LambdaLR(optimizer, self._rate_factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _rate_factor(self, step: int) -> float:
+        """Return the factor of the learning rate at a step."""
+        return self.pipeline.detector.learning_rate_factor(step / max(1, int(self.trainer.estimated_stepping_batches)))
 
 
 class TrainingBatches:
-    """Take the features of images, and cut them into training batches.
+    """Divide the features of images into training batches.
 
-    This stands in an iterable rather than in the training step, so that a model with several steps for each batch
-    of images needs no optimisation by hand: mixed precision, clipping and accumulation work for all models alike.
+    An iterable does this instead of the training step. So a model with several steps for each batch of images needs
+    no manual optimisation: mixed precision, clipping and accumulation work for all models.
     """
 
     def __init__(self, module: TrainingModule) -> None:
         self.module, self.detector = module, module.pipeline.detector
-        self.features = FeatureLoader(
-            module.pipeline, module.images, module.device, module.features, module.augment, module.seed
-        )
+        config = module.config
+        augmentation = Augmentation(config.augment, config.seed)
+        options = FeatureOptions.of(config.trainer)
+        self.features = FeatureLoader(module.pipeline, module.images, module.device, options, augmentation)
 
     def __len__(self) -> int:
         """Count the steps of an epoch."""

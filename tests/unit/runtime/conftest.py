@@ -1,15 +1,15 @@
-"""An exported model to judge with."""
+"""An exported model to predict with."""
 
 from pathlib import Path
 
 import pytest
 
-from anomalib_flows.runtime.card import Card
+from anomalib_flows.runtime.model_card import ModelCard
 from tiny_export import CARD, write
 
 
 @pytest.fixture
-def card() -> Card:
+def card() -> ModelCard:
     return CARD
 
 

@@ -1,4 +1,4 @@
-"""The runtime where there is nothing but what it takes."""
+"""The runtime needs OpenVINO, numpy and Pillow only."""
 
 import importlib.util
 import subprocess
@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 import anomalib_flows
-from anomalib_flows.runtime import Detector
+from anomalib_flows.runtime import ExportedModel
 
 HEAVY = ["jsonargparse", "kornia", "lightning", "scipy", "timm", "torch", "tqdm"]
 TAKEN = ["PIL", "numpy", "openvino"]
-JUDGE = """
+PREDICT = """
 import sys
 for name in sys.argv[3].split():
     try:
@@ -23,9 +23,9 @@ for name in sys.argv[3].split():
     except ImportError:
         continue
     sys.exit(f"{name} is there")
-from anomalib_flows.runtime import Detector, frames
+from anomalib_flows.runtime import ExportedModel, frames
 for name, image in frames(sys.argv[2]):
-    print(Detector(sys.argv[1])(image).raw_score)
+    print(ExportedModel(sys.argv[1])(image).raw_score)
 """
 
 
@@ -35,7 +35,7 @@ def photo(tmp_path):
     return tmp_path / "1.png"
 
 
-def judged(python: Path | str, model: Path, photo: Path, code: str = JUDGE) -> str:
+def predicted(python: Path | str, model: Path, photo: Path, code: str = PREDICT) -> str:
     command = [python, "-c", code, model, photo, " ".join(HEAVY)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -43,8 +43,8 @@ def judged(python: Path | str, model: Path, photo: Path, code: str = JUDGE) -> s
 
 
 def test_runtime_imports_nothing_heavy(export, photo):
-    blocked = "import sys; sys.modules.update(dict.fromkeys(sys.argv[3].split()))" + JUDGE
-    assert judged(sys.executable, export(), photo, blocked) == str(Detector(export())(photo).raw_score)
+    blocked = "import sys; sys.modules.update(dict.fromkeys(sys.argv[3].split()))" + PREDICT
+    assert predicted(sys.executable, export(), photo, blocked) == str(ExportedModel(export())(photo).raw_score)
 
 
 def test_runtime_works_where_nothing_else_is_installed(export, photo, tmp_path):
@@ -58,13 +58,13 @@ def test_runtime_works_where_nothing_else_is_installed(export, photo, tmp_path):
         if libraries.stem in ("numpy", "pillow"):
             (site / libraries.name).symlink_to(libraries)
     (site / "anomalib_flows").symlink_to(Path(anomalib_flows.__file__).parent)
-    assert judged(tmp_path / "venv/bin/python", export(), photo) == str(Detector(export())(photo).raw_score)
+    assert predicted(tmp_path / "venv/bin/python", export(), photo) == str(ExportedModel(export())(photo).raw_score)
 
 
-def test_missing_openvino_is_said():
+def test_missing_openvino_is_reported():
     code = (
         "import sys; sys.modules['openvino'] = None\n"
-        "from anomalib_flows.core.types import InputError\n"
+        "from anomalib_flows.core.errors import InputError\n"
         "try:\n    import anomalib_flows.runtime\nexcept InputError as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

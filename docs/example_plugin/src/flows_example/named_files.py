@@ -33,7 +33,7 @@ class NamedFiles(Dataset):
         images = image_files(self.root)
         good = [path for path in images if path.name.startswith("ok_")]
         if not good:
-            raise InputError(f"--data.root {self.root} holds no images named ok_*: give the folder that does.")
+            raise InputError(f"`root` {self.root} has no images named ok_*: give the folder that has.")
         tested = set(good[::5])
         return [
             Sample(path, "test", ANOMALOUS, "defect")

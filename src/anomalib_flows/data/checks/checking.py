@@ -1,50 +1,36 @@
-"""Read every file once before anything is trained, so that a bad one is found in seconds, not after hours."""
+"""Find files that cannot be used: all of them before a training, or each one in a stream of images."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.parallel import in_threads
+from anomalib_flows.core.parallel import map_in_threads
 from anomalib_flows.core.types import ANOMALOUS, ImageSize, Sample
 from anomalib_flows.data.loading.reading import read_sample
+from anomalib_flows.run.options import OnError
 
 LISTED = 10
-"""How many files a warning names."""
+"""Number of files that a warning lists."""
 MAX_LEVEL, DARK = 255, 64  # up to 14 bits in a file of 16 stay below a quarter of the range
 
 
-def check(samples: list[Sample], on_error: Literal["stop", "skip"]) -> list[Sample]:
-    """Read all images and masks, and return the samples that are fit for use.
-
-    An empty mask of a defective image says nothing about where the defect is, so it is taken for no mask.
+class Inspected(NamedTuple):
+    """What is wrong with an image, or else its properties.
 
     Args:
-        samples: The images of all splits.
-        on_error: ``stop`` at files that cannot be read, or ``skip`` them with a warning.
-
-    Raises:
-        InputError: If a file cannot be read, or a mask differs from its image in size, and ``on_error`` is
-            ``stop``.
+        sample: The image file and its ground truth.
+        fault: Why it cannot be read; empty if it can.
+        size: Height and width in pixels.
+        brightest: Its largest value, from 0 to 255.
+        empty_mask: Whether it has a mask without a defective pixel.
     """
-    found = inspect(samples)
-    faults = [one.fault for one in found if one.fault]
-    if faults:
-        report_faults(faults, on_error)
-    if samples and len(faults) == len(samples):
-        raise InputError(f"None of {len(samples)} images can be read. {faults[0]}")
-    fit = [one for one in found if not one.fault]
-    _warn_of_empty_masks([one.sample for one in fit if one.empty_mask and one.sample.label == ANOMALOUS])
-    if said := darkness(fit):
-        warnings.warn(said, stacklevel=2)
-    return [replace(one.sample, mask=None) if one.empty_mask else one.sample for one in fit]
-
-
-class Inspected(NamedTuple):
-    """What was found when an image was read: what is wrong, or else its size and its brightest value."""
 
     sample: Sample
     fault: str = ""
@@ -53,9 +39,105 @@ class Inspected(NamedTuple):
     empty_mask: bool = False
 
 
-def inspect(samples: list[Sample]) -> list[Inspected]:
-    """Read all images and masks."""
-    return in_threads(_inspect, samples, "reading")
+class Checker:
+    """Check images one by one while they are read, and warn of all findings once at the end.
+
+    The methods are called from one thread, in the order of the images.
+
+    Args:
+        on_error: ``stop`` at the first file that cannot be read, or ``skip`` such files and list them at the end.
+
+    Example:
+        >>> from pathlib import Path
+        >>> checker = Checker("stop")
+        >>> normal = Sample(Path("1.png"), "test")
+        >>> checker.image(normal, np.full((4, 4, 3), 200, np.uint8), None) == normal
+        True
+        >>> checker.finish()
+    """
+
+    def __init__(self, on_error: OnError) -> None:
+        self.on_error = on_error
+        self.faults: list[str] = []
+        self.empty_masks: list[Sample] = []
+        self.images, self.brightest = 0, 0
+
+    def fault(self, error: InputError) -> None:
+        """Note a file that cannot be read.
+
+        Raises:
+            InputError: If ``on_error`` is ``stop``.
+        """
+        if self.on_error == "stop":
+            report_faults([str(error)], "stop")
+        self.faults.append(str(error))
+
+    def image(self, sample: Sample, image: npt.ArrayLike, mask: npt.ArrayLike | None) -> Sample:
+        """Note an image, and return its sample; an empty mask counts as no mask.
+
+        Args:
+            sample: The image file and its ground truth.
+            image: Values from 0 to 255, of shape (3, h, w) or (h, w, 3).
+            mask: Mask of shape (h, w), nonzero where the image is defective; None if there is none.
+        """
+        return self.add(inspected(sample, image, mask))
+
+    def add(self, found: Inspected) -> Sample:
+        """Note an image that was inspected, and return its sample; an empty mask counts as no mask."""
+        self.images += 1
+        self.brightest = max(self.brightest, found.brightest)
+        if not found.empty_mask:
+            return found.sample
+        if found.sample.label == ANOMALOUS:
+            self.empty_masks.append(found.sample)
+        return replace(found.sample, mask=None)
+
+    def finish(self) -> None:
+        """Warn of the files that were skipped, of empty masks, and of images that are all dark.
+
+        Raises:
+            InputError: If no file could be read.
+        """
+        if self.faults:
+            report_faults(self.faults, "skip")
+            if not self.images:
+                raise InputError(f"None of {len(self.faults)} images can be read. {self.faults[0]}")
+        if self.empty_masks:
+            warnings.warn(about_empty_masks(self.empty_masks), stacklevel=2)
+        if self.images and (warning := about_darkness(self.brightest)):
+            warnings.warn(warning, stacklevel=2)
+
+
+def check(samples: Sequence[Sample], on_error: OnError) -> list[Sample]:
+    """Read all images and masks, and return the samples that can be used.
+
+    An empty mask of a defective image does not say where the defect is, so it counts as no mask.
+
+    Args:
+        samples: The images of all splits.
+        on_error: ``stop`` if a file cannot be read, or ``skip`` such files with a warning.
+
+    Raises:
+        InputError: If a file cannot be read, or a mask differs from its image in size, and ``on_error`` is ``stop``;
+            or if no file can be read.
+    """
+    found = inspect_samples(samples)
+    faults = [one.fault for one in found if one.fault]
+    if faults and on_error == "stop":
+        report_faults(faults, "stop")
+    checker, usable = Checker(on_error), []
+    for one in found:
+        if one.fault:
+            checker.fault(InputError(one.fault))
+        else:
+            usable.append(checker.add(one))
+    checker.finish()
+    return usable
+
+
+def inspect_samples(samples: Sequence[Sample]) -> list[Inspected]:
+    """Read and inspect all images and masks, in threads."""
+    return map_in_threads(_inspect, samples, "reading")
 
 
 def _inspect(sample: Sample) -> Inspected:
@@ -63,41 +145,52 @@ def _inspect(sample: Sample) -> Inspected:
         image, mask = read_sample(sample)
     except InputError as fault:
         return Inspected(sample, str(fault))
-    empty = mask is not None and not mask.numpy().any()
-    brightest = int(image.numpy().max())  # torch is slow at values in this order
-    return Inspected(sample, "", (image.shape[1], image.shape[2]), brightest, empty)
+    return inspected(sample, image, mask)._replace(size=(image.shape[1], image.shape[2]))
 
 
-def report_faults(faults: list[str], on_error: Literal["stop", "skip"]) -> None:
-    """Stop at the first fault, or warn of all of them.
+def inspected(sample: Sample, image: npt.ArrayLike, mask: npt.ArrayLike | None) -> Inspected:
+    """Return the properties of an image that was read, except for its size; see :meth:`Checker.image`."""
+    brightest = int(np.asarray(image).max())  # torch is slow at values in the order of a decoder
+    return Inspected(sample, brightest=brightest, empty_mask=mask is not None and not np.asarray(mask).any())
+
+
+def report_faults(faults: Sequence[str], on_error: OnError) -> None:
+    """Raise an error for the first fault, or warn of all of them.
+
+    Args:
+        faults: Why files cannot be read, one sentence each; at least one.
+        on_error: ``stop`` raises, ``skip`` warns.
 
     Raises:
         InputError: If ``on_error`` is ``stop``.
     """
     if on_error == "stop":
         more = f" ({len(faults)} files have faults)" if len(faults) > 1 else ""
-        raise InputError(f"{faults[0].removesuffix('.')}, or go on without it by --data.on_error skip{more}.")
+        raise InputError(f"{faults[0].removesuffix('.')}, or skip it with `loader.on_error` skip{more}.")
     warnings.warn(itemise("Images that are left out", faults), stacklevel=3)
 
 
 def itemise(title: str, items: Sequence[object]) -> str:
-    """Count items in a title, and put them below it, a line each, as many as one reads."""
+    """Return a title with the number of items, and the first of them below it, one per line.
+
+    Example:
+        >>> print(itemise("Images", ["1.png", "2.png"]))
+        Images (2):
+          1.png
+          2.png
+    """
     rest = [f"and {len(items) - LISTED} more"] * (len(items) > LISTED)
     return "\n  ".join([f"{title} ({len(items)}):", *map(str, items[:LISTED]), *rest])
 
 
-def _warn_of_empty_masks(samples: list[Sample]) -> None:
-    if samples:
-        some = ", ".join(str(sample.mask) for sample in samples[:4]) + (", ..." if len(samples) > 4 else "")
-        warnings.warn(
-            f"{len(samples)} masks of defective images are empty ({some}): these images count for image metrics only.",
-            stacklevel=3,
-        )
+def about_empty_masks(samples: Sequence[Sample]) -> str:
+    """Return a warning of empty masks."""
+    some = ", ".join(str(sample.mask) for sample in samples[:4]) + (", ..." if len(samples) > 4 else "")
+    return f"{len(samples)} masks of defective images are empty ({some}): these images count for image metrics only."
 
 
-def darkness(found: list[Inspected]) -> str:
-    """Say that all images are so dark that their upper bits must be empty, if they are."""
-    brightest = max((one.brightest for one in found), default=MAX_LEVEL)
+def about_darkness(brightest: int) -> str:
+    """Return a warning if the brightest value of all images is so low that their upper bits must be empty."""
     if brightest >= DARK:
         return ""
     return (

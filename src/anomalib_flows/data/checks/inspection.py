@@ -1,32 +1,48 @@
-"""Look over a whole dataset before anything is trained on it: what is there, and what is wrong with it."""
+"""Inspect a whole dataset before a training: what it has, and what is wrong with it."""
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import describe_file, image_files
-from anomalib_flows.core.parallel import in_threads
+from anomalib_flows.core.parallel import map_in_threads
 from anomalib_flows.core.types import ANOMALOUS, ImageSize, Sample
-from anomalib_flows.data.checks.checking import Inspected, darkness, inspect, itemise
+from anomalib_flows.data.checks.checking import Inspected, about_darkness, inspect_samples, itemise
 from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.loading.reading import MissingMaskWarning, mask_files
-from anomalib_flows.data.splits.duplicates import duplicates
+from anomalib_flows.data.datasets.layout import categories
+from anomalib_flows.data.datasets.mvtec import MVTec
+from anomalib_flows.data.listing.masks import MissingMaskWarning, mask_files
+from anomalib_flows.data.splits.duplicates import find_duplicates
+
+
+class GroupCounts(NamedTuple):
+    """Numbers of images and masks of one split and kind of defect."""
+
+    split: str
+    label: int
+    defect: str
+    images: int
+    masks: int
+    empty_masks: int
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found in a dataset.
+    """Findings in a dataset.
 
     Args:
-        sound: The images that can be read, with what was found in them.
-        faults: What must be mended, a sentence each: files that cannot be read, masks of another size than their
+        sound: The images that can be read, with their properties.
+        faults: What must be repaired, one sentence each: files that cannot be read, masks of another size than their
             image, and images of two splits with the same content.
-        remarks: What should be known, a sentence each.
-        kinds: How many files there are of each format and depth.
+        remarks: What should be known, one sentence each.
+        kinds: Number of files of each format and depth.
     """
 
     sound: list[Inspected] = field(default_factory=list)
@@ -36,65 +52,95 @@ class Inspection:
 
     @property
     def sizes(self) -> Counter[ImageSize]:
-        """How many images there are of each height and width."""
+        """Number of images of each height and width."""
         return Counter(one.size for one in self.sound)
 
+    @property
+    def groups(self) -> list[GroupCounts]:
+        """Numbers of images and masks of each split and kind of defect, training images first."""
+        groups = defaultdict(list)
+        for one in self.sound:
+            groups[one.sample.split, one.sample.label, one.sample.defect].append(one)
+        counts = [
+            GroupCounts(*key, len(ones), sum(o.sample.mask is not None for o in ones), sum(o.empty_mask for o in ones))
+            for key, ones in groups.items()
+        ]
+        return sorted(counts, key=lambda group: (group.split != "train", *group))
 
-def inspect_dataset(data: Dataset) -> Inspection:
+
+def mvtec_datasets(folder: Path) -> list[Dataset]:
+    """Return the dataset of a category in MVTec AD's layout, or one for each category in a folder of such.
+
+    Raises:
+        InputError: If the folder is neither.
+    """
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 (absolute() would leave the name '..')
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder: check the path.")
+    if (folder / "train").is_dir():
+        return [MVTec(root=folder.parent, category=folder.name)]
+    names = categories(folder)
+    if not names:
+        raise InputError(
+            f"{folder} is not in MVTec AD's layout, with train/good or CATEGORY/train/good in it: name another folder, "
+            "or give the dataset as `data`."
+        )
+    return [MVTec(root=folder, category=name) for name in names]
+
+
+def inspect_dataset(dataset: Dataset) -> Inspection:
     """Read all images and masks of a dataset, and compare them with each other."""
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        warnings.simplefilter("ignore", MissingMaskWarning)  # it names the first only, and we all
+        warnings.simplefilter("ignore", MissingMaskWarning)  # the remarks list all such images
         try:
-            samples = data.samples()
+            samples = dataset.samples()
         except InputError as error:
             return Inspection(faults=[str(error)])
-    found = inspect(samples)
+    found = inspect_samples(samples)
     sound = [one for one in found if not one.fault]
-    repeated, leaks = same_content([one.sample for one in sound])
-    remarks = [str(warning.message) for warning in said if issubclass(warning.category, UserWarning)]
-    remarks += [
-        *about_masks(data, found),
-        *repeated,
-        *links_out_of([one.sample for one in sound], data),
-        darkness(sound),
-    ]
+    readable = [one.sample for one in sound]
+    repeated, leaks = same_content(readable)
+    remarks = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
+    remarks += [*about_masks(dataset, found), *repeated, *links_out_of(readable, dataset)]
+    if sound and (dark := about_darkness(max(one.brightest for one in sound))):
+        remarks.append(dark)
     faults = [one.fault for one in found if one.fault] + leaks
-    return Inspection(sound, faults, [remark for remark in remarks if remark], kinds_of([s.sample.path for s in sound]))
+    return Inspection(sound, faults, remarks, kinds_of([sample.path for sample in readable]))
 
 
-def kinds_of(paths: list[Path]) -> Counter[str]:
+def kinds_of(paths: Sequence[Path]) -> Counter[str]:
     """Count the files of each format and depth."""
-    return Counter(in_threads(describe_file, paths, "listing"))
+    return Counter(map_in_threads(describe_file, paths, "listing"))
 
 
-def about_masks(data: Dataset, found: list[Inspected]) -> list[str]:
-    """Say which masks are empty, which are missing, and which have no image."""
+def about_masks(dataset: Dataset, found: Sequence[Inspected]) -> list[str]:
+    """Return remarks on empty masks, missing masks, and masks without an image."""
     anomalous = [one for one in found if one.sample.label == ANOMALOUS and not one.fault]
     empty = [one.sample.mask for one in anomalous if one.empty_mask and one.sample.mask]
     bare = [one.sample.path for one in anomalous if one.sample.mask is None]
-    lonely = masks_without_image(data, [one.sample for one in found])
-    none = bool(bare) and len(bare) == len(anomalous)
+    without_image = masks_without_image(dataset, [one.sample for one in found])
+    no_masks = bool(bare) and len(bare) == len(anomalous)
     titles = {
         "Empty masks of defective images, which count for image metrics only": empty,
-        "Defective images without a mask, which count for image metrics only": [] if none else bare,
-        "Masks without an image": lonely,
+        "Defective images without a mask, which count for image metrics only": [] if no_masks else bare,
+        "Masks without an image": without_image,
     }
-    said = [f"None of {len(bare)} defective images has a mask: they count for image metrics only."] * none
-    return said + [itemise(title, paths) for title, paths in titles.items() if paths]
+    remarks = [f"None of {len(bare)} defective images has a mask: they count for image metrics only."] * no_masks
+    return remarks + [itemise(title, paths) for title, paths in titles.items() if paths]
 
 
-def masks_without_image(data: Dataset, samples: list[Sample]) -> list[Path]:
-    """List the masks of no image, whether or not the dataset uses the images that are there."""
+def masks_without_image(dataset: Dataset, samples: Sequence[Sample]) -> list[Path]:
+    """List the masks that belong to no image; images that the dataset does not use count as well."""
     masked = [(sample.path.parent, sample.mask) for sample in samples if sample.mask]
-    folders = data.mask_folders() or {(images, mask.parent) for images, mask in masked}
-    ending = getattr(data, "mask_ending", None) or "_mask"
-    lonely = {file for images, masks in folders if images != masks for file in unowned(images, masks, ending)}
-    return sorted(lonely.difference(*(mask_files(mask) for _, mask in masked)))
+    folders = dataset.mask_folders() or {(images, mask.parent) for images, mask in masked}
+    ending = getattr(dataset, "mask_ending", None) or "_mask"
+    found = {file for images, masks in folders if images != masks for file in unowned(images, masks, ending)}
+    return sorted(found.difference(*(mask_files(mask) for _, mask in masked)))
 
 
 def unowned(images: Path, masks: Path, ending: str) -> list[Path]:
-    """List the files in a folder of masks that are called like no image of the folder that it mirrors."""
+    """List the files of a mask folder that have the name of no image in the folder that it mirrors."""
     owners = {file.relative_to(images).with_suffix("") for file in image_files(images, recursive=True)}
     names = {str(owner).lower() for owner in owners}
 
@@ -106,32 +152,28 @@ def unowned(images: Path, masks: Path, ending: str) -> list[Path]:
     return [file for file in image_files(masks, recursive=True) if not owned(file)]
 
 
-def same_content(samples: list[Sample]) -> tuple[list[str], list[str]]:
-    """Say which images have the same content: within a split as one remark, in several as a fault each."""
-    same = duplicates(sample.path for sample in samples)
+def same_content(samples: Sequence[Sample]) -> tuple[list[str], list[str]]:
+    """Return remarks on images of the same content within a split, and faults for those in several splits."""
+    same = find_duplicates(sample.path for sample in samples)
     groups = defaultdict(list)
     for sample in samples:
         if sample.path in same:
             groups[same[sample.path]].append(sample)
     within: list[str] = []
-    apart: list[str] = []
+    across: list[str] = []
     for group in groups.values():
-        across = len({sample.split for sample in group}) > 1
-        (apart if across else within).append(" = ".join(map(named, group)))
+        several = len({sample.split for sample in group}) > 1
+        names = [f"{sample.path} ({sample.split} {sample.defect})" for sample in group]
+        (across if several else within).append(" = ".join(names))
     remarks = [itemise("Images of the same content, within a split", within)] if within else []
-    return remarks, [f"{paths}: the same content in several splits; keep one." for paths in apart]
+    return remarks, [f"{names}: the same content in several splits; keep one." for names in across]
 
 
-def named(sample: Sample) -> str:
-    """Name an image with its split and kind."""
-    return f"{sample.path} ({sample.split} {sample.defect})"
-
-
-def links_out_of(samples: list[Sample], data: Dataset) -> list[str]:
-    """Say which files a link, their own or of a folder, brings in from outside: a copy of the root would lack them."""
-    if getattr(data, "root", None) is None:
+def links_out_of(samples: Sequence[Sample], dataset: Dataset) -> list[str]:
+    """Return a remark on files that links, of files or folders, include from outside the root: a copy lacks them."""
+    if getattr(dataset, "root", None) is None:
         return []
-    root = Path(data.root).absolute()  # type: ignore[attr-defined]
+    root = Path(dataset.root).absolute()  # type: ignore[attr-defined]
     files = [file.absolute() for sample in samples for file in (sample.path, sample.mask) if file]
     real = root.resolve()
     out = [file for file in files if file.is_relative_to(root) and not file.resolve().is_relative_to(real)]

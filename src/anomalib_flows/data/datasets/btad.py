@@ -13,8 +13,8 @@ class BTAD(LayoutDataset):
     """Read one category, ``01``, ``02`` or ``03``, of BTAD.
 
     The images are in ``ROOT/CATEGORY/train/ok``, ``test/ok`` and ``test/ko``, bmp or png, and the masks in
-    ``ground_truth/ko``, named like the image but often of another format. Some masks of defective images are empty,
-    as they came.
+    ``ground_truth/ko``, named like the image but often of another format. Some published masks of defective images are
+    empty.
 
     Mishra et al., VT-ADL: A Vision Transformer Network for Image Anomaly Detection and Localization, 2021.
     """

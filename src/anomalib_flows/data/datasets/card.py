@@ -1,4 +1,4 @@
-"""What is known of a published dataset: where it comes from, what one may do with it, and how large it is."""
+"""Facts about published datasets: origin, licence and numbers of images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Counts(NamedTuple):
-    """Numbers of images of a category; ``calibration`` are normal ones that the makers set apart for validation."""
+    """Numbers of images of a category; ``calibration`` counts the normal images that the makers call validation."""
 
     train: int
     test_good: int
@@ -18,13 +18,13 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True)
 class Archive:
-    """A file that the makers of a dataset publish.
+    """A published archive of a dataset.
 
     Args:
         file: Name of the file.
-        url: Address that it can be had from without a form to fill in; empty if there is none.
+        url: Address to download it from; empty if a form must be filled in first.
         checksum: Published digest as ``sha256:...`` or ``md5:...``; empty if none is published.
-        category: The category that it holds; empty if it holds all.
+        category: Category that it has; empty if it has all.
     """
 
     file: str
@@ -38,12 +38,12 @@ class Card:
     """Facts about a published dataset.
 
     Args:
-        title: Its name as published.
-        homepage: Where its makers describe it.
-        licence: What one may do with it.
-        citation: The paper to cite.
-        counts: Number of images of each category as published.
-        archives: The files that it is published as.
+        title: Published name.
+        homepage: Page of its makers.
+        licence: Licence, and what it forbids.
+        citation: Paper to cite.
+        counts: Published numbers of images of each category.
+        archives: Published files.
     """
 
     title: str
@@ -52,3 +52,7 @@ class Card:
     citation: str
     counts: Mapping[str, Counts] = field(default_factory=dict)
     archives: tuple[Archive, ...] = ()
+
+    def archive(self, name: str) -> Archive:
+        """Return the facts about the archive with a file name; about other files nothing is known."""
+        return next((archive for archive in self.archives if archive.file == name), Archive(name))

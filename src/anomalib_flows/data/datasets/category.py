@@ -1,4 +1,4 @@
-"""Datasets of several categories, one of which is read at a time."""
+"""Datasets of several categories, of which one is read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class CategoryDataset(Dataset):
     """Read one category of a dataset.
 
     Args:
-        root: Folder that holds the categories.
+        root: Folder of the categories.
         category: Name of the category.
     """
 
@@ -31,26 +31,26 @@ class CategoryDataset(Dataset):
 
 
 def count(samples: list[Sample]) -> Counts:
-    """Count the images of each use."""
+    """Count the images of each split and label."""
     found: Counter[tuple[str, bool]] = Counter((sample.split, sample.label == NORMAL) for sample in samples)
     uses = (("train", True), ("test", True), ("test", False), ("calibration", True))
     return Counts(*(found[use] for use in uses))
 
 
 def warn_of_other_counts(samples: list[Sample], card: Card | None, category: str) -> None:
-    """Warn if a published category has other numbers of images than its makers say; others are not known."""
+    """Warn if a published category has other numbers of images than published."""
     published = card.counts.get(category) if card else None
     found = count(samples)
     if card and published and found != published:
         warnings.warn(
             f"{category} of {card.title} is published with {in_words(published)}; here are {in_words(found)}: "
-            "do not compare the figures with published ones.",
+            "do not compare the metrics with published ones.",
             stacklevel=3,
         )
 
 
 def in_words(counts: Counts) -> str:
-    """Say numbers of images.
+    """Return numbers of images as text.
 
     Example:
         >>> in_words(Counts(209, 20, 63))

@@ -1,4 +1,4 @@
-"""CIFAR-10 as an anomaly detection task: one class is normal, the nine others are not."""
+"""CIFAR-10 as an anomaly detection task: one class is normal, the nine others are anomalous."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import image_files, natural
+from anomalib_flows.core.images import image_files, natural_key
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.datasets.card import Archive, Card, Counts
@@ -26,13 +26,13 @@ BINARY = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 
 @dataclass(kw_only=True)
 class CIFAR10(CategoryDataset):
-    """Read CIFAR-10 with one class as the normal one; there are labels of images and no masks.
+    """Read CIFAR-10 with one class as the normal one; there are image labels but no masks.
 
-    'data prepare' makes PNG files of the official binary version: ``ROOT/train/CLASS`` and ``ROOT/test/CLASS``. The
-    training images of the normal class are trained on, and all test images tested; the class of an anomalous image
-    is its kind of defect. This is the task of the table on CIFAR-10 in Yu et al., FastFlow, 2021.
+    The images are PNG files in ``ROOT/train/CLASS`` and ``ROOT/test/CLASS``; :meth:`arrange` makes them of the official
+    binary version. Training images are those of the normal class. All test images are used; the class of an anomalous
+    image is its kind of defect. This is the task of the table on CIFAR-10 in Yu et al., FastFlow, 2021.
 
-    A category is a class that is normal, such as ``cat``.
+    A category is the class that is normal, such as ``cat``.
     """
 
     card = Card(
@@ -51,10 +51,10 @@ class CIFAR10(CategoryDataset):
         folder = Path(self.root) / "train" / self.category
         train = [Sample(path, "train") for path in image_files(folder)]
         if not train:
-            raise InputError(f"{folder} holds no images: make them with 'anomalib-flows data prepare cifar10'.")
+            raise InputError(f"{folder} has no images: prepare the dataset cifar10 first.")
         samples = train + self._tested()
         warn_of_other_counts(samples, self.card, self.category)
-        return sorted(samples, key=lambda sample: natural(sample.path))
+        return sorted(samples, key=lambda sample: natural_key(sample.path))
 
     def _tested(self) -> list[Sample]:
         """List the test images of all classes."""
@@ -64,7 +64,7 @@ class CIFAR10(CategoryDataset):
 
     @classmethod
     def arrange(cls, folder: Path) -> None:
-        """Turn the records of the binary version into PNG files, and remove them."""
+        """Convert the records of the binary version to PNG files, and remove them."""
         files = {split: [folder / name for name in names] for split, names in BATCHES.items()}
         require_binary(folder, [file for batches in files.values() for file in batches])
         for split, batches in files.items():
@@ -75,32 +75,32 @@ class CIFAR10(CategoryDataset):
 
 
 def require_binary(folder: Path, batches: list[Path]) -> None:
-    """Refuse the versions that are pickled or of Matlab, and incomplete ones."""
+    """Raise an InputError for the Python and the Matlab version, and for incomplete archives."""
     missing = [file.name for file in batches if not file.is_file()]
     if not missing:
         return
     if (folder / "data_batch_1").exists():
         raise InputError(
-            "This is CIFAR-10's python version, whose files are pickles and could run code when they are read: take "
+            "This is CIFAR-10's python version, whose files are pickles and could run code when they are read: use "
             f"the binary version, {BINARY}."
         )
-    raise InputError(f"The archive lacks {missing[0]}: take CIFAR-10's binary version, {BINARY}.")
+    raise InputError(f"The archive lacks {missing[0]}: use CIFAR-10's binary version, {BINARY}.")
 
 
 def read_records(file: Path) -> npt.NDArray[np.uint8]:
-    """Read the images of a file as rows of their class and their values.
+    """Read the images of a file as rows: a class, then the values.
 
     Raises:
-        InputError: If the file is cut off or holds something else.
+        InputError: If the file is truncated or has another content.
     """
     records = np.fromfile(file, np.uint8)
     if not len(records) or len(records) % RECORD or records[::RECORD].max() >= len(CLASSES):
-        raise InputError(f"{file.name} is no file of CIFAR-10's binary version, or is damaged: get {BINARY} again.")
+        raise InputError(f"{file.name} is not a file of CIFAR-10's binary version, or is damaged: get {BINARY} again.")
     return records.reshape(-1, RECORD)
 
 
 def write_images(records: npt.NDArray[np.uint8], folder: Path) -> None:
-    """Write each image as ``CLASS/NUMBER.png``, the numbers being those of the whole split."""
+    """Write each image as ``CLASS/NUMBER.png``; numbers count the whole split."""
     for name in CLASSES:
         (folder / name).mkdir(parents=True, exist_ok=True)
     for number, record in enumerate(tqdm(records, f"writing {folder.name}", leave=False, delay=1, disable=None)):

@@ -1,4 +1,4 @@
-"""Plain folders of images: one of good images is enough."""
+"""Plain folders of images; one of good images is enough."""
 
 from __future__ import annotations
 
@@ -7,40 +7,42 @@ from itertools import zip_longest
 from pathlib import Path
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import natural, split_pattern
+from anomalib_flows.core.images import natural_key, split_pattern
 from anomalib_flows.core.types import ANOMALOUS, GOOD, Sample
-from anomalib_flows.data.datasets.base import Dataset, require_fraction
-from anomalib_flows.data.listing.sources import Source, find_images, require_apart, warn_of_masks
+from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.listing.masks import pair_masks
+from anomalib_flows.data.listing.sources import Source, find_source, require_disjoint, warn_of_masks
 from anomalib_flows.data.listing.table import read_table, samples_of
-from anomalib_flows.data.loading.reading import pair_masks
-from anomalib_flows.data.splits.duplicates import duplicates
-from anomalib_flows.data.splits.splits import draw
+from anomalib_flows.data.splits.duplicates import find_duplicates
+from anomalib_flows.data.splits.splits import draw_subset
+from anomalib_flows.run.options import require_fraction
 
-OPTIONS = ("normal", "normal_test", "abnormal", "masks")
+SOURCES = ("normal", "normal_test", "abnormal", "masks")
+"""Arguments that name folders or patterns."""
 
 
 @dataclass(kw_only=True)
 class Folder(Dataset):
-    """Read good images, and defective ones if there are any, from folders of your own.
+    """Read good images, and optionally defective ones, from your own folders.
 
-    All good images are for training unless there are defective ones to test with; then a part of the good
-    ones is kept for the test. Images in sub-folders count too.
+    Without defective images all good images are training images. Otherwise a part of the good images is kept for the
+    test. Images in sub-folders count as well.
 
     Args:
-        root: Where the other folders are, if not where the command runs.
+        root: Folder that the other paths are relative to; by default the working directory.
         normal: Folder of good images, or a pattern in quotation marks, ``'photos/*/good_*.png'``; several as
             ``[one,two]``.
         abnormal: Folder or pattern of defective images; several as ``[one,two]``. Sub-folders name the kinds of
             defect.
         masks: Folder of masks for each folder of ``abnormal``, which it mirrors: the mask of ``cut/7.jpg`` is
-            ``cut/7_mask.png`` or ``cut/7.png``, or all that is in the folder ``cut/7``.
-        mask_ending: What names of masks end with, if not ``_mask``; without ``masks`` they lie beside the images.
+            ``cut/7_mask.png`` or ``cut/7.png``, or all files of the folder ``cut/7``.
+        mask_ending: Ending of the names of masks, by default ``_mask``; without ``masks`` they lie beside the images.
         normal_test: Folder or pattern of good images for the test. By default a part of ``normal``.
         table: CSV or JSON file that lists the images, instead of folders: ``path`` and, as far as known, ``label``
             (good or bad), ``split`` (as in a run's splits.csv), ``mask`` and ``defect``. Its paths are relative
             to ``root`` or else to its own folder.
         test_fraction: Share of the good images that is kept for the test.
-        seed: Decides which good images are kept for the test.
+        seed: Determines which good images are kept for the test.
     """
 
     root: Path | None = None
@@ -54,39 +56,38 @@ class Folder(Dataset):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse bad options when they are given."""
-        super().__post_init__()
+        """Check the arguments."""
         require_fraction("test_fraction", self.test_fraction)
-        given = {option: len(self._paths(option)) for option in OPTIONS if self._paths(option)}
+        given = {name: len(self._paths(name)) for name in SOURCES if self._paths(name)}
         if self.table and given:
-            raise InputError(f"--data.table lists all images: leave out --data.{next(iter(given))}.")
+            raise InputError(f"`table` lists all images: leave out `{next(iter(given))}`.")
         if not self.table and "normal" not in given:
-            raise InputError("--data.normal must be given, a folder of good images, or --data.table, a list of all.")
+            raise InputError("`normal`, a folder of good images, or `table`, a list of all images, must be given.")
         if "masks" in given and given["masks"] != given.get("abnormal", 0):
             raise InputError(
-                f"--data.masks names {given['masks']} folders and --data.abnormal {given.get('abnormal', 0)}: give one "
-                "folder of masks for each folder of defective images, in the same order."
+                f"`masks` names {given['masks']} folders and `abnormal` {given.get('abnormal', 0)}: give one folder of "
+                "masks for each folder of defective images, in the same order."
             )
 
     @property
     def subset(self) -> str:
-        """Name of the root or, without one, of the table or the first folder of good images."""
+        """Name of the root, or else of the table or the first folder of good images."""
         if self.root:
             return Path(self.root).absolute().name
         return Path(self.table).stem if self.table else split_pattern(self._paths("normal")[0])[0].name
 
     def samples(self) -> list[Sample]:
-        """List the images, with the masks that there are."""
+        """List the images, with their masks as far as available."""
         samples = self._listed() if self.table else self._found()
-        return sorted(samples, key=lambda sample: natural(sample.path))
+        return sorted(samples, key=lambda sample: natural_key(sample.path))
 
     def mask_folders(self) -> list[tuple[Path, Path]]:
-        """Name the folders of defective images with those of masks, if there are any."""
+        """Return the folders of defective images with those of masks."""
         images = [split_pattern(path)[0] for path in self._paths("abnormal")]
         return list(zip(images, self._paths("masks"), strict=False))
 
     def _listed(self) -> list[Sample]:
-        """List the images of the table; where it tells no splits, a part of the good ones is kept for the test."""
+        """List the images of the table; if it has no splits, a part of the good images is kept for the test."""
         table = Path(self.root or "", self.table or "").absolute()
         rows = read_table(table, ["path"])
         samples = samples_of(rows, table, Path(self.root).absolute() if self.root else table.parent)
@@ -94,8 +95,8 @@ class Folder(Dataset):
 
     def _found(self) -> list[Sample]:
         """List the images of the folders."""
-        sources = {option: [self._source(option, path) for path in self._paths(option)] for option in OPTIONS}
-        require_apart([source for named in sources.values() for source in named])
+        sources = {name: [self._source(name, path) for path in self._paths(name)] for name in SOURCES}
+        require_disjoint([source for named in sources.values() for source in named])
         samples = [Sample(image, "train") for source in sources["normal"] for image in source.images]
         samples += [Sample(image, "test") for source in sources["normal_test"] for image in source.images]
         samples += [
@@ -103,17 +104,17 @@ class Folder(Dataset):
         ]
         return self._with_good_to_test(samples)
 
-    def _paths(self, option: str) -> list[Path]:
-        """Absolute paths of the folders and patterns that an option names."""
-        value: Path | list[Path] = getattr(self, option)
+    def _paths(self, argument: str) -> list[Path]:
+        """Return the absolute paths of the folders and patterns of an argument."""
+        value: Path | list[Path] = getattr(self, argument)
         listed = value if isinstance(value, list) else [value]
         return [Path(self.root or "", path).absolute() for path in listed]
 
-    def _source(self, option: str, path: Path) -> Source:
-        """Find what a value of an option names."""
-        if option == "masks":
-            return find_images("--data.masks", path)
-        source = find_images(f"--data.{option}", path, self.mask_ending)
+    def _source(self, argument: str, path: Path) -> Source:
+        """Find the images of a value of an argument."""
+        if argument == "masks":
+            return find_source(argument, path)
+        source = find_source(argument, path, self.mask_ending)
         warn_of_masks(source)
         return source
 
@@ -121,7 +122,7 @@ class Folder(Dataset):
         """List the images of one folder of defective images."""
         kinds = [source.kind(image) for image in source.images]
         if GOOD in kinds:
-            raise InputError(f"{source.name} has a folder of good images: give it as --data.normal_test instead.")
+            raise InputError(f"{source.name} has a folder of good images: give it as `normal_test` instead.")
         pairs = {}
         if masks or self.mask_ending:
             folder = masks.base if masks else source.base
@@ -132,9 +133,9 @@ class Folder(Dataset):
         ]
 
     def _with_good_to_test(self, samples: list[Sample]) -> list[Sample]:
-        """Move a part of the good images to the test, if there are defective ones alone."""
+        """Move a part of the good images to the test, if its images are all defective."""
         if {sample.label for sample in samples if sample.split == "test"} != {ANOMALOUS}:
             return samples
         good = [sample.path for sample in samples if sample.split == "train"]
-        kept = draw(good, self.test_fraction, self.seed, duplicates(good))
+        kept = draw_subset(good, self.test_fraction, self.seed, find_duplicates(good))
         return [replace(sample, split="test") if sample.path in kept else sample for sample in samples]

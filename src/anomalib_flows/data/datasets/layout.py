@@ -1,4 +1,4 @@
-"""Folders that say what is in them, as those of MVTec AD do; what they are called is data."""
+"""Datasets whose folder names give split and kind of defect, as in MVTec AD."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import ClassVar
 
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import image_files, natural
+from anomalib_flows.core.images import image_files, natural_key
 from anomalib_flows.core.types import ANOMALOUS, GOOD, NORMAL, Sample
 from anomalib_flows.data.datasets.category import CategoryDataset, warn_of_other_counts
-from anomalib_flows.data.loading.reading import pair_masks
+from anomalib_flows.data.listing.masks import pair_masks
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Names of the folders of a category; those of MVTec AD unless told otherwise.
+    """Names of the folders of a category; the defaults are those of MVTec AD.
 
     Args:
-        good: Folder of normal images, in each folder of images.
-        train: Folder of images to train on.
-        calibration: Folder of normal images that the makers set apart; empty if there is none.
-        test: Folder of images to test on; beside ``good`` it has one folder for each kind of defect.
-        masks: Folder that mirrors ``test`` and holds the masks.
+        good: Folder of normal images, in each folder of a split.
+        train: Folder of the training images.
+        calibration: Folder of the normal images that the makers hold out; empty if there is none.
+        test: Folder of the test images; beside ``good`` it has one folder for each kind of defect.
+        masks: Folder of the masks, which mirrors ``test``.
     """
 
     good: str = GOOD
@@ -38,27 +38,27 @@ MVTEC_AD = Layout()
 
 @dataclass(kw_only=True)
 class LayoutDataset(CategoryDataset):
-    """Read one category of a dataset whose folders say what is in them."""
+    """Read one category of a dataset whose folder names give split and kind of defect."""
 
     layout: ClassVar[Layout] = MVTEC_AD
 
     def samples(self) -> list[Sample]:
-        """List the images of the category, with the masks that there are."""
+        """List the images of the category, with their masks as far as available."""
         samples = list_category(find_category(self.root, self.category, self.layout), self.layout)
         warn_of_other_counts(samples, self.card, self.subset)
         return samples
 
     def mask_folders(self) -> list[tuple[Path, Path]]:
-        """Name the folder of test images with that of masks."""
+        """Return the folder of test images with that of masks."""
         folder = find_category(self.root, self.category, self.layout)
         return [(folder / self.layout.test, folder / self.layout.masks)]
 
 
 def list_category(folder: Path, layout: Layout = MVTEC_AD) -> list[Sample]:
-    """List the images of one category, sorted by path; without a ``test`` folder they are all for training.
+    """List the images of one category, sorted by path; without a ``test`` folder all are training images.
 
     Raises:
-        InputError: If there is nothing to train on.
+        InputError: If there are no training images.
     """
     train = folder / layout.train / layout.good
     if not train.is_dir():
@@ -66,16 +66,16 @@ def list_category(folder: Path, layout: Layout = MVTEC_AD) -> list[Sample]:
         raise InputError(f"{folder} has no folder {wanted}: put the good images to train on there.")
     good = image_files(train, recursive=True)
     if not good:
-        raise InputError(f"{train} holds no images: put the good images to train on there.")
+        raise InputError(f"{train} has no images: put the good images to train on there.")
     samples = [Sample(path, "train") for path in good]
     if layout.calibration:
         held_out = image_files(folder / layout.calibration / layout.good, recursive=True)
         samples += [Sample(path, "calibration") for path in held_out]
-    return sorted(samples + _test_samples(folder, layout), key=lambda sample: natural(sample.path))
+    return sorted(samples + _test_samples(folder, layout), key=lambda sample: natural_key(sample.path))
 
 
 def _test_samples(folder: Path, layout: Layout) -> list[Sample]:
-    """List the images of the folders of ``test``: one of good images, and one for each kind of defect."""
+    """List the images in the folders of ``test``: one of good images, and one for each kind of defect."""
     test, masks = folder / layout.test, folder / layout.masks
     found = image_files(test, recursive=True)
     tested = [path for path in found if path.parent != test and not path.is_relative_to(masks)]
@@ -90,7 +90,7 @@ def _test_samples(folder: Path, layout: Layout) -> list[Sample]:
 
 
 def categories(root: Path, layout: Layout = MVTEC_AD) -> list[str]:
-    """Names of the folders that look like categories."""
+    """Return the names of the folders that have a training folder."""
     return sorted(child.parent.name for child in root.glob(f"*/{layout.train}") if child.is_dir())
 
 
@@ -98,7 +98,7 @@ def find_category(root: Path | str, category: str, layout: Layout = MVTEC_AD) ->
     """Return the folder of a category.
 
     Raises:
-        InputError: If there is none; says why, and what to type instead.
+        InputError: If it does not exist.
     """
     root = Path(root)
     if not (root / category).is_dir():
@@ -107,14 +107,14 @@ def find_category(root: Path | str, category: str, layout: Layout = MVTEC_AD) ->
 
 
 def _no_category(root: Path, category: str, layout: Layout) -> str:
-    """Say why there is no such category, and what to type instead."""
+    """Return why there is no such category, and what to do."""
     if not root.is_dir():
-        return f"--data.root {root} is not a folder: give the one that holds the categories."
+        return f"`root` {root} is not a folder: give the folder of the categories."
     if (root / layout.train).is_dir():
         here = root.resolve()
-        return f"{root} is itself a category: write --data.root {here.parent} --data.category {here.name}."
+        return f"{root} is itself a category: set `root` {here.parent} and `category` {here.name}."
     known = categories(root, layout)
     if not known:
         inner = f"{layout.train}/{layout.good}"
-        return f"--data.root {root} holds no category: a category is a folder with a folder {inner} in it."
-    return f"In --data.root {root}: {registry.unknown('category', category, known)}"
+        return f"`root` {root} has no category: a category is a folder with a folder {inner} in it."
+    return f"In `root` {root}: {registry.unknown('category', category, known)}"

@@ -1,4 +1,4 @@
-"""MVTec AD, and the many sets that are arranged like it."""
+"""MVTec AD, and the many datasets in its layout."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class MVTec(LayoutDataset):
 
     Where there are files ``ROOT/CATEGORY/CATEGORY_train.json`` and ``CATEGORY_test.json``, as the implementation of
     FastFlow in MindSpore's model zoo has them, only the images that they name are used:
-    ``{"0": {"name": "000", "img_type": "good"}, ...}`` with an image's name without its suffix and its folder.
+    ``{"0": {"name": "000", "img_type": "good"}, ...}``, with the image's name without suffix, and its folder.
     They may also be in ``ROOT/json/CATEGORY``, where that implementation writes them.
 
     Bergmann et al., MVTec AD: A Comprehensive Real-World Dataset for Unsupervised Anomaly Detection, 2019.
@@ -66,28 +66,28 @@ class MVTec(LayoutDataset):
     card = CARD
 
     def samples(self) -> list[Sample]:
-        """List the images of the category, with the masks that there are."""
+        """List the images of the category, with their masks as far as available."""
         folder = find_category(self.root, self.category)
         samples = found = list_category(folder)
         for split in ("train", "test"):
             for place in (folder, Path(self.root, "json", self.subset)):
-                samples = select(samples, split, place / f"{self.subset}_{split}.json")
+                samples = select_named(samples, split, place / f"{self.subset}_{split}.json")
         if samples == found:
             warn_of_other_counts(samples, self.card, self.subset)
         return samples
 
 
-def select(samples: list[Sample], split: Split, file: Path) -> list[Sample]:
-    """Leave out the images of a split that a split file, if there is one, does not name; warn of it.
+def select_named(samples: list[Sample], split: Split, file: Path) -> list[Sample]:
+    """Return the images without those of a split that its split file, if it exists, does not name; warn of these.
 
     Raises:
-        InputError: If the file cannot be read, or names an image that is not there.
+        InputError: If the file cannot be read, or names an image that does not exist.
     """
     if not file.is_file():
         return samples
     named, there = read_names(file), {(s.defect, s.path.stem) for s in samples if s.split == split}
     if missing := sorted(named - there):
-        raise InputError(f"{file} names {'/'.join(missing[0])}, which is not in {split}: mend or remove the file.")
+        raise InputError(f"{file} names {'/'.join(missing[0])}, which is not in {split}: repair or remove the file.")
     kept = [s for s in samples if s.split != split or (s.defect, s.path.stem) in named]
     if left_out := len(samples) - len(kept):
         warnings.warn(f"{file} leaves out {left_out} of {len(there)} images of {split}.", stacklevel=3)
@@ -98,11 +98,11 @@ def read_names(file: Path) -> set[tuple[str, str]]:
     """Read the folders and names of the images in a split file.
 
     Raises:
-        InputError: If it is none.
+        InputError: If the file has another form.
     """
     try:
         entries = json.loads(file.read_text(encoding="utf-8")).values()
         return {(str(entry["img_type"]), str(entry["name"])) for entry in entries}
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         form = '{"0": {"name": "000", "img_type": "good"}, ...}'
-        raise InputError(f"{file} is not of the form {form}: mend or remove it.") from error
+        raise InputError(f"{file} is not of the form {form}: repair or remove it.") from error

@@ -13,9 +13,9 @@ class MVTecAD2(LayoutDataset):
     """Read one category of MVTec AD 2, with its public test images.
 
     The images are in ``ROOT/CATEGORY/train/good``, ``validation/good``, ``test_public/good`` and
-    ``test_public/bad``, and the masks in ``test_public/ground_truth/bad``, named ``NAME_mask.png``. The images for
-    validation, all of them good, calibrate. Of ``test_private`` and ``test_private_mixed`` only the makers know which
-    images are good: 'predict' reads these folders.
+    ``test_public/bad``, and the masks in ``test_public/ground_truth/bad``, named ``NAME_mask.png``. The images in
+    ``validation``, all of them good, are the calibration split. The labels of ``test_private`` and
+    ``test_private_mixed`` are not published: predictions can be made for these folders, but no metrics.
 
     Heckler-Kram et al., The MVTec AD 2 Dataset: Advanced Scenarios for Unsupervised Anomaly Detection, 2025.
     """

@@ -15,10 +15,10 @@ class MVTecLOCO(LayoutDataset):
     The images are in ``ROOT/CATEGORY/train/good``, ``validation/good``, ``test/good``,
     ``test/logical_anomalies`` and ``test/structural_anomalies``. An image has a folder of masks,
     ``ground_truth/KIND/NAME``, with a file for each defect (``000.png``, ``001.png``), which are united. The images
-    for validation, all of them good, calibrate.
+    in ``validation``, all of them good, are the calibration split.
 
-    Pixel figures are those of the united masks; the authors' sPRO, which is content with a part of a large defect,
-    is not computed.
+    Pixel metrics are those of the united masks. The authors' sPRO, which a part of a large defect can satisfy, is not
+    computed.
 
     Bergmann et al., Beyond Dents and Scratches: Logical Constraints in Unsupervised Anomaly Detection and
     Localization, 2022.

@@ -1,4 +1,4 @@
-"""ShanghaiTech Campus: frames of surveillance videos, one scene a category."""
+"""ShanghaiTech Campus: frames of surveillance videos; each scene is a category."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from anomalib_flows.core.errors import InputError, require
-from anomalib_flows.core.images import image_files, natural
-from anomalib_flows.core.parallel import in_threads
+from anomalib_flows.core.images import image_files, natural_key
+from anomalib_flows.core.parallel import map_in_threads
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.datasets.card import Archive, Card
@@ -21,7 +21,7 @@ from anomalib_flows.data.datasets.category import CategoryDataset
 
 ANOMALY = "anomaly"
 QUALITY = 80
-"""Of the JPEG files that frames are written to, as in cflow-ad's custom_datasets/loader.py."""
+"""Quality of the JPEG files of frames, as in cflow-ad's custom_datasets/loader.py."""
 VIDEOS, TRAINED = "training/videos", "training/frames"
 TESTED, LABELS, PIXELS = "testing/frames", "testing/test_frame_mask", "testing/test_pixel_mask"
 MASKS = "testing/masks"
@@ -29,18 +29,18 @@ MASKS = "testing/masks"
 
 @dataclass(kw_only=True)
 class STC(CategoryDataset):
-    """Read one scene of ShanghaiTech Campus; a frame is an image, and its neighbours do not count.
+    """Read one scene of ShanghaiTech Campus; each frame is an image by itself.
 
-    'data prepare' makes frames of the training videos, ``ROOT/training/frames/01_001/00000000.jpg``, and the mask of
-    each test frame that is labelled anomalous, ``ROOT/testing/masks/01_0014/045.png`` for
-    ``ROOT/testing/frames/01_0014/045.jpg``: a frame without one is normal. The official layout and the frames are
-    those that gudovskiy/cflow-ad reads; like there, all frames are trained on by default. Calibration and validation
-    hold out whole videos, since frames beside those trained on would promise too few false alarms.
+    :meth:`arrange` makes the frames of the training videos, ``ROOT/training/frames/01_001/00000000.jpg``, and the masks
+    of the test frames that are labelled anomalous, ``ROOT/testing/masks/01_0014/045.png`` for
+    ``ROOT/testing/frames/01_0014/045.jpg``. A frame without a mask is normal. The official layout and the frames are
+    those that gudovskiy/cflow-ad reads. As there, all frames are trained on by default. Calibration and validation
+    hold out whole videos: frames next to training frames would make false alarms look rarer than they are.
 
     A category is a scene, ``01`` to ``12``; scene ``13`` has training videos only.
 
     Args:
-        every: Train on every n-th frame of a video; those between differ little. All test frames are tested.
+        every: Train on every n-th frame of a video; adjacent frames differ little. All test frames are used.
     """
 
     card = Card(
@@ -58,51 +58,50 @@ class STC(CategoryDataset):
     every: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse bad options when they are given."""
-        super().__post_init__()
-        require(self.every >= 1, "--data.every", self.every, "at least 1")
+        """Check the arguments."""
+        require(self.every >= 1, "every", self.every, "at least 1")
 
     def samples(self) -> list[Sample]:
         """List the frames of the scene, with the masks of the anomalous ones."""
         folders = videos(Path(self.root) / TRAINED)
         scenes = sorted({folder.name.partition("_")[0] for folder in folders})
         if not scenes:
-            raise InputError(
-                f"{Path(self.root, TRAINED)} holds no frames: make them with 'anomalib-flows data prepare stc'."
-            )
+            raise InputError(f"{Path(self.root, TRAINED)} has no frames: prepare the dataset stc first.")
         if self.category not in scenes:
-            raise InputError(f"In --data.root {self.root}: {unknown('scene', self.category, scenes)}")
+            raise InputError(f"In `root` {self.root}: {unknown('scene', self.category, scenes)}")
         kept = [frame for folder in self._of_scene(folders) for frame in image_files(folder)[:: self.every]]
         tested = self._of_scene(videos(Path(self.root) / TESTED))
-        samples = [Sample(frame, "train") for frame in kept] + [s for folder in tested for s in test_samples(folder)]
-        return sorted(samples, key=lambda sample: natural(sample.path))
+        samples = [Sample(frame, "train") for frame in kept] + [
+            s for folder in tested for s in list_test_frames(folder)
+        ]
+        return sorted(samples, key=lambda sample: natural_key(sample.path))
 
     def together(self, samples: list[Sample]) -> dict[Path, Path]:
-        """Keep the frames of a training video together, unless there is only one."""
-        of = {sample.path: sample.path.parent for sample in samples if sample.split == "train"}
-        return of if len(set(of.values())) > 1 else {}
+        """Return the video of each training frame, if there are several videos."""
+        video_of = {sample.path: sample.path.parent for sample in samples if sample.split == "train"}
+        return video_of if len(set(video_of.values())) > 1 else {}
 
     def _of_scene(self, folders: list[Path]) -> list[Path]:
         return [folder for folder in folders if folder.name.startswith(f"{self.category}_")]
 
     @classmethod
     def arrange(cls, folder: Path) -> None:
-        """Make frames of the training videos and masks of the arrays, and remove videos and arrays."""
+        """Convert the training videos to frames and the arrays to masks, and remove videos and arrays."""
         for part in (VIDEOS, TESTED, LABELS, PIXELS):
             if not (folder / part).is_dir():
                 raise InputError(f"The archive lacks {part}: is it {cls.card.archives[0].file} of {cls.card.homepage}?")
-        in_threads(write_masks, videos(folder / TESTED), "writing masks")
-        in_threads(write_frames, sorted(folder.glob(f"{VIDEOS}/*.avi")), "writing frames")
+        map_in_threads(write_masks, videos(folder / TESTED), "writing masks")
+        map_in_threads(write_frames, sorted(folder.glob(f"{VIDEOS}/*.avi")), "writing frames")
         for part in (VIDEOS, LABELS, PIXELS):
             shutil.rmtree(folder / part)
 
 
 def videos(folder: Path) -> list[Path]:
-    """Folders of frames, one for each video."""
+    """Return the folders of frames, one for each video."""
     return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
 
 
-def test_samples(folder: Path) -> list[Sample]:
+def list_test_frames(folder: Path) -> list[Sample]:
     """List the frames of a test video, the anomalous ones with their masks."""
     masks = {mask.stem: mask for mask in image_files(folder.parents[2] / MASKS / folder.name)}
     return [
@@ -127,10 +126,10 @@ def write_masks(video: Path) -> None:
 
 
 def read_array(file: Path) -> npt.NDArray[np.generic]:
-    """Map an array into memory; one of Python objects is not read, since that could run code.
+    """Map an array into memory; one of Python objects is refused, since reading it could run code.
 
     Raises:
-        InputError: If the file is missing, damaged or holds Python objects.
+        InputError: If the file is missing, damaged or has Python objects.
     """
     name = f"{file.parent.name}/{file.name}"
     try:
@@ -139,7 +138,7 @@ def read_array(file: Path) -> npt.NDArray[np.generic]:
         raise InputError(f"The archive lacks {name}: get it again.") from error
     except (ValueError, EOFError, OSError) as error:
         raise InputError(
-            f"{name} in the archive is no array of numbers or is damaged: get the archive again."
+            f"{name} in the archive is not an array of numbers or is damaged: get the archive again."
         ) from error
     return array
 
@@ -154,5 +153,5 @@ def write_frames(video: Path) -> None:
         with av.open(str(video)) as container:
             for number, frame in enumerate(container.decode(video=0)):
                 Image.fromarray(frame.to_ndarray(format="rgb24")).save(folder / f"{number:08}.jpg", quality=QUALITY)
-    except (av.FFmpegError, IndexError) as error:  # IndexError: it has sound only
+    except (av.FFmpegError, IndexError) as error:  # IndexError: there is only sound
         raise InputError(f"The video {video.name} cannot be decoded ({error}): get the archive again.") from error

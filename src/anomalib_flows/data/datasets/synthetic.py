@@ -1,4 +1,4 @@
-"""Drawn products with drawn defects: something to train on without a download."""
+"""Synthetic products with synthetic defects: a dataset that needs no download."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import Sample
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.datasets.layout import list_category
-from anomalib_flows.data.drawing import draw
 from anomalib_flows.data.drawing.defects import DEFECTS
+from anomalib_flows.data.drawing.scene import draw_photograph
 
 TRAIN_GOOD, TEST_GOOD, TEST_DEFECTIVE = 80, 24, 50
 
 
 def default_root() -> Path:
-    """Folder of the drawn images in the user's cache; its name carries the version of the set.
+    """Return the folder of the synthetic images in the user's cache, whose name has the version of the set.
 
     A set never changes: other images get another version, so that results stay comparable.
     """
@@ -33,11 +33,11 @@ def default_root() -> Path:
 
 @dataclass(kw_only=True)
 class Synthetic(Dataset):
-    """Products that are drawn when they are first needed, the same on every machine.
+    """Draw products when they are first needed, the same on every machine.
 
     Args:
-        root: The folder that the images are kept in, in the layout of MVTec AD.
-        category: The product: ``board``, ``fabric``, ``granite`` or ``plate``.
+        root: Folder of the images, in the layout of MVTec AD.
+        category: Product: ``board``, ``fabric``, ``granite`` or ``plate``.
     """
 
     root: Path = field(default_factory=default_root)
@@ -45,11 +45,11 @@ class Synthetic(Dataset):
 
     @property
     def subset(self) -> str:
-        """The category."""
+        """Name of the category."""
         return self.category
 
     def samples(self) -> list[Sample]:
-        """List the images of the category; draw them first if they are not there yet.
+        """List the images of the category; draw them first if they do not exist yet.
 
         Raises:
             InputError: If the category is unknown or its folder cannot be written.
@@ -61,20 +61,20 @@ class Synthetic(Dataset):
             try:
                 draw_category(folder)
             except OSError as error:
-                raise InputError(f"{folder} cannot be written ({error}): give another --data.root.") from error
+                raise InputError(f"{folder} cannot be written ({error}): choose another `root`.") from error
         return list_category(folder)
 
 
 def draw_category(folder: Path) -> None:
     """Draw all images of the category that a folder is named after.
 
-    They appear at once and complete: an interrupted drawing leaves nothing; of two at once the first counts.
+    The folder appears once it is complete: an interruption leaves nothing, and of two processes the first one wins.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-        plan = list(photographs(folder.name))
+        plan = list(plan_images(folder.name))
         for split, defect, number in tqdm(plan, desc=f"drawing {folder.name}", unit="image", delay=1):
-            save(Path(temporary) / "new", folder.name, split, defect, number)
+            write_image(Path(temporary) / "new", folder.name, split, defect, number)
         try:
             (Path(temporary) / "new").rename(folder)
         except OSError:
@@ -82,17 +82,17 @@ def draw_category(folder: Path) -> None:
                 raise
 
 
-def photographs(category: str) -> Iterator[tuple[str, str, int]]:
-    """Split, defect and number of every image of a category; the defects take turns."""
+def plan_images(category: str) -> Iterator[tuple[str, str, int]]:
+    """Yield split, defect and number of each image of a category; the defects alternate."""
     yield from (("train", "good", number) for number in range(TRAIN_GOOD))
     yield from (("test", "good", number) for number in range(TEST_GOOD))
     kinds = sorted(DEFECTS[category])
     yield from (("test", kinds[i % len(kinds)], i // len(kinds)) for i in range(TEST_DEFECTIVE))
 
 
-def save(folder: Path, category: str, split: str, defect: str, number: int) -> None:
-    """Draw one image and write it, with its mask if it is defective."""
-    pixels, mask = draw(category, defect, f"{split}/{number:03d}")
+def write_image(folder: Path, category: str, split: str, defect: str, number: int) -> None:
+    """Draw one image and write it, with a mask if it is defective."""
+    pixels, mask = draw_photograph(category, defect, f"{split}/{number:03d}")
     path = folder / split / defect / f"{number:03d}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)

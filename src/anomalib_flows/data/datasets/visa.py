@@ -1,4 +1,4 @@
-"""VisA: twelve products, of which a table says what is for training and what for testing."""
+"""VisA: twelve products, with a table of training and test images."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Literal
 
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import natural
+from anomalib_flows.core.images import natural_key
 from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.datasets.card import Archive, Card, Counts
 from anomalib_flows.data.datasets.category import CategoryDataset, warn_of_other_counts
 from anomalib_flows.data.listing.table import LABELS, read_table, samples_of
 
 DEFECT = "anomaly"
-"""The one kind of defect: the table tells no others."""
+"""The only kind of defect: the table has no others."""
 
 
 @dataclass(kw_only=True)
@@ -25,13 +25,13 @@ class VisA(CategoryDataset):
 
     The archive holds ``ROOT/CATEGORY/Data/Images/Normal`` and ``Images/Anomaly`` (``.JPG``), ``Data/Masks/Anomaly``
     (``.png``, whose values are classes of defects: all but 0 are defects) and tables ``ROOT/split_csv/SPLIT.csv`` with
-    the columns ``object,split,label,image,mask``. The tables for two classes give defective images to train on, too:
-    these are left out, since training takes normal images only.
+    the columns ``object,split,label,image,mask``. The tables for two classes have defective training images as well:
+    these are left out, since models are trained on normal images only.
 
     Zou et al., SPot-the-Difference Self-Supervised Pre-training for Anomaly Detection and Segmentation, 2022.
 
     Args:
-        split: The table: ``1cls`` as in most published figures, ``2cls_fewshot`` or ``2cls_highshot``.
+        split: Table: ``1cls`` as in most published results, ``2cls_fewshot`` or ``2cls_highshot``.
     """
 
     split: Literal["1cls", "2cls_fewshot", "2cls_highshot"] = "1cls"
@@ -67,10 +67,10 @@ class VisA(CategoryDataset):
     )
 
     def samples(self) -> list[Sample]:
-        """List the images of the category as the table has them."""
+        """List the images of the category that are in the table."""
         root, table = Path(self.root), Path(self.root, "split_csv", f"{self.split}.csv")
         if not table.is_file():
-            raise InputError(f"--data.root {root} holds no split_csv/{table.name}: name the folder of VisA's archive.")
+            raise InputError(f"`root` {root} has no split_csv/{table.name}: give the folder of VisA's archive.")
         rows = read_table(table, ("object", "split", "label", "image", "mask"))
         products = sorted({row["object"] for row in rows})
         if self.category not in products:
@@ -79,14 +79,14 @@ class VisA(CategoryDataset):
         samples = samples_of((row | {"path": row["image"], "defect": DEFECT} for row in normal), table, root)
         if self.split == "1cls":
             warn_of_other_counts(samples, self.card, self.category)
-        return sorted(samples, key=lambda sample: natural(sample.path))
+        return sorted(samples, key=lambda sample: natural_key(sample.path))
 
 
 def _without_defects_to_train_on(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     kept = [row for row in rows if row["split"] != "train" or LABELS.get(row["label"]) != ANOMALOUS]
     if left_out := len(rows) - len(kept):
         warnings.warn(
-            f"{left_out} defective images of the split train are left out: training takes normal images only.",
+            f"{left_out} defective images of the split train are left out: models are trained on normal images only.",
             stacklevel=3,
         )
     return kept

@@ -1,7 +1,6 @@
-"""The defects: each function takes a good canvas and returns a spoilt one; the mask is where the two differ.
+"""Draw defects: each function returns a copy of a good canvas with a defect; the mask is where both differ.
 
-Most of them take their grey levels from the product itself, so that the structure is wrong and not
-the brightness.
+Most defects take their grey levels from the product itself, so that the structure is wrong and not the brightness.
 """
 
 from __future__ import annotations
@@ -35,23 +34,23 @@ Defect: TypeAlias = Callable[[np.random.Generator, Array], Array]
 
 
 def place(rng: np.random.Generator) -> Array:
-    """Choose a point that stays in the image however the part lies."""
+    """Return a random point that is inside the image at any pose of the part."""
     return rng.uniform(0.28, 0.72, 2) * CANVAS
 
 
-def pick(rng: np.random.Generator, items: list[T]) -> T:
-    """Choose one of a list."""
+def choose_item(rng: np.random.Generator, items: list[T]) -> T:
+    """Return a random item of a list."""
     return items[int(rng.random() * len(items))]
 
 
 def blob(rng: np.random.Generator, small: float, large: float, softness: float = 3.0) -> Array:
-    """Opacity of a spot of irregular shape with a radius between ``small`` and ``large``."""
+    """Return the opacity of an irregular spot with a radius between ``small`` and ``large``."""
     (y, x), radius = place(rng), rng.uniform(small, large)
     return step(radius * (1 + 0.22 * noise(rng, 8, 8)) - np.hypot(ROWS - y, COLUMNS - x), softness)
 
 
 def stroke(rng: np.random.Generator, length: float, width: float, bend: float, angle: float) -> Array:
-    """Opacity of a wandering line."""
+    """Return the opacity of a wandering line."""
     angles = angle + np.cumsum(bend * rng.standard_normal(int(2 * length)))
     path = np.cumsum(0.5 * np.stack([np.sin(angles), np.cos(angles)]), axis=1)
     path += (place(rng) - path.mean(axis=1))[:, None]
@@ -61,39 +60,39 @@ def stroke(rng: np.random.Generator, length: float, width: float, bend: float, a
 
 
 def crack(rng: np.random.Generator, canvas: Array) -> Array:
-    """A dark, jagged line."""
+    """Draw a dark, jagged line."""
     line = stroke(rng, rng.uniform(50, 100), rng.uniform(1.6, 2.8), 0.13, rng.uniform(0, np.pi))
     return paint(canvas, 0.9 * line, 0.28 * canvas)
 
 
 def scratch(rng: np.random.Generator, canvas: Array) -> Array:
-    """A bright, nearly straight line with a dark rim."""
+    """Draw a bright, nearly straight line with a dark rim."""
     angle = rng.uniform(0.35, np.pi - 0.35)
     line = stroke(rng, rng.uniform(40, 100), rng.uniform(1.5, 3), 0.02, angle)
     return paint(canvas, 0.3 * line - 0.35 * np.roll(line, 2, axis=1), 2 * canvas)
 
 
 def stain(rng: np.random.Generator, canvas: Array) -> Array:
-    """A dried drop: a little darker inside, with a dark rim."""
+    """Draw a dried drop: slightly darker inside, with a dark rim."""
     (y, x), radius = place(rng), rng.uniform(10, 22)
     depth = radius * (1 + 0.2 * noise(rng, 7, 7)) - np.hypot(ROWS - y, COLUMNS - x)
     return paint(canvas, rng.uniform(0.1, 0.25) * step(depth) + 0.6 * np.exp(-((depth / 2) ** 2)), 0 * canvas)
 
 
 def turned(rng: np.random.Generator, canvas: Array) -> Array:
-    """A region where the structure runs across."""
+    """Rotate the structure of a region by 90 degrees."""
     return paint(canvas, blob(rng, 11, 20), np.flip(canvas.transpose(1, 0, 2), 0))
 
 
 def grooves(rng: np.random.Generator, canvas: Array) -> Array:
-    """A region with the marks of a grinding wheel."""
+    """Draw a region with the marks of a grinding wheel."""
     angle, pitch = rng.uniform(0, np.pi), rng.uniform(4.5, 6.5)
     waves = np.sin(2 * np.pi * (np.cos(angle) * ROWS + np.sin(angle) * COLUMNS) / pitch)
     return paint(canvas, 0.22 * waves * blob(rng, 14, 26), 2 * canvas)
 
 
 def dent(rng: np.random.Generator, canvas: Array) -> Array:
-    """A hollow: the structure is drawn together and light and shade lie opposite each other."""
+    """Draw a dent: it contracts the structure, with light on one side and shade on the other."""
     (y, x), radius, depth = place(rng), rng.uniform(12, 20), rng.uniform(0.4, 0.65)
     dy, dx = ROWS - y, COLUMNS - x
     bump = np.exp(-(dy**2 + dx**2) / (2 * (radius / 2) ** 2))
@@ -102,27 +101,27 @@ def dent(rng: np.random.Generator, canvas: Array) -> Array:
 
 
 def warp(canvas: Array, rows: Array, columns: Array) -> Array:
-    """Fetch every pixel from another place."""
+    """Resample a canvas at the given rows and columns."""
     channels = [ndimage.map_coordinates(c, (rows, columns), order=1, mode="wrap") for c in np.moveaxis(canvas, 2, 0)]
     return np.stack(channels, axis=2)
 
 
 def slipped_thread(rng: np.random.Generator, canvas: Array) -> Array:
-    """Two or three threads that lie over and under the wrong ones for a while."""
+    """Weave two or three threads wrongly for a short length."""
     (y, x), threads = place(rng), 2 + int(rng.random() * 2)
     band = box(y, x, threads * THREAD / 2, rng.uniform(30, 60))
     return paint(canvas, band, np.roll(canvas, 2 * THREAD, axis=1))
 
 
 def floating_thread(rng: np.random.Generator, canvas: Array) -> Array:
-    """A thread that lies on top of all others for a while."""
+    """Lay a thread on top of all others for a short length."""
     (y, x), shifts = place(rng), (0, THREAD, 2 * THREAD, 3 * THREAD)
     band = box(y, x, 0.6 * THREAD, rng.uniform(25, 60))
     return paint(canvas, band, union(np.roll(canvas, shift, axis=1) for shift in shifts))
 
 
 def snag(rng: np.random.Generator, canvas: Array) -> Array:
-    """A spot where the threads are twisted."""
+    """Twist the threads at a spot."""
     (y, x), radius = place(rng), rng.uniform(14, 22)
     dy, dx = ROWS - y, COLUMNS - x
     angle = rng.uniform(0.9, 1.4) * np.exp(-0.5 * ((dy**2 + dx**2) / (0.6 * radius) ** 2) ** 2)
@@ -130,7 +129,7 @@ def snag(rng: np.random.Generator, canvas: Array) -> Array:
 
 
 def clogged_hole(rng: np.random.Generator, canvas: Array) -> Array:
-    """A hole full of chips."""
+    """Fill a hole with chips."""
     (y, x), (dy, dx) = PITCH * (np.floor(rng.uniform(0, 3, 2)) + 1 / 2), hole_offsets()
     here = box(y, x, PITCH / 2, PITCH / 2)
     chips = 0.27 + 0.12 * noise(rng, 1.2, 1.2)
@@ -138,14 +137,14 @@ def clogged_hole(rng: np.random.Generator, canvas: Array) -> Array:
 
 
 def missing_part(rng: np.random.Generator, canvas: Array) -> Array:
-    """A small part that was not placed: its bare contacts are left."""
-    y, x = pick(rng, PASSIVES)
+    """Remove a small part, so that its bare contacts are visible."""
+    y, x = choose_item(rng, PASSIVES)
     return paint(canvas, box(y, x, 7, 8), np.roll(canvas, -25, axis=0))
 
 
 def turned_part(rng: np.random.Generator, canvas: Array) -> Array:
-    """A small part that lies askew."""
-    y, x = pick(rng, PASSIVES)
+    """Rotate a small part."""
+    y, x = choose_item(rng, PASSIVES)
     angle = rng.uniform(0.5, 1.4)
     dy, dx = ROWS - y, COLUMNS - x
     rows, columns = y + np.cos(angle) * dy - np.sin(angle) * dx, x + np.sin(angle) * dy + np.cos(angle) * dx
@@ -154,16 +153,16 @@ def turned_part(rng: np.random.Generator, canvas: Array) -> Array:
 
 
 def bridge(rng: np.random.Generator, canvas: Array) -> Array:
-    """Solder that joins two or three neighbouring legs of a package."""
-    y, x, height, width = pick(rng, CHIPS[:4])
-    side = x + pick(rng, [-1, 1]) * (width + 4)
+    """Join two or three adjacent legs of a package with solder."""
+    y, x, height, width = choose_item(rng, CHIPS[:4])
+    side = x + choose_item(rng, [-1, 1]) * (width + 4)
     solder = box(y + rng.uniform(-0.6, 0.6) * height, side, rng.uniform(6, 9), 3.5, 2)
     return paint(canvas, solder, 0.66 + 0.06 * noise(rng, 1.5, 1.5)[..., None])
 
 
 def misprint(rng: np.random.Generator, canvas: Array) -> Array:
-    """A package whose print is smudged across."""
-    y, x, _, width = pick(rng, CHIPS[:4])
+    """Smudge the print on a package."""
+    y, x, _, width = choose_item(rng, CHIPS[:4])
     wiped = np.maximum(np.roll(canvas, 4, axis=0), np.roll(canvas, -3, axis=0))
     return paint(canvas, box(y, x, 8, width - 3, 2), wiped)
 

@@ -1,6 +1,6 @@
-"""Drawn defects on photos of good products: something labelled to compare settings with where no defects exist.
+"""Draw synthetic defects on photos of good products, to compare settings where no real defects exist.
 
-A drawn defect is no real one: figures on them tell settings apart and promise nothing for what a line produces.
+Metrics on synthetic defects rank settings; they do not predict the metrics on real defects.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from anomalib_flows.data.drawing import VISIBLE
 from anomalib_flows.data.drawing.defects import Defect, blob, crack, dent, place, scratch, stain
 from anomalib_flows.data.drawing.products import CANVAS, COLUMNS, ROWS, Array, box, noise, paint, step
+from anomalib_flows.data.drawing.scene import VISIBLE
 from anomalib_flows.data.loading.randomness import generator
 
 SMALLEST = 40
-"""Pixels, of a canvas of 288 x 288, that a defect must change clearly."""
+"""Smallest number of pixels, of a canvas of 288 x 288, that a defect must change clearly."""
 ATTEMPTS = 8
 INNER = np.pad(np.ones((CANVAS - 8, CANVAS - 8, 1)), ((4, 4), (4, 4), (0, 0)))
-"""No defect reaches the border, where warping brings in what lies on the other side."""
+"""Zero at the border, where warping wraps around."""
 
 
 def pasted(rng: np.random.Generator, canvas: Array) -> Array:
-    """A piece of the product that belongs elsewhere, upside down."""
+    """Paste a piece of the product at another place, upside down."""
     (y, x), (far, aside) = place(rng), rng.uniform(0.2, 0.8, 2)
     moved = np.roll(canvas, (int(far * CANVAS), int(aside * CANVAS)), (0, 1))[::-1]
     height, width = rng.uniform(8, 26, 2)
@@ -35,14 +35,14 @@ def pasted(rng: np.random.Generator, canvas: Array) -> Array:
 
 
 def smeared(rng: np.random.Generator, canvas: Array) -> Array:
-    """A region without its fine structure, as if wiped or out of focus."""
+    """Remove the fine structure of a region, as if wiped or out of focus."""
     width = rng.uniform(3, 6)
     softened = ndimage.gaussian_filter(canvas, (width, width, 0))
     return paint(canvas, blob(rng, 14, 30, 6), softened)
 
 
 def speck(rng: np.random.Generator, canvas: Array) -> Array:
-    """Something foreign that lies on the product, lighter where that is dark and darker where it is light."""
+    """Put a foreign object on the product, lighter than a dark product and darker than a light one."""
     (y, x), radius = place(rng), rng.uniform(4, 10)
     shape = step(radius * (1 + 0.35 * noise(rng, 3, 3)) - np.hypot(ROWS - y, COLUMNS - x), 2)
     lighter = 0.35 if canvas.mean() < 0.5 else -0.35
@@ -59,19 +59,19 @@ KINDS: Mapping[str, Defect] = {
     "speck": speck,
     "stain": stain,
 }
-"""Defects that any product may have, by name; a speck can be seen on every product."""
+"""Defects that any product may have, by name; a speck is visible on every product."""
 
 
 def with_defects(images: Tensor, seed: int, first: int = 0) -> tuple[Tensor, Tensor]:
-    """Draw a defect on each image; kinds take turns, and the same numbers draw the same.
+    """Draw a defect on each image; the kinds alternate.
 
     Args:
-        images: RGB values from 0 to 255, of shape (B, 3, H, W); left as they are.
-        seed: Decides, with the number of an image, what is drawn.
-        first: Number of the first image, so that each batch of a set gets defects of its own.
+        images: RGB values from 0 to 255, of shape (B, 3, H, W); not modified.
+        seed: Determines the defects, with the number of each image.
+        first: Number of the first image, so that each batch of a set gets other defects.
 
     Returns:
-        The spoilt images, of shape (B, 3, H, W) and type float32, and boolean masks of shape (B, H, W).
+        The images with defects, of shape (B, 3, H, W) and type float32, and boolean masks of shape (B, H, W).
 
     Example:
         >>> spoilt, masks = with_defects(torch.full((2, 3, 64, 80), 120.0), seed=0)
@@ -85,10 +85,10 @@ def with_defects(images: Tensor, seed: int, first: int = 0) -> tuple[Tensor, Ten
 def add_synthetic_defect(image: Tensor, seed: int, number: int) -> tuple[Tensor, Tensor, str]:
     """Draw a defect on one image (3, H, W); return it with the mask (H, W) and the kind of the defect.
 
-    Where the first choice can hardly be seen, as a smear on a smooth surface, another is made; the last is a speck.
+    If a defect is hardly visible, such as a smear on a smooth surface, another is drawn; the last choice is a speck.
     """
     size = image.shape[-2:]
-    canvas = resized(image.float() / 255, (CANVAS, CANVAS)).permute(1, 2, 0).numpy().astype(np.float64)
+    canvas = resize_values(image.float() / 255, (CANVAS, CANVAS)).permute(1, 2, 0).numpy().astype(np.float64)
     names = sorted(KINDS)
     for attempt in range(ATTEMPTS):
         rng = generator("defect", seed, number, attempt)
@@ -99,22 +99,22 @@ def add_synthetic_defect(image: Tensor, seed: int, number: int) -> tuple[Tensor,
         if (strength > 2 * VISIBLE).sum() >= SMALLEST:
             break
     mask = covered(strength > VISIBLE)
-    added = resized(torch.from_numpy(change).permute(2, 0, 1).float(), size)
-    return (image.float() + 255 * added).clamp(0, 255), resized_mask(torch.from_numpy(mask), size), kind
+    added = resize_values(torch.from_numpy(change).permute(2, 0, 1).float(), size)
+    return (image.float() + 255 * added).clamp(0, 255), resize_defect_mask(torch.from_numpy(mask), size), kind
 
 
 def covered(changed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Turn the pixels that a defect changes into the region that it covers: a texture leaves gaps between them."""
+    """Return the region of a defect, given the pixels that it changes; a texture leaves gaps between them."""
     closed = ndimage.binary_closing(changed, np.ones((3, 3), bool), iterations=4)
     return np.asarray(ndimage.binary_opening(ndimage.binary_fill_holes(closed), np.ones((2, 2), bool)))
 
 
-def resized_mask(mask: Tensor, size: torch.Size) -> Tensor:
-    """Resize a mask (h, w) by nearest pixel; where a tiny image would lose all of it, each pixel with a part is in."""
+def resize_defect_mask(mask: Tensor, size: torch.Size) -> Tensor:
+    """Resize a mask (h, w) by nearest neighbour; if nothing is left in a tiny image, by maximum."""
     nearest = F.interpolate(mask[None, None].byte(), size, mode="nearest-exact")[0, 0].bool()
     return nearest if nearest.any() else F.adaptive_max_pool2d(mask[None].float(), tuple(size))[0].bool()
 
 
-def resized(values: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
-    """Resize values (C, h, w) smoothly."""
+def resize_values(values: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
+    """Resize values (C, h, w) with antialiasing."""
     return F.interpolate(values[None], tuple(size), mode="bilinear", align_corners=False, antialias=True)[0]

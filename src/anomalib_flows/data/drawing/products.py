@@ -1,7 +1,7 @@
-"""The products: each function draws one good part, seen straight and evenly lit, on a canvas of its own.
+"""Draw products: each function draws one good part, from the front and evenly lit, on a new canvas.
 
 A canvas is an array of shape (CANVAS, CANVAS, 3) with reflectances from 0 to 1. It is larger than the image,
-so that the part can be moved and turned in front of the camera.
+so that the part can be moved and rotated in front of the camera.
 """
 
 from __future__ import annotations
@@ -39,38 +39,38 @@ def noise(rng: np.random.Generator, height: float, width: float) -> Array:
 
 
 def step(signed_distance: Array, softness: float = 1.0) -> Array:
-    """Opacity of a shape: 1 inside, where the distance to its border is positive, with a soft border."""
+    """Return the opacity of a shape with a soft border: 1 inside, where the distance to the border is positive."""
     return np.clip(signed_distance / softness + 0.5, 0, 1)
 
 
 def disc(y: float, x: float, radius: float, softness: float = 1.0) -> Array:
-    """Opacity of a disc."""
+    """Return the opacity of a disc."""
     return step(radius - np.hypot(ROWS - y, COLUMNS - x), softness)
 
 
 def box(y: float, x: float, half_height: float, half_width: float, softness: float = 1.0) -> Array:
-    """Opacity of an upright rectangle."""
+    """Return the opacity of an upright rectangle."""
     line = np.arange(0.0, CANVAS)
     return step(half_height - abs(line - y), softness)[:, None] * step(half_width - abs(line - x), softness)
 
 
 def union(shapes: Iterable[Array]) -> Array:
-    """Opacity of several shapes together."""
+    """Return the opacity of several shapes together."""
     return functools.reduce(np.maximum, shapes)
 
 
 def paint(canvas: Array, opacity: Array, colour: Colour | Array) -> Array:
-    """Lay a colour over a canvas."""
+    """Paint a colour over a canvas."""
     return canvas + opacity[..., None] * (np.asarray(colour) - canvas)
 
 
 def grey(values: Array, tint: Colour = (1, 1, 1)) -> Array:
-    """Turn a field of shape (H, W) into a canvas."""
+    """Convert values of shape (H, W) to a canvas."""
     return np.multiply(values[..., None], tint)
 
 
 def fabric(rng: np.random.Generator) -> Array:
-    """Twill: each weft thread passes over two warp threads and under two, one further in every row."""
+    """Draw twill: each weft thread passes over two warp threads and under two, shifted by one in each row."""
     y = ROWS + 1.2 * noise(rng, 18, 18) + rng.uniform(0, THREAD)
     x = COLUMNS + 1.2 * noise(rng, 18, 18) + rng.uniform(0, THREAD)
     row, column = (y // THREAD).astype(int), (x // THREAD).astype(int)
@@ -84,7 +84,7 @@ def fabric(rng: np.random.Generator) -> Array:
 
 
 def plate(rng: np.random.Generator) -> Array:
-    """Brushed metal with nine drilled and countersunk holes."""
+    """Draw brushed metal with nine drilled and countersunk holes."""
     brushed = 0.05 * noise(rng, 0.6, 30) + 0.035 * noise(rng, 0.5, 6) + 0.03 * noise(rng, 2, 60)
     canvas = grey(0.58 + brushed, (0.97, 1, 1.03))
     dy, dx = hole_offsets(rng.uniform(-1.5, 1.5, (2, 3, 3)))
@@ -95,7 +95,7 @@ def plate(rng: np.random.Generator) -> Array:
 
 
 def hole_offsets(shift: Array | float = 0.0) -> tuple[Array, Array]:
-    """Distances down and across from the centre of the nearest hole of the plate, each moved by ``shift``."""
+    """Return the vertical and horizontal distance to the nearest hole of the plate, moved by ``shift``."""
     moved = np.broadcast_to(shift, (2, 3, 3))
     row, column = (np.clip(np.round(axis / PITCH - 1 / 2), 0, 2).astype(int) for axis in (ROWS, COLUMNS))
     dy = ROWS - PITCH * (row + 1 / 2) - moved[0][row, column]
@@ -104,7 +104,7 @@ def hole_offsets(shift: Array | float = 0.0) -> tuple[Array, Array]:
 
 
 def granite(rng: np.random.Generator) -> Array:
-    """Polished stone: grains of feldspar, quartz and mica."""
+    """Draw polished stone: grains of feldspar, quartz and mica."""
     canvas = grey(0.62 + 0.05 * noise(rng, 2, 2) + 0.03 * noise(rng, 12, 12), (1.02, 0.96, 0.92))
     canvas = paint(canvas, 0.85 * step(noise(rng, 3, 3) - 0.8, 0.15), (0.50, 0.48, 0.47))
     canvas = paint(canvas, 0.8 * step(noise(rng, 3.5, 3.5) - 1.1, 0.15), (0.80, 0.72, 0.66))
@@ -113,7 +113,7 @@ def granite(rng: np.random.Generator) -> Array:
 
 
 def board(rng: np.random.Generator) -> Array:
-    """Printed circuit board: traces, packages with legs and small parts with two contacts."""
+    """Draw a printed circuit board: traces, packages with legs, and small parts with two contacts."""
     canvas = grey(0.9 + 0.05 * noise(rng, 1, 1) + 0.05 * noise(rng, 20, 20), (0.10, 0.36, 0.22))
     bend = COLUMNS + 14 * np.clip((ROWS - 104 - 40 * (COLUMNS // 80)) / 20, -1, 1)
     canvas = paint(canvas, 0.6 * step(2.2 - abs(bend % 14 - 7)), (0.2, 0.52, 0.32))
@@ -128,7 +128,7 @@ def board(rng: np.random.Generator) -> Array:
 
 
 def passives(rng: np.random.Generator, canvas: Array, fine: Array) -> Array:
-    """Put small ceramic parts with a contact at either end on the board."""
+    """Draw small ceramic parts with a contact at each end on the board."""
     centres = np.array(PASSIVES) + rng.uniform(-1, 1, (len(PASSIVES), 2))
     canvas = paint(canvas, union(box(y, x, 11, 6) for y, x in centres), grey(0.7 + 0.07 * fine))
     shade = 0.62 + 0.05 * rng.uniform(-1, 1) + 0.02 * fine

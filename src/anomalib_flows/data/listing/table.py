@@ -1,4 +1,4 @@
-"""Tables of images, in CSV or JSON: which file serves for what."""
+"""Read tables of images, in CSV or JSON."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from anomalib_flows.core.types import ANOMALOUS, GOOD, NORMAL, Sample, Split
 LABELS = dict.fromkeys(("0", "good", "normal", "ok"), NORMAL) | dict.fromkeys(
     ("1", "bad", "anomaly", "abnormal", "anomalous", "defective", "ko", "ng"), ANOMALOUS
 )
-"""How tables name good and defective images, in lower case."""
+"""Words for good and defective images in tables, in lower case."""
 
 
 def read_table(file: Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    """Read the rows of a CSV file with a head, or of a JSON file with a list of objects, as text.
+    """Read the rows of a CSV file with a header, or of a JSON file with a list of objects, as text.
 
     Args:
-        file: The table; JSON if its suffix says so.
-        columns: Columns that it must have; others are read too.
+        file: The table, in JSON if its suffix is ``.json``.
+        columns: Required columns; others are read as well.
 
     Raises:
-        InputError: If the file is missing, no such table, or lacks a column.
+        InputError: If the file is missing, is not such a table, or lacks a column.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
@@ -35,7 +35,7 @@ def read_table(file: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     except IsADirectoryError as error:
         raise InputError(f"{file} is a folder: name the CSV or JSON file in it that lists the images.") from error
     except (ValueError, csv.Error) as error:
-        raise InputError(f"{file} is no table of images ({error}): mend it, or name another one.") from error
+        raise InputError(f"{file} is not a table of images ({error}): repair it, or name another one.") from error
     for number, row in enumerate(rows, 1):
         if missing := [name for name in columns if name not in row]:
             raise InputError(f"Entry {number} of {file} lacks {', '.join(missing)}: add it.")
@@ -57,59 +57,60 @@ def _read_json(stream: TextIO) -> list[dict[str, str]]:
 
 
 def _as_text(row: Mapping[Any, Any]) -> dict[str, str]:
-    """Turn values into text, and those that are missing into none; a row with too many is no row."""
+    """Convert values to text, missing ones to empty text; a row with too many values raises a ValueError."""
     if None in row:
         raise ValueError(f"a row has more values than there are columns: {', '.join(row[None])} is left over")
     return {key: "" if value is None else str(value) for key, value in row.items()}
 
 
 def samples_of(rows: Iterable[Mapping[str, str]], file: Path, folder: Path) -> list[Sample]:
-    """Turn rows into samples.
+    """Convert rows to samples.
 
     Args:
-        rows: ``path``, and as far as they say so ``label`` (else good), ``split`` (else good images train and
-            defective ones test), ``mask`` and ``defect``. The mask of a good image is not read.
-        file: Where they come from, for errors.
-        folder: What their paths are relative to.
+        rows: ``path``, and optionally ``label`` (default: good), ``split`` (default: train for good images, test for
+            defective ones), ``mask`` and ``defect``. The mask of a good image is ignored.
+        file: The table, for errors.
+        folder: Folder that paths are relative to.
 
     Raises:
-        InputError: If a row is of no use or names an image again.
+        InputError: If a row is invalid or names an image twice.
     """
     samples: dict[Path, Sample] = {}
-    for row in rows:
+    for number, row in enumerate(rows, 1):
         try:
             sample = _sample(row, folder)
         except ValueError as error:
-            raise InputError(f"{file} says of '{row['path']}' {error}.") from error
+            name = f"'{row['path']}'" if row["path"] else f"entry {number}"
+            raise InputError(f"In {file}, {name} {error}.") from error
         if sample.path in samples:
-            raise InputError(f"{file} names {sample.path} twice: leave one out.")
+            raise InputError(f"{file} names {sample.path} twice: remove one.")
         samples[sample.path] = sample
     return list(samples.values())
 
 
 def _sample(row: Mapping[str, str], folder: Path) -> Sample:
-    """Turn a row into a sample, or raise a ValueError with what is wrong."""
+    """Convert a row to a sample, or raise a ValueError with what is wrong."""
     if not row["path"]:
-        raise ValueError("nothing: every row needs a path")
+        raise ValueError("lacks a path: add it")
     path, label = folder / row["path"], _label(row.get("label") or GOOD)
     split = _split(row.get("split") or ("train" if label == NORMAL else "test"))
     if label == NORMAL:
         return Sample(path, split)
     if split in ("train", "calibration"):
-        raise ValueError(f"that it is defective and of split {split}, which takes good images only")
+        raise ValueError(f"is defective and of split {split}, which must have good images only")
     defect = row.get("defect") or "defective"
     if defect == GOOD:
-        raise ValueError("that it is defective and its defect is 'good'")
+        raise ValueError("is defective, but its defect is 'good'")
     return Sample(path, split, ANOMALOUS, defect, folder / row["mask"] if row.get("mask") else None)
 
 
 def _label(text: str) -> int:
     if text.lower() not in LABELS:
-        raise ValueError(f"that its label is '{text}': there are {', '.join(LABELS)}")
+        raise ValueError(f"has the label '{text}': use one of {', '.join(LABELS)}")
     return LABELS[text.lower()]
 
 
 def _split(text: str) -> Split:
     if text not in get_args(Split):
-        raise ValueError(f"that its split is '{text}': there are {', '.join(get_args(Split))}")
+        raise ValueError(f"has the split '{text}': use one of {', '.join(get_args(Split))}")
     return cast("Split", text)

@@ -1,7 +1,7 @@
-"""Random changes of images: to train on more than there is, or to test on what a line may do to a photo.
+"""Augment images at random, for training and for tests under disturbance.
 
-One mechanism serves both, so that what was trained for is what is tested. An image's own changes depend on names alone
-(seed, epoch, file), never on the batch that it comes in.
+The same code serves both. The changes of an image depend on the seed, the epoch and its file name, never on the other
+images of its batch.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from anomalib_flows.data.loading.randomness import generator
 from anomalib_flows.run.options import AugmentOptions
 
 DRAWS = 9
-"""Random numbers of each image; always as many, so that one option's leave those of the others alone."""
+"""Random numbers of each image. The count is fixed, so that one option does not change the numbers of another."""
 
 
-def change(batch: Batch, changes: AugmentOptions, *names: object) -> Batch:
-    """Change the images of a batch, and the masks of its defects alike; padding stays the border repeated.
+def augment_batch(batch: Batch, options: AugmentOptions, *names: object) -> Batch:
+    """Augment the images of a batch and the masks of its defects; padding still repeats the border.
 
     Args:
-        batch: Images of shape (B, 3, H, W), values 0 to 255, and masks; left as they are.
-        changes: How far to go.
+        batch: Images of shape (B, 3, H, W) with values from 0 to 255, and masks; not modified.
+        options: Largest changes.
         names: What the changes of an image depend on beside its file and folder, such as seed and epoch.
     """
-    if not changes.active:
+    if not options.active:
         return batch
     images, masks = batch.images.clone(), list(batch.masks)
     for height, width in sorted(set(batch.contents)):
         chosen = [i for i, content in enumerate(batch.contents) if content == (height, width)]
         files = [batch.samples[i].path for i in chosen]
-        draws = Draws(changes, [generator(*names, file.parent.name, file.name) for file in files])
+        draws = RandomChanges(options, [generator(*names, file.parent.name, file.name) for file in files])
         below, beside = images.shape[2] - height, images.shape[3] - width
         changed = draws.images(images[chosen, :, :height, :width])
         images[chosen] = F.pad(changed, (0, beside, 0, below), mode="replicate")
@@ -46,21 +46,21 @@ def change(batch: Batch, changes: AugmentOptions, *names: object) -> Batch:
     return replace(batch, images=images, masks=masks)
 
 
-class Draws:
-    """AugmentOptions drawn for B images of one size, to be applied to images and masks.
+class RandomChanges:
+    """Random changes of B images of one size, to be applied to images and masks.
 
     Args:
-        changes: How far to go.
-        generators: Source of randomness of each image.
+        options: Largest changes.
+        generators: Random generator of each image.
     """
 
-    def __init__(self, changes: AugmentOptions, generators: Sequence[np.random.Generator]) -> None:
-        self.changes, self.generators = changes, generators
+    def __init__(self, options: AugmentOptions, generators: Sequence[np.random.Generator]) -> None:
+        self.options, self.generators = options, generators
         self.drawn = torch.from_numpy(np.stack([g.uniform(-1, 1, DRAWS) for g in generators], axis=1)).float()
 
     def images(self, images: Tensor) -> Tensor:
         """Change images of shape (B, 3, h, w), values 0 to 255."""
-        return self._noise(self._blur(self._light(self._move(images, self.drawn, self.changes.interpolation))))
+        return self._noise(self._blur(self._light(self._move(images, self.drawn, self.options.interpolation))))
 
     def mask(self, mask: Tensor, place: int) -> Tensor:
         """Move the boolean mask (h, w) of the image at a place as that image is moved."""
@@ -68,51 +68,51 @@ class Draws:
         return self._move(mask[None, None].float(), one, "nearest")[0, 0].bool()
 
     def _move(self, images: Tensor, drawn: Tensor, interpolation: str) -> Tensor:
-        """Mirror, then turn, scale and shift in one go, about the image's centre."""
+        """Flip, then rotate, scale and shift at once, about the image's centre."""
         angle, flip, zoom, down, across = drawn[:5].to(images.device)
-        if self.changes.flip:
+        if self.options.flip:
             images = torch.where((flip < 0).view(-1, 1, 1, 1), images.flip(-1), images)
-        if not self.changes.moves:
+        if not self.options.moves:
             return images
-        from kornia.geometry.transform import get_affine_matrix2d, warp_affine  # slow to import, and seldom needed
+        from kornia.geometry.transform import get_affine_matrix2d, warp_affine  # slow to import
 
         size = images.new_tensor(images.shape[-2:]).flip(0)  # x before y
         matrix = get_affine_matrix2d(
-            translations=self.changes.shift * torch.stack([across, down], 1) * size,
+            translations=self.options.shift * torch.stack([across, down], 1) * size,
             center=((size - 1) / 2).expand(len(images), 2),
-            scale=(self.changes.zoom**zoom)[:, None].expand(-1, 2),
-            angle=-self.changes.rotate * angle,  # counter-clockwise to us, clockwise to this function
+            scale=(self.options.zoom**zoom)[:, None].expand(-1, 2),
+            angle=-self.options.rotate * angle,  # counter-clockwise to us, clockwise to this function
         )
         height, width = images.shape[-2:]
-        return warp_affine(images, matrix[:, :2], (height, width), interpolation, self.changes.border)
+        return warp_affine(images, matrix[:, :2], (height, width), interpolation, self.options.border)
 
     def _light(self, images: Tensor) -> Tensor:
-        """Scale the values, and their distance from the image's mean grey."""
-        if not (self.changes.brightness or self.changes.contrast):
+        """Scale the values, and their difference from the image's mean."""
+        if not (self.options.brightness or self.options.contrast):
             return images
         from kornia.enhance import adjust_brightness_accumulative, adjust_contrast_with_mean_subtraction
 
         brightness, contrast = self.drawn[5:7].to(images.device)
-        if self.changes.brightness:
-            factor = 1 + self.changes.brightness * brightness
+        if self.options.brightness:
+            factor = 1 + self.options.brightness * brightness
             images = 255 * adjust_brightness_accumulative(images / 255, factor)
-        if self.changes.contrast:
-            factor = 1 + self.changes.contrast * contrast
+        if self.options.contrast:
+            factor = 1 + self.options.contrast * contrast
             images = 255 * adjust_contrast_with_mean_subtraction(images / 255, factor)
         return images
 
     def _blur(self, images: Tensor) -> Tensor:
-        if not self.changes.blur:
+        if not self.options.blur:
             return images
         from kornia.filters import gaussian_blur2d
 
-        reach = min(int(3 * self.changes.blur) + 1, min(images.shape[-2:]) - 1)  # a reflected border has no more
-        sigma = (self.changes.blur * self.drawn[7].abs()).clamp(min=1e-3).to(images.device)
+        reach = min(int(3 * self.options.blur) + 1, min(images.shape[-2:]) - 1)  # a reflected border has no more
+        sigma = (self.options.blur * self.drawn[7].abs()).clamp(min=1e-3).to(images.device)
         return gaussian_blur2d(images, 2 * reach + 1, sigma[:, None].expand(-1, 2))
 
     def _noise(self, images: Tensor) -> Tensor:
-        if not self.changes.noise:
+        if not self.options.noise:
             return images
         white = np.stack([g.standard_normal(images.shape[1:], np.float32) for g in self.generators])
-        amount = (self.changes.noise * self.drawn[8].abs()).view(-1, 1, 1, 1)
+        amount = (self.options.noise * self.drawn[8].abs()).view(-1, 1, 1, 1)
         return (images + (amount * torch.from_numpy(white)).to(images.device)).clamp(0, 255)

@@ -1,6 +1,6 @@
-"""Images that were decoded and resized before, in memory or on disk, as exactly as they were computed.
+"""Keep resized images in memory or on disk.
 
-What is kept is the resized image in float32, unrounded, so that a run with a cache equals one without bit for bit.
+Resized images are kept in float32, without rounding: a run with a cache equals one without it, bit for bit.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor
 
 from anomalib_flows.core.store import GB, Store, cache_folder
 from anomalib_flows.core.types import ImageSize, Sample
-from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.loading.reading import mask_files
+from anomalib_flows.data.listing.masks import mask_files
+from anomalib_flows.run.options import ImageOptions, LoaderOptions
 
 VERSION = "1"
-"""Part of every name on disk: to be raised when the values of a resized image change."""
+"""Part of every name on disk. Raise it when the values of a resized image change."""
 
 
 class Item(NamedTuple):
@@ -37,7 +37,7 @@ class Item(NamedTuple):
 
 
 class Cache(Protocol):
-    """What keeps items of samples; used by several threads at once."""
+    """Keep items of samples; used by several threads at once."""
 
     def get(self, sample: Sample) -> Item | None:
         """Return the item of a sample, or None if it has to be read."""
@@ -46,19 +46,20 @@ class Cache(Protocol):
         """Keep an item, if there is room."""
 
 
-def make_cache(samples: list[Sample], options: Dataset, *, repeated: bool) -> Cache | None:
-    """Make the cache that a dataset's options ask for; images that are read only once need no memory.
+def make_cache(samples: list[Sample], image: ImageOptions, options: LoaderOptions, *, repeated: bool) -> Cache | None:
+    """Make the cache that the options ask for; images that are read only once are not kept in memory.
 
     Args:
-        samples: What will be read.
-        options: Kind and size of the cache, and size of the images.
+        samples: Images that will be read.
+        image: Size of the resized images.
+        options: Kind and size of the cache.
         repeated: Whether the images are read more than once.
     """
     limit = int(options.cache_size * GB)
     if options.cache == "memory" and repeated:
         return MemoryCache(limit, len(samples))
     if options.cache == "disk":
-        return DiskCache(cache_folder("images"), limit, options)
+        return DiskCache(cache_folder("images"), limit, image)
     return None
 
 
@@ -87,28 +88,28 @@ class MemoryCache:
             elif not self.full:
                 self.full = True
                 warnings.warn(
-                    f"--data.cache_size {self.limit / GB:g} (GB in memory) is used up ({len(self.items)} of "
-                    f"{self.expected} images fit): other images are decoded each time; give more.",
+                    f"`loader.cache_size` {self.limit / GB:g} (GB in memory) is used up ({len(self.items)} of "
+                    f"{self.expected} images fit): other images are decoded each time; increase it.",
                     UserWarning,
                     stacklevel=2,
                 )
 
 
 class DiskCache:
-    """Keep items as files, for later runs too; several processes may use one folder.
+    """Keep items as files, for later runs as well; several processes may use one folder.
 
-    A file's name says of which state of which image it is (path, size, time of change) and how that was resized. A file
-    that is damaged is written anew.
+    The name of a file is a digest of the image's path, size and modification time, and of the resizing. A damaged
+    file is written again.
 
     Args:
         folder: Where the files are.
         limit: Greatest number of bytes in the folder.
-        options: Size of the images and how they are resized.
+        image: Size of the resized images.
     """
 
-    def __init__(self, folder: Path, limit: int, options: Dataset) -> None:
-        self.store = Store(folder, limit, "--data.cache_size", "images are decoded each time")
-        self.kind = (VERSION, *map(str, options.size), options.resize)
+    def __init__(self, folder: Path, limit: int, image: ImageOptions) -> None:
+        self.store = Store(folder, limit, "loader.cache_size", "images are decoded each time")
+        self.kind = (VERSION, *map(str, image.height_width), image.resize)
 
     def get(self, sample: Sample) -> Item | None:
         """Return the item of a sample, or None if it has to be read."""

@@ -1,13 +1,13 @@
 """Batches of resized images, read ahead by threads.
 
-Threads rather than processes: Pillow decodes and torch resizes without Python's lock, so they read as fast, and they
-start at once on every system, share one cache, and send nothing back and forth.
+Threads instead of processes: Pillow decodes and torch resizes without Python's global lock, so threads read as fast.
+They start at once on every system, share one cache, and copy nothing.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Barrier
@@ -18,44 +18,44 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anomalib_flows.core.geometry import ResizeMode, content_size
+from anomalib_flows.core.geometry import content_size
 from anomalib_flows.core.parallel import default_threads
 from anomalib_flows.core.preprocess import resize
 from anomalib_flows.core.types import NORMAL, Batch, ImageSize, Sample
-from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.loading.cache import Cache, Item, make_cache
+from anomalib_flows.data.loading.cache import Item, make_cache
 from anomalib_flows.data.loading.reading import read_sample
+from anomalib_flows.run.options import ImageOptions, LoaderOptions
 
 T = TypeVar("T")
 
 AHEAD = 2
-"""Batches that are read while another is worked on."""
+"""Batches that are read while another one is processed."""
 
 
-def read_resized(sample: Sample, size: ImageSize, mode: ResizeMode) -> Item:
+def read_resized(sample: Sample, image: ImageOptions) -> Item:
     """Read the image and the mask of a sample, and resize both.
 
-    Args:
-        sample: What to read.
-        size: Height H and width W to resize to.
-        mode: ``stretch`` or ``pad``, see :func:`anomalib_flows.core.preprocess.resize`.
-
     Raises:
-        InputError: If a file cannot be read, or the mask is not as large as the image.
+        InputError: If a file cannot be read, or the mask has another size than the image.
     """
-    image, mask = read_sample(sample)
-    inner = content_size(image.shape[1], image.shape[2], size, mode)
-    return Item(resize(image, size, mode), None if mask is None else resize_mask(mask, inner, size), inner)
+    return resized(*read_sample(sample), image)
+
+
+def resized(pixels: Tensor, mask: Tensor | None, image: ImageOptions) -> Item:
+    """Resize an image (3, h, w) and its mask (h, w)."""
+    size = image.height_width
+    inner = content_size(pixels.shape[1], pixels.shape[2], size, image.resize)
+    return Item(resize(pixels, size, image.resize), None if mask is None else resize_mask(mask, inner, size), inner)
 
 
 def resize_mask(mask: Tensor, inner: ImageSize, size: ImageSize) -> Tensor:
-    """Resize a boolean mask of shape (h, w) to ``inner`` by nearest pixel, and pad with False to ``size``."""
+    """Resize a boolean mask (h, w) to ``inner`` by nearest neighbour, and pad it with False to ``size``."""
     pixels = F.interpolate(mask[None, None].to(torch.uint8), inner, mode="nearest-exact")
     return F.pad(pixels, (0, size[1] - inner[1], 0, size[0] - inner[0]))[0, 0].bool()
 
 
-def collate(samples: list[Sample], items: list[Item]) -> Batch:
-    """Put items together; normal images have a mask without a pixel in it."""
+def collate(samples: list[Sample], items: Sequence[Item]) -> Batch:
+    """Combine items; the mask of a normal image is all False."""
     images = torch.stack([item.image for item in items])
     clean = torch.zeros(images.shape[-2:], dtype=torch.bool)
     masks = [
@@ -66,19 +66,22 @@ def collate(samples: list[Sample], items: list[Item]) -> Batch:
 
 
 class Loader:
-    """Iterate over batches, in the order of the samples or shuffled anew in each epoch.
+    """Iterate over batches, in the order of the samples or shuffled in each epoch.
 
-    The order depends on the seed and the epoch alone, so that a resumed run repeats it.
+    The order depends only on the seed and the epoch, so that a resumed run repeats it.
 
     Args:
-        samples: What to read.
-        options: Size, batch size and number of threads.
-        cache: What keeps images that were read before.
+        samples: Images to read.
+        image: Size that images are resized to.
+        options: Batch size, number of threads and cache.
         seed: Seed of the order; None keeps that of the samples.
     """
 
-    def __init__(self, samples: list[Sample], options: Dataset, cache: Cache | None = None, seed: int | None = None):
-        self.samples, self.options, self.cache, self.seed, self.epoch = samples, options, cache, seed, 0
+    def __init__(
+        self, samples: Sequence[Sample], image: ImageOptions, options: LoaderOptions, seed: int | None = None
+    ) -> None:
+        self.samples, self.image, self.options, self.seed, self.epoch = list(samples), image, options, seed, 0
+        self.cache = make_cache(self.samples, image, options, repeated=seed is not None)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration follows."""
@@ -88,7 +91,7 @@ class Loader:
         return len(self.batch_sizes())
 
     def batch_sizes(self) -> list[int]:
-        """Count the images of each batch; only the last may be smaller."""
+        """Count the images of each batch; only the last batch may be smaller."""
         whole, rest = divmod(len(self.samples), self.options.batch_size)
         return [self.options.batch_size] * whole + [rest] * bool(rest)
 
@@ -97,7 +100,7 @@ class Loader:
             yield collate(batch, items)
 
     def ahead(self, read: Callable[[Sample], T]) -> Iterator[tuple[list[Sample], list[T]]]:
-        """Yield the samples of each batch with what is read of them, which threads do ahead."""
+        """Yield the samples of each batch with what ``read`` returns for them; threads call it ahead."""
         ordered = iter(self._ordered())
         batches = [[next(ordered) for _ in range(size)] for size in self.batch_sizes()]
         workers = default_threads() if self.options.workers is None else self.options.workers
@@ -105,7 +108,7 @@ class Loader:
             yield from ((batch, [read(sample) for sample in batch]) for batch in batches)
             return
         waiting: deque[tuple[list[Sample], list[Future[T]]]] = deque()
-        with reading_threads(min(workers, len(self.samples))) as pool:
+        with reading_threads(min(workers, max(1, len(self.samples)))) as pool:
             for batch in batches:
                 waiting.append((batch, [pool.submit(read, sample) for sample in batch]))
                 if len(waiting) > AHEAD:
@@ -129,20 +132,20 @@ class Loader:
 
     def read_file(self, sample: Sample) -> Item:
         """Read and resize a sample."""
-        return read_resized(sample, self.options.size, self.options.resize)
+        return read_resized(sample, self.image)
 
 
 def _collected(batch: list[Sample], reading: list[Future[T]]) -> tuple[list[Sample], list[T]]:
-    """Wait for what is read of a batch."""
+    """Wait until a batch has been read."""
     return batch, [item.result() for item in reading]
 
 
 @contextmanager
 def reading_threads(count: int) -> Iterator[ThreadPoolExecutor]:
-    """Start threads in which torch computes by one core each; what is not begun when they end is not read.
+    """Start threads in which torch uses one core each; at the end, reads that have not begun are cancelled.
 
-    Otherwise every thread would bring along as many of torch's own as there are cores, which get in each other's way
-    and in that of the training: resizing took twice as long.
+    Otherwise each thread would start as many threads of torch as there are cores, which compete with each other and
+    with the training: resizing took twice as long.
     """
     own, started = torch.get_num_threads(), Barrier(count + 1)
 
@@ -160,14 +163,3 @@ def reading_threads(count: int) -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def loader(samples: list[Sample], options: Dataset, *, shuffle_seed: int | None = None) -> Loader:
-    """Build a loader of all samples, in their order or, to train on, shuffled anew in each epoch.
-
-    Args:
-        samples: What to read.
-        options: Size, batch size, number of threads and cache.
-        shuffle_seed: Seed of the order; None keeps the order of the samples.
-    """
-    return Loader(samples, options, make_cache(samples, options, repeated=shuffle_seed is not None), shuffle_seed)

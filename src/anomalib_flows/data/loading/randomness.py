@@ -1,4 +1,4 @@
-"""Random numbers that can be told again by name."""
+"""Random generators that are seeded by names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def generator(*names: object) -> np.random.Generator:
-    """Make a source of random numbers that depend on the names only, on every machine.
+    """Make a random generator whose numbers depend only on the names, on every machine.
 
     Example:
         >>> bool(generator("seed", 3).random() == generator("seed", 3).random())

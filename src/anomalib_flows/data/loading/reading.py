@@ -1,9 +1,8 @@
-"""Images as tensors, and their masks: found beside them, and read."""
+"""Read images and masks as tensors."""
 
 from __future__ import annotations
 
 import operator
-import warnings
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import decode, image_files, natural, read_pixels
+from anomalib_flows.core.images import decode, image_files, read_pixels
 from anomalib_flows.core.types import ImageSize, Sample
 
 if TYPE_CHECKING:
@@ -20,48 +19,6 @@ if TYPE_CHECKING:
 
 LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 """Suffixes of files whose values are not exactly those that were saved."""
-
-
-class MissingMaskWarning(UserWarning):
-    """Defective images have no mask."""
-
-
-def pair_masks(images: list[Path], base: Path, masks: Path, ending: str = "_mask") -> dict[Path, Path]:
-    """Find the mask of each image, in a folder that mirrors the folder of the images, or in that very folder.
-
-    The mask of ``base/cut/7.jpg`` is ``masks/cut/7_mask.png`` or ``masks/cut/7.png``, of any image format, or all
-    that is in the folder ``masks/cut/7``; beside the images, where names without the ending are photos, it is
-    ``7_mask.png`` alone. Images without a mask are left out of the answer, with one warning for all of them.
-    """
-    known: dict[str, Path] = {}
-    for file in sorted(set(image_files(masks, recursive=True)).difference(images), key=natural):
-        name = file.relative_to(masks)
-        known |= {str(name).lower(): file, str(name.with_suffix("")).lower(): file}
-        if not (base / name.parent).is_dir():  # else it mirrors a folder of images
-            known[f"{name.parent}/".lower()] = file.parent
-
-    def mask_of(image: Path) -> Path | None:
-        name = image.relative_to(base)
-        both = [name.with_stem(f"{name.stem}{ending}"), *([name] if masks != base else [])]
-        # With its suffix first, since 7.bmp and 7.png may lie side by side.
-        tried = [str(n).lower() for mask in both for n in (mask, mask.with_suffix(""))]
-        tried.append(f"{name.with_suffix('')}/".lower())
-        return next((known[n] for n in tried if n in known), None)
-
-    pairs = {image: mask for image in images if (mask := mask_of(image))}
-    if bare := [image for image in images if image not in pairs]:
-        warnings.warn(
-            f"{len(bare)} of {len(images)} defective images lack a mask in {masks} (the first is {bare[0]}): "
-            "they count for image metrics only.",
-            MissingMaskWarning,
-            stacklevel=2,
-        )
-    return pairs
-
-
-def mask_files(mask: Path) -> list[Path]:
-    """List the files of a mask, which may be a folder of several."""
-    return image_files(mask) if mask.is_dir() else [mask]
 
 
 def read_sample(sample: Sample) -> tuple[Tensor, Tensor | None]:

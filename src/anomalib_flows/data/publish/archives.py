@@ -1,4 +1,4 @@
-"""Unpack archives of unknown origin: nothing is written outside the folder, and nothing fills the disk."""
+"""Extract archives of unknown origin: no file outside the folder, no links, no bombs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
 from anomalib_flows.core.errors import NO_PERMISSION, NO_SPACE, InputError, first_line
-from anomalib_flows.core.files import read_with_bar
+from anomalib_flows.core.files import open_with_progress
 
 MOST_MEMBERS = 1_000_000
 MOST_EXPANSION = 100
-"""How many times larger than the archive its content may be; images hardly expand, videos' masks up to tenfold."""
+"""Largest ratio of content to archive. Images hardly expand; masks of videos expand up to tenfold."""
 HARMLESS = 256 * 2**20
-"""Bytes that an archive may hold whatever its own size."""
+"""Bytes of content that are always accepted."""
 CHUNK = 2**20
 
 DECOMPRESSORS: dict[bytes, Callable[..., Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
@@ -36,7 +36,7 @@ UNFIT_NAME = (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
 
 
 class Member(NamedTuple):
-    """A file or folder in an archive; ``kind`` is ``file``, ``folder`` or what it is instead."""
+    """A file or folder in an archive; ``kind`` is ``file``, ``folder`` or the name of another kind."""
 
     name: str
     kind: str
@@ -44,11 +44,11 @@ class Member(NamedTuple):
 
 
 class Metered:
-    """A stream that stops a bomb: of all streams with one budget no more may be read than it has.
+    """Limit the bytes that are read from streams, as protection against bombs.
 
     Args:
-        stream: What to read from.
-        budget: Number of bytes that are left, in a list, since several streams share it.
+        stream: Stream to read from.
+        budget: Number of bytes that may still be read, in a list, since several streams share it.
     """
 
     def __init__(self, stream: IO[bytes], budget: list[int]) -> None:
@@ -67,48 +67,49 @@ class Metered:
         return content
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a tar (plain, gz, bz2 or xz) or zip file into an empty folder.
+def extract(archive: Path, folder: Path) -> None:
+    """Extract a tar (plain, gz, bz2 or xz) or zip file into an empty folder.
 
-    When it is refused, the folder holds a part of it, for the caller to remove. Rights, owners and times are not
-    taken over.
+    Permissions, owners and times are ignored. If the archive is refused, the caller must remove the folder.
 
     Args:
-        archive: The file; its content decides what it is, not its name.
+        archive: The file, whose content determines its format.
         folder: An empty folder.
 
     Raises:
-        InputError: If the archive is damaged, empty or foreign, or if a member would lie outside the folder, is a
-            link or a device, has a name that this system cannot hold or the name of another one, or if there are too
-            many members or bytes.
-        OSError: If the disk is full or may not be written to.
+        InputError: If the archive is damaged, empty or of another format; if the path of a member leads out of the
+            folder, or cannot be used on this system, or occurs twice; if a member is a link or a device; or if there
+            are too many members or bytes.
+        OSError: If the disk is full or cannot be written to.
     """
     try:
-        with opened(archive) as members:
-            write(members, folder)
+        with open_archive(archive) as members:
+            extract_members(members, folder)
     except InputError as error:
-        raise InputError(f"{archive} was not unpacked, since it holds {error}: get it anew from its makers.") from error
+        raise InputError(
+            f"{archive} was not unpacked, since it holds {error}: get it again from its makers."
+        ) from error
     except Exception as error:  # on damaged archives, libraries raise errors of many types
         if isinstance(error, OSError) and error.errno in NO_SPACE + NO_PERMISSION:
             raise
         raise InputError(
-            f"{archive} is damaged or no tar or zip file ({first_line(error).strip('.')}): get it again."
+            f"{archive} is damaged or not a tar or zip file ({first_line(error).strip('.')}): get it again."
         ) from error
 
 
 @contextmanager
-def opened(archive: Path) -> Iterator[Iterator[Member]]:
-    """Open an archive and show, while it is read, how far that is."""
+def open_archive(archive: Path) -> Iterator[Iterator[Member]]:
+    """Open an archive and yield its members, with a progress bar."""
     budget = [max(HARMLESS, MOST_EXPANSION * archive.stat().st_size)]
-    with read_with_bar(archive, "unpacking") as stream:
+    with open_with_progress(archive, "unpacking") as stream:
         start = stream.read(4)
         stream.seek(0)
-        read = zip_members if start in ZIP else tar_members  # is_zipfile would also find a zip within a tar
+        read = zip_members if start in ZIP else tar_members  # is_zipfile would accept a tar with a zip in it
         yield read(stream, budget)
 
 
 def zip_members(stream: IO[bytes], budget: list[int]) -> Iterator[Member]:
-    """List what a zip file holds."""
+    """Yield the members of a zip file."""
     with zipfile.ZipFile(stream) as archive:
         for info in archive.infolist():
             file_type = stat.S_IFMT(info.external_attr >> 16)  # 0 unless it was made on Unix
@@ -118,29 +119,29 @@ def zip_members(stream: IO[bytes], budget: list[int]) -> Iterator[Member]:
 
 
 def tar_members(stream: IO[bytes], budget: list[int]) -> Iterator[Member]:
-    """List what a tar file holds; each member must be read before the next is asked for."""
+    """Yield the members of a tar file; each one must be read before the next."""
     start = stream.read(6)
     stream.seek(0)
     decompress = next((DECOMPRESSORS[magic] for magic in DECOMPRESSORS if start.startswith(magic)), None)
     content = decompress(stream) if decompress else stream
-    metered = Metered(content, budget)  # as a whole, because headers too can be bombs
+    metered = Metered(content, budget)  # as a whole, because headers can be bombs as well
     with tarfile.open(fileobj=cast("IO[bytes]", metered), mode="r|") as archive:
         for info in archive:
-            archive.members = []  # type: ignore[attr-defined]  # it would keep all of them
+            archive.members = []  # type: ignore[attr-defined]  # it would keep all members
             yield Member(info.name, tar_kind(info), partial(archive.extractfile, info))
     while metered.read(CHUNK):
-        pass  # checksums stand at the end
+        pass  # checksums are at the end
 
 
 def tar_kind(info: tarfile.TarInfo) -> str:
-    """Say what a member of a tar file is."""
+    """Return the kind of a member of a tar file."""
     if info.isdir():
         return "folder"
-    # The zeros of a sparse file are not in the archive, so that nobody would count them.
+    # The zeros of a sparse file are not in the archive, so they would not be counted.
     return "file" if info.isreg() and not info.issparse() else "a link, device or sparse file"
 
 
-def write(members: Iterator[Member], folder: Path) -> None:
+def extract_members(members: Iterator[Member], folder: Path) -> None:
     """Write all members into a folder."""
     spelt: dict[str, str] | None = {} if ignores_case(folder) else None
     files = 0
@@ -159,10 +160,10 @@ def write(members: Iterator[Member], folder: Path) -> None:
 
 
 def safe_name(name: str) -> PurePosixPath:
-    """Path of a member, relative to the folder.
+    """Return the path of a member, relative to the folder.
 
     Raises:
-        InputError: If it leads out of the folder, or could do so on another system, or cannot name a file here.
+        InputError: If it leads out of the folder, on this system or another one, or cannot name a file here.
 
     Example:
         >>> safe_name("./bottle/train/good/000.png").as_posix()
@@ -173,18 +174,18 @@ def safe_name(name: str) -> PurePosixPath:
         raise InputError(f"the path {name!r}, which may lead out of the folder")
     control = any(letter < " " for letter in name)
     if control or (os.name == "nt" and any(NOT_ON_WINDOWS.search(part) for part in path.parts)):
-        raise InputError(f"the name {name!r}, which this system cannot hold")
+        raise InputError(f"the name {name!r}, which this system cannot use")
     return path
 
 
 def ignores_case(folder: Path) -> bool:
-    """Whether the disk takes ``A`` and ``a`` for one name, as those of Windows and macOS do."""
+    """Return whether the disk treats ``A`` and ``a`` as one name, as on Windows and macOS."""
     with tempfile.NamedTemporaryFile(prefix=".case-", dir=folder) as probe:
         return Path(probe.name).with_name(Path(probe.name).name.swapcase()).exists()
 
 
 def require_one_spelling(path: PurePosixPath, spelt: dict[str, str]) -> None:
-    """Refuse a path that differs from an earlier one by upper and lower case only."""
+    """Raise an InputError for a path that differs from an earlier one only by upper and lower case."""
     for part in (path, *path.parents):
         other = spelt.setdefault(str(part).casefold(), str(part))
         if other != str(part):
@@ -192,7 +193,7 @@ def require_one_spelling(path: PurePosixPath, spelt: dict[str, str]) -> None:
 
 
 def write_member(member: Member, path: Path) -> None:
-    """Write a file or make a folder; no file is written twice."""
+    """Write a file or make a folder; an existing file is an error."""
     try:
         if member.kind == "folder":
             path.mkdir(parents=True, exist_ok=True)
@@ -204,16 +205,16 @@ def write_member(member: Member, path: Path) -> None:
     except (OSError, UnicodeEncodeError) as error:
         if isinstance(error, OSError) and error.errno not in UNFIT_NAME:
             raise
-        raise InputError(f"the name {short(member.name)!r}, which this system cannot hold") from error
+        raise InputError(f"the name {shortened(member.name)!r}, which this system cannot use") from error
     with target:
         shutil.copyfileobj(member.open(), target, CHUNK)
 
 
-def short(name: str) -> str:
-    """Begin a name that is too long to be read.
+def shortened(name: str) -> str:
+    """Return the beginning of a long name.
 
     Example:
-        >>> len(short("a" * 500))
+        >>> len(shortened("a" * 500))
         63
     """
     return name if len(name) <= 60 else name[:60] + "..."

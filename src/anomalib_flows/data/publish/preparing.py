@@ -1,53 +1,126 @@
-"""From the archives of a published dataset to the folder that its adapter reads."""
+"""Prepare a published dataset: from its archives to the folder that its adapter reads."""
 
 from __future__ import annotations
 
-import filecmp
 import importlib.util
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import temporary_folder
+from anomalib_flows.core.registry import name_of
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.datasets.card import Archive, Card
-from anomalib_flows.data.publish.archives import unpack
+from anomalib_flows.data.publish.archives import extract
+from anomalib_flows.data.publish.download import download as fetch_archive
 from anomalib_flows.data.publish.download import verify
+from anomalib_flows.data.publish.merging import merge, move, require_free
 
 
-def describe(card: Card) -> str:
-    """Say what a dataset is, what one may do with it and whom to cite."""
+class Prepared(NamedTuple):
+    """Result of :func:`prepare_dataset`.
+
+    Args:
+        root: Absolute path of the dataset.
+        unverified: Names of the archives that have no known checksum.
+    """
+
+    root: Path
+    unverified: list[str]
+
+
+def prepare_dataset(
+    dataset: type[Dataset], root: Path, archive: Sequence[Path] = (), download: bool = False
+) -> Prepared:
+    """Extract the archives of a published dataset into the layout that its adapter reads.
+
+    It is all or nothing: existing files are never replaced, and a refused archive leaves nothing behind.
+
+    Args:
+        dataset: Class of the dataset.
+        root: Folder of the dataset, which may not exist yet.
+        archive: Archives on disk: tar (plain, gz, bz2 or xz) or zip files.
+        download: Whether to download the archives from their makers. After a broken connection, what was downloaded
+            is kept beside the root, and the next call continues from there.
+
+    Raises:
+        InputError: If the dataset is not a published one, or an archive is missing or refused.
+        OSError: If the disk is full or cannot be written to.
+    """
+    card = published_card(dataset)
+    require_modules(dataset.arrange_needs.items())
+    if not archive and not download:
+        raise InputError(f"No archive is given: {how_to_get(card)}.")
+    root = Path(os.path.abspath(root))  # noqa: PTH100 (a root that is a link stays one)
+    if not root.name:
+        raise InputError(f"`root` {root} is the whole disk: name a folder for the dataset.")
+    wanted = fetchable(card) if download else []
+    require_room(dataset, root, archive, wanted)
+    with downloaded(wanted, root.with_name(f"{root.name}.download")) as fetched:
+        files = [*archive, *fetched]
+        install(dataset, root, files)
+    return Prepared(root, [file.name for file in files if not card.archive(file.name).checksum])
+
+
+def published_card(dataset: type[Dataset]) -> Card:
+    """Return the facts about a published dataset.
+
+    Raises:
+        InputError: If the dataset is not a published one.
+    """
+    if dataset.card is None:
+        name = name_of("datasets", dataset)
+        raise InputError(f"{name} is no published dataset: there is nothing to prepare, train with it as it is.")
+    return dataset.card
+
+
+def describe_card(card: Card) -> str:
+    """Return title, homepage, licence and citation of a dataset as text."""
     facts = {"homepage": card.homepage, "licence": card.licence, "citation": card.citation}
     return "\n".join([card.title, *(f"  {name:9} {fact}" for name, fact in facts.items())])
 
 
-def prepare(dataset: type[Dataset], card: Card, root: Path, files: list[Path]) -> None:
-    """Verify and unpack archives into a root folder, all or nothing; what is there already stays.
+@contextmanager
+def downloaded(wanted: Iterable[Archive], folder: Path) -> Iterator[list[Path]]:
+    """Download archives into a folder, and remove them, and the folder if it is empty, when the block succeeds."""
+    files = [fetch_archive(one, folder) for one in wanted]
+    yield files
+    for file in files:
+        file.unlink()
+    if files:
+        with suppress(OSError):  # it has other files
+            folder.rmdir()
+
+
+def install(dataset: type[Dataset], root: Path, files: Sequence[Path]) -> None:
+    """Verify and extract archives into a root folder, all or nothing; existing files are never replaced.
 
     Args:
-        dataset: Class of the adapter; its ``arrange`` has the last word on what is unpacked.
-        card: Facts about the dataset.
-        root: Folder that holds the dataset, or will.
+        dataset: Class of the dataset, whose ``arrange`` converts the extracted files.
+        root: Folder of the dataset, which may not exist yet.
         files: Archives, by the names that the card gives them or others.
 
     Raises:
-        InputError: If an archive is refused, or something of its content is in the root already.
-        OSError: If the disk is full or may not be written to.
+        InputError: If an archive is refused, or a part of its content exists in the root already.
+        OSError: If the disk is full or cannot be written to.
     """
-    require_room(dataset, card, root, files)
+    card = published_card(dataset)
+    require_room(dataset, root, files)
     for file in files:
-        verify(file, known(card, file).checksum)
+        verify(file, card.archive(file.name).checksum)
     exists = root.exists()
-    # Within the root if there is one, since another folder may lie on another disk, where renaming is copying.
+    # Within the root if it exists, since its parent may be on another disk, where renaming is copying.
     with temporary_folder(root if exists else root.parent) as temporary:
         ready = temporary / "ready"
         ready.mkdir()
         for number, file in enumerate(files):
-            unpacked = temporary / str(number)
-            unpacked.mkdir()
-            unpack(file, unpacked)
-            merge(unpacked, card, file, ready)
+            extracted = temporary / str(number)
+            extracted.mkdir()
+            extract(file, extracted)
+            merge(extracted, file, card, ready)
         dataset.arrange(ready)
         if exists:
             move(ready.iterdir(), root)
@@ -56,107 +129,63 @@ def prepare(dataset: type[Dataset], card: Card, root: Path, files: list[Path]) -
 
 
 def require_modules(needs: Iterable[tuple[str, str]]) -> None:
-    """Say which package is missing before hours of unpacking, not after."""
+    """Raise an InputError if a module is missing: before hours of extraction, not after.
+
+    Args:
+        needs: Names of modules, each with the requirement that pip installs for it.
+    """
     for module, package in needs:
         if importlib.util.find_spec(module) is None:
-            raise InputError(f"Preparing this dataset takes the module {module}: run pip install '{package}'.")
+            raise InputError(f"Preparing this dataset needs the module {module}: run pip install '{package}'.")
 
 
-def require_room(
-    dataset: type[Dataset], card: Card, root: Path, files: list[Path], wanted: Sequence[Archive] = ()
-) -> None:
-    """Refuse what can be seen to fail before gigabytes are unpacked, or downloaded as the archives wanted."""
+def require_room(dataset: type[Dataset], root: Path, files: Sequence[Path], wanted: Sequence[Archive] = ()) -> None:
+    """Raise an InputError for what is bound to fail, before gigabytes are extracted or downloaded.
+
+    Args:
+        dataset: Class of the dataset.
+        root: Folder of the dataset.
+        files: Archives on disk.
+        wanted: Archives to download.
+    """
+    card = published_card(dataset)
     if root.exists() and not root.is_dir():
-        raise InputError(f"--root {root} is a file: name a folder.")
-    if "arrange" in vars(dataset) and root.exists() and any(root.iterdir()):
-        raise InputError(f"--root {root} is not empty, and what is there stays: name a new folder for this dataset.")
+        raise InputError(f"`root` {root} is a file: name a folder.")
+    if converts(dataset) and root.exists() and any(root.iterdir()):
+        raise InputError(f"`root` {root} is not empty, and its files are kept: name a new folder for this dataset.")
     for file in files:
         if not file.is_file():
-            raise InputError(f"--archive {file} is not a file: name one that was downloaded from {card.homepage}.")
+            raise InputError(f"`archive` {file} is not a file: name one that was downloaded from {card.homepage}.")
     given = [archive for archive in card.archives if archive.file in {file.name for file in files}]
     for archive in [*given, *wanted]:
         for name in [archive.category] if archive.category else card.counts:
             require_free(root / name)
 
 
-def require_free(path: Path) -> None:
-    """Refuse to replace anything."""
-    if os.path.lexists(path):
-        raise InputError(f"{path} is there already, and stays as it is: name another --root, or move it away first.")
-
-
-def known(card: Card, file: Path) -> Archive:
-    """What the card says of a file; of one with another name, that nothing is known."""
-    return next((archive for archive in card.archives if archive.file == file.name), Archive(file.name))
+def converts(dataset: type[Dataset]) -> bool:
+    """Return whether a dataset converts the extracted files."""
+    return dataset.arrange.__func__ is not Dataset.arrange.__func__  # type: ignore[attr-defined]
 
 
 def fetchable(card: Card) -> list[Archive]:
-    """List the archives to download; of those that hold everything and those of categories the former.
+    """List the archives to download; those of all categories are preferred to those of single ones.
 
     Raises:
-        InputError: If there is no address.
+        InputError: If no address is known.
     """
     with_address = [archive for archive in card.archives if archive.url]
     if not with_address:
-        raise InputError(f"--download is not possible: {by_hand(card)}.")
+        raise InputError(f"`download` is not possible: {by_hand(card)}.")
     return [archive for archive in with_address if not archive.category] or with_address
 
 
 def how_to_get(card: Card) -> str:
-    """Say how to get the archives, by hand or from here."""
+    """Return how to get the archives, by hand or by download."""
     addresses = " and ".join(archive.url for archive in card.archives if archive.url)
-    return by_hand(card) + (f", or add --download to fetch {addresses}" if addresses else "")
+    return by_hand(card) + (f", or add `download` to fetch {addresses}" if addresses else "")
 
 
 def by_hand(card: Card) -> str:
-    """Say where to get the archives by hand."""
+    """Return where to get the archives by hand."""
     files = ", ".join(archive.file for archive in card.archives) or "the archive"
-    return f"get {files} from {card.homepage} and give it with --archive FILE"
-
-
-def merge(unpacked: Path, card: Card, file: Path, ready: Path) -> None:
-    """Move what an archive held to its place among what others did, without a folder around everything."""
-    category = known(card, file).category
-    content = inner(unpacked, {*card.counts, *(archive.category for archive in card.archives)})
-    if category and not (content / category).is_dir():
-        ready = ready / category
-        ready.mkdir(exist_ok=True)
-    if twice := clashes(visible(content), ready):
-        raise InputError(f"{file} holds {twice[0].name!r}, as another archive does: give one of them only.")
-    move(visible(content), ready)
-
-
-def inner(folder: Path, categories: set[str]) -> Path:
-    """Go down as long as there is nothing but one folder, and that is no category."""
-    while True:
-        entries = visible(folder)
-        if len(entries) != 1 or not entries[0].is_dir() or entries[0].name in categories:
-            return folder
-        folder = entries[0]
-
-
-def visible(folder: Path) -> list[Path]:
-    """List a folder without what macOS adds to archives."""
-    return [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name != "__MACOSX"]
-
-
-def move(entries: Iterable[Path], target: Path) -> None:
-    """Move files and folders, or none of them if anything of such a name is there already.
-
-    Files that are there with the same content, such as a licence that comes with each archive, do no harm.
-    """
-    new = [entry for entry in entries if not same_file(entry, target / entry.name)]
-    for entry in new:
-        require_free(target / entry.name)
-    for entry in new:
-        entry.rename(target / entry.name)
-
-
-def clashes(entries: Iterable[Path], target: Path) -> list[Path]:
-    """Entries whose name something else in a folder has."""
-    return [e for e in entries if os.path.lexists(target / e.name) and not same_file(e, target / e.name)]
-
-
-def same_file(one: Path, other: Path) -> bool:
-    """Whether both are files of the same content."""
-    return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)
+    return f"get {files} from {card.homepage} and give its path as `archive`"

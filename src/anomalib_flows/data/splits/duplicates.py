@@ -1,4 +1,4 @@
-"""Images of the same content, which must not be trained on and measured with."""
+"""Find images of the same content, which must not be both trained on and tested."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import get_args
 
-from anomalib_flows.core.parallel import in_threads
+from anomalib_flows.core.parallel import map_in_threads
 from anomalib_flows.core.types import Sample, Split
 
 
-def duplicates(paths: Iterable[Path]) -> dict[Path, Path]:
-    """Find files of the same content: each of them is mapped to the first of its like, in the order of paths.
+def find_duplicates(paths: Iterable[Path]) -> dict[Path, Path]:
+    """Return for each file that has the content of another one the first such file, in the order of paths.
 
-    Only files of the same size are read. A file that cannot be read is like no other; checks elsewhere name it.
+    Only files of the same size are read. A file that cannot be read is no duplicate.
     """
     alike = [path for group in _groups(sorted(set(paths)), _size) for path in group]
-    contents = in_threads(_content, alike, "comparing")
+    contents = map_in_threads(_content, alike, "comparing")
     content = dict(zip(alike, contents, strict=True))
     return {path: group[0] for group in _groups(alike, content.__getitem__) for path in group}
 
 
 def _groups(paths: Iterable[Path], key: Callable[[Path], Hashable]) -> list[list[Path]]:
-    """Group paths by a key, in their order, leaving out those that are alone or have no key."""
+    """Group paths by a key, in their order; groups of one path and paths without a key are left out."""
     groups = defaultdict(list)
     for path in paths:
         groups[key(path)].append(path)
@@ -48,11 +48,11 @@ def _content(path: Path) -> bytes | None:
 
 
 def warn_of_leaks(samples: list[Sample], same: Mapping[Path, Path]) -> None:
-    """Warn of images whose content serves for something else before: training, then calibration, then the test.
+    """Warn of images whose content is also in an earlier split.
 
     Args:
         samples: The images of all splits.
-        same: What :func:`duplicates` says of them.
+        same: Result of :func:`find_duplicates`.
     """
     first: dict[Path, Sample] = {}
     leaks = defaultdict(list)

@@ -1,4 +1,4 @@
-"""Random parts of a list of images, and the record of which image served for what."""
+"""Draw splits at random, and record which image belongs to which split."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import cast
 
 import numpy as np
 
-from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.errors import FieldError, InputError
 from anomalib_flows.core.files import atomic
 from anomalib_flows.core.types import Sample, Split
 from anomalib_flows.data.listing.table import read_table
@@ -22,47 +22,65 @@ COLUMNS = ("split", "label", "defect", "path", "mask")
 def hold_out(
     samples: list[Sample], fraction: float, seed: int, same: Mapping[Path, Path] | None = None
 ) -> list[Sample]:
-    """Move a random part of the training images, at least one, to the calibration split, unless that has images.
+    """Move a random part of the training images, at least one, to the calibration split, unless it has images.
 
     Args:
-        samples: Images of any split; those of others stay as they are.
+        samples: Images of any split; the other splits remain unchanged.
         fraction: Share of the training images to move.
-        seed: Decides with the paths, and not with the order of the samples, which images are moved.
-        same: Images of the same content, which stay together, see :func:`~.duplicates.duplicates`.
+        seed: Determines, with the paths, the images that are moved. The order of the samples does not matter.
+        same: Images of the same content, which stay together; see :func:`~.duplicates.find_duplicates`.
 
     Raises:
         InputError: If there are fewer than 2 training images of different content, or the seed is negative.
     """
-    training = [sample.path for sample in samples if sample.split == "train"]
-    if any(sample.split == "calibration" for sample in samples) and training:
+    training = [sample.path for sample in select(samples, "train")]
+    if training and select(samples, "calibration"):
         return samples
-    held = draw(training, fraction, seed, same)
+    held = draw_subset(training, fraction, seed, same)
     if not held:
-        there = "all have the same content" if len(training) > 1 else "there is 1" if training else "there are none"
-        raise InputError(f"At least 2 training images are needed, one to train on and one to calibrate with: {there}.")
+        found = "all have the same content" if len(training) > 1 else "there is 1" if training else "there are none"
+        raise InputError(f"At least 2 training images are needed, one to train on and one to calibrate with: {found}.")
     return moved(samples, held, "calibration")
 
 
+def select(samples: Iterable[Sample], split: Split) -> list[Sample]:
+    """Return the samples of a split.
+
+    Example:
+        >>> select([Sample(Path("1.png"), "train"), Sample(Path("2.png"), "test")], "test")[0].path.name
+        '2.png'
+    """
+    return [sample for sample in samples if sample.split == split]
+
+
 def moved(samples: list[Sample], held: Container[Path], split: Split) -> list[Sample]:
-    """Move some training images to another split."""
+    """Move training images to another split.
+
+    Args:
+        samples: Images of any split.
+        held: Paths of the training images to move.
+        split: The new split.
+    """
     return [replace(s, split=split) if s.split == "train" and s.path in held else s for s in samples]
 
 
-def draw(paths: Iterable[Path], fraction: float, seed: int, same: Mapping[Path, Path] | None = None) -> set[Path]:
-    """Draw a random part of paths, taking at least one and leaving at least one; nothing where that is impossible.
+def draw_subset(
+    paths: Iterable[Path], fraction: float, seed: int, same: Mapping[Path, Path] | None = None
+) -> set[Path]:
+    """Draw a random part of paths, at least one but not all; an empty set if that is impossible.
 
     Args:
-        paths: What to draw from.
-        fraction: Share to draw; images of the same content may make it smaller, or larger where there are no others.
-        seed: Decides with the paths what is drawn.
+        paths: Paths to draw from.
+        fraction: Share to draw. Images of the same content may make the part smaller, or larger if there are no others.
+        seed: Determines the part, with the paths.
         same: Images of the same content, of which all or none are drawn.
 
     Raises:
         InputError: If the seed is negative.
     """
     if seed < 0:
-        raise InputError(f"The seed is {seed}: give 0 or more.")
-    groups = _together(paths, same or {})
+        raise FieldError("seed", seed, "at least 0")
+    groups = _groups_of(paths, same or {})
     if len(groups) < 2:
         return set()
     count = max(1, round(fraction * sum(map(len, groups))))
@@ -74,8 +92,8 @@ def draw(paths: Iterable[Path], fraction: float, seed: int, same: Mapping[Path, 
     return drawn or set(smallest)
 
 
-def _together(paths: Iterable[Path], same: Mapping[Path, Path]) -> list[list[Path]]:
-    """Group images of the same content, in an order that depends on the paths alone."""
+def _groups_of(paths: Iterable[Path], same: Mapping[Path, Path]) -> list[list[Path]]:
+    """Group images of the same content, in an order that depends only on the paths."""
     groups = defaultdict(list)
     for path in sorted(paths):
         groups[same.get(path, path)].append(path)
@@ -83,7 +101,7 @@ def _together(paths: Iterable[Path], same: Mapping[Path, Path]) -> list[list[Pat
 
 
 def write_splits(samples: list[Sample], file: Path) -> None:
-    """Write which image serves for what to a CSV file, with absolute paths."""
+    """Write the split of each image to a CSV file, with absolute paths."""
     with (
         atomic(file) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
@@ -95,16 +113,16 @@ def write_splits(samples: list[Sample], file: Path) -> None:
 
 
 def read_splits(file: Path) -> list[Sample]:
-    """Read what :func:`write_splits` wrote.
+    """Read a file of :func:`write_splits`.
 
     Raises:
-        InputError: If the file is missing or no such record.
+        InputError: If the file is missing or is not such a record.
     """
     rows = read_table(file, COLUMNS)
     try:
         return [_sample(row) for row in rows]
     except ValueError as error:
-        raise InputError(f"{file} is no record of splits: {error}.") from error
+        raise InputError(f"{file} is not a record of splits ({error}): name the splits.csv of a run.") from error
 
 
 def _sample(row: dict[str, str]) -> Sample:

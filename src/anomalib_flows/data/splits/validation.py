@@ -1,4 +1,4 @@
-"""A labelled validation set without defects at hand: held-out normal images, and the same with drawn defects."""
+"""Make a labelled validation set without real defects: held-out normal images, and copies with synthetic defects."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import fresh_folder
 from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.loading.reading import read_image
-from anomalib_flows.data.splits.splits import draw, moved
+from anomalib_flows.data.splits.splits import draw_subset, moved, select
 
 LEAST = 2
-"""Fewest images that a validation set is made of."""
+"""Smallest number of images in a validation set."""
 
 
 def hold_out_validation(
@@ -25,42 +25,42 @@ def hold_out_validation(
     """Move a random part of the training images to the validation split.
 
     Args:
-        samples: Images of any split; those of others stay as they are.
+        samples: Images of any split; the other splits remain unchanged.
         fraction: Share of the training images to move; 0 moves none.
-        seed: Decides with the paths which images are moved.
-        same: Images of the same content, which stay together, see :func:`~.duplicates.duplicates`.
+        seed: Determines, with the paths, the images that are moved.
+        same: Images of the same content, which stay together; see :func:`~.duplicates.find_duplicates`.
 
     Raises:
-        InputError: If that would be fewer than 2 images, or leave none to train on.
+        InputError: If these are fewer than 2 images, or no training image is left.
     """
-    training = [sample.path for sample in samples if sample.split == "train"]
+    training = [sample.path for sample in select(samples, "train")]
     if fraction == 0:
         return samples
-    held = draw(training, fraction, seed, same)
+    held = draw_subset(training, fraction, seed, same)
     if len(held) < LEAST or len(training) <= LEAST:
         raise InputError(
-            f"--data.validation_fraction {fraction} of {len(training)} training images is too few to validate on: "
-            f"give a share that makes at least {LEAST}, or more images, or leave it out."
+            f"`split.validation_fraction` {fraction} of {len(training)} training images is too few for validation: "
+            f"choose a share that gives at least {LEAST}, add images, or set it to 0."
         )
     return moved(samples, held, "validation")
 
 
 def draw_defects(samples: list[Sample], folder: Path, seed: int) -> list[Sample]:
-    """Write every normal validation image with a drawn defect, of its own size, and list these with their masks.
+    """Write a copy of each normal validation image with a synthetic defect, and list the copies with their masks.
 
-    Where the dataset brings defective images to validate with, none are drawn.
-    They lie in ``FOLDER/defects/KIND`` and their masks in ``FOLDER/masks/KIND``, so that they are read like any others.
+    The copies have the size of the image. They are in ``FOLDER/defects/KIND``, and their masks in
+    ``FOLDER/masks/KIND``. Nothing is written if the dataset has defective validation images itself.
 
     Args:
         samples: Images of any split.
-        folder: Where they go; a former set there is replaced.
-        seed: Decides what is drawn.
+        folder: Folder of the copies, which is replaced.
+        seed: Determines the defects.
     """
-    normal = [sample for sample in samples if sample.split == "validation"]
+    normal = select(samples, "validation")
     if not normal or any(sample.label == ANOMALOUS for sample in normal):
         return []
     with fresh_folder(folder) as temporary:
-        images = enumerate(tqdm(normal, desc="Drawing defects", unit="image", delay=1, leave=False))
+        images = enumerate(tqdm(normal, desc="drawing defects", unit="image", delay=1, leave=False))
         names = [_write(sample, number, temporary, seed) for number, sample in images]
     return [
         Sample(folder / "defects" / name, "validation", ANOMALOUS, name.parent.name, folder / "masks" / name)
@@ -69,13 +69,13 @@ def draw_defects(samples: list[Sample], folder: Path, seed: int) -> list[Sample]
 
 
 def is_drawn(sample: Sample) -> bool:
-    """Whether a defect was drawn by :func:`draw_defects`, for this run or another one whose list is used again."""
+    """Return whether an image is a copy of :func:`draw_defects`, of this run or of another one."""
     return sample.label == ANOMALOUS and sample.path.parts[-5:-2] == ("validation", "drawn", "defects")
 
 
 def _write(sample: Sample, number: int, folder: Path, seed: int) -> Path:
-    """Write one image with a defect, and its mask; return the name of both below their folders."""
-    from anomalib_flows.data.drawing.photos import add_synthetic_defect  # takes SciPy, and is seldom needed
+    """Write one image with a defect, and its mask; return their path within both folders."""
+    from anomalib_flows.data.drawing.photos import add_synthetic_defect  # imports SciPy
 
     image, mask, kind = add_synthetic_defect(read_image(sample.path), seed, number)
     name = Path(kind, f"{number:04d}.png")

@@ -1,1 +1,1 @@
-"""Figures of detection on raw scores, of images and of pixels."""
+"""Detection metrics on raw scores, of images and of pixels."""

@@ -1,4 +1,4 @@
-"""All figures of a test run, overall and for each kind of defect."""
+"""All metrics of a test, overall and for each kind of defect."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.results.metrics.groups import Group, Mask, image_group, pixel_group, rank
 from anomalib_flows.results.metrics.ranking import Ranking, Scores
-from anomalib_flows.core.errors import InputError
 
-Figures = dict[str, float | None]
+Metrics = dict[str, float | None]
 
 
 def evaluate(
@@ -26,8 +26,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Compare the scores of B test images with the truth.
 
-    Each kind of defect is set against all normal images. Figures are None where they are undefined: where
-    nothing is anomalous or nothing is normal. Scores are ranked as they are, without rounding.
+    Each kind of defect is compared with all normal images. Metrics are None where they are undefined: without
+    anomalous or without normal images or pixels. Scores are ranked without rounding.
 
     Args:
         scores: Raw image scores of shape (B,); higher is more anomalous.
@@ -35,7 +35,7 @@ def evaluate(
         threshold: Images that score above it are called anomalous.
         maps: B raw anomaly maps of shape (H, W); sizes may differ between images.
         masks: For each image the mask of its defects, of the shape of its map. An anomalous image without a
-            mask (None) is left out of the pixel figures. All pixels of a normal image are normal.
+            mask (None) is left out of the pixel metrics. All pixels of a normal image are normal.
         defects: The kind of defect of each image; not read for normal images.
         pixel_threshold: Pixels that score above it are called anomalous.
 
@@ -48,10 +48,10 @@ def evaluate(
     Example:
         >>> maps = [[[0.0, 0.1]], [[0.2, 0.9]], [[0.1, 0.3]]]
         >>> masks = [None, [[False, True]], None]
-        >>> figures = evaluate([0.1, 0.9, 0.3], [0, 1, 1], 0.5, maps, masks, ["good", "crack", "dent"], 0.5)
-        >>> figures["image"]["auroc"], figures["pixel"]["aupro"], figures["pixel"]["masked_images"]
+        >>> metrics = evaluate([0.1, 0.9, 0.3], [0, 1, 1], 0.5, maps, masks, ["good", "crack", "dent"], 0.5)
+        >>> metrics["image"]["auroc"], metrics["pixel"]["aupro"], metrics["pixel"]["masked_images"]
         (1.0, 1.0, 1)
-        >>> figures["defects"]["dent"]["image"]["f1"], figures["defects"]["dent"]["pixel"]["f1"]
+        >>> metrics["defects"]["dent"]["image"]["f1"], metrics["defects"]["dent"]["pixel"]["f1"]
         (0.0, None)
     """
     _check_lengths(scores=scores, labels=labels, maps=maps, masks=masks, defects=defects)
@@ -67,35 +67,35 @@ def evaluate(
 
     def against_normal(kinds: Sequence[str]) -> dict[str, Any]:
         return {
-            "image": image_figures(images[None], [images[kind] for kind in kinds], float(threshold)),
-            "pixel": pixel_figures(pixels[None], [pixels[kind] for kind in kinds], float(pixel_threshold)),
+            "image": image_metrics(images[None], [images[kind] for kind in kinds], float(threshold)),
+            "pixel": pixel_metrics(pixels[None], [pixels[kind] for kind in kinds], float(pixel_threshold)),
         }
 
     kinds = sorted(kind for kind in images if kind is not None)
     return {**against_normal(kinds), "defects": {kind: against_normal([kind]) for kind in kinds}}
 
 
-def image_figures(normal: Group, anomalous: Sequence[Group], threshold: float) -> Figures:
-    """Figures of images, and how many there were."""
+def image_metrics(normal: Group, anomalous: Sequence[Group], threshold: float) -> Metrics:
+    """Return the metrics of images, and their number."""
     return {
-        **_figures(rank(normal, anomalous), threshold),
+        **_metrics(rank(normal, anomalous), threshold),
         "normal_images": normal.images,
         "anomalous_images": sum(group.images for group in anomalous),
     }
 
 
-def pixel_figures(normal: Group, anomalous: Sequence[Group], threshold: float) -> Figures:
-    """Figures of pixels, and how many images they came from; anomalous ones count where the mask is known."""
+def pixel_metrics(normal: Group, anomalous: Sequence[Group], threshold: float) -> Metrics:
+    """Return the metrics of pixels, and the number of images; anomalous images without a mask do not count."""
     ranking = rank(normal, anomalous)
     return {
-        **_figures(ranking, threshold),
+        **_metrics(ranking, threshold),
         "aupro": None if ranking is None else ranking.aupro(),
         "normal_images": normal.images,
         "masked_images": sum(group.images for group in anomalous),
     }
 
 
-def _figures(ranking: Ranking | None, threshold: float) -> Figures:
+def _metrics(ranking: Ranking | None, threshold: float) -> Metrics:
     f1_max, f1_max_threshold = (None, None) if ranking is None else ranking.f1_max()
     return {
         "auroc": None if ranking is None else ranking.auroc(),
@@ -111,11 +111,11 @@ def _check_lengths(**inputs: Sized) -> None:
     lengths = {name: len(values) for name, values in inputs.items()}
     if len(set(lengths.values())) > 1:
         given = ", ".join(f"{length} {name}" for name, length in lengths.items())
-        raise InputError(f"evaluate needs as many of each as there are images, and was given {given}.")
+        raise InputError(f"evaluate needs one of each per image, and was given {given}.")
 
 
 def _as_scores(name: str, arrays: Sequence[npt.ArrayLike], dimensions: int) -> list[Scores]:
-    """Turn arrays into one floating point type that holds all their values, and check them."""
+    """Convert arrays to one floating point type that holds all their values, and check them."""
     given = [np.asarray(array) for array in arrays]
     exact = np.result_type(np.float32, *(array.dtype for array in given))
     scores = [array.astype(exact, copy=False) for array in given]
@@ -130,7 +130,7 @@ def _as_scores(name: str, arrays: Sequence[npt.ArrayLike], dimensions: int) -> l
 
 
 def _truth(i: int, label: int, scores: Scores, mask: npt.ArrayLike | None) -> Mask | None:
-    """Where image i is defective, or None where that is unknown."""
+    """Return where image i is defective; None if unknown."""
     if label not in (0, 1):
         raise InputError(f"The label of image {i} is {label}: use 0 for normal and 1 for anomalous.")
     if not label:
@@ -144,7 +144,7 @@ def _truth(i: int, label: int, scores: Scores, mask: npt.ArrayLike | None) -> Ma
 
 
 def _by_kind(labels: Iterable[int], defects: Iterable[str]) -> dict[str | None, list[int]]:
-    """Group the places of images by kind of defect; None is the kind of the normal ones, always there."""
+    """Group the indices of images by kind of defect; None is the kind of normal images."""
     members: dict[str | None, list[int]] = {None: []}
     for i, (label, defect) in enumerate(zip(labels, defects, strict=True)):
         members.setdefault(defect if label else None, []).append(i)

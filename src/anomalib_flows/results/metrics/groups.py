@@ -1,4 +1,4 @@
-"""Scores of images and pixels by kind of image: the parts that every ranking is put together from."""
+"""Scores of images and pixels by kind of image, from which rankings are combined."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Group:
     """Scores of the images of one kind, or of all their pixels.
 
     Args:
-        images: How many images these are.
-        normal: Scores of what is normal, sorted ascending, of shape (N,).
-        anomalous: Scores of what is anomalous, of shape (P,).
-        weights: What each anomalous score counts for in the per-region overlap, of shape (P,).
+        images: Number of images.
+        normal: Scores of normal images or pixels, sorted ascending, of shape (N,).
+        anomalous: Scores of anomalous images or pixels, of shape (P,).
+        weights: Weight of each anomalous score in the per-region overlap, of shape (P,).
     """
 
     images: int
@@ -58,7 +58,7 @@ def pixel_group(images: Sequence[tuple[Scores, Mask]]) -> Group:
 
 
 def rank(normal: Group, defects: Sequence[Group]) -> Ranking | None:
-    """Rank what is anomalous in ``defects`` among what is normal in any group; None where either is missing.
+    """Rank the anomalous scores of ``defects`` among the normal scores of all groups; None where either is missing.
 
     Example:
         >>> normal = image_group(np.array([3.0, 1.0]), anomalous=False)

@@ -1,4 +1,4 @@
-"""Figures of detection from one exact ranking of raw scores: AUROC, AUPRO, average precision, F1."""
+"""Detection metrics from one exact ranking of raw scores: AUROC, AUPRO, average precision, F1."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Scores = npt.NDArray[np.floating]
 class Ranking:
     """Count, for each of P anomalous scores, the N normal ones above it and the ones it ties with.
 
-    Every figure below is a mean or a maximum over the anomalous scores of a function of these counts, because
+    Every metric below is a mean or a maximum over the anomalous scores of a function of these counts, because
     recall changes nowhere else. So only the (usually few) anomalous scores are looked up in the sorted normal
     ones, no threshold is left out, and scores that are equal change sides together.
 
     Args:
         anomalous: Scores of anomalous images or pixels, of shape (P,), P > 0.
         normals: Scores of normal ones in one or more arrays, each sorted ascending, N > 0 in total.
-        weights: What each anomalous score counts for in `aupro`, of shape (P,); see `regions.region_weights`.
+        weights: Weight of each anomalous score in `aupro`, of shape (P,); see `regions.region_weights`.
 
     Example:
         >>> ranking = Ranking(np.array([2.0, 3.0, 5.0]), [np.array([0.0, 1.0, 2.0, 4.0])])

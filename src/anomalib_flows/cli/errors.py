@@ -1,0 +1,127 @@
+"""Messages in the words of the command line: options for fields, and the next command to type."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from anomalib_flows.core.errors import FIELD, InputError, Interrupted, NotCalibratedError
+
+PACKAGE = logging.getLogger("anomalib_flows")
+MOVED = {
+    "data.image_size": "image.size",
+    "data.resize": "image.resize",
+    "data.batch_size": "loader.batch_size",
+    "data.workers": "loader.workers",
+    "data.cache": "loader.cache",
+    "data.cache_size": "loader.cache_size",
+    "data.on_error": "loader.on_error",
+    "data.calibration_fraction": "split.calibration_fraction",
+    "data.validation_fraction": "split.validation_fraction",
+    "model.fibre_batch": "model.vectors_per_step",
+    "model.max_fibres": "model.max_vectors",
+}
+"""Present names of options that had another one."""
+
+
+def option(name: str) -> str:
+    """Return the option of a field: ``--false-alarm-rate``, ``--trainer.max_epochs``."""
+    return "--" + (name if "." in name else name.replace("_", "-"))
+
+
+def with_options(message: str, names: Collection[str]) -> str:
+    """Replace the fields in a message by options.
+
+    Args:
+        message: Message with field names in backticks.
+        names: Names of the options of the command, such as ``model.steps``.
+
+    Example:
+        >>> with_options("`steps` cannot be 0.", ["seed", "model.steps"])
+        '--model.steps cannot be 0.'
+    """
+
+    def replacement(name: str) -> str:
+        found = [name] if name in names else [known for known in names if known.endswith(f".{name}")]
+        return option(found[0]) if len(found) == 1 else name
+
+    return FIELD.sub(lambda match: replacement(match[1]), message)
+
+
+def require_present_names(config: Mapping[str, Any]) -> None:
+    """Raise an InputError if a configuration has a field that has moved."""
+    for key in ("model", "data"):
+        value = config.get(key)
+        arguments = value.get("init_args") if isinstance(value, dict) else None
+        for name in arguments or {}:
+            if moved := MOVED.get(f"{key}.{name}"):
+                raise InputError(f"The field {key}.{name} of the configuration is now {moved}: move it there.")
+
+
+@contextmanager
+def spoken(names: Collection[str]) -> Iterator[None]:
+    """Put options into the errors and warnings that pass, and append the next command to type.
+
+    Args:
+        names: Names of the options of the command; the collection may grow later.
+    """
+    shown, printer = warnings.showwarning, Printer(names)
+    warnings.showwarning = _translated(shown, names)
+    logging.getLogger("timm").setLevel(logging.ERROR)
+    PACKAGE.addHandler(printer)
+    PACKAGE.setLevel(logging.INFO)
+    try:
+        yield
+    except NotCalibratedError as error:
+        raise InputError(f"{with_options(str(error), names)} Type: anomalib-flows calibrate {error.path}") from error
+    except InputError as error:
+        raise InputError(with_options(str(error), names)) from error
+    except Interrupted as error:
+        raise KeyboardInterrupt(next_commands(error)) from None
+    finally:
+        warnings.showwarning = shown
+        PACKAGE.removeHandler(printer)
+
+
+class Printer(logging.Handler):
+    """Print the messages of the package, above a progress bar if there is one.
+
+    Args:
+        names: Names of the options of the command.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        super().__init__()
+        self.names = names
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a message with options for fields."""
+        from tqdm import tqdm
+
+        tqdm.write(with_options(record.getMessage(), self.names))
+
+
+def _translated(show: Callable[..., Any], names: Collection[str]) -> Callable[..., None]:
+    def show_with_options(message: Warning | str, *arguments: Any) -> None:
+        show(with_options(str(message), names), *arguments)
+
+    return show_with_options
+
+
+def next_commands(interrupted: Interrupted) -> str:
+    """Return the commands that go on with a run."""
+    run = interrupted.path
+    if interrupted.stage == "training":
+        return (
+            f"Stopped. To go on: anomalib-flows train --resume {run}\n"
+            f"To use it as it is after its last whole epoch: anomalib-flows calibrate {run}"
+        )
+    from anomalib_flows.run.directory import Run
+
+    protocol = Run.open(Path(str(run))).config().protocol
+    calibrate = f"  anomalib-flows calibrate {run}\n" if protocol == "calibrated" else ""
+    return f"Stopped after training. Go on with\n{calibrate}  anomalib-flows test {run} --protocol {protocol}"

@@ -1,0 +1,117 @@
+"""Run a command: parse its options, fill in its records, and call its function."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from itertools import pairwise
+from typing import Any, get_type_hints
+
+import yaml
+from jsonargparse import ArgumentParser
+
+from anomalib_flows.cli.errors import spoken
+from anomalib_flows.cli.messages import explain
+from anomalib_flows.cli.parser import class_path, make_parser, named_classes, normalise, use_names
+from anomalib_flows.cli.published import chosen_model, published_defaults
+from anomalib_flows.cli.signature import FLATTENED, KINDS, is_record, without_none
+from anomalib_flows.commands.command import Command
+from anomalib_flows.core import registry
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.run.component import Component
+from anomalib_flows.run.validation import validated
+
+
+def run_command(command: Command, arguments: list[str]) -> None:
+    """Parse the options of a command and call its function.
+
+    Raises:
+        InputError: If an option is unknown or invalid, or the command cannot do what is asked for.
+    """
+    words = normalise(arguments)  # first: unknown names need no parser
+    chosen = named_classes(words)
+    if command.config:
+        if model := chosen_model(words):  # named by the last of several configurations
+            chosen = {"model": class_path("model", model)} | chosen
+        words = published_defaults(words) + words
+    use_names(chosen)
+    names: list[str] = []
+    with spoken(names):
+        options = parse(make_parser(command, named_run(command, arguments)), words, names)
+        filled = fill(command, options)
+        if options.get("print_config"):
+            print(yaml.safe_dump(filled["config"].to_dict(), sort_keys=False, allow_unicode=True), end="")
+            raise SystemExit(0)
+        command.function(**filled)
+
+
+def parse(parser: ArgumentParser, words: list[str], names: list[str]) -> dict[str, Any]:
+    """Parse the options, and collect the names of all options.
+
+    Raises:
+        InputError: If an option is unknown or invalid.
+    """
+    known = option_names(parser)
+    try:
+        options = parser.parse_args(words)
+    except argparse.ArgumentError as error:
+        raise InputError(explain(str(error), [f"--{name}" for name in known])) from error
+    values: dict[str, Any] = options.as_dict()
+    names += known
+    for key in KINDS:
+        if isinstance(component := values.get(key), dict):
+            names += [f"{key}.{argument}" for argument in component.get("init_args", {})]
+    return values
+
+
+def option_names(parser: ArgumentParser) -> list[str]:
+    """Return the names of all options of a parser."""
+    return [name[2:] for action in parser._actions for name in action.option_strings if name[:2] == "--"]  # noqa: SLF001
+
+
+def fill(command: Command, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a command's function: records, components, and plain values."""
+    values = {key: component(key, value) if key in KINDS else value for key, value in values.items()}
+    types = get_type_hints(command.function)
+    filled: dict[str, Any] = {}
+    for name in inspect.signature(command.function).parameters:
+        kind, option = without_none(types[name]), name.removesuffix("_")
+        if name in FLATTENED and is_record(kind):
+            own = kind.__dataclass_fields__.keys() & values.keys()
+            filled[name] = validated(kind, {field: values[field] for field in own})
+        else:
+            value = values[option]
+            filled[name] = validated(kind, value) if is_record(kind) else value
+    return filled
+
+
+def component(key: str, value: Any) -> Component | None:
+    """Return a component with its registered name."""
+    if value is None:
+        return None
+    cls = registry.load(KINDS[key], value["class_path"])
+    return Component(registry.name_of(KINDS[key], cls), value.get("init_args") or {})
+
+
+def named_run(command: Command, arguments: list[str]) -> str:
+    """Return the run that provides defaults, as a command line names it."""
+    if command.run == "resume":
+        pairs = pairwise([*arguments, ""])
+        return next((word.partition("=")[2] or value for word, value in pairs if word.startswith("--resume")), "")
+    return first_positional(arguments)
+
+
+def first_positional(arguments: list[str]) -> str:
+    """Return the first argument that is neither an option nor an option's value.
+
+    Example:
+        >>> first_positional(["--device", "cpu", "results/run-001"])
+        'results/run-001'
+    """
+    rest = iter(arguments)
+    for argument in rest:
+        if not argument.startswith("-"):
+            return argument
+        if "=" not in argument and argument not in ("-h", "--help"):
+            next(rest, None)
+    return ""

@@ -1,0 +1,168 @@
+"""Predict new images with the model of a run or with an exported model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anomalib_flows.core.conformal import warn_if_too_few
+from anomalib_flows.core.errors import InputError, require
+from anomalib_flows.core.images import split_pattern
+from anomalib_flows.core.types import ANOMALOUS, ImageResult, Sample
+from anomalib_flows.data.listing.sources import find_source
+from anomalib_flows.experiment.options import PredictOptions
+from anomalib_flows.results.names import relative, unique_names
+from anomalib_flows.results.pictures import PictureSink, drawing
+from anomalib_flows.results.sinks import LabelCounter, Sink, drain
+from anomalib_flows.results.tables import open_table
+from anomalib_flows.run.directory import Run, is_exported
+from anomalib_flows.run.options import LoaderOptions
+
+if TYPE_CHECKING:
+    from anomalib_flows.runtime.model_card import ModelCard
+
+PARTS = ("predictions.csv", "heatmap", "overlay", "mask")
+
+
+@dataclass(frozen=True)
+class PredictSummary:
+    """Result of a prediction.
+
+    Args:
+        table: The table of predictions.
+        anomalous: Number of anomalous images.
+        total: Number of images.
+    """
+
+    table: Path
+    anomalous: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A stream of results.
+
+    Args:
+        results: The results.
+        name: Returns the name of an image's pictures.
+        close: Warns, after the last image, of thresholds that do not have the asked-for rate.
+    """
+
+    results: Iterator[ImageResult]
+    name: Callable[[ImageResult], Path]
+    close: Callable[[], None]
+
+
+def predict(model: Path, options: PredictOptions) -> PredictSummary:
+    """Predict images: a table of scores, p-values and labels, and a heatmap, overlay and mask of each image.
+
+    Results that were written before an error or Ctrl-C are kept.
+
+    Args:
+        model: Run directory, or exported model (.xml).
+        options: Which images, and where the results go.
+
+    Raises:
+        InputError: If the model is invalid or not calibrated, there are no images, or ``output`` holds predictions.
+    """
+    require_new(options.output)
+    start = predict_exported if is_exported(model) else predict_run
+    predictions = start(model, options)
+    table, labels = options.output / PARTS[0], LabelCounter()
+    first = next(predictions.results)  # an error before it leaves no folder behind
+    with open_table(table, keep=True) as rows, drawing() as threads:
+        sinks: list[Sink] = [rows, labels, PictureSink(threads, options.output, predictions.name)]
+        drain([first], sinks)
+        drain(predictions.results, sinks)
+    predictions.close()
+    return PredictSummary(table, labels.counts[ANOMALOUS], labels.counts.total())
+
+
+def predict_run(model: Path, options: PredictOptions) -> Predictions:
+    """Predict with the model of a run."""
+    # Torch takes seconds to import, which exported models and mistakes need not wait for.
+    from anomalib_flows.experiment.calibrate import open_calibrated
+    from anomalib_flows.inference.runner import PipelineRunner, choose_device
+
+    device = options.device.lower()
+    require(device in ("auto", "cpu", "cuda"), "device", options.device, "auto, cpu or cuda")
+    run = Run.open(model)
+    config = run.config()
+    runner = PipelineRunner(open_calibrated(run), choose_device(device), options.loader or config.loader)
+    samples, names = find_samples(options.input)
+
+    def close() -> None:
+        if runner.pipeline.protocol == "calibrated":
+            warn_if_too_few(runner.pipeline.postprocess.calibration_size, config.false_alarm_rate)
+
+    return Predictions(runner.predict(samples), named(names), close)
+
+
+def predict_exported(model: Path, options: PredictOptions) -> Predictions:
+    """Predict with an exported model; its input may be a video."""
+    from anomalib_flows.inference.exported import ExportedPredictor  # OpenVINO is an optional extra
+    from anomalib_flows.runtime.frames import is_video
+
+    predictor = ExportedPredictor(model, options.loader or LoaderOptions(), options.device)
+    warn_of_thresholds(predictor.card, model)
+    if is_video(Path(options.input)):
+        return Predictions(predictor.predict_video(Path(options.input)), frame_name, nothing)
+    samples, names = find_samples(options.input)
+    return Predictions(predictor.predict(samples), named(names), nothing)
+
+
+def warn_of_thresholds(card: ModelCard, model: Path) -> None:
+    """Warn of thresholds that are not for use, or that do not have the asked-for rate."""
+    if card.protocol == "paper":
+        warnings.warn(
+            f"The thresholds of {model} were set on test images (protocol paper): before use, calibrate the run with "
+            "images of its own and export it again.",
+            UserWarning,
+            stacklevel=2,
+        )
+    else:
+        warn_if_too_few(len(card.calibration_scores), card.false_alarm_rate)
+
+
+def require_new(output: Path) -> None:
+    """Raise an InputError if the output is a file, or a folder that holds predictions."""
+    if output.exists() and not output.is_dir():
+        raise InputError(f"`output` {output} is a file: name a folder.")
+    if any((output / name).exists() for name in PARTS):
+        raise InputError(f"`output` {output} already holds predictions: name another folder.")
+
+
+def find_samples(given: str) -> tuple[list[Sample], dict[Path, Path]]:
+    """List the images that a file, folder or pattern names, and name the pictures of each.
+
+    Raises:
+        InputError: If there are none.
+    """
+    path = Path(given)
+    if path.is_file():
+        base, images = path.parent, [path]
+    elif not path.is_dir() and not split_pattern(path)[1]:
+        raise InputError(f"`input` {path} does not exist: give an image, a folder or a pattern like 'photos/*.png'.")
+    else:
+        source = find_source("input", path)
+        base, images = source.base, source.images
+    names = unique_names([relative(image, base) for image in images], ".png")
+    return [Sample(image, "test") for image in images], dict(zip(images, names, strict=True))
+
+
+def named(names: dict[Path, Path]) -> Callable[[ImageResult], Path]:
+    """Return the function that names the pictures of an image."""
+    return lambda result: names[result.sample.path if result.sample else Path()]
+
+
+def frame_name(result: ImageResult) -> Path:
+    """Name the pictures of a frame of a video."""
+    return Path(f"{result.sample.path.name}.png" if result.sample else "frame.png")
+
+
+def nothing() -> None:
+    """Do nothing."""

@@ -1,0 +1,100 @@
+"""Predict with an exported model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import tee
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+from tqdm import tqdm
+
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import NORMAL, ImageResult, Sample
+from anomalib_flows.data.checks.checking import Checker
+from anomalib_flows.data.loading.loader import Loader, resize_mask
+from anomalib_flows.inference.photos import Photo, fitting_batch_size, read_photo
+from anomalib_flows.results.sinks import Thresholds
+from anomalib_flows.run.options import ImageOptions, LoaderOptions
+from anomalib_flows.runtime import ExportedModel, frames
+from anomalib_flows.runtime.model_card import ModelCard
+
+
+class ExportedPredictor:
+    """Predict samples, or the frames of a video, with an exported model.
+
+    Args:
+        path: The .xml file.
+        loader: How images are read.
+        device: Device of OpenVINO.
+    """
+
+    def __init__(self, path: Path, loader: LoaderOptions, device: str) -> None:
+        self.path, self.loader, self.model = path, loader, ExportedModel(path, device)
+
+    @property
+    def card(self) -> ModelCard:
+        """Facts about the model."""
+        return self.model.card
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Thresholds of raw scores and of normalised maps."""
+        return Thresholds(self.card.image_threshold, 0.5)
+
+    def predict(self, samples: Sequence[Sample]) -> Iterator[ImageResult]:
+        """Yield the result of each image, in their order; each file is decoded once.
+
+        Raises:
+            InputError: If a file cannot be read or has a size that the model does not take, and ``loader.on_error``
+                is ``stop``.
+        """
+        checker = Checker(self.loader.on_error)
+        ahead, photos = tee(self._photos(samples, checker))
+        results = self.model.stream(photo.picture for photo in ahead)
+        for result, photo in zip(results, photos, strict=True):
+            sample = checker.image(photo.sample, photo.pixels, photo.mask)
+            mask = photo.mask if sample.mask else None
+            yield replace(result, sample=sample, ground_truth=self._ground_truth(sample, mask, result))
+        checker.finish()
+
+    def predict_video(self, video: Path) -> Iterator[ImageResult]:
+        """Yield the result of each frame, named NAME-000001 and so on."""
+        checker = Checker(self.loader.on_error)
+        found = tqdm(frames(video, checker.fault), "Predicting", unit="frame", delay=1, leave=False)
+        ahead, named = tee(found)
+        results = self.model.stream(pixels for _, pixels in ahead)
+        for result, (name, _) in zip(results, named, strict=True):
+            yield replace(result, sample=Sample(Path(name), "test"))
+        checker.finish()
+
+    def _photos(self, samples: Sequence[Sample], checker: Checker) -> Iterator[Photo]:
+        """Read images of a size that the model takes."""
+        batch_size = fitting_batch_size(samples, self.loader.batch_size)
+        loader = Loader(samples, ImageOptions(), replace(self.loader, batch_size=batch_size, cache="none"))
+        with tqdm(total=len(samples), desc="Predicting", unit="image", delay=1, leave=False) as bar:
+            for _, batch in loader.ahead(read_photo):
+                for found in batch:
+                    fault = found if isinstance(found, InputError) else self._size_fault(found)
+                    if fault:
+                        checker.fault(fault)
+                    elif isinstance(found, Photo):
+                        yield found
+                    bar.update()
+
+    def _size_fault(self, photo: Photo) -> InputError | None:
+        try:
+            self.model.input.require_size(photo.picture.shape[:2], photo.sample.path)
+        except InputError as fault:
+            return fault
+        return None
+
+    def _ground_truth(self, sample: Sample, mask: Tensor | None, result: ImageResult) -> npt.NDArray[np.bool_] | None:
+        """Return the mask in the size of the result's map."""
+        size = result.mask.shape
+        if mask is None:
+            return np.zeros(size, bool) if sample.label == NORMAL else None
+        return resize_mask(mask, (size[0], size[1]), (size[0], size[1])).numpy()

@@ -1,0 +1,156 @@
+"""Keep the features of images on disk, for later epochs, runs and models."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+from torch import Tensor
+
+from anomalib_flows.core.store import GB, Store, Tensors, cache_folder
+from anomalib_flows.core.types import ImageSize, Sample
+from anomalib_flows.models.base import Features
+from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.options import TrainerOptions
+
+VERSION = "2"
+"""Part of every name on disk. Raise it when reading, resizing, augmenting or encoding gives other values."""
+LIBRARIES = torch.__version__, np.__version__, PIL.__version__
+"""Versions of the libraries that decode, resize and encode; their results may differ in the last digit."""
+CONTENT = "content"
+PRECISIONS = {"32": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+@dataclass(frozen=True)
+class FeatureOptions:
+    """How features are computed and kept.
+
+    Args:
+        precision: Type that the encoder computes in: float32, or another one by autocast.
+        limit: Size limit on disk in bytes; 0 keeps nothing.
+        dtype: Type of the kept features; None for the type that they were computed in.
+        variants: Number of variants of each augmented image to keep.
+    """
+
+    precision: torch.dtype = torch.float32
+    limit: int = 0
+    dtype: torch.dtype | None = None
+    variants: int = 0
+
+    @classmethod
+    def of(cls, options: TrainerOptions) -> FeatureOptions:
+        """Return the options of features to train on."""
+        return cls(
+            precision=PRECISIONS[options.precision],
+            limit=int(options.cache_size * GB) if options.cache == "disk" else 0,
+            dtype=None if options.cache_dtype == "computed" else getattr(torch, options.cache_dtype),
+            variants=options.cache_variants,
+        )
+
+
+COMPUTED = FeatureOptions()
+"""Compute features each time."""
+
+
+@dataclass
+class FeatureBatch:
+    """Features of B images.
+
+    Args:
+        features: Feature maps of shape (B, C, h, w).
+        contents: For each image the height and width of its own pixels; the rest is padding.
+    """
+
+    features: Features
+    contents: list[ImageSize]
+
+    def __len__(self) -> int:
+        return len(self.contents)
+
+    def split(self) -> list[FeatureBatch]:
+        """Split into batches of one image."""
+        return [FeatureBatch([f[i : i + 1] for f in self.features], [c]) for i, c in enumerate(self.contents)]
+
+    @staticmethod
+    def join(batches: Sequence[FeatureBatch]) -> FeatureBatch:
+        """Join batches into one."""
+        features = [torch.cat(of_layer) for of_layer in zip(*(b.features for b in batches), strict=True)]
+        return FeatureBatch(features, [content for batch in batches for content in batch.contents])
+
+
+class FeatureCache:
+    """Keep the features of images on disk.
+
+    A name is a digest of the file's bytes, of the encoder's weights, and of how features are computed. So models with
+    the same encoder share features, and features of another encoder are never mistaken for its own.
+
+    Args:
+        pipeline: The pipeline that encodes.
+        key: Digest of all that the detector's features depend on.
+        options: How features are computed, and the size limit.
+        device: Device to compute on.
+    """
+
+    def __init__(self, pipeline: Pipeline, key: str, options: FeatureOptions, device: torch.device) -> None:
+        preprocess = pipeline.preprocess
+        self.dtype, self.device = options.dtype, device
+        self.store = Store(
+            cache_folder("features"), options.limit, "trainer.cache_size", "features are computed each time"
+        )
+        self.kind: list[Any] = [
+            *(VERSION, LIBRARIES, key, device.type, options.precision, self.dtype),
+            *(preprocess.size, preprocess.mode, preprocess.mean.tolist(), preprocess.std.tolist()),
+        ]
+
+    def name(self, sample: Sample, *variant: Any) -> str:
+        """Return the name of the features of an image, or of a variant of it.
+
+        Raises:
+            OSError: If the image cannot be read.
+        """
+        parts = [*self.kind, digest_of(sample.path), *variant]
+        return hashlib.sha256(repr(parts).encode(errors="surrogateescape")).hexdigest()[:40]
+
+    def get(self, name: str) -> FeatureBatch | None:
+        """Return the features of a name, in the memory format of encoders."""
+        kept = self.store.get(name)
+        if kept is None:
+            return None
+        height, width = kept.pop(CONTENT).tolist()
+        features = [kept[layer].to(self.device) for layer in sorted(kept)]
+        return FeatureBatch([f.contiguous(memory_format=torch.channels_last) for f in features], [(height, width)])
+
+    def put(self, name: str, features: FeatureBatch) -> None:
+        """Keep the features of one image, if the limit allows."""
+        tensors: Tensors = {f"{i:03}": feature.cpu() for i, feature in enumerate(features.features)}
+        self.store.put(name, tensors | {CONTENT: torch.tensor(features.contents[0])})
+
+
+def rounded(feature: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """Convert a feature to the type that it is kept in, unless its values overflow there."""
+    converted = feature.to(dtype or feature.dtype)
+    return converted if converted.isfinite().all() else feature
+
+
+def digest_of(file: Path) -> str:
+    """Return the SHA-256 of a file; it is read once as long as it does not change.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    state = file.stat()
+    return _digest(file, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+
+
+@cache
+def _digest(file: Path, *state: int) -> str:
+    del state  # part of the key only
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

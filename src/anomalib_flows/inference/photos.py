@@ -1,0 +1,105 @@
+"""Images to predict: each file is decoded once, for the network and for the pictures, and checked on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.images import Pixels
+from anomalib_flows.core.types import Batch, Sample
+from anomalib_flows.data.checks.checking import Checker
+from anomalib_flows.data.loading.cache import Item
+from anomalib_flows.data.loading.loader import Loader, collate, resized
+from anomalib_flows.data.loading.reading import read_sample
+from anomalib_flows.run.options import ImageOptions, LoaderOptions
+
+BATCH_PIXELS = 2**25
+"""Limit of the pixels of the photos in a batch."""
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A decoded image file.
+
+    Args:
+        sample: Its file.
+        pixels: The image, of shape (3, h, w) and type uint8.
+        mask: Its mask of shape (h, w), if it has one.
+    """
+
+    sample: Sample
+    pixels: Tensor
+    mask: Tensor | None
+
+    @property
+    def picture(self) -> Pixels:
+        """The image, of shape (h, w, 3)."""
+        picture: Pixels = self.pixels.permute(1, 2, 0).numpy()
+        return picture
+
+
+def read_photo(sample: Sample) -> Photo | InputError:
+    """Decode a file and its mask; return the error if that fails, to be reported in its turn."""
+    try:
+        return Photo(sample, *read_sample(sample))
+    except InputError as fault:
+        return fault
+
+
+def read_batches(samples: Sequence[Sample], image: ImageOptions, options: LoaderOptions, title: str) -> Iterator[Batch]:
+    """Read images in batches with pictures and show a progress bar.
+
+    An empty mask of a defective image counts as no mask.
+
+    Args:
+        samples: Images to read.
+        image: Size that images are resized to.
+        options: Batch size, number of threads, and what to do with files that cannot be read.
+        title: Text of the progress bar.
+
+    Raises:
+        InputError: If a file cannot be read and ``options.on_error`` is ``stop``, or no file can be read.
+    """
+    checker = Checker(options.on_error)
+    options = replace(options, batch_size=fitting_batch_size(samples, options.batch_size), cache="none")
+
+    def read(sample: Sample) -> tuple[Photo, Item] | InputError:
+        photo = read_photo(sample)
+        return photo if isinstance(photo, InputError) else (photo, resized(photo.pixels, photo.mask, image))
+
+    with tqdm(total=len(samples), desc=title, unit="image", delay=1, leave=False) as bar:
+        for batch, found in Loader(samples, image, options).ahead(read):
+            for fault in found:
+                if isinstance(fault, InputError):
+                    checker.fault(fault)
+            if readable := [pair for pair in found if not isinstance(pair, InputError)]:
+                yield as_batch(readable, checker)
+            bar.update(len(batch))
+    checker.finish()
+
+
+def as_batch(readable: Sequence[tuple[Photo, Item]], checker: Checker) -> Batch:
+    """Combine photos to a batch with pictures."""
+    samples, items = [], []
+    for photo, item in readable:
+        samples.append(checker.image(photo.sample, photo.pixels, photo.mask))
+        items.append(item if samples[-1].mask else item._replace(mask=None))
+    batch = collate(samples, items)
+    batch.pictures = [photo.picture for photo, _ in readable]
+    return batch
+
+
+def fitting_batch_size(samples: Sequence[Sample], batch_size: int) -> int:
+    """Return the batch size, or a smaller one that bounds the memory of large photos.
+
+    Several batches of decoded photos are in memory at the same time.
+    """
+    with suppress(OSError, IndexError, Image.DecompressionBombError), Image.open(samples[0].path) as image:
+        return max(1, min(batch_size, BATCH_PIXELS // (image.width * image.height)))
+    return batch_size

@@ -1,0 +1,128 @@
+"""Run a pipeline over samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.images import Pixels
+from anomalib_flows.core.types import Batch, ImageResult, Sample
+from anomalib_flows.data.loading.loader import Loader
+from anomalib_flows.inference.feature_cache import COMPUTED, FeatureBatch, FeatureOptions
+from anomalib_flows.inference.features import FeatureLoader
+from anomalib_flows.inference.photos import read_batches
+from anomalib_flows.models.pipeline import Pipeline, hide_padding
+from anomalib_flows.results.sinks import Thresholds
+from anomalib_flows.run.options import ImageOptions, LoaderOptions
+
+
+@dataclass(frozen=True)
+class PipelineRunner:
+    """Run a pipeline over samples: the predictor of a trained model.
+
+    Decisions are made on the CPU; only the modules that compute maps move to the device.
+
+    Args:
+        pipeline: The pipeline; its own size and resizing apply.
+        device: Device to compute on.
+        loader: How images are read.
+        features: How features to train or calibrate on are computed and kept.
+    """
+
+    pipeline: Pipeline
+    device: torch.device
+    loader: LoaderOptions = LoaderOptions()
+    features: FeatureOptions = COMPUTED
+
+    @property
+    def image(self) -> ImageOptions:
+        """Size of the pipeline's images."""
+        return ImageOptions(size=self.pipeline.preprocess.size, resize=self.pipeline.preprocess.mode)
+
+    @property
+    def exact(self) -> PipelineRunner:
+        """The same with features as in prediction: computed in float32, and kept without rounding."""
+        return replace(self, features=replace(self.features, precision=torch.float32, dtype=None))
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """Thresholds of raw scores and maps."""
+        postprocess = self.pipeline.postprocess
+        return Thresholds(float(postprocess.image_threshold), float(postprocess.pixel_threshold))
+
+    def encode(self, samples: Sequence[Sample], title: str) -> Iterator[FeatureBatch]:
+        """Yield batches of features in float32, kept ones or computed ones."""
+        with self._on_device(), tqdm(total=len(samples), desc=title, unit="image", delay=1, leave=False) as bar:
+            images = Loader(samples, self.image, self.loader)
+            for batch in FeatureLoader(self.pipeline, images, self.device, self.features):
+                yield batch
+                bar.update(len(batch))
+
+    def maps(
+        self, samples: Sequence[Sample], title: str, alter: Callable[[Batch], Batch] | None = None
+    ) -> Iterator[tuple[Batch, Tensor]]:
+        """Yield batches with their raw maps (B, M, H, W) on the CPU.
+
+        Args:
+            samples: Images to read, each file once.
+            title: Text of the progress bar.
+            alter: Changes a batch of resized images first.
+
+        Raises:
+            InputError: If a file cannot be read and ``loader.on_error`` is ``stop``.
+        """
+        with self._on_device():
+            for read in read_batches(samples, self.image, self.loader, title):
+                batch = alter(read) if alter else read
+                with torch.inference_mode():  # not around modules that move: their weights could not be trained again
+                    maps = self.pipeline.maps(batch.images.to(self.device))
+                yield batch, hide_padding(maps.cpu(), batch.contents)
+
+    def predict(
+        self, samples: Sequence[Sample], alter: Callable[[Batch], Batch] | None = None
+    ) -> Iterator[ImageResult]:
+        """Yield the result of each image, in their order."""
+        for batch, maps in self.maps(samples, "Predicting", alter):
+            yield from self.decide(batch, maps)
+
+    def decide(self, batch: Batch, maps: Tensor) -> Iterator[ImageResult]:
+        """Yield the results of a batch from its raw maps (B, M, H, W)."""
+        pictures: Sequence[Pixels | None] = batch.pictures or [None] * len(batch.samples)
+        results = self.pipeline.postprocess.image_results(maps, batch.contents)
+        for result, sample, picture, mask in zip(results, batch.samples, pictures, batch.masks, strict=True):
+            height, width = result.mask.shape
+            truth = None if mask is None else mask[:height, :width].numpy()
+            yield replace(result, sample=sample, picture=picture, ground_truth=truth)
+
+    @contextmanager
+    def _on_device(self) -> Iterator[None]:
+        """Move the modules that compute maps to the device, in evaluation mode, and back."""
+        detector = self.pipeline.detector
+        computing, training = [self.pipeline.preprocess, detector], detector.training
+        detector.eval()
+        try:
+            for module in computing:
+                module.to(self.device)
+            yield
+        finally:
+            for module in computing:
+                module.cpu()
+            detector.train(training)
+
+
+def choose_device(accelerator: str) -> torch.device:
+    """Return the device for ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        InputError: If CUDA is asked for and not available.
+    """
+    available = torch.cuda.is_available()
+    if accelerator == "cuda" and not available:
+        raise InputError("'cuda' is not available: torch finds no CUDA device. Choose 'cpu' or 'auto'.")
+    return torch.device("cuda" if available and accelerator != "cpu" else "cpu")

@@ -1,0 +1,24 @@
+"""The measurement of reading."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import measure_reading
+
+
+def test_every_way_to_read_has_a_rate(root: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    arguments = [str(root / "noise/train"), "--size=32", "--rounds=1", "--cores=2", "--batch=2"]
+    monkeypatch.setattr(sys, "argv", ["measure_reading.py", *arguments])
+    monkeypatch.setenv("XDG_CACHE_HOME", "/nowhere")  # the tool replaces it by a folder of its own
+    measure_reading.main()
+    shown = capsys.readouterr().out
+    assert shown.startswith("4 images, the first of (64, 64) pixels")
+    rates = re.findall(r"^\| ([\w ,]+) \| ([\d.]+) \(", shown, re.MULTILINE)
+    assert len(rates) == 7
+    assert all(float(rate) > 0 for _, rate in rates)
+    assert {name for name, _ in rates} >= {"2 threads", "2 worker processes", "2 threads, cache in disk"}

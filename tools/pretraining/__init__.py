@@ -1,1 +1,0 @@
-"""Images that are drawn, and what an encoder learns from them."""
