@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from anomalib_flows.cli.app import main
+from anomalib_flows.cli import main
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 
@@ -87,7 +87,7 @@ def test_who_changes_nothing_does_not_wait_for_kornia(trained: Path, tree: Path,
     commands = [["predict", str(trained), f"--input={image}", f"--output={tmp_path / 'out'}"], ["train", "--help"]]
     code = f"""
 import sys
-from anomalib_flows.cli.app import main
+from anomalib_flows.cli import main
 for command in {commands}:
     try:
         main(command)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from anomalib_flows.core.errors import InputError, first_line
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.registry import unknown
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -33,21 +32,3 @@ def find_config(name: str) -> Path:
         if file.is_file():
             return file
     raise InputError(unknown("configuration", name, config_names()))
-
-
-def read_config(name: str) -> dict[str, Any]:
-    """Read a configuration given by path or short name.
-
-    Raises:
-        InputError: If there is none, or it is not a mapping in YAML.
-    """
-    import yaml  # not needed for --help
-
-    file = find_config(name)
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is not valid YAML: {first_line(error)}.") from error
-    if not isinstance(content, dict | None):
-        raise InputError(f"{file} is not a configuration: it must hold fields such as 'seed: 1'.")
-    return content or {}

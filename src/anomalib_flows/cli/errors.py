@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from anomalib_flows.core.errors import FIELD, InputError, Interrupted, NotCalibratedError
 
+PACKAGE = logging.getLogger("anomalib_flows")
 MOVED = {
     "data.image_size": "image.size",
     "data.resize": "image.resize",
@@ -52,14 +52,14 @@ def with_options(message: str, names: Collection[str]) -> str:
     return FIELD.sub(lambda match: replacement(match[1]), message)
 
 
-def require_known(name: str, names: Collection[str]) -> None:
-    """Raise an InputError with the present name or the closest ones if a command does not have an option."""
-    if name in names:
-        return
-    if MOVED.get(name) in names:
-        raise InputError(f"{option(name)} is now {option(MOVED[name])}.")
-    close = difflib.get_close_matches(option(name), map(option, names), n=3)
-    raise InputError(f"There is no option {option(name)}" + (f": did you mean {' or '.join(close)}?" if close else "."))
+def require_present_names(config: Mapping[str, Any]) -> None:
+    """Raise an InputError if a configuration has a field that has moved."""
+    for key in ("model", "data"):
+        value = config.get(key)
+        arguments = value.get("init_args") if isinstance(value, dict) else None
+        for name in arguments or {}:
+            if moved := MOVED.get(f"{key}.{name}"):
+                raise InputError(f"The field {key}.{name} of the configuration is now {moved}: move it there.")
 
 
 @contextmanager
@@ -69,9 +69,11 @@ def spoken(names: Collection[str]) -> Iterator[None]:
     Args:
         names: Names of the options of the command; the collection may grow later.
     """
-    shown = warnings.showwarning
+    shown, printer = warnings.showwarning, Printer(names)
     warnings.showwarning = _translated(shown, names)
     logging.getLogger("timm").setLevel(logging.ERROR)
+    PACKAGE.addHandler(printer)
+    PACKAGE.setLevel(logging.INFO)
     try:
         yield
     except NotCalibratedError as error:
@@ -82,6 +84,25 @@ def spoken(names: Collection[str]) -> Iterator[None]:
         raise KeyboardInterrupt(next_commands(error)) from None
     finally:
         warnings.showwarning = shown
+        PACKAGE.removeHandler(printer)
+
+
+class Printer(logging.Handler):
+    """Print the messages of the package, above a progress bar if there is one.
+
+    Args:
+        names: Names of the options of the command.
+    """
+
+    def __init__(self, names: Collection[str]) -> None:
+        super().__init__()
+        self.names = names
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a message with options for fields."""
+        from tqdm import tqdm
+
+        tqdm.write(with_options(record.getMessage(), self.names))
 
 
 def _translated(show: Callable[..., Any], names: Collection[str]) -> Callable[..., None]:

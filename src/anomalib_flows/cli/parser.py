@@ -1,137 +1,199 @@
-"""From words to values: the options of a command in the shape of its configuration."""
+"""The parser of a command's options, made by jsonargparse from the command's function and its records.
+
+Added to jsonargparse: registered names of models and datasets, configurations by short name, a run's configuration
+as defaults, and hyphens for underscores.
+"""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterable
-from typing import Any, Literal, get_args, get_origin
+import inspect
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Optional
 
-from anomalib_flows.cli.errors import option as flag
-from anomalib_flows.cli.errors import require_known
-from anomalib_flows.cli.options import KINDS, REQUIRED, Option
-from anomalib_flows.core.errors import InputError
-from anomalib_flows.run.component import plain
-from anomalib_flows.run.values import describe
+import yaml
+from jsonargparse import ArgumentParser, set_loader
+
+from anomalib_flows.cli.configs import find_config
+from anomalib_flows.cli.errors import require_present_names
+from anomalib_flows.cli.signature import KINDS, Parameter, parameters_of
+from anomalib_flows.commands.command import Command
+from anomalib_flows.core import registry
+from anomalib_flows.core.errors import InputError, first_line
+from anomalib_flows.core.types import ImageSize
+from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.models.options import Model
+from anomalib_flows.run.component import Component
+from anomalib_flows.run.directory import Run, is_exported
+
+ENCODER = {"backbone", "weights", "layers", "timm_args", "mean", "std"}
+"""Arguments that another model takes over from a configuration."""
+TYPES = {"model": Callable[[ImageSize], Model], "data": Dataset}
+"""Types of the options that name a component; jsonargparse offers the arguments of their subclasses."""
 
 
-def make_parser(program: str, description: str, options: Iterable[Option]) -> argparse.ArgumentParser:
-    """Return a parser of text: each option is kept as it was typed, and is absent if it was not."""
-    options = list(options)
-    words = [program, *(one.name.upper() for one in options if one.positional), "[options]"]
-    parser = argparse.ArgumentParser(
-        usage=f"anomalib-flows {' '.join(words)}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def make_parser(command: Command, run: str = "") -> ArgumentParser:
+    """Make the parser of a command; the configuration of a run provides defaults."""
+    parser = ArgumentParser(
+        prog=f"anomalib-flows {command.name}",
         exit_on_error=False,
+        parser_mode="registry_yaml",
         allow_abbrev=False,
-        argument_default=argparse.SUPPRESS,
+        print_config=None,  # ours prints the record
     )
-    groups: dict[str, Any] = {"": parser}
-    for one in options:
-        if one.group not in groups:
-            groups[one.group] = parser.add_argument_group(one.group)
-        add(groups[one.group], one)
+    if command.config:
+        file = "YAML file, or name of a configuration of the package; may be repeated"
+        parser.add_argument("-c", "--config", action="config", help=file)
+        parser.add_argument("--print_config", action="store_true", help="print the configuration as YAML, and stop")
+    help_texts = describe(command)
+    provided = set(command.from_run) if run else set()
+    for position, parameter in enumerate(parameters_of(command)):
+        add_option(parser, command, parameter, help_texts.get(parameter.name, ""), provided, positional=position == 0)
+    set_run_defaults(command, parser, run)
     return parser
 
 
-def add(parser: Any, option: Option) -> None:
-    """Add an option to a parser or a group of one."""
-    shown: dict[str, Any] = {"help": explain(option).replace("%", "%%")}
-    if option.positional:
-        parser.add_argument(option.name, nargs="?", **shown)
-    elif option.switch:
-        parser.add_argument(flag(option.name), dest=option.name, action="store_true", **shown)
-    else:
-        nargs = {"nargs": "+"} if option.several else {}
-        parser.add_argument(flag(option.name), dest=option.name, metavar=placeholder(option), **nargs, **shown)
-
-
-def placeholder(option: Option) -> str:
-    """Return what stands for the value of an option in the help."""
-    if get_origin(option.type) is Literal:
-        return f"{{{','.join(map(str, get_args(option.type)))}}}"
-    return "NAME" if option.component else option.name.rpartition(".")[2].upper()
-
-
-def explain(option: Option) -> str:
-    """Return the help of an option, with its type and its default."""
-    if option.switch:
-        return option.help
-    if option.component:
-        kind = KINDS[option.name]
-        return f"{option.help} See 'anomalib-flows list {kind}', and --{option.name}.help NAME for the options of one."
-    facts = [] if get_origin(option.type) is Literal and not option.positional else [describe(option.type)]
-    if option.default is REQUIRED:
-        facts.append("required")
-    elif option.default is not None:
-        default = plain(option.default)
-        facts.append(f"default: {str(default).lower() if isinstance(default, bool) else default}")
-    return f"{option.help} ({', '.join(facts)})" if facts else option.help
-
-
-def parse(parser: argparse.ArgumentParser, words: list[str], names: list[str]) -> dict[str, Any]:
-    """Return the options that were given, as text by name.
+def add_option(
+    parser: ArgumentParser, command: Command, parameter: Parameter, text: str, provided: set[str], *, positional: bool
+) -> None:
+    """Add the option of a parameter, or the options of a record.
 
     Args:
-        parser: The parser of the command.
-        words: The words of the command line, with normalised options.
-        names: Names of all options.
+        parser: The parser.
+        command: Its command.
+        parameter: The parameter.
+        text: Help text.
+        provided: Options that a run provides.
+        positional: Whether the value is given without a name.
+    """
+    name, kind = parameter.name.removesuffix("_"), parameter.type
+    needed = name not in provided and (parameter.default is inspect.Parameter.empty or name in command.required)
+    given: dict[str, Any] = {"help": text} | ({} if needed else {"default": parameter.default})
+    if parameter.record:
+        parser.add_class_arguments(kind, name)
+    elif positional and kind is not Component:
+        parser.add_argument(name, type=kind, **given | ({} if needed else {"nargs": "?"}))
+    elif kind is bool and parameter.owner is command.function:
+        parser.add_argument(f"--{name}", action="store_true", help=text)
+    elif kind == list[Path]:
+        parser.add_argument(f"--{name}", nargs="+", type=Path, help=text)
+    else:
+        kind = TYPES.get(name, kind)
+        optional = not needed and parameter.default is None
+        parser.add_argument(f"--{name}", type=Optional[kind] if optional else kind, required=needed, **given)
+
+
+def describe(command: Command) -> dict[str, str]:
+    """Return what the docstrings of a command's function and records say about each parameter."""
+    from docstring_parser import parse
+
+    owners = {id(parameter.owner): parameter.owner for parameter in parameters_of(command)}
+    documented = [parse(inspect.getdoc(owner) or "") for owner in owners.values()]
+    return {p.arg_name: " ".join((p.description or "").split()) for one in documented for p in one.params}
+
+
+def load_yaml(text: str, chosen: dict[str, str]) -> Any:
+    """Read YAML, with registered names of models and datasets replaced by the paths of their classes.
+
+    Args:
+        text: The YAML.
+        chosen: Paths of the classes that the command line names. Where they differ from those of the configuration,
+            its arguments are left out, except for those of the encoder.
 
     Raises:
-        InputError: If an option is unknown or lacks its value.
+        InputError: If it is not YAML, or names an unknown class.
     """
     try:
-        given, others = parser.parse_known_args(words)
-    except argparse.ArgumentError as error:
-        raise InputError(f"{error.argument_name}: {error.message}.") from error
-    for word in others:
-        if word.startswith("--"):
-            require_known(word[2:].partition("=")[0].replace("-", "_"), names)
-        raise InputError(f"There is no option {word}." if word.startswith("-") else f"{word} is not expected.")
-    return vars(given)
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"This is not YAML: {first_line(error)}, in {text[:40]!r}.") from error
+    if isinstance(content, dict):
+        require_present_names(content)
+        for key in KINDS.keys() & content.keys():
+            content[key] = adapted(key, resolved(key, content[key]), chosen.get(key))
+    return content
 
 
-def normalise(words: Iterable[str]) -> list[str]:
-    """Write all options alike: hyphens in names without a dot, underscores in the others.
+def adapted(key: str, value: Any, chosen: str | None) -> Any:
+    """Leave out arguments that belong to another class than the chosen one."""
+    if chosen is None or not isinstance(value, dict) or "class_path" not in value:
+        return value
+    other = registry.load(KINDS[key], chosen)
+    if issubclass(other, registry.load(KINDS[key], value["class_path"])):
+        return value
+    kept = (ENCODER if key == "model" else set()) & registry.parameters(other).keys()
+    arguments = value.get("init_args") or {}
+    return {"class_path": chosen, "init_args": {name: arguments[name] for name in arguments if name in kept}}
+
+
+def resolved(key: str, value: Any) -> Any:
+    """Replace a registered name by its class's path, in the value of ``model`` or ``data``."""
+    if isinstance(value, str):
+        return class_path(key, value)
+    if isinstance(value, dict) and isinstance(value.get("class_path"), str):
+        return value | {"class_path": class_path(key, value["class_path"])}
+    return value
+
+
+def class_path(key: str, name: str) -> str:
+    """Return the path of a class, and import it: jsonargparse would show the traceback of a broken plug-in."""
+    registry.load(KINDS[key], name)
+    return registry.path_of(KINDS[key], name)
+
+
+def normalise(arguments: list[str]) -> list[str]:
+    """Rewrite a command line for jsonargparse.
+
+    Configurations come first and class names second: the order of options does not matter, and an option always
+    overrides a configuration.
 
     Example:
-        >>> normalise(["--false_alarm_rate=0.1", "--trainer.max-epochs", "3", "a-b"])
-        ['--false-alarm-rate=0.1', '--trainer.max_epochs', '3', 'a-b']
+        >>> normalise(["--model.steps", "4", "--model", "fastflow", "--false-alarm-rate=0.1"])
+        ['--model=anomalib_flows.models.fastflow.FastFlow', '--model.steps', '4', '--false_alarm_rate=0.1']
     """
-    return [written_alike(word) if word.startswith("--") else word for word in words]
+    configurations, classes, others = [], [], []
+    waiting = list(arguments)
+    while waiting:
+        option, has_value, value = unglued(waiting.pop(0)).partition("=")
+        if option.startswith("--"):
+            option = "--" + option[2:].replace("-", "_")
+        key = option.removeprefix("--").removesuffix(".help")
+        if (option == "-c" or key in (*KINDS, "config")) and not has_value and waiting[:1] and waiting[0][:1] != "-":
+            has_value, value = "=", waiting.pop(0)
+        if option in ("-c", "--config") and has_value:
+            configurations.append(f"--config={find_config(value)}")
+        elif option.startswith("--") and key in KINDS and has_value:
+            classes.append(f"{option}={class_path(key, value)}")
+        else:
+            others.append(option + has_value + value)
+    return [*configurations, *classes, *others]
 
 
-def written_alike(word: str) -> str:
-    """Write one option as all others."""
-    name, equals, value = word[2:].partition("=")
-    return flag(name.replace("-", "_")) + equals + value
-
-
-def split(words: Iterable[str], keys: Iterable[str]) -> tuple[list[str], dict[str, dict[str, str]]]:
-    """Take the arguments of components out of a command line, for they depend on which component it is.
-
-    Args:
-        words: Normalised words.
-        keys: Options that name a component.
-
-    Returns:
-        The other words, and for each key the arguments as text.
+def unglued(word: str) -> str:
+    """Write ``-cFILE`` as ``-c=FILE``.
 
     Example:
-        >>> split(["--model.steps", "4", "--seed", "1"], ["model"])
-        (['--seed', '1'], {'model': {'steps': '4'}})
+        >>> unglued("-cmine.yaml")
+        '-c=mine.yaml'
     """
-    rest: list[str] = []
-    arguments: dict[str, dict[str, str]] = {key: {} for key in keys}
-    remaining = iter(words)
-    for word in remaining:
-        key, dot, name = word.removeprefix("--").partition(".")
-        if not (word.startswith("--") and dot and key in arguments):
-            rest.append(word)
-            continue
-        name, equals, value = name.partition("=")
-        following = value if equals else next(remaining, None)
-        if following is None:
-            raise InputError(f"--{key}.{name} takes a value.")
-        arguments[key][name] = following
-    return rest, arguments
+    return f"-c={word[2:].removeprefix('=')}" if word.startswith("-c") and len(word) > 2 else word
+
+
+def named_classes(words: list[str]) -> dict[str, str]:
+    """Return the paths of the classes that a normalised command line names, by key."""
+    pairs = (word[2:].partition("=") for word in words if word.startswith("--"))
+    return {key: path for key, _, path in pairs if key in KINDS and path}
+
+
+def use_names(chosen: dict[str, str]) -> None:
+    """Let configurations name models and datasets by their registered names."""
+    set_loader("registry_yaml", partial(load_yaml, chosen=chosen))
+
+
+def set_run_defaults(command: Command, parser: ArgumentParser, run: str) -> None:
+    """Use a run's configuration as defaults."""
+    if run and command.from_run and not is_exported(Path(run)):
+        config = Run.open(Path(run)).config().to_dict()
+        defaults = {key: resolved(key, config[key]) if key in KINDS else config[key] for key in command.from_run}
+        parser.set_defaults({key: value for key, value in defaults.items() if value is not None})

@@ -1,67 +1,51 @@
-"""The part of ``export`` that compares a file with the trained model, and says how they compare."""
+"""Print how an exported model compares with the trained one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.types import Precision, Sample
-from anomalib_flows.export.exported import Exported
-from anomalib_flows.export.parity import Judge, compare, summarise
+from anomalib_flows.export.report import ExportReport
+
+COLUMNS = ("computed in", "score differs by", "map differs by", "masks differ", "labels differ", "AUROC", "ms")
+ROW = "{:12} {:>24} {:>24} {:>13} {:>14} {:>15} {:>13}"
 
 
-def make_report(
-    trained: Judge, written: Exported, samples: Sequence[Sample], images: str, bounds: Mapping[str, float] | None
-) -> dict[str, Any]:
-    """Compare an export with the trained model, in the precision that it is for and in that the device would choose."""
-    compared = {
-        precision: summarise(answers, samples, None if number else bounds)
-        for number, (precision, answers) in enumerate(compare(trained, written.judges, samples).items())
-    }
-    return {
-        "images": {"what": images, "count": len(samples)},
-        "converted_in_seconds": round(written.seconds, 2),
-        "bytes": written.sizes,
-        "quantization": written.quantization,
-        "computed_in": compared,
-    }
+def print_report(report: ExportReport) -> None:
+    """Print a table of differences, with a row for each inference precision, and the file."""
+    print(ROW.format(*COLUMNS))
+    for precision, differences in report.computed_in.items():
+        print(ROW.format(precision, *cells(differences, report.count)))
+    print(f"Compared on {report.count} images ({report.images}). AUROC and ms: trained model, exported model.")
+    for note in notes(report):
+        print(note)
+    print(f"model        {report.file}")
 
 
-def refuse_another(report: dict[str, Any], precision: Precision) -> None:
-    """Refuse a file that decides otherwise than one of its precision may.
+def cells(differences: Mapping[str, Any], count: int) -> list[str]:
+    """Return the cells of a row.
 
-    Raises:
-        InputError: If it does.
+    Args:
+        differences: Differences in one inference precision.
+        count: Number of images.
     """
-    first = next(iter(report["computed_in"].values()))
-    if not first.get("within", True):
-        raise InputError(
-            f"The {precision} model decides otherwise than the trained one: {'; '.join(first['exceeded'])}. "
-            "Nothing was written; please report this with the run's config.yaml."
-        )
+    values = [f"{differences[of]['largest']:.1e}, mean {differences[of]['mean']:.1e}" for of in ("score", "map")]
+    masks = round(count * (1 - differences["mask"]["equal_images"]))
+    before, after = differences["image_auroc"].values()
+    auroc = "-" if before is None else f"{before:.4f} {after:.4f}"
+    times = " ".join(f"{ms:.1f}" for ms in differences["milliseconds"].values())
+    return [*values, str(masks or "none"), str(len(differences["flipped"]) or "none"), auroc, times]
 
 
-def print_report(report: dict[str, Any], file: Path) -> None:
-    """Say how the exported model compares."""
-    row = "{:12} {:>24} {:>24} {:>13} {:>14} {:>15} {:>13}".format
-    print(row("computed in", "score differs by", "map differs by", "masks differ", "labels differ", "AUROC", "ms"))
-    count = report["images"]["count"]
-    for precision, of in report["computed_in"].items():
-        differs = [f"{of[what]['largest']:.1e}, mean {of[what]['mean']:.1e}" for what in ("score", "map")]
-        masks = round(count * (1 - of["mask"]["equal_images"]))
-        before, after = of["image_auroc"].values()
-        ranked = "-" if before is None else f"{before:.4f} {after:.4f}"
-        times = " ".join(f"{ms:.1f}" for ms in of["milliseconds"].values())
-        print(row(precision, *differs, masks or "none", len(of["flipped"]) or "none", ranked, times))
-    print(f"Compared on {count} images ({report['images']['what']}). AUROC and ms: of the trained model, of the file.")
-    if len(report["computed_in"]) > 1:
-        asked, own = report["computed_in"]
-        print(f"{asked} is what the runtime asks for, {own} what this device would choose by itself.")
-    first = next(iter(report["computed_in"].values()))
-    if first["flipped"] and "bounds" in first:
-        print(f"Where the first line's labels differ, the score is the threshold, to {first['bounds']['score']:g}.")
-    if parts := ", ".join(f"{part} {size / 1e6:.1f}" for part, size in report["bytes"].items() if size > 1e4):
-        print(f"Megabytes: {parts}.")
-    print(f"model        {file}")
+def notes(report: ExportReport) -> list[str]:
+    """Return the lines below the table."""
+    lines = []
+    if len(report.computed_in) > 1:
+        intended, default = report.computed_in
+        lines.append(f"The runtime uses {intended}; {default} is the default of this device.")
+    if report.intended["flipped"] and "bounds" in report.intended:
+        bound = report.intended["bounds"]["score"]
+        lines.append(f"Labels differ in the first row only where the score is within {bound:g} of the threshold.")
+    if parts := ", ".join(f"{part} {size / 1e6:.1f}" for part, size in report.sizes.items() if size > 1e4):
+        lines.append(f"Megabytes: {parts}.")
+    return lines

@@ -1,1 +1,1 @@
-"""From a trained pipeline to a file that decides the same without the training code."""
+"""From a trained pipeline to a file that makes the same decisions without the training code."""

@@ -1,7 +1,7 @@
-"""Antialiased resizing as two products of matrices: in a graph it takes images of any size, at no cost for a new one.
+"""Antialiased resizing as two matrix products, for graphs that accept images of any size.
 
-The operation that OpenVINO has for it, ``Interpolate`` with ``bilinear_pillow``, gives the same values, but its CPU
-plugin prepares for each new size anew, which takes a second and memory that stays taken.
+OpenVINO's operation ``Interpolate`` with ``bilinear_pillow`` computes the same values. But its CPU plugin compiles it
+for each new size, which takes a second and memory that is never released.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from anomalib_flows.core.geometry import ResizeMode
 from anomalib_flows.core.types import ImageSize
 
 Sides = tuple[Tensor, Tensor]
-"""Height and width as tensors, so that they stay variables of a traced graph."""
+"""Height and width as tensors, which stay variables of a traced graph."""
 
 
 def resize(images: Tensor, size: ImageSize, mode: ResizeMode) -> tuple[Tensor, Sides]:
@@ -25,7 +25,7 @@ def resize(images: Tensor, size: ImageSize, mode: ResizeMode) -> tuple[Tensor, S
         mode: ``stretch`` or ``pad``.
 
     Returns:
-        Images (N, 3, H, W), and the height and width of what is no padding.
+        Images (N, 3, H, W), and their height and width without padding.
     """
     count, height, width, colours = images.shape
     rows, columns = torch.arange(height), torch.arange(width)
@@ -33,28 +33,28 @@ def resize(images: Tensor, size: ImageSize, mode: ResizeMode) -> tuple[Tensor, S
     of_rows, of_columns = weights(rows, content[0], size[0]), weights(columns, content[1], size[1])
     lower = of_rows @ images.float().reshape(count, height, width * colours)
     lower = lower.reshape(count, size[0], width, colours).permute(0, 2, 3, 1)
-    # One large product, not one for each colour, and not the last operation: for processors with bfloat16 OpenVINO
-    # 2026.4 compiles no product that a division of each channel and a quantisation follow.
+    # One large product, not one for each colour, and not the last operation: on processors with bfloat16, OpenVINO
+    # 2026.4 cannot compile a product that is followed by a division of each channel and a quantisation.
     narrower = of_columns @ lower.reshape(count, width, colours * size[0])
     return narrower.reshape(count, size[1], colours, size[0]).permute(0, 2, 3, 1), content
 
 
 def weights(old: Tensor, within: Tensor, size: int) -> Tensor:
-    r"""How much of each of the old pixels is in each of the new ones, (size, length).
+    r"""Return the share of each old pixel in each new one, (size, length).
 
-    With n new pixels, of which the i-th has its centre at :math:`(i + 0.5)\, length / n` and reaches as far as a new
-    or an old pixel is wide, whichever is wider,
+    The i-th of n new pixels has its centre at :math:`(i + 0.5)\, length / n`, and the width of a new or an old pixel,
+    whichever is wider:
 
     .. math::
         w_{ij} \propto \max\bigl(0,\; 2 \max(length, n) - |(2j + 1)\, n - (2i + 1)\, length|\bigr)
 
-    with rows that add up to 1. Whole numbers, for in bfloat16, which some devices choose by themselves, places in an
-    image of 1000 pixels would be off by two. Pixels from n on repeat the one before: that is how borders are padded.
+    Rows sum to 1. Positions are integers: in bfloat16, the default of some devices, positions in an image of 1000
+    pixels would be off by two. New pixels from n on repeat the last one, which pads the border.
 
     Args:
-        old: Numbers of the old pixels, (length,).
-        within: The number n of new pixels that are no padding.
-        size: The number of new pixels with the padding.
+        old: Indices of the old pixels, (length,).
+        within: Number n of new pixels without padding.
+        size: Number of new pixels with padding.
     """
     length = old[-1] + 1
     new = torch.minimum(torch.arange(size), within - 1)
@@ -64,7 +64,7 @@ def weights(old: Tensor, within: Tensor, size: int) -> Tensor:
 
 
 def content_size(height: Tensor, width: Tensor, size: ImageSize, mode: ResizeMode) -> Sides:
-    """Height and width that an image takes within ``size``: :func:`anomalib_flows.core.geometry.content_size`."""
+    """Return height and width of an image within ``size``, as :func:`anomalib_flows.core.geometry.content_size` does."""
     whole = torch.tensor(size[0]), torch.tensor(size[1])
     if mode == "stretch":
         return whole
@@ -74,7 +74,7 @@ def content_size(height: Tensor, width: Tensor, size: ImageSize, mode: ResizeMod
 
 
 def divided(dividend: Tensor, divisor: Tensor) -> Tensor:
-    """Divide whole numbers and round halves to even ones, as Python does."""
+    """Divide integers and round halves to even, as Python does."""
     quotient = dividend.div(divisor, rounding_mode="floor")
     twice = 2 * (dividend - quotient * divisor)
     odd = quotient - 2 * quotient.div(torch.tensor(2), rounding_mode="floor")
@@ -82,7 +82,7 @@ def divided(dividend: Tensor, divisor: Tensor) -> Tensor:
 
 
 def hide_padding(maps: Tensor, content: Sides, size: ImageSize) -> Tensor:
-    """Give the padding of maps (N, 1, H, W) the lowest value of the rest, so that nothing is decided there."""
+    """Set the padding of each map of a batch (N, M, H, W) to the lowest value of its content."""
     height, width = content
     within = (torch.arange(size[0]) < height)[:, None] & (torch.arange(size[1]) < width)
     lowest = torch.where(within, maps, torch.inf).amin((2, 3), keepdim=True)

@@ -53,9 +53,7 @@ def name_figures(samples: Sequence[Sample], synthetic: Path, limit: int) -> dict
 def _named(paths: Sequence[Path], root: Path, folder: str) -> dict[Path, FigureName]:
     names = [relative(path, root) for path in paths]
     files = [Path(folder, name) for name in unique_names(names, ".jpg")]
-    return {
-        path: FigureName(file, name.as_posix()) for path, name, file in zip(paths, names, files, strict=True)
-    }
+    return {path: FigureName(file, name.as_posix()) for path, name, file in zip(paths, names, files, strict=True)}
 
 
 def choose(anomalous: Sequence[bool], limit: int) -> list[int]:

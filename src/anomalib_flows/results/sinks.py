@@ -84,5 +84,3 @@ class MetricsSink:
             defects=self.defects,
             pixel_threshold=thresholds.pixel,
         )
-
-

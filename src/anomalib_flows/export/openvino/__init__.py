@@ -1,1 +1,1 @@
-"""Export to OpenVINO, in floating point and INT8."""
+"""The pipeline as a graph of OpenVINO."""

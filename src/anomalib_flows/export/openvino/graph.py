@@ -1,4 +1,4 @@
-"""The whole pipeline as one graph of OpenVINO, from an image of any size to decisions."""
+"""The whole pipeline as one graph of OpenVINO, from images of any size to decisions."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from torch import Tensor, nn
 
 from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.types import Interface
-from anomalib_flows.export.network import Decision, Decisions, Network
+from anomalib_flows.export.network import DecisionHead, GraphOutputs, Network
 from anomalib_flows.export.openvino.parts import label
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.runtime.ports import ANY, lengths
 
 OUTPUTS: dict[Interface, tuple[str, ...]] = {
-    "native": Decisions._fields,
-    "model-api": Decisions._fields[:4],
+    "native": GraphOutputs._fields,
+    "model-api": GraphOutputs._fields[:4],
     "model-api-map": ("raw_map",),
-    "anomalib": Decisions._fields[:4],
+    "anomalib": GraphOutputs._fields[:4],
 }
+"""Outputs of each interface. Model API in Python and anomalib read the score that the graph computes; the reader of
+``model-api-map`` computes it from the map."""
 RAW = OUTPUTS["model-api-map"]
 
 
 def build_network(network: Network) -> ov.Model:
-    """Build the graph from images to raw maps; operations are named by the part they belong to.
+    """Return the graph from images to raw maps, with each operation named by its part.
 
     Raises:
-        InputError: If the model cannot be converted, or not for any number of images.
+        InputError: If OpenVINO cannot convert the model.
     """
     example, (height, width) = network.example(), network.input_size
     batch = network.options.batch or -1
@@ -39,46 +41,56 @@ def build_network(network: Network) -> ov.Model:
     maps, *marks = [result.input_value(0) for result in converted.get_results()]
     images = converted.get_parameters()[0]
     images.set_layout(ov.Layout("NHWC" if network.channels_last else "NCHW"))
-    name(images.output(0), "image")
-    model = ov.Model([name_output(maps, RAW[0])], [images], "anomalib_flows")
+    set_name(images.output(0), "image")
+    model = ov.Model([named_output(maps, RAW[0])], [images], "anomalib_flows")
     label(model, traceable.ends([mark.get_node() for mark in marks]), rest="decision")
     return model
 
 
 class TraceableNetwork(nn.Module):
-    """A network with its maps and marks in one tuple, as tracing wants them."""
+    """A network that returns all its outputs in one tuple, as tracing requires.
+
+    Args:
+        network: The network.
+    """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network, self.features = network, 0
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Map images."""
-        marked = self.network(images)
-        self.features = len(marked.features)
-        return (marked.map, marked.unsmoothed, marked.normalised, *marked.features, *marked.whitened)
+        """Return raw maps and intermediate results."""
+        output = self.network(images)
+        self.features = len(output.features)
+        return (output.maps, output.unsmoothed, output.normalised, *output.features, *output.whitened)
 
     def ends(self, marks: list[ov.Node]) -> dict[str, list[ov.Node]]:
-        """Name the last operations of each part, given those of all marks."""
+        """Return the last operations of each part, given those of all intermediate results."""
         unsmoothed, normalised, *others = marks
         features, whitened = others[: self.features], others[self.features :]
         return {"preprocess": [normalised], "encoder": features, "whitening": whitened, "flow": [unsmoothed]}
 
 
 def decide(network: ov.Model, postprocess: Postprocess, interface: Interface) -> ov.Model:
-    """Let a graph that gives raw maps go on to decisions, by the constants of a calibrated postprocess."""
-    if OUTPUTS[interface] == RAW:
-        return network
+    """Append the decision to a graph that returns raw maps.
+
+    Args:
+        network: The graph, which may be changed.
+        postprocess: Calibrated constants.
+        interface: Program that reads the graph.
+
+    Raises:
+        InputError: If the program scores images by the shown map, and the model by another one.
+    """
     maps = network.get_results()[0].input_value(0)
+    if OUTPUTS[interface] == RAW:
+        require_one_map(maps, interface)
+        return network
     before = {node.get_friendly_name() for node in network.get_ops()}
-    shape = lengths(maps)
-    decision = convert(Decision(postprocess), torch.rand([2 if length == ANY else length for length in shape]), shape)
-    for node in decision.get_ops():
-        for value in node.outputs():  # else devices that merge operations give outputs these names as well
-            value.get_tensor().set_names(set())
+    decision = convert_decision(postprocess, lengths(maps))
     outputs = [result.input_value(0) for result in decision.get_results()]
     decision.get_parameters()[0].output(0).replace(maps)
-    results = [name_output(*pair) for pair in zip(outputs, OUTPUTS[interface], strict=False)]
+    results = [named_output(*pair) for pair in zip(outputs, OUTPUTS[interface], strict=False)]
     model = ov.Model(results, network.get_parameters(), network.get_friendly_name())
     for node in model.get_ops():
         if node.get_friendly_name() not in before and node not in results:
@@ -86,29 +98,56 @@ def decide(network: ov.Model, postprocess: Postprocess, interface: Interface) ->
     return model
 
 
+def convert_decision(postprocess: Postprocess, shape: list[int]) -> ov.Model:
+    """Return the graph from raw maps of a shape to decisions, whose values have no names.
+
+    Otherwise devices that merge operations give these names to the outputs as well.
+    """
+    example = torch.rand([2 if length == ANY else length for length in shape])
+    decision = convert(DecisionHead(postprocess), example, shape)
+    for node in decision.get_ops():
+        for value in node.outputs():
+            value.get_tensor().set_names(set())
+    return decision
+
+
+def require_one_map(maps: ov.Output, interface: Interface) -> None:
+    """Raise an InputError if a model scores images by another map than the shown one."""
+    if lengths(maps)[1] > 1:
+        raise InputError(
+            f"`interface` {interface} is not available for this model: its reader scores images by the shown map, but "
+            "the model by another one. Choose another interface."
+        )
+
+
 def convert(module: nn.Module, example: Tensor, shape: list[int]) -> ov.Model:
-    """Convert a module of one input, of which dimensions of -1 may vary.
+    """Convert a module with one input.
+
+    Args:
+        module: The module.
+        example: Input for tracing.
+        shape: Shape of the input, -1 for dynamic axes.
 
     Raises:
-        InputError: If that cannot be done.
+        InputError: If OpenVINO cannot convert it.
     """
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of every shape that becomes a constant
         try:
             traced = torch.jit.trace(module.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]
             return ov.convert_model(traced, input=[shape])
-        except Exception as error:  # of tracing, of converting, of the plug-in's own code: any kind
+        except Exception as error:  # the code of a plug-in may raise anything
             raise InputError(f"This model cannot be converted to OpenVINO: {first_line(error)}") from error
 
 
-def name_output(value: ov.Output, called: str) -> ov.Node:
-    """Make an output of a name."""
-    name(value, called)
-    made = ops.result(value)
-    made.set_friendly_name(called)
-    return made
+def named_output(value: ov.Output, name: str) -> ov.Node:
+    """Return an output with a name."""
+    set_name(value, name)
+    result = ops.result(value)
+    result.set_friendly_name(name)
+    return result
 
 
-def name(value: ov.Output, called: str) -> None:
-    """Name a value, which tracing gave the names of variables."""
-    value.get_tensor().set_names({called})
+def set_name(value: ov.Output, name: str) -> None:
+    """Name a value; tracing gives it the names of variables."""
+    value.get_tensor().set_names({name})

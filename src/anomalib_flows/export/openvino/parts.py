@@ -1,4 +1,4 @@
-"""Which part of a graph an operation belongs to: told by what lies between marked tensors, not by luck with names."""
+"""Assign the operations of a graph to its parts, by the intermediate results that separate the parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from anomalib_flows.runtime.parts import PARTS, part_of
 
 
 def ancestors(nodes: Iterable[ov.Node]) -> set[str]:
-    """Names of nodes and of all that they are computed from."""
+    """Return the names of operations and of all operations that they depend on."""
     found: set[str] = set()
     waiting = list(nodes)
     while waiting:
@@ -22,12 +22,13 @@ def ancestors(nodes: Iterable[ov.Node]) -> set[str]:
 
 
 def label(model: ov.Model, ends: Mapping[str, Iterable[ov.Node]], rest: str) -> None:
-    """Begin the name of each operation with its part.
+    """Prefix the name of each operation with its part.
 
     Args:
         model: The graph.
-        ends: The last operations of each part, in the order of the parts: what both come from is of the earlier one.
-        rest: The part of all others.
+        ends: Last operations of each part, in the order of the parts. An operation that several parts depend on belongs
+            to the first of them.
+        rest: Part of all other operations.
     """
     within = {part: ancestors(nodes) for part, nodes in ends.items()}
     for node in model.get_ops():
@@ -37,16 +38,16 @@ def label(model: ov.Model, ends: Mapping[str, Iterable[ov.Node]], rest: str) -> 
 
 
 def sizes(model: ov.Model) -> dict[str, int]:
-    """Bytes of the constants of each part; a constant is of the part that uses it."""
+    """Return the bytes of the constants of each part; a constant belongs to the part that uses it."""
     total = dict.fromkeys(PARTS, 0)
     for node in model.get_ops():
         if node.get_type_name() == "Constant":
-            total[part_of(first_named(node).get_friendly_name())] += node.get_byte_size()
+            total[part_of(first_labelled(node).get_friendly_name())] += node.get_byte_size()
     return total
 
 
-def first_named(node: ov.Node) -> ov.Node:
-    """Follow what an operation is used for until the name says the part; weights of INT8 have new names."""
+def first_labelled(node: ov.Node) -> ov.Node:
+    """Return the first operation, among an operation and its users, with a part in its name; INT8 weights have none."""
     while node.get_friendly_name().partition("/")[0] not in PARTS:
         users = node.output(0).get_target_inputs() if node.get_output_size() else ()
         if not users:

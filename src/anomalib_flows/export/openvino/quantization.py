@@ -1,9 +1,10 @@
-"""Convolutions in INT8 by NNCF; what must stay in floating point is left out by rule."""
+"""Quantise the layers of a graph to INT8 with NNCF; rules keep sensitive operations in floating point."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,31 @@ from anomalib_flows.export.options import QuantizationOptions
 from anomalib_flows.runtime.parts import part_of
 
 Item = tuple[Any, int]
-"""An image, as it is to be read, and its label."""
+"""An image, before it is converted to the input of a graph, and its label."""
 
 Metric = Callable[[ov.CompiledModel, Iterable[Item]], float]
-"""How good a compiled graph is on labelled images; higher is better."""
+"""Function that evaluates a compiled graph on labelled images; higher is better."""
+
+
+@dataclass(frozen=True)
+class AccuracyControl:
+    """Return layers to floating point until a metric is restored.
+
+    Args:
+        items: Labelled images.
+        metric: Metric on these images.
+    """
+
+    items: Sequence[Item]
+    metric: Metric
 
 
 def kept(network: ov.Model) -> list[str]:
-    """Names of the operations that stay in floating point.
+    """Return the names of the operations that stay in floating point.
 
-    Whitening multiplies what it is given by up to ten, rounding included; exponentials and sums of a likelihood
-    span more than 256 levels; what a permutation passes on goes through all steps; pixels and scores are few. What is
-    left are the encoder and, of a flow, the layers of its networks.
+    Only layers of the encoder and of the flow's networks are quantised. Whitening multiplies its input, rounding errors
+    included, by up to ten. Exponentials and sums of a likelihood span more than 256 levels. All steps of a flow receive
+    what a permutation passes on. Pixels and scores are few.
     """
     ignored = ("Constant", "Parameter", "Result")
     return [n.get_friendly_name() for n in network.get_ops() if n.get_type_name() not in ignored and _stays(n)]
@@ -40,14 +54,14 @@ def _stays(node: ov.Node) -> bool:
 
 
 def permutes(weights: ov.Node) -> bool:
-    """Whether weights (C, C, 1, 1) have a single one in each row and column, and else zeros."""
+    """Return whether weights (C, C, 1, 1) have a single one in each row and column, and zeros elsewhere."""
     values = weights.data
     ones = [values.sum(axis=axis) for axis in (0, 1)] if values.shape[2:] == (1, 1) else []
     return bool(ones) and bool(np.isin(values, (0, 1)).all()) and all(bool((of == 1).all()) for of in ones)
 
 
-def as_it_is(image: Any) -> Any:
-    """Return what a graph takes already."""
+def unchanged(image: Any) -> Any:
+    """Return an image that is a graph's input already."""
     return image
 
 
@@ -55,22 +69,20 @@ def quantize(
     network: ov.Model,
     images: Sequence[Any],
     options: QuantizationOptions,
-    read: Callable[[Any], Any] = as_it_is,
-    items: Sequence[Item] = (),
-    metric: Metric | None = None,
+    read: Callable[[Any], Any] = unchanged,
+    control: AccuracyControl | None = None,
 ) -> ov.Model:
-    """Quantise a graph that gives raw maps.
+    """Quantise a graph that returns raw maps.
 
-    Ranges of activations are those that were seen, outliers included: where features are whitened, a clipped one is
-    an error that grows.
+    The ranges of activations are those of the images, outliers included: after whitening, the error of a clipped
+    outlier grows.
 
     Args:
         network: The graph, which may be changed.
         images: Images that activations are measured on.
         options: How to quantise.
-        read: Turns one of them into what the graph takes, when its turn comes.
-        items: Labelled images for accuracy control.
-        metric: What accuracy control keeps up.
+        read: Converts one of the images to the input of the graph when it is needed.
+        control: Accuracy control, if any.
 
     Raises:
         InputError: If NNCF is not installed.
@@ -78,7 +90,7 @@ def quantize(
     try:
         import nncf
     except ImportError as error:
-        raise InputError("--precision int8 takes NNCF: run pip install 'anomalib-flows[openvino]'.") from error
+        raise InputError("`precision` int8 needs NNCF: run pip install 'anomalib-flows[openvino]'.") from error
     nncf.set_log_level(logging.ERROR)
     arguments: dict[str, Any] = {
         "preset": nncf.QuantizationPreset(options.preset),
@@ -87,21 +99,22 @@ def quantize(
         "ignored_scope": nncf.IgnoredScope(names=kept(network), validate=False),
     }
     data = nncf.Dataset(images, read)
-    if options.accuracy_control and metric is not None:
-        return nncf.quantize_with_accuracy_control(
-            network,
-            data,
-            nncf.Dataset(items, lambda item: read(item[0])),
-            lambda model, items: (metric(model, items), None),
-            max_drop=options.max_drop,
-            advanced_quantization_parameters=_advanced(options),
-            **arguments,
-        )
-    return nncf.quantize(network, data, advanced_parameters=_advanced(options), **arguments)
+    if control is None:
+        return nncf.quantize(network, data, advanced_parameters=_advanced(options), **arguments)
+    metric = control.metric
+    return nncf.quantize_with_accuracy_control(
+        network,
+        data,
+        nncf.Dataset(control.items, lambda item: read(item[0])),
+        lambda model, items: (metric(model, items), None),
+        max_drop=options.max_drop,
+        advanced_quantization_parameters=_advanced(options),
+        **arguments,
+    )
 
 
 def _advanced(options: QuantizationOptions) -> Any:
-    """Parameters that NNCF calls advanced."""
+    """Return what NNCF calls advanced parameters."""
     from nncf.quantization import advanced_parameters as advanced
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 

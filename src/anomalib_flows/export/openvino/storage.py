@@ -1,4 +1,4 @@
-"""Weights in half precision: half the file, computed with as any others."""
+"""Weights in half precision, which halve the file and are computed with like any others."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ LARGEST = float(np.finfo(np.float16).max)
 
 
 def compress_to_fp16(model: ov.Model) -> None:
-    """Store the weights of layers as float16, where that holds them.
+    """Store the weights of layers as float16, in place, unless their values exceed its range.
 
-    Everything else, such as thresholds, means and what is known of positions, stays in float32: it is small, and
-    decisions depend on it.
+    All other constants, such as thresholds, means and positional codes, stay in float32: they are small, and decisions
+    depend on them.
     """
     for constant in {id(c): c for node in model.get_ops() for c in weights_of(node)}.values():
         values = constant.data
@@ -31,9 +31,9 @@ def compress_to_fp16(model: ov.Model) -> None:
 
 
 def is_layer(node: ov.Node) -> bool:
-    """Whether an operation multiplies by weights that were learned: nearly all of the file, and of the time.
+    """Return whether an operation multiplies by learned weights, which take most of the file and of the time.
 
-    Products of matrices are layers in an encoder; those of a flow upsample its likelihoods.
+    Matrix products are layers in an encoder; those of a flow upsample its likelihoods.
     """
     kind, part = node.get_type_name(), part_of(node.get_friendly_name())
     return (kind in CONVOLUTIONS and part in ("encoder", "whitening", "flow")) or (
@@ -42,7 +42,7 @@ def is_layer(node: ov.Node) -> bool:
 
 
 def weights_of(node: ov.Node) -> list[ov.Node]:
-    """Float constants that a layer multiplies by."""
+    """Return the float constants that a layer multiplies by."""
     if not is_layer(node):
         return []
     sources = [value.get_node() for value in node.input_values()]

@@ -1,0 +1,168 @@
+"""Export a run: write a file, compare it with the trained model, and keep it if the decisions are the same."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from anomalib_flows.core.errors import InputError, NotCalibratedError
+from anomalib_flows.core.files import fresh_folder
+from anomalib_flows.core.types import Sample
+from anomalib_flows.export.exporter import Exported, Exporter, ExportJob
+from anomalib_flows.export.formats import exporter
+from anomalib_flows.export.images import select_images
+from anomalib_flows.export.network import Network
+from anomalib_flows.export.options import ExportOptions
+from anomalib_flows.export.parity import BOUNDS, compare, summarise
+from anomalib_flows.export.predictors import pipeline_predictor
+from anomalib_flows.export.report import ExportReport
+from anomalib_flows.models import checkpoint
+from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.directory import Run
+
+DEFAULTS = ExportOptions()
+
+
+def export(run: Path, options: ExportOptions = DEFAULTS) -> ExportReport:
+    """Write a trained detector as one file, and compare its results with those of the trained detector.
+
+    Args:
+        run: Run directory.
+        options: What to write, and which images to compare on.
+
+    Raises:
+        InputError: If the run is invalid or not calibrated, options are invalid or do not fit together, or the results
+            of the file differ too much. Then nothing is written.
+    """
+    writer = exporter(options.format)
+    options = replace(options, precision=options.precision or writer.precisions[0])
+    require_offered(writer, options)
+    require_installed(writer, options)
+    opened = Run.open(run)
+    target = new_folder(opened, options)
+    job, compared = prepare(opened, options)
+    with fresh_folder(target, replace=False) as folder:
+        file = (folder / "model" / "1" if options.layout == "ovms" else folder) / f"model{writer.suffix}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        report = measure(job, writer.write(job, file), compared, target / file.relative_to(folder))
+        (folder / "parity.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
+        report.require_parity(options.precision)
+    return report
+
+
+def new_folder(run: Run, options: ExportOptions) -> Path:
+    """Return the folder to write.
+
+    Raises:
+        InputError: If it exists.
+    """
+    folder = options.output or run.path / "export" / options.folder_name
+    if folder.exists():
+        raise InputError(f"{folder} exists already: choose another folder as `output`.")
+    return folder
+
+
+def prepare(run: Run, options: ExportOptions) -> tuple[ExportJob, list[Sample]]:
+    """Read the pipeline of a run, check that it can be exported, and select the images to compare on.
+
+    Raises:
+        InputError: If the pipeline cannot be exported with these options, or images are missing.
+    """
+    pipeline = calibrated_pipeline(run)
+    require_suitable(pipeline, options)
+    if options.precision == "int8" and pipeline.protocol == "paper":
+        raise InputError(
+            "`precision` int8 needs held-out images to set its thresholds, but those of this run were set on test "
+            f"images (`protocol` paper): calibrate {run.path} on normal images first."
+        )
+    images = select_images(run, options)
+    network = Network(pipeline, options.input, unit_floats=options.interface == "anomalib")
+    job = ExportJob(
+        run=run, config=run.config(), pipeline=pipeline, network=network, options=options, samples=images.available
+    )
+    return job, images.compared
+
+
+def calibrated_pipeline(run: Run) -> Pipeline:
+    """Read the pipeline of a run, and warn if its thresholds were set on test images.
+
+    Raises:
+        NotCalibratedError: If it has no thresholds.
+    """
+    pipeline = checkpoint.load(run.model_file)
+    if not pipeline.postprocess.calibrated:
+        raise NotCalibratedError(run.path)
+    if pipeline.protocol == "paper":
+        warnings.warn(
+            f"The thresholds of {run.path} were set on its test images (`protocol` paper): calibrate it on normal "
+            "images before use.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return pipeline
+
+
+def measure(job: ExportJob, written: Exported, samples: list[Sample], file: Path) -> ExportReport:
+    """Compare a file with the trained pipeline, in the intended inference precision and in the device's default.
+
+    Args:
+        job: The pipeline and the options.
+        written: The file.
+        samples: Images to compare on.
+        file: Path that the file will have.
+    """
+    trained = pipeline_predictor(job.pipeline, job.network)
+    compared = compare(trained, written.predictors, samples, batch=max(1, job.options.input.batch))
+    bounds = BOUNDS.get(str(job.options.precision))
+    computed_in = {
+        name: summarise(of_images, samples, None if number else bounds)
+        for number, (name, of_images) in enumerate(compared.items())
+    }
+    return ExportReport(
+        file=file,
+        images=job.options.images,
+        count=len(samples),
+        seconds=written.seconds,
+        sizes=written.sizes,
+        quantization=written.quantization,
+        computed_in=computed_in,
+    )
+
+
+def require_offered(writer: Exporter, options: ExportOptions) -> None:
+    """Raise an InputError if a format does not offer an option, or an option would have no effect."""
+    offers = {"precision": writer.precisions, "interface": writer.interfaces, "layout": writer.layouts}
+    for name, offered in offers.items():
+        value = getattr(options, name)
+        if value not in offered:
+            raise InputError(
+                f"`{name}` {value} is not available with `format` {options.format}, which offers {', '.join(offered)}."
+            )
+    options.require_used()
+
+
+def require_installed(writer: Exporter, options: ExportOptions) -> None:
+    """Raise an InputError if a module that a format needs is not installed."""
+    for module in writer.modules:
+        if not find_spec(module):
+            install = f"run pip install 'anomalib-flows[{writer.extra}]'"
+            raise InputError(f"`format` {options.format} needs the module {module}: {install}.")
+
+
+def require_suitable(pipeline: Pipeline, options: ExportOptions) -> None:
+    """Raise an InputError if padding would be scored, or another program would read the file wrongly."""
+    padded, native = pipeline.preprocess.mode == "pad", options.interface == "native"
+    if padded and not options.input.preprocessing:
+        raise InputError(
+            "`input.preprocessing` false is not available for a run with `image.resize` pad: padding would be scored."
+        )
+    if padded and not native:
+        raise InputError(
+            f"`interface` {options.interface} is not available for a run with `image.resize` pad: other programs "
+            "stretch maps over the whole photo, padding included. Leave it out, or train with `image.resize` stretch."
+        )
+    if not native and not options.input.plain:
+        raise InputError(f"`interface` {options.interface} defines the input: of `input`, set the size only.")

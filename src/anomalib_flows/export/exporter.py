@@ -1,0 +1,90 @@
+"""The contract of an export format, and the records that it receives and returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from anomalib_flows.core.types import Interface, Precision, Sample
+from anomalib_flows.export.network import Network
+from anomalib_flows.export.options import ExportOptions, FolderLayout
+from anomalib_flows.export.predictors import PredictImage
+from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.run.config import TrainConfig
+from anomalib_flows.run.directory import Run
+
+INFERENCE_PRECISION = "f32"
+"""Inference precision of exported models, whatever the precision of their weights. Some CPUs would use bfloat16."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportJob:
+    """A calibrated pipeline, and how to write it.
+
+    Args:
+        run: The run that the pipeline belongs to.
+        config: Its configuration.
+        pipeline: The pipeline.
+        network: From images to raw maps, ready for tracing.
+        options: The options, with the precision filled in.
+        samples: Images of the run that INT8 may use.
+    """
+
+    run: Run
+    config: TrainConfig
+    pipeline: Pipeline
+    network: Network
+    options: ExportOptions
+    samples: Sequence[Sample]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A file that was written.
+
+    Args:
+        predictors: Functions that predict with the file, by inference precision: the intended one first, then the
+            default of the device, if that is another.
+        seconds: Duration of the conversion.
+        sizes: Bytes of the constants of each part of the model; empty if a format does not separate parts.
+        quantization: How the model was quantised to INT8.
+    """
+
+    predictors: Mapping[str, PredictImage]
+    seconds: float
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    quantization: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Exporter(Protocol):
+    """An export format. The module ``anomalib_flows.export.formats.NAME`` contains one as ``EXPORTER``.
+
+    Attributes:
+        suffix: Suffix of the file.
+        precisions: Precisions of the weights, the default first.
+        interfaces: Programs that the file can be written for.
+        layouts: Layouts of the output folder.
+        modules: Modules that must be installed.
+        extra: Optional extra of this package that installs them.
+    """
+
+    suffix: str
+    precisions: tuple[Precision, ...]
+    interfaces: tuple[Interface, ...]
+    layouts: tuple[FolderLayout, ...]
+    modules: tuple[str, ...]
+    extra: str
+
+    def write(self, job: ExportJob, file: Path) -> Exported:
+        """Write a file, and read it again to predict with it.
+
+        Args:
+            job: The pipeline and the options.
+            file: The file to write.
+
+        Raises:
+            InputError: If the model cannot be converted.
+        """

@@ -1,0 +1,129 @@
+"""Images that an export needs: to compare on, and for INT8."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from PIL import Image
+
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.images import image_files
+from anomalib_flows.core.types import ImageSize, Sample, Split
+from anomalib_flows.data.splits.splits import read_splits
+from anomalib_flows.export.options import ExportOptions
+from anomalib_flows.run.directory import Run
+
+
+@dataclass(frozen=True)
+class ExportImages:
+    """Images of an export.
+
+    Args:
+        compared: Images to compare on.
+        available: Images of the run that INT8 may use.
+    """
+
+    compared: list[Sample]
+    available: list[Sample]
+
+
+def select_images(run: Run, options: ExportOptions) -> ExportImages:
+    """Select the images of an export, and warn of those that are missing or have another size than the input.
+
+    Args:
+        run: The run.
+        options: The options, with the precision filled in.
+
+    Raises:
+        InputError: If there are no images to compare on, or none of a split that INT8 needs.
+    """
+    listed = read_splits(run.splits_file)
+    needed = quantization_splits(listed, options)
+    if options.images in ("calibration", "test"):
+        own = cast("Split", options.images)
+        needed.setdefault(own, "set `images` to a folder of other images")
+        available = existing(run, listed, needed)
+        selected = ExportImages([sample for sample in available if sample.split == own], available)
+    else:
+        selected = ExportImages(images_of_folder(Path(options.images)), existing(run, listed, needed))
+    warn_of_sizes([*selected.compared, *selected.available], options.input.fixed_size)
+    return selected
+
+
+def quantization_splits(samples: Sequence[Sample], options: ExportOptions) -> dict[Split, str]:
+    """Return the splits that INT8 needs, each with advice in case its images are missing."""
+    needed: dict[Split, str] = {}
+    if options.precision == "int8":
+        needed["train"] = "choose another `precision` than int8, which measures activations on them"
+        needed["calibration"] = "calibrate the run on other normal images"
+        if options.int8.accuracy_control and any(sample.split == "validation" for sample in samples):
+            needed["validation"] = "leave out `int8.accuracy_control`, which ranks them"
+    return needed
+
+
+def images_of_folder(folder: Path) -> list[Sample]:
+    """List the images of a folder.
+
+    Raises:
+        InputError: If there are none.
+    """
+    found = [Sample(path, "test") for path in image_files(folder, recursive=True)]
+    if not found:
+        raise InputError(f"`images` {folder} contains no images: give a folder of images, 'calibration' or 'test'.")
+    return found
+
+
+def existing(run: Run, samples: Sequence[Sample], needed: Mapping[Split, str]) -> list[Sample]:
+    """List the images of some splits of a run that exist, and warn of those that are missing.
+
+    Args:
+        run: The run.
+        samples: Its images.
+        needed: Splits, each with advice in case all its images are missing.
+
+    Raises:
+        InputError: If a split has no images, or all are missing.
+    """
+    listed = [sample for sample in samples if sample.split in needed]
+    found = [sample for sample in listed if sample.path.is_file()]
+    for split, advice in needed.items():
+        if split not in {sample.split for sample in found}:
+            missing = [sample.path for sample in listed if sample.split == split]
+            if not missing:
+                raise InputError(f"{run.path} has no {split} images: {advice}.")
+            lost = f"All {len(missing)} {split} images of {run.path} are missing from {missing[0].parent}"
+            raise InputError(f"{lost}: restore them, or {advice}.")
+    if missing := [sample.path for sample in listed if not sample.path.is_file()]:
+        warnings.warn(
+            f"{len(missing)} of the {len(listed)} {' and '.join(needed)} images of {run.path} are missing and were "
+            f"skipped, the first is {missing[0]}.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return found
+
+
+def warn_of_sizes(samples: Sequence[Sample], size: ImageSize | None) -> None:
+    """Warn of images that have another size than the input, and are stretched for the comparison."""
+    if size is None:
+        return
+    paths = {sample.path for sample in samples}
+    others = [path for path in paths if size_of(path) != size]
+    if others:
+        warnings.warn(
+            f"{len(others)} of {len(paths)} images are not {size[0]} x {size[1]} pixels high and wide as `input.size` "
+            f"and are stretched, the first is {min(others)}: the comparison, and the thresholds of INT8 models, refer "
+            "to stretched images.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def size_of(path: Path) -> ImageSize:
+    """Return height and width of an image file, without decoding it."""
+    with Image.open(path) as image:
+        return image.height, image.width
