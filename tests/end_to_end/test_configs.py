@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from anomalib_flows.cli.layers import merge, normal
 
 from anomalib_flows import CFlow, FastFlow
 from anomalib_flows.cli import main
 from anomalib_flows.cli.configs import config_names, find_config, read_config
-from anomalib_flows.cli.layers import merge, normal
 from anomalib_flows.encoders.encoder import weights_follow
 from anomalib_flows.models.base import Detector
 

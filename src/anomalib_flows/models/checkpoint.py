@@ -21,8 +21,8 @@ from anomalib_flows.encoders.weights import weights_follow
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
-from anomalib_flows.run.component import plain
 from anomalib_flows.run.options import HeatmapOptions
+from anomalib_flows.run.validation import plain
 
 FORMAT = 4
 """Version of the file's layout."""

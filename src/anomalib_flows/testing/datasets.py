@@ -14,7 +14,7 @@ from anomalib_flows.core.images import natural_key
 from anomalib_flows.core.types import ANOMALOUS, NORMAL, Split
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.loading.reading import read_sample
-from anomalib_flows.run.component import plain
+from anomalib_flows.run.validation import plain
 from anomalib_flows.testing.assertion import ensure
 
 

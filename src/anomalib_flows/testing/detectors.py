@@ -10,7 +10,7 @@ import torch
 
 from anomalib_flows.core import registry
 from anomalib_flows.models.base import Detector
-from anomalib_flows.run.component import plain
+from anomalib_flows.run.validation import plain
 from anomalib_flows.testing.assertion import ensure
 from anomalib_flows.testing.trials import (
     Make,

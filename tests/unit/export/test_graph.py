@@ -8,6 +8,7 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
+from anomalib_flows.flows.folded import Reordering
 from openvino import opset13 as ops
 from tiny_pipelines import SIZE, calibrated, photo
 from torch import Tensor, nn
@@ -16,7 +17,6 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Interface
 from anomalib_flows.export.network import InputOptions, Network
 from anomalib_flows.export.openvino.graph import OUTPUTS, build_network, decide
-from anomalib_flows.flows.folded import Reordering
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess

@@ -20,7 +20,7 @@ from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.fastflow import FastFlow
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.run.component import plain
+from anomalib_flows.run.validation import plain
 
 SIZE = (64, 96)
 
