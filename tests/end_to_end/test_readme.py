@@ -70,4 +70,7 @@ def test_the_test_command_is_what_ci_runs() -> None:
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)]+)\)", README))
 def test_its_links_lead_somewhere(link: str) -> None:
-    assert (ROOT / link).exists()
+    file, _, anchor = link.partition("#")
+    assert (ROOT / file).exists()
+    headings = re.findall(r"^#+ (.*)", (ROOT / file).read_text(), re.MULTILINE) if anchor else []
+    assert anchor in ["", *(re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings)]
