@@ -184,7 +184,8 @@ def test_conditions_are_no_tables_of_all_positions(pipeline, raw_graph) -> None:
     constants = [n for n in nodes if n.get_type_name() == "Constant" and n.get_friendly_name().startswith("flow/")]
     largest = max(n.data.size for n in constants if n.get_friendly_name() not in weights)
     hidden = [flow.steps[0].steps[0].subnet.inner.out_features for flow in trained.detector.flows]
-    tables = [k * len(code.rows) * len(code.columns) for k, code in zip(hidden, trained.detector.codes, strict=True)]
+    codes = [flow.code for flow in trained.detector.flows]
+    tables = [k * len(code.rows) * len(code.columns) for k, code in zip(hidden, codes, strict=True)]
     assert largest < min(tables)
 
 
