@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny import SMALL, draw
 
-from anomalib_flows.cli.app import main
+from anomalib_flows.cli import main
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tiny import SMALL
 
 from anomalib_flows import FastFlow
-from anomalib_flows.cli.app import main
+from anomalib_flows.cli import main
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 
@@ -81,7 +81,7 @@ def test_the_sentence_names_what_was_typed_and_what_to_type(fails, arguments: li
     [
         ("--data.root=/nowhere", ["--data.root", "/nowhere"]),
         ("--data.category=strips", ["strips", "'stripes'"]),
-        ("--data.image_size=big", ["--data.image_size", "big"]),
+        ("--image.size=big", ["--image.size", "big"]),
         ("--model.backbone=resnet81", ["resnet81", "'resnet18'"]),
         ("--model.weights=nowhere.safetensors", ["--model.weights", "nowhere.safetensors"]),
         ("--model.layers=[9]", ["--model.layers", "9"]),
@@ -106,6 +106,18 @@ def test_options_are_refused_before_anything_is_written(
     assert not output.exists()
 
 
+MOVED = [
+    ("--data.image_size=64", "--data.image_size is now --image.size."),
+    ("--data.batch-size=3", "--data.batch_size is now --loader.batch_size."),
+    ("--data.validation_fraction=0.4", "--data.validation_fraction is now --split.validation_fraction."),
+]
+
+
+@pytest.mark.parametrize(("option", "sentence"), MOVED)
+def test_an_option_that_has_another_name_now_is_answered_with_it(fails, data, option: str, sentence: str) -> None:
+    assert fails("train", *SMALL, *data, option) == f"error: {sentence}"
+
+
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text"])
 def test_a_broken_image_is_named_or_skipped(fails, data, output: Path, tmp_path: Path, damage: str, capsys) -> None:
     image = tmp_path / "data/stripes/train/good/3.png"
@@ -113,9 +125,9 @@ def test_a_broken_image_is_named_or_skipped(fails, data, output: Path, tmp_path:
     image.write_bytes(content)
     message = fails("train", *SMALL, *data, f"--output={output}")
     assert str(image) in message
-    assert "--data.on_error skip" in message
+    assert "--loader.on_error skip" in message
     assert not output.exists()
-    assert main(["train", *SMALL, *data, f"--output={output}", "--data.on_error=skip"]) == 0
+    assert main(["train", *SMALL, *data, f"--output={output}", "--loader.on_error=skip"]) == 0
     assert str(image) in capsys.readouterr().err
 
 
@@ -162,7 +174,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(fails, dat
     assert main(["train", "--resume", str(run), "--model.learning_rate=0.001"]) == 0
 
 
-@pytest.mark.parametrize("option", ["--model.steps=3", "--model.clamp=1", "--data.resize=pad", "--seed=4"])
+@pytest.mark.parametrize("option", ["--model.steps=3", "--model.clamp=1", "--image.resize=pad", "--seed=4"])
 def test_a_run_is_resumed_with_its_own_options_only(fails, trained: Path, tmp_path: Path, option: str) -> None:
     run = shutil.copytree(trained, tmp_path / "run")
     before = (run / "config.yaml").read_bytes()
@@ -176,8 +188,10 @@ def test_a_damaged_checkpoint_is_not_resumed(fails, trained: Path, tmp_path: Pat
     assert "resume.ckpt" in fails("train", "--resume", run, "--trainer.max_epochs=3")
     (run / "config.yaml").write_text("model: {")
     assert "config.yaml" in fails("test", run)
-    (run / "config.yaml").write_text("model: fastflow")
+    (run / "config.yaml").write_text("modell: fastflow")
     assert "config.yaml" in fails("test", run)
+    (run / "config.yaml").write_text("model: fastflow")
+    assert "name one as --data" in fails("test", run)
 
 
 def test_a_configuration_that_is_no_yaml_is_named(fails, tmp_path: Path) -> None:
@@ -189,7 +203,7 @@ def test_nothing_readable_is_said(fails, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in/broken.png").write_bytes(b"")
     source = ["--input", tmp_path / "in", "--output", tmp_path / "out"]
-    assert "broken.png" in fails("predict", trained, *source, "--data.on_error=skip")
+    assert "broken.png" in fails("predict", trained, *source, "--loader.on_error=skip")
 
 
 def test_calibration_on_training_images_is_refused(fails, trained: Path, tree: Path) -> None:
@@ -202,7 +216,7 @@ def test_damaged_and_foreign_models_are_named(fails, trained: Path, tmp_path: Pa
     predict = ["predict", run, "--input", run, "--output", tmp_path / "out"]
     model.write_bytes(model.read_bytes()[:1000])
     assert str(model) in fails(*predict)
-    foreign = FastFlow((64, 64), "test_efficientnet", "random").state_dict()
+    foreign = FastFlow((64, 64), "test_efficientnet", weights="random").state_dict()
     save_file({name: tensor.contiguous() for name, tensor in foreign.items()}, model)
     assert str(model) in fails(*predict)
     model.unlink()
@@ -227,7 +241,7 @@ def test_a_full_disk_leaves_no_half_written_file(data, output: Path) -> None:
     def limit_file_size() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 
-    command = [sys.executable, "-m", "anomalib_flows.cli.app", "train", *SMALL, *data, f"--output={output}"]
+    command = [sys.executable, "-m", "anomalib_flows.cli", "train", *SMALL, *data, f"--output={output}"]
     finished = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit_file_size)
     assert finished.returncode == 2, finished.stderr
     assert "Traceback" not in finished.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalib_flows.cli.app import main
+from anomalib_flows.cli import main
 from anomalib_flows.core.store import cache_folder, files
 from anomalib_flows.inference.features import FeatureLoader
 
@@ -72,7 +72,8 @@ def test_changed_images_are_trained_on_in_so_many_variants(train, encoded) -> No
 
 
 def test_show_and_clear(train, capsys: pytest.CaptureFixture[str]) -> None:
-    train("--trainer.max_epochs=1", "--data.cache=disk")
+    train("--trainer.max_epochs=1")
+    train("--trainer.max_epochs=1", "--trainer.cache=none", "--loader.cache=disk")
     sizes = {kind: sum(files(cache_folder(kind)).values()) for kind in ("features", "images")}
     assert all(sizes.values())
     capsys.readouterr()

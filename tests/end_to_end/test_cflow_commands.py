@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from anomalib_flows import CFlow, load, read_image
-from anomalib_flows.cli.app import main
+from anomalib_flows.cli import main
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.training.callbacks import EpochCheckpoint
 
@@ -26,8 +26,8 @@ CFLOW = [
     "--model.steps=2",
     "--model.condition=16",
     "--model.vectors_per_step=32",
-    "--data.image_size=64",
-    "--data.batch_size=3",
+    "--image.size=64",
+    "--loader.batch_size=3",
     "--trainer.accelerator=cpu",
     "--trainer.max_epochs=2",
 ]
@@ -243,7 +243,7 @@ def test_masks_have_a_threshold_of_their_own_where_scores_are_means(fit) -> None
 
 
 @pytest.mark.parametrize(
-    "model", [CFLOW, ["--model=fastflow", "--model.backbone=texture13", "--model.steps=1", "--data.image_size=64"]]
+    "model", [CFLOW, ["--model=fastflow", "--model.backbone=texture13", "--model.steps=1", "--image.size=64"]]
 )
 def test_heatmap_options_are_part_of_the_model(model: list[str], tree: Path, tmp_path: Path) -> None:
     data = ["--data=mvtec", f"--data.root={tree}", "--data.category=stripes", f"--output={tmp_path}"]

@@ -16,7 +16,7 @@ from PIL import Image
 from tiny import SMALL
 
 import published
-from anomalib_flows.cli.app import main
+from anomalib_flows.cli import main
 from anomalib_flows.data.datasets.card import Archive
 from anomalib_flows.data.datasets.cifar10 import CIFAR10
 from anomalib_flows.data.datasets.stc import STC

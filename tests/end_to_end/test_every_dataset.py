@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from tiny import SMALL
 
-from anomalib_flows.cli.app import main
+from anomalib_flows.cli import main
 from anomalib_flows.core.types import NORMAL
 from anomalib_flows.data.datasets import synthetic
 from anomalib_flows.data.splits.splits import read_splits
@@ -67,7 +67,7 @@ def test_images_of_the_same_content_are_not_parted_and_leaks_are_said(tree: Path
         shutil.copy(good / f"{i}.png", good / f"again {i}.png")
     shutil.copy(good / "5.png", folder / "test/good/known.png")
     data = ["--data=mvtec", f"--data.root={tmp_path}", "--data.category=stripes", "--trainer.max_epochs=1"]
-    assert main(["train", *SMALL, *data, f"--output={tmp_path}", "--data.calibration_fraction=0.4"]) == 0
+    assert main(["train", *SMALL, *data, f"--output={tmp_path}", "--split.calibration_fraction=0.4"]) == 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if "same content" in line]
     assert len(warnings) == 1
     assert "1 images of the split test" in warnings[0]

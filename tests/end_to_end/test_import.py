@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from anomalib_flows import load, read_image
-from anomalib_flows.cli.app import main
+from anomalib_flows.cli import main
 from reference import peers
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from anomalib_flows.cli.app import main
+from anomalib_flows.cli import main
 
 PLUG_IN = Path(__file__).parents[2] / "docs/example_plugin"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -60,7 +60,7 @@ def photos(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_plug_ins_are_listed_with_their_distribution(python: Run) -> None:
-    models, datasets = (python("-m", "anomalib_flows.cli.app", "list", kind) for kind in ("models", "datasets"))
+    models, datasets = (python("-m", "anomalib_flows.cli", "list", kind) for kind in ("models", "datasets"))
     lines = [" ".join(line.split()) for line in models.stdout.splitlines()]
     assert "gaussian flows_example.gaussian.Gaussian (flows-example 0.1.0)" in lines
     assert "broken broken_plug_in.Broken (broken-plug-in 3.0)" in lines
@@ -71,16 +71,16 @@ def test_plug_ins_are_listed_with_their_distribution(python: Run) -> None:
 
 def test_a_plug_in_trains_tests_and_predicts(python: Run, photos: Path, tmp_path: Path) -> None:
     model = ["--model=gaussian", "--model.backbone=test_efficientnet", "--model.weights=random"]
-    data = ["--data=named_files", "--data.root=photos", "--data.image_size=64", "--data.batch_size=3"]
+    data = ["--data=named_files", "--data.root=photos", "--image.size=64", "--loader.batch_size=3"]
     rest = ["--trainer.max_epochs=1", "--trainer.accelerator=cpu", f"--output={tmp_path}"]
-    trained = python("-m", "anomalib_flows.cli.app", "train", *model, *data, *rest, cwd=photos.parent)
+    trained = python("-m", "anomalib_flows.cli", "train", *model, *data, *rest, cwd=photos.parent)
     assert trained.returncode == 0, trained.stderr
     run = tmp_path / "gaussian/named_files/photos/run-001"
     assert json.loads((run / "metrics.json").read_text())
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert (config["model"]["class_path"], config["data"]["class_path"]) == ("gaussian", "named_files")
     out = tmp_path / "out"
-    predicted = python("-m", "anomalib_flows.cli.app", "predict", run, f"--input={photos}", f"--output={out}")
+    predicted = python("-m", "anomalib_flows.cli", "predict", run, f"--input={photos}", f"--output={out}")
     assert predicted.returncode == 0, predicted.stderr
     with (out / "predictions.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == len(list(photos.iterdir()))

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from sklearn.metrics import roc_auc_score
 from tiny import SMALL, draw
 
-from anomalib_flows.cli.app import main
+from anomalib_flows.cli import main
 from anomalib_flows.data.splits.validation import draw_defects
 from anomalib_flows.experiment import train as experiment
 
@@ -38,7 +38,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def validated(good: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run, not to be changed."""
     output = tmp_path_factory.mktemp("results")
-    data = ["--data=folder", f"--data.normal={good}", "--data.validation_fraction=0.4"]
+    data = ["--data=folder", f"--data.normal={good}", "--split.validation_fraction=0.4"]
     assert main(["train", *SMALL, *data, "--trainer.max_epochs=1", f"--output={output}"]) == 0
     return output / "fastflow/folder/good/run-001"
 
@@ -80,7 +80,7 @@ def test_the_summary_says_what_they_are_worth(validated: Path, tmp_path: Path, c
 
 def test_it_never_influences_what_the_model_decides(train, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other defects, on the same held-out images, leave model and thresholds as they are."""
-    options = ("--trainer.max_epochs=1", "--data.validation_fraction=0.4")
+    options = ("--trainer.max_epochs=1", "--split.validation_fraction=0.4")
     first = train(*options)
     monkeypatch.setattr(
         experiment, "draw_defects", lambda samples, folder, seed: draw_defects(samples, folder, seed + 1)
@@ -108,14 +108,14 @@ def test_a_run_that_was_moved_says_what_is_gone(good: Path, validated: Path, tmp
     (run / "splits.csv").write_text(text.replace(str(validated), str(tmp_path / "elsewhere")))
     assert main(["test", str(run)]) == 2
     printed = capsys.readouterr()
-    assert "6 of its images are gone" in printed.out
+    assert "6 of its images are missing" in printed.out
     assert "no test images" in printed.err
 
 
 @pytest.fixture(scope="module")
 def tested(train) -> Path:
     """A finished run with test images too, not to be changed."""
-    return train("--trainer.max_epochs=1", "--data.validation_fraction=0.4")
+    return train("--trainer.max_epochs=1", "--split.validation_fraction=0.4")
 
 
 def test_figures_of_an_earlier_validation_are_not_shown_as_new(tested: Path, tmp_path: Path, capsys) -> None:
@@ -153,9 +153,9 @@ def test_defects_of_the_datasets_own_are_validated_with_as_they_are(validated: P
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--data.validation_fraction=0.1"], ["--data.validation_fraction 0.1", "7 training images", "too few"]),
-        (["--data.validation_fraction=1"], ["--data.validation_fraction", "share"]),
-        (["--data.validation_fraction=0.5", "--protocol=paper"], ["--data.validation_fraction", "--protocol paper"]),
+        (["--split.validation_fraction=0.1"], ["--split.validation_fraction 0.1", "7 training images", "too few"]),
+        (["--split.validation_fraction=1"], ["--split.validation_fraction", "share"]),
+        (["--split.validation_fraction=0.5", "--protocol=paper"], ["--split.validation_fraction", "--protocol paper"]),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_written(tree: Path, tmp_path: Path, capsys, options, words) -> None:

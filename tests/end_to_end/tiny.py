@@ -10,8 +10,8 @@ SMALL = [
     "--model.backbone=texture13",
     "--model.steps=2",
     "--model.schedule=constant",  # for runs that are made longer afterwards
-    "--data.image_size=64",
-    "--data.batch_size=3",
+    "--image.size=64",
+    "--loader.batch_size=3",
     "--trainer.accelerator=cpu",
 ]
 

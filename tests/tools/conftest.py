@@ -1,4 +1,4 @@
-"""A tiny set for tools."""
+"""A tiny dataset for tools."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from PIL import Image
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A set of grey noise, with a striped square on the defective images."""
+    """Return the root of a dataset of grey noise, with a striped square on the defective images."""
     rng = np.random.default_rng(0)
     for part, count in {"train/good": 4, "test/good": 3, "test/stripes": 3}.items():
         (tmp_path / "noise" / part).mkdir(parents=True)

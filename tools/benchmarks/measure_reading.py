@@ -2,8 +2,8 @@
 
 python tools/benchmarks/measure_reading.py FOLDER [--size 256] [--batch 16] [--rounds 3] [--cores 2]
 
-All images of a folder are read with several numbers of threads, with as many worker processes of torch's DataLoader, and
-from each cache. All take turns, because the machine may have other work; the median of the rounds counts.
+All images of a folder are read with several numbers of threads, with as many worker processes of torch's DataLoader,
+and from each cache. All take turns, because the machine may have other work; the median of the rounds counts.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 python tools/make/pretrain_encoder.py --output OUT [--steps 1400] [--device cuda] [--smoke]
 
-OUT receives ``texture13.safetensors`` (float16), ``log.csv`` and ``resume.pt``. After Ctrl-C the same command continues.
+OUT receives ``texture13.safetensors`` (float16), ``log.csv`` and ``resume.pt``. The same command continues after
+Ctrl-C.
 """
 
 from __future__ import annotations

@@ -40,5 +40,4 @@ COMMAND = Command(
     test,
     order=20,
     from_run=("data", "loader", "pictures"),
-    required=("data",),
 )

@@ -161,8 +161,8 @@ def count_splits(samples: list[Sample]) -> str:
     """Describe how many images each split has.
 
     Example:
-        >>> count_splits([Sample(Path("1.png"), "train"), Sample(Path("2.png"), "train"), Sample(Path("3.png"), "test")])
-        'Images: 2 train, 1 test.'
+        >>> count_splits([Sample(Path("1.png"), "train"), Sample(Path("2.png"), "test")])
+        'Images: 1 train, 1 test.'
     """
     counted = {split: len(select(samples, split)) for split in get_args(Split)}
     return f"Images: {', '.join(f'{count} {split}' for split, count in counted.items() if count)}."
@@ -189,15 +189,31 @@ def require_resumable(experiment: Experiment, run: Run) -> None:
     from anomalib_flows.training.fit import require_checkpoint  # Lightning takes seconds to import
 
     old, new = run.config().to_dict(), experiment.config.to_dict()
-    for key in ("model", "data"):
-        before, after = old[key]["init_args"], new[key]["init_args"]
-        changed = sorted(k for k in after if k not in MAY_CHANGE and before.get(k, after[k]) != after[k])
-        if changed:
-            raise InputError(f"`{key}.{changed[0]}` cannot change when a run is resumed: leave it out.")
-    for key in ("seed", "protocol", "heatmap", "augment", "image", "split"):
-        if old[key] != new[key]:
-            raise InputError(f"`{key}` cannot change when a run is resumed: leave it out.")
+    before, after = flat(old), flat(new)
+    changed = [name for name in after if before.get(name, after[name]) != after[name] and not may_change(name)]
+    if changed:
+        raise InputError(f"`{changed[0]}` cannot change when a run is resumed: leave it out.")
     require_checkpoint(experiment.runner.pipeline, run.resume_file)
+
+
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the fields of a configuration by their dotted names; arguments of a model are ``model.steps``.
+
+    Example:
+        >>> flat({"model": {"class_path": "fastflow", "init_args": {"steps": 4}}, "seed": 0})
+        {'model.class_path': 'fastflow', 'model.steps': 4, 'seed': 0}
+    """
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        name = prefix.removesuffix(".") if key == "init_args" else f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return found
+
+
+def may_change(name: str) -> bool:
+    """Return whether a field may change when a run is resumed."""
+    record, _, field = name.partition(".")
+    return record in ("loader", "trainer", "output", "pictures", "false_alarm_rate") or field in MAY_CHANGE
 
 
 def fit_detector(experiment: Experiment, run: Run, *, resumed: bool) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from anomalib_flows.core.conformal import require_rate
-from anomalib_flows.core.errors import InputError, require
-from anomalib_flows.core.registry import unknown
+from anomalib_flows.core.errors import require
 from anomalib_flows.core.types import Protocol
-from anomalib_flows.run.component import Component, plain
+from anomalib_flows.run.component import Component
 from anomalib_flows.run.options import (
     AugmentOptions,
     HeatmapOptions,
@@ -21,6 +20,7 @@ from anomalib_flows.run.options import (
     SplitOptions,
     TrainerOptions,
 )
+from anomalib_flows.run.validation import plain, validated
 
 FIGURES = 1000
 """Default limit of the figures that a test draws."""
@@ -91,39 +91,3 @@ class TrainConfig:
         named = {key: {"class_path": values[key]} for key in ("model", "data") if isinstance(values.get(key), str)}
         config: TrainConfig = validated(cls, {**values, **named})
         return config
-
-    def complete(self) -> TrainConfig:
-        """Return the configuration with absolute paths, which make the same run from any working directory."""
-        return replace(self, output=self.output.absolute())
-
-
-def validated(cls: type[Any], values: Mapping[str, Any]) -> Any:
-    """Construct a record and the records in it from plain types.
-
-    Raises:
-        InputError: If a key is unknown or missing, or a value is invalid.
-    """
-    from pydantic import TypeAdapter, ValidationError  # slow to import
-
-    check_keys(cls, values, "")
-    try:
-        return TypeAdapter(cls).validate_python(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
-            raise cause from None
-        name = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "missing":
-            raise InputError(f"`{name}` must be given.") from None
-        raise InputError(f"`{name}` cannot be {first['input']!r}: {first['msg'].lower()}.") from None
-
-
-def check_keys(cls: type[Any], values: Mapping[str, Any], prefix: str) -> None:
-    """Raise an InputError if a key is no field of a record, or of a record in it."""
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    for key, value in values.items():
-        if key not in fields:
-            raise InputError(unknown("field", f"{prefix}{key}", [f"{prefix}{name}" for name in fields]))
-        inner: Any = fields[key].default_factory
-        if isinstance(inner, type) and dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
-            check_keys(inner, value, f"{prefix}{key}.")

@@ -1,4 +1,4 @@
-"""The comparison of trainings with anomalib's, ours alone, for anomalib has an environment of its own."""
+"""The comparison of trainings with anomalib's, ours only: anomalib has an environment of its own."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ from pathlib import Path
 import timm
 from safetensors.torch import save_file
 
-TOOL = Path(__file__).parents[2] / "tools/compare_cflow_training.py"
+TOOL = Path(__file__).parents[3] / "tools/benchmarks/compare_cflow_training.py"
 
 
 def test_a_row_is_printed_for_each_test(root: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The comparison of recipes runs, goes on where it stopped, and its table says what its lines say."""
+"""The comparison of recipes runs, continues where it stopped, and its table agrees with its lines."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-import compare_recipes
 from anomalib_flows import FastFlow
-from recipes import RECIPES, Remedies, p_values
+from anomalib_flows.core import registry
+from compare_recipes import Comparison, compare
+from recipes.catalogue import RECIPES
+from recipes.recipe import Changes, Recipe
+from recipes.scores import p_values
+from recipes.table import read, table
 
 OPTIONS: dict[str, Any] = {"seeds": 1, "epochs": 2, "evaluations": 1, "batch_size": 2, "image_size": 64}
 CHOSEN = {
@@ -31,21 +35,22 @@ CHOSEN = {
 @pytest.mark.parametrize("model", ["fastflow", "cflow"])
 def test_recipes_are_compared(model: str, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "recipes.jsonl"
-    arguments = OPTIONS | {"root": root, "category": "noise", "model": model, "recipes": CHOSEN[model]}
-    compare_recipes.main(file, **arguments)
-    lines = compare_recipes.read(file)
+    options = OPTIONS | {"root": root, "category": "noise", "model": model, "recipes": CHOSEN[model]}
+    comparison = Comparison(output=file, **options)
+    compare(comparison)
+    lines = read(file)
     assert [(line["recipe"], line["epoch"]) for line in lines] == [(name, e) for name in CHOSEN[model] for e in (0, 2)]
     assert all(0 <= line["ours"]["image_1"] <= 1 and 0 <= line["ours"]["pixel"] <= 1 for line in lines)
     printed = capsys.readouterr().out
     assert f"| {CHOSEN[model][1]} | ours | 1 | 0: {lines[2]['ours']['image_1']:.3f}" in printed
-    compare_recipes.main(file, **arguments)
-    assert compare_recipes.read(file) == lines  # nothing is run twice
+    compare(comparison)
+    assert read(file) == lines  # nothing is trained twice
 
 
 def test_every_recipe_is_one_of_its_model() -> None:
     for name, recipes in RECIPES.items():
         for recipe in recipes.values():
-            model = compare_recipes.registry.load("models", name)
+            model = registry.load("models", name)
             made = model((64, 64), backbone="texture13", **recipe.options)
             assert {key: made.init_args[key] for key in recipe.options} == recipe.options
 
@@ -54,14 +59,14 @@ def test_means_over_seeds() -> None:
     line = {"data": "a", "model": "m", "backbone": "b", "recipe": "r", "of": 1, "epoch": 1, "held_out": 2.0, "cpu_s": 3}
     score = {"image_1": 0.5, "pixel": 0.25}
     other = {"image_1": 0.7, "pixel": 0.35}
-    table = compare_recipes.table([line | {"seed": 0, "ours": score}, line | {"seed": 1, "ours": other}])
-    assert "| r | ours | 2 | 1: 0.600 / 0.300 | 0.141 | 2 | 3 |" in table
+    written = table([line | {"seed": 0, "ours": score}, line | {"seed": 1, "ours": other}])
+    assert "| r | ours | 2 | 1: 0.600 / 0.300 | 0.141 | 2 | 3 |" in written
 
 
 def test_fused_scales_are_a_density_of_all_maps_together() -> None:
-    """The log-determinant is that of the Jacobian of all maps by all maps."""
+    """The log-determinant is that of the Jacobian of all maps with respect to all maps."""
     detector = FastFlow((32, 32), backbone="texture13", strides=(8, 16), steps=1, norm="none")
-    Remedies(fused=True).apply(detector)
+    Changes(Recipe(fused=True), detector)
     detector.double()
     features = [torch.randn(1, *shape, dtype=torch.float64)[..., :2, :2] for shape in detector.encoder.shapes]
     with torch.no_grad():
@@ -86,9 +91,8 @@ def test_noise_is_white_after_whitening() -> None:
     detector = FastFlow((64, 64), "texture13", layers=[3])
     features = [torch.randn(50, 96, 4, 4) * torch.logspace(-1, 1, 96)[:, None, None]]
     detector.fit_statistics([features])
-    remedies = Remedies(noise=(0.3, 0.3))
-    remedies.apply(detector)
-    added = detector.norms[0](remedies.disturb(features, 0.0)[0]) - detector.norms[0](features[0])
+    changes = Changes(Recipe(noise=(0.3, 0.3)), detector)
+    added = detector.norms[0](changes.disturb(features, 0.0)[0]) - detector.norms[0](features[0])
     covariance = torch.cov(added.movedim(1, 0).flatten(1))
     torch.testing.assert_close(covariance, 0.09 * torch.eye(96), rtol=0, atol=0.03)
 
@@ -101,6 +105,6 @@ def test_p_values_add_up_over_layers() -> None:
 
 
 def test_lines_are_json(tmp_path: Path) -> None:
-    assert compare_recipes.read(tmp_path / "none.jsonl") == []
+    assert read(tmp_path / "none.jsonl") == []
     (tmp_path / "one.jsonl").write_text(json.dumps({"a": 1}) + "\n")
-    assert compare_recipes.read(tmp_path / "one.jsonl") == [{"a": 1}]
+    assert read(tmp_path / "one.jsonl") == [{"a": 1}]

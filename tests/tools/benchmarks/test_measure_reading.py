@@ -14,7 +14,7 @@ import measure_reading
 def test_every_way_to_read_has_a_rate(root: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     arguments = [str(root / "noise/train"), "--size=32", "--rounds=1", "--cores=2", "--batch=2"]
     monkeypatch.setattr(sys, "argv", ["measure_reading.py", *arguments])
-    monkeypatch.setenv("XDG_CACHE_HOME", "/nowhere")  # which the tool replaces by a folder of its own
+    monkeypatch.setenv("XDG_CACHE_HOME", "/nowhere")  # the tool replaces it by a folder of its own
     measure_reading.main()
     shown = capsys.readouterr().out
     assert shown.startswith("4 images, the first of (64, 64) pixels")

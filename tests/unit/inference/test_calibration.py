@@ -9,7 +9,7 @@ import torch
 from scipy.stats import binom
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.inference.calibration import calibrate, conformal_threshold, set_thresholds
+from anomalib_flows.inference.calibration import calibrate_postprocess, conformal_threshold, set_thresholds
 from anomalib_flows.models.postprocess import Postprocess
 
 RATES = ["0.001", "0.01", "0.02", "0.05", "0.07", "0.1", "0.25", "0.29", "0.3", "0.5", "0.58", "0.9", "0.99"]
@@ -20,7 +20,7 @@ def calibrated(scores: torch.Tensor, rate: float) -> Postprocess:
     post = Postprocess()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        calibrate(post, scores.view(-1, 1, 1, 1), rate)
+        calibrate_postprocess(post, scores.view(-1, 1, 1, 1), rate)
     return post
 
 
@@ -85,10 +85,10 @@ def test_just_enough_images_do_not_warn(count, rate) -> None:
 
 
 @pytest.mark.parametrize("rate", [0, 1, -0.1, 1.5, 5, float("nan"), float("inf")])
-def test_rates_that_are_none_are_refused(rate) -> None:
+def test_invalid_rates_are_refused(rate) -> None:
     post = Postprocess()
     post.calibration_scores = post.calibration_maxima = torch.arange(50.0)
-    with pytest.raises(InputError, match="--false-alarm-rate"):
+    with pytest.raises(InputError, match="`false_alarm_rate` cannot be"):
         set_thresholds(post, rate)
     assert not post.calibrated
 
@@ -96,7 +96,7 @@ def test_rates_that_are_none_are_refused(rate) -> None:
 def test_calibration_keeps_sorted_scores_and_the_typical_value() -> None:
     maps = torch.randn(40, 1, 5, 7, generator=torch.Generator().manual_seed(0))
     post = Postprocess()
-    calibrate(post, maps, 0.1)
+    calibrate_postprocess(post, maps, 0.1)
     values = maps.numpy()
     np.testing.assert_array_equal(post.calibration_scores.numpy(), np.sort(values.max((1, 2, 3))))
     assert float(post.typical) == np.sort(values.ravel())[values.size // 2 - 1]
@@ -105,7 +105,7 @@ def test_calibration_keeps_sorted_scores_and_the_typical_value() -> None:
 
 def test_thresholds_for_another_rate_need_no_images() -> None:
     post = Postprocess()
-    calibrate(post, torch.randn(99, 1, 2, 2, generator=torch.Generator().manual_seed(0)), 0.01)
+    calibrate_postprocess(post, torch.randn(99, 1, 2, 2, generator=torch.Generator().manual_seed(0)), 0.01)
     strict = float(post.image_threshold)
     set_thresholds(post, 0.2)
     assert float(post.image_threshold) == float(post.pixel_threshold) == float(post.calibration_scores[-20])

@@ -11,13 +11,13 @@ from PIL import Image
 
 from anomalib_flows import CFlow, FastFlow
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.store import Store, cache_folder, clear, pack
+from anomalib_flows.core.store import cache_folder, pack
 from anomalib_flows.core.types import Sample
-from anomalib_flows.data.datasets.synthetic import Synthetic
-from anomalib_flows.data.loading.augmentation import AugmentOptions
-from anomalib_flows.data.loading.loader import loader
-from anomalib_flows.inference.features import COMPUTED, FeatureBatch, FeatureLoader, FeatureOptions
+from anomalib_flows.data.loading.loader import Loader
+from anomalib_flows.inference.feature_cache import COMPUTED, FeatureBatch, FeatureOptions
+from anomalib_flows.inference.features import Augmentation, FeatureLoader
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.options import AugmentOptions, ImageOptions, LoaderOptions
 
 CPU = torch.device("cpu")
 KEPT = FeatureOptions(limit=10**9)
@@ -55,10 +55,10 @@ def features(
     changes: AugmentOptions = AugmentOptions(),  # noqa: B008
 ) -> FeatureBatch:
     of = of or pipeline()
-    data = Synthetic(image_size=SIZE, resize=of.preprocess.mode, batch_size=2, workers=2)
-    images = loader(samples, data)
+    image = ImageOptions(size=SIZE, resize=of.preprocess.mode)
+    images = Loader(samples, image, LoaderOptions(batch_size=2, workers=2))
     images.set_epoch(epoch)
-    return FeatureBatch.join(list(FeatureLoader(of, images, CPU, options, changes, seed=3)))
+    return FeatureBatch.join(list(FeatureLoader(of, images, CPU, options, Augmentation(changes, 3))))
 
 
 def equal(one: FeatureBatch, other: FeatureBatch) -> bool:
@@ -122,7 +122,7 @@ def test_one_changed_weight_makes_another_encoder(samples, encoded) -> None:
     assert sum(encoded) == 2 * len(samples)
 
 
-def test_a_changed_image_is_encoded_anew(samples, encoded) -> None:
+def test_a_changed_image_is_encoded_again(samples, encoded) -> None:
     features(samples)
     encoded.clear()
     shutil.copy(samples[0].path, samples[1].path)
@@ -135,7 +135,7 @@ def test_a_changed_image_is_encoded_anew(samples, encoded) -> None:
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"", lambda b: b[:90] + b"!" + b[91:]])
-def test_damaged_files_are_computed_anew_and_replaced(samples, damage) -> None:
+def test_damaged_files_are_computed_again_and_replaced(samples, damage) -> None:
     plain, whole = features(samples), files()
     for file in cache_folder("features").iterdir():
         file.write_bytes(damage(file.read_bytes()))
@@ -143,29 +143,10 @@ def test_damaged_files_are_computed_anew_and_replaced(samples, damage) -> None:
     assert files() == whole
 
 
-def test_who_frees_room_is_noticed(samples, monkeypatch) -> None:
-    features(samples)
-    size = len(files()[0])
-    store = Store(cache_folder("features"), int(2.5 * size), "--trainer.cache_size", "features are computed each time")
-    monkeypatch.setattr("anomalib_flows.core.store.STALE", 0.0)
-    with pytest.warns(UserWarning, match="is used up"):
-        store.put("a", {"x": torch.ones(1)})
-    assert store.get("a") is None
-    clear(cache_folder("features"))
-    store.put("a", {"x": torch.ones(1)})
-    assert torch.equal(store.get("a")["x"], torch.ones(1))
-
-
-def test_tensors_that_share_memory_are_kept(tmp_path) -> None:
-    store, both = Store(tmp_path, 10**6, "--o", "else"), torch.arange(6.0)
-    store.put("a", {"x": both, "y": both[2:]})
-    assert torch.equal(store.get("a")["y"], both[2:])
-
-
 def test_images_in_memory_do_not_name_features(samples) -> None:
     """A cache of images may hold an image that has been replaced since."""
-    of, data = pipeline(), Synthetic(image_size=SIZE, batch_size=2, cache="memory")
-    images = loader(samples[:1], data, shuffle_seed=0)
+    of, options = pipeline(), LoaderOptions(batch_size=2, cache="memory")
+    images = Loader(samples[:1], ImageOptions(size=SIZE), options, 0)
     old = FeatureBatch.join(list(FeatureLoader(of, images, CPU, COMPUTED)))
     samples[0].path.write_bytes(samples[1].path.read_bytes())
     new = FeatureBatch.join(list(FeatureLoader(of, images, CPU, KEPT)))
@@ -184,7 +165,7 @@ def test_a_model_that_encodes_otherwise_is_not_taken_for_its_parent(samples) -> 
     assert len(files()) == len(samples), "the parent's alone"
 
 
-def test_some_missing_files_are_computed_anew(samples) -> None:
+def test_some_missing_files_are_computed_again(samples) -> None:
     plain, whole = features(samples), files()
     next(cache_folder("features").iterdir()).unlink()
     again = features(samples)
@@ -196,7 +177,7 @@ def test_some_missing_files_are_computed_anew(samples) -> None:
 def test_the_folder_may_go_at_any_time(samples) -> None:
     of = pipeline()
     plain = features(samples, COMPUTED, of)
-    images = loader(samples, Synthetic(image_size=SIZE, batch_size=1, workers=1))
+    images = Loader(samples, ImageOptions(size=SIZE), LoaderOptions(batch_size=1, workers=1))
     batches = []
     for batch in FeatureLoader(of, images, CPU, KEPT):
         batches.append(batch)
@@ -209,7 +190,9 @@ def test_what_does_not_fit_is_said_once_and_computed(samples) -> None:
     plain = features(samples)
     size = len(files()[0])
     shutil.rmtree(cache_folder("features"))
-    with pytest.warns(UserWarning, match=r"--trainer.cache_size .* is used up.*cache clear") as warned:
+    with pytest.warns(
+        UserWarning, match=r"`trainer.cache_size` .* is used up.*increase it, or clear the cache"
+    ) as warned:
         assert equal(features(samples, replace(KEPT, limit=int(2.5 * size))), plain)
     assert len(warned) == 1
     assert len(files()) == 2

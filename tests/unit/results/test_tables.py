@@ -100,7 +100,8 @@ def results():
         sample = Sample(Path(f"{'x' * 40}{number:02}.png"), "test")
         image, shown = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.float32)
         yield ImageResult(
-            score=1.0, label=1, p_value=0.5, raw_score=1.0, anomaly_map=shown, mask=shown > 0, picture=image, sample=sample
+            score=1.0, label=1, p_value=0.5, raw_score=1.0,
+            anomaly_map=shown, mask=shown > 0, picture=image, sample=sample,
         )
 
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))

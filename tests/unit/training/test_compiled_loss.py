@@ -46,7 +46,7 @@ def test_what_cannot_be_one_graph_is_refused() -> None:
         def loss(self, batch: Any) -> torch.Tensor:
             return batch.sum() if batch.sum() > 0 else batch.mean()
 
-    with pytest.raises(InputError, match="--trainer.compile is not possible here: "), explained():
+    with pytest.raises(InputError, match="`trainer.compile` is not possible here: "), explained():
         compiled_loss(Undecided())(torch.ones(2))  # type: ignore[arg-type]
 
 
@@ -55,15 +55,15 @@ def test_what_cannot_be_one_graph_is_refused() -> None:
 )
 def test_the_reason_is_said(message: str, reason: str) -> None:
     with (
-        pytest.raises(InputError, match=f"--trainer.compile is not possible here: {reason} Train without it"),
+        pytest.raises(InputError, match=f"`trainer.compile` is not possible here: {reason} Train without it"),
         explained(),
     ):
         raise torch._dynamo.exc.TorchDynamoException(message)
 
 
 def test_a_missing_compiler_is_one_sentence(tmp_path) -> None:
-    words = "train --model fastflow --model.backbone texture13 --model.steps 1 --data synthetic --data.image_size 64"
-    command = [sys.executable, "-m", "anomalib_flows.cli.app", *words.split(), "--trainer.accelerator", "cpu"]
+    words = "train --model fastflow --model.backbone texture13 --model.steps 1 --data synthetic --image.size 64"
+    command = [sys.executable, "-m", "anomalib_flows.cli", *words.split(), "--trainer.accelerator", "cpu"]
     lost = {"CXX": str(tmp_path / "no-compiler"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
     command += ["--trainer.compile", "true", "--output", str(tmp_path / "results")]
     done = subprocess.run(command, env=os.environ | lost, capture_output=True, text=True, check=False)

@@ -5,7 +5,8 @@ FastFlow does not accept; otherwise they are its own. `fit` trains on as many im
 thresholds on the images that it holds out; anomalib sets none, as its FastFlow cannot without defective images.
 `ours as it comes` is given the model, the encoder and the images only. Evaluation is `test` in both, from start to end
 of the command, with metrics and a figure of each image. Milliseconds per image are those of the command, divided by
-the number of images of the folder. Memory is that of the largest process, without anomalib's processes that read images.
+the number of images of the folder. Memory is that of the largest process; anomalib's processes that read images are not
+included.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from comparison.turns import environment, ratios, show, show_head, spread, take_
 COMMAND_ROWS = HELP, TRAIN_HELP, EPOCH, TEST = "help", "help of train", "one epoch", "evaluation"
 NAMES = "anomalib, float32", "anomalib, bfloat16", "ours, float32", "ours, bfloat16", "ours as it comes"
 COLUMNS = ["measured", "by", "seconds", "ms per image", "anomalib / this", "peak MiB"]
-PROGRAMS = {"ours": ["-m", "anomalib_flows.cli.app"], "anomalib": ["-c", "from anomalib.cli.cli import main; main()"]}
+PROGRAMS = {"ours": ["-m", "anomalib_flows.cli"], "anomalib": ["-c", "from anomalib.cli.cli import main; main()"]}
 HELD_OUT = 0.15
 """Default share of the normal images that ours holds out for thresholds."""
 Words = Callable[[], list[str]]
@@ -130,7 +131,7 @@ def commands(setting: Setting, place: Place) -> dict[str, dict[str, Words]]:
 
 
 def our_options(setting: Setting, *, as_it_comes: bool) -> list[str]:
-    """Return the options of our model: model and encoder, and without ``as_it_comes`` those of anomalib's architecture."""
+    """Return the options of our model: model and encoder, and by default those of anomalib's architecture."""
     options: dict[str, Any] = {"backbone": setting.backbone, "weights": setting.weights}
     options |= {f"timm_args.{name}": value for name, value in TIMM_ARGS.get(setting.backbone, {}).items()}
     if setting.model == "fastflow" and not as_it_comes:

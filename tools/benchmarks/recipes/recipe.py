@@ -15,7 +15,7 @@ from anomalib_flows.models.base import Detector, Features
 from recipes.fused import fuse
 
 BASE_TURN = 5
-"""With a trained base distribution, the flow is trained in one of so many steps, the base distribution in the others."""
+"""Steps of a turn with a trained base distribution: the last one trains the flow, the others the base."""
 
 
 @dataclass(frozen=True)

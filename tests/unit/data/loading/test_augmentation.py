@@ -11,7 +11,8 @@ from torch import Tensor
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Batch, Sample
-from anomalib_flows.data.loading.augmentation import AugmentOptions, Draws, change
+from anomalib_flows.data.loading.augmentation import RandomChanges, augment_batch
+from anomalib_flows.run.options import AugmentOptions
 
 MOVES = (AugmentOptions(rotate=30), AugmentOptions(zoom=0.5), AugmentOptions(shift=0.4), AugmentOptions(flip=True))
 LOOKS = (AugmentOptions(brightness=0.5), AugmentOptions(contrast=0.5), AugmentOptions(blur=3), AugmentOptions(noise=30))
@@ -46,7 +47,7 @@ class Drawn:
 
 
 def changed(images: Tensor, changes: AugmentOptions, **numbers: float) -> Tensor:
-    return Draws(changes, [Drawn(**numbers)] * len(images)).images(images)
+    return RandomChanges(changes, [Drawn(**numbers)] * len(images)).images(images)
 
 
 def pixels(image: Tensor) -> Image.Image:
@@ -91,7 +92,7 @@ def test_shifts_are_shares_of_height_and_width() -> None:
 
 def test_half_of_the_images_are_mirrored_exactly() -> None:
     images = noise(1, 3, 4, 6).expand(200, -1, -1, -1)
-    flipped = change(batch_of(images), AugmentOptions(flip=True), 0).images
+    flipped = augment_batch(batch_of(images), AugmentOptions(flip=True), 0).images
     same, mirrored = ((flipped == i).flatten(1).all(1) for i in (images, images.flip(3)))
     assert (same | mirrored).all()
     assert 70 < same.sum() < 130
@@ -122,7 +123,7 @@ def test_blur_is_a_gaussian() -> None:
 
 def test_noise_has_at_most_the_deviation_that_was_asked_for() -> None:
     grey = torch.full((50, 3, 32, 32), 128.0)
-    deviations = (change(batch_of(grey), AugmentOptions(noise=20), 0).images - grey).flatten(1).std(1)
+    deviations = (augment_batch(batch_of(grey), AugmentOptions(noise=20), 0).images - grey).flatten(1).std(1)
     assert deviations.min() < 3
     assert 17 < deviations.max() < 21
 
@@ -130,7 +131,7 @@ def test_noise_has_at_most_the_deviation_that_was_asked_for() -> None:
 @pytest.mark.parametrize("changes", [*MOVES, *LOOKS], ids=str)
 def test_values_stay_grey_levels_and_images_differ(changes) -> None:
     images = noise(1, 3, 24, 24).expand(12, -1, -1, -1)
-    seen = change(batch_of(images), changes, 0).images
+    seen = augment_batch(batch_of(images), changes, 0).images
     assert seen.min() >= 0
     assert seen.max() <= 255
     assert len(torch.unique(seen, dim=0)) >= (2 if changes.flip else 12)
@@ -142,7 +143,7 @@ def test_masks_are_moved_with_their_images_and_not_by_light(changes) -> None:
     spot[:, :, 8:20, 12:30] = 250
     batch = batch_of(spot)
     batch.masks[:] = list(spot[:, 0] > 0)
-    seen = change(batch, changes, 0)
+    seen = augment_batch(batch, changes, 0)
     for image, mask, before in zip(seen.images, seen.masks, batch.masks, strict=True):
         if changes in LOOKS:
             assert torch.equal(mask, before)
@@ -152,33 +153,33 @@ def test_masks_are_moved_with_their_images_and_not_by_light(changes) -> None:
 
 def test_nothing_asked_for_changes_nothing() -> None:
     batch = batch_of(noise(2, 3, 8, 8))
-    assert change(batch, AugmentOptions(interpolation="nearest", border="zeros"), 0) is batch
+    assert augment_batch(batch, AugmentOptions(interpolation="nearest", border="zeros"), 0) is batch
 
 
 def test_a_batch_is_left_as_it_was() -> None:
     batch = batch_of(noise(2, 3, 8, 8))
     before = batch.images.clone()
-    change(batch, ALL, 0)
+    augment_batch(batch, ALL, 0)
     assert torch.equal(batch.images, before)
 
 
 def test_changes_depend_on_names_alone() -> None:
     batch, state = batch_of(noise(3, 3, 20, 20)), torch.get_rng_state()
-    first = change(batch, ALL, 3, 1).images
+    first = augment_batch(batch, ALL, 3, 1).images
     alone = Batch(batch.images[2:], batch.samples[2:], [None], batch.contents[2:])
-    assert torch.equal(change(batch, ALL, 3, 1).images, first)
-    torch.testing.assert_close(change(alone, ALL, 3, 1).images[0], first[2], rtol=0, atol=1e-3)
-    assert not torch.equal(change(batch, ALL, 3, 2).images, first)
-    assert not torch.equal(change(batch, ALL, 4, 1).images, first)
+    assert torch.equal(augment_batch(batch, ALL, 3, 1).images, first)
+    torch.testing.assert_close(augment_batch(alone, ALL, 3, 1).images[0], first[2], rtol=0, atol=1e-3)
+    assert not torch.equal(augment_batch(batch, ALL, 3, 2).images, first)
+    assert not torch.equal(augment_batch(batch, ALL, 4, 1).images, first)
     assert torch.equal(torch.get_rng_state(), state), "it leaves the global random state alone"
 
 
 def test_one_options_draws_leave_the_others_alone() -> None:
     batch = batch_of(noise(2, 3, 20, 20))
-    once = change(batch, AugmentOptions(rotate=20), 0)
+    once = augment_batch(batch, AugmentOptions(rotate=20), 0)
     assert torch.equal(
-        change(once, AugmentOptions(brightness=0.2), 0).images,
-        change(batch, AugmentOptions(rotate=20, brightness=0.2), 0).images,
+        augment_batch(once, AugmentOptions(brightness=0.2), 0).images,
+        augment_batch(batch, AugmentOptions(rotate=20, brightness=0.2), 0).images,
     )
 
 
@@ -188,18 +189,18 @@ def test_padding_repeats_the_border_and_is_not_turned_in() -> None:
     batch = batch_of(images, [(10, 24), (16, 24), (10, 24)])
     batch.masks[0] = torch.zeros(16, 24, dtype=torch.bool)
     batch.masks[0][:10] = True
-    seen = change(batch, AugmentOptions(rotate=40), 0)
+    seen = augment_batch(batch, AugmentOptions(rotate=40), 0)
     assert seen.images.max() <= 255
     assert (seen.images[0, :, 10:] == seen.images[0, :, 9:10]).all()
     assert seen.masks[0][:10].all()
     assert not seen.masks[0][10:].any()
-    small = change(batch_of(noise(3, 3, 16, 24)[1:2]), AugmentOptions(rotate=40), 0)
+    small = augment_batch(batch_of(noise(3, 3, 16, 24)[1:2]), AugmentOptions(rotate=40), 0)
     assert small.images.shape == (1, 3, 16, 24)
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("rotate", 181), ("rotate", -1), ("zoom", 0), ("shift", 2), ("blur", -1), ("noise", 256)]
 )
-def test_numbers_of_no_use_are_refused(name, value) -> None:
-    with pytest.raises(InputError, match=rf"--augment.{name} or --disturb.{name} cannot be {value}"):
+def test_invalid_numbers_are_refused(name, value) -> None:
+    with pytest.raises(InputError, match=rf"`{name}` cannot be {value}"):
         AugmentOptions(**{name: value})

@@ -1,4 +1,4 @@
-"""A cache changes nothing but the time that reading takes."""
+"""A cache of resized images changes nothing but the time that reading takes."""
 
 import os
 from dataclasses import replace
@@ -11,12 +11,12 @@ import torch
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.store import cache_folder
 from anomalib_flows.core.types import Batch, Sample
-from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.datasets.synthetic import Synthetic
 from anomalib_flows.data.loading.cache import DiskCache, MemoryCache
-from anomalib_flows.data.loading.loader import Loader, loader, read_resized
+from anomalib_flows.data.loading.loader import Loader, read_resized
+from anomalib_flows.run.options import ImageOptions, LoaderOptions
 
 KINDS = ("memory", "disk")
+IMAGE = ImageOptions(size=(12, 16))
 ITEM = 3 * 12 * 16 * 4
 
 
@@ -35,12 +35,14 @@ def samples(save) -> list[Sample]:
     return [*good, Sample(save("bad.png", pixels[5]), "train", 1, "cut", save("mask.png", mask))]
 
 
-def options(**given) -> Dataset:
-    return Synthetic(image_size=(12, 16), **{"batch_size": 4, "workers": 2, **given})
+def options(**given) -> LoaderOptions:
+    return LoaderOptions(**{"batch_size": 4, "workers": 2, **given})
 
 
-def epochs(samples: list[Sample], data: Dataset, count: int = 2) -> list[list[Batch]]:
-    made, read = loader(samples, data, shuffle_seed=3), []
+def epochs(
+    samples: list[Sample], loader: LoaderOptions, count: int = 2, image: ImageOptions = IMAGE
+) -> list[list[Batch]]:
+    made, read = Loader(samples, image, loader, 3), []
     for epoch in range(count):
         made.set_epoch(epoch)
         read.append(list(made))
@@ -61,16 +63,17 @@ def equal(one: list[list[Batch]], other: list[list[Batch]]) -> bool:
 @pytest.mark.parametrize("resize", ["stretch", "pad"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_batches_are_the_same_bit_for_bit_with_and_without(samples, kind, resize) -> None:
-    plain = epochs(samples, options(resize=resize))
-    assert equal(epochs(samples, options(resize=resize, cache=kind)), plain)
-    assert equal(epochs(samples, options(resize=resize, cache=kind)), plain)
+    image = replace(IMAGE, resize=resize)
+    plain = epochs(samples, options(), image=image)
+    assert equal(epochs(samples, options(cache=kind), image=image), plain)
+    assert equal(epochs(samples, options(cache=kind), image=image), plain)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_image_is_decoded_once(samples, kind, monkeypatch) -> None:
     decoded = []
     monkeypatch.setattr(
-        "anomalib_flows.data.loading.loader.read_resized", lambda s, *size: decoded.append(s) or read_resized(s, *size)
+        "anomalib_flows.data.loading.loader.read_resized", lambda s, image: decoded.append(s) or read_resized(s, image)
     )
     epochs(samples, options(cache=kind), count=3)
     assert sorted(s.path for s in decoded) == sorted(s.path for s in samples)
@@ -79,14 +82,14 @@ def test_every_image_is_decoded_once(samples, kind, monkeypatch) -> None:
 
 
 def test_what_is_read_once_is_not_kept_in_memory(samples) -> None:
-    assert isinstance(loader(samples, options(cache="memory"), shuffle_seed=0).cache, MemoryCache)
-    assert loader(samples, options(cache="memory")).cache is None
+    assert isinstance(Loader(samples, IMAGE, options(cache="memory"), 0).cache, MemoryCache)
+    assert Loader(samples, IMAGE, options(cache="memory")).cache is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_does_not_fit_is_decoded_and_said_once(samples, kind) -> None:
     small = options(cache=kind, cache_size=3.5 * ITEM / 1e9)
-    with pytest.warns(UserWarning, match=r"--data.cache_size .* is used up.*decoded each time") as warned:
+    with pytest.warns(UserWarning, match=r"`loader.cache_size` .* is used up.*decoded each time") as warned:
         read = epochs(samples, small)
     assert len(warned) == 1
     assert equal(read, epochs(samples, options()))
@@ -97,7 +100,7 @@ def test_what_does_not_fit_is_decoded_and_said_once(samples, kind) -> None:
 @pytest.mark.parametrize(
     "damage", [lambda b: b[:-1], lambda b: b"", lambda b: b[:50] + b"!" + b[51:], lambda b: b[:4] + b"x"]
 )
-def test_damaged_files_are_read_anew_and_replaced(samples, damage) -> None:
+def test_damaged_files_are_read_again_and_replaced(samples, damage) -> None:
     data = options(cache="disk")
     plain = epochs(samples, data)
     whole = {file: file.read_bytes() for file in cache_folder("images").iterdir()}
@@ -108,7 +111,7 @@ def test_damaged_files_are_read_anew_and_replaced(samples, damage) -> None:
     assert {file: file.read_bytes() for file in cache_folder("images").iterdir()} == whole
 
 
-def test_an_image_or_mask_that_changed_is_read_anew(samples, save) -> None:
+def test_an_image_or_mask_that_changed_is_read_again(samples, save) -> None:
     data = options(cache="disk")
     epochs(samples, data)
     states = [file.stat() for file in (samples[0].path, samples[5].mask)]
@@ -122,7 +125,7 @@ def test_an_image_or_mask_that_changed_is_read_anew(samples, save) -> None:
     assert images["bad.png"][1].all()
 
 
-def test_a_mask_of_several_files_is_read_anew_when_one_of_them_changed(save, tmp_path) -> None:
+def test_a_mask_of_several_files_is_read_again_when_one_of_them_changed(save, tmp_path) -> None:
     sample = Sample(save("bad.png", size=(12, 16)), "test", 1, "cut", tmp_path / "masks")
     mask = save("masks/0.png", 0, size=(12, 16))
     data = options(cache="disk")
@@ -134,12 +137,9 @@ def test_a_mask_of_several_files_is_read_anew_when_one_of_them_changed(save, tmp
 
 
 def test_other_sizes_are_other_images(samples) -> None:
-    for data in (
-        options(cache="disk"),
-        options(cache="disk", resize="pad"),
-        replace(options(cache="disk"), image_size=8),
-    ):
-        assert equal(epochs(samples, data), epochs(samples, replace(data, cache="none")))
+    for image in (IMAGE, replace(IMAGE, resize="pad"), replace(IMAGE, size=8)):
+        kept, plain = (epochs(samples, options(cache=kind), image=image) for kind in ("disk", "none"))
+        assert equal(kept, plain)
 
 
 def test_a_missing_image_is_an_error_with_a_cache_too(samples) -> None:
@@ -156,7 +156,7 @@ def test_a_folder_that_cannot_be_written_is_said_once(samples, tmp_path) -> None
 
 
 def fill(samples: list[Sample]) -> None:
-    list(Loader(samples, options(workers=0), DiskCache(cache_folder("images"), 10**9, options())))
+    list(Loader(samples, IMAGE, options(workers=0, cache="disk")))
 
 
 def test_several_processes_fill_one_folder(samples) -> None:
@@ -167,13 +167,13 @@ def test_several_processes_fill_one_folder(samples) -> None:
     for process in processes:
         process.join(120)
         assert process.exitcode == 0
-    cache = DiskCache(cache_folder("images"), 10**9, options())
+    cache = DiskCache(cache_folder("images"), 10**9, IMAGE)
     for sample in samples:
-        kept, read = cache.get(sample), read_resized(sample, (12, 16), "stretch")
+        kept, read = cache.get(sample), read_resized(sample, IMAGE)
         assert torch.equal(kept.image, read.image)
     assert {file.suffix for file in cache_folder("images").iterdir()} == {".item"}
 
 
-def test_room_of_no_use_is_refused() -> None:
-    with pytest.raises(InputError, match=r"--data.cache_size cannot be 0"):
+def test_a_cache_without_room_is_refused() -> None:
+    with pytest.raises(InputError, match=r"`loader.cache_size` cannot be 0"):
         options(cache_size=0)

@@ -1,5 +1,4 @@
 import threading
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -9,20 +8,15 @@ from PIL import Image
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.preprocess import resize
 from anomalib_flows.core.types import Sample
-from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.loading.loader import Loader, loader, read_resized, reading_threads, resize_mask
+from anomalib_flows.data.loading.loader import Loader, read_resized, reading_threads, resize_mask
 from anomalib_flows.data.loading.reading import read_image
+from anomalib_flows.run.options import ImageOptions, LoaderOptions
+
+IMAGE = ImageOptions(size=(8, 12))
 
 
-@dataclass(kw_only=True)
-class Options(Dataset):
-    image_size: int | str | tuple[int, int] = (8, 12)
-    batch_size: int = 4
-    workers: int | None = 0
-    subset: str = "options"
-
-    def samples(self) -> list[Sample]:
-        return []
+def loader(samples: list[Sample], image: ImageOptions = IMAGE, seed: int | None = None, **options: object) -> Loader:
+    return Loader(samples, image, LoaderOptions(**{"batch_size": 4, "workers": 0} | options), seed)
 
 
 @pytest.fixture
@@ -35,7 +29,7 @@ def order(images: Loader) -> list[int]:
 
 
 def test_batches_hold_everything_in_order(images):
-    batches = loader(images, Options())
+    batches = loader(images)
     assert len(batches) == 3
     read = list(batches)
     assert [len(batch.samples) for batch in read] == [4, 4, 3]
@@ -50,8 +44,8 @@ def test_batches_hold_everything_in_order(images):
 @pytest.mark.parametrize("workers", [0, 3])
 def test_order_depends_on_seed_and_epoch_alone(images, workers):
     def shuffled(seed: int, epoch: int) -> list[int]:
-        torch.rand(seed + epoch)  # whatever else draws random numbers
-        made = loader(images, Options(workers=workers), shuffle_seed=seed)
+        torch.rand(seed + epoch)  # other code that draws random numbers
+        made = loader(images, seed=seed, workers=workers)
         made.set_epoch(epoch)
         return order(made)
 
@@ -59,7 +53,7 @@ def test_order_depends_on_seed_and_epoch_alone(images, workers):
     assert shuffled(1, 2) == shuffled(1, 2)
     orders = [shuffled(seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
     assert len(set(map(tuple, orders))) == 4
-    again = loader(images, Options(), shuffle_seed=0)
+    again = loader(images, seed=0)
     order(again)
     again.set_epoch(1)
     assert order(again) == orders[1], "an epoch's order does not depend on those before it"
@@ -68,7 +62,7 @@ def test_order_depends_on_seed_and_epoch_alone(images, workers):
 @pytest.mark.parametrize("workers", [0, 3])
 def test_reading_leaves_the_global_random_state_alone(images, workers):
     before = torch.get_rng_state()
-    order(loader(images, Options(workers=workers), shuffle_seed=1))
+    order(loader(images, seed=1, workers=workers))
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -76,7 +70,7 @@ def test_reading_leaves_the_global_random_state_alone(images, workers):
 def test_unreadable_file_gives_one_clean_sentence(images, workers):
     images[6].path.write_bytes(b"")
     with pytest.raises(InputError) as raised:
-        list(loader(images, Options(workers=workers)))
+        list(loader(images, workers=workers))
     assert str(raised.value) == f"{images[6].path} is empty (0 bytes): replace it."
 
 
@@ -90,7 +84,7 @@ def test_masks_of_good_and_defective_images(save):
         Sample(save("4.png"), "test", 1, "cut", save("4_mask.png", 255)),
     ]
     for workers in (0, 3):
-        (batch,) = loader(samples, Options(workers=workers, image_size=(12, 16)))
+        (batch,) = loader(samples, ImageOptions(size=(12, 16)), workers=workers)
         good, cut, unknown, full = batch.masks
         assert unknown is None
         for mask in (good, cut, full):
@@ -103,7 +97,7 @@ def test_masks_of_good_and_defective_images(save):
 
 def test_padding_belongs_to_no_defect(save):
     sample = Sample(save("1.png", size=(6, 24)), "test", 1, "cut", save("mask.png", 255, size=(6, 24)))
-    image, mask, content = read_resized(sample, (8, 12), "pad")
+    image, mask, content = read_resized(sample, ImageOptions(size=(8, 12), resize="pad"))
     assert content == (3, 12)
     assert mask[:3].all()
     assert not mask[3:].any()
@@ -121,18 +115,15 @@ def test_any_number_of_threads_reads_the_same(save):
     pixels = np.random.default_rng(0).integers(0, 256, (7, 90, 70, 3), np.uint8)
     samples = [Sample(save(f"{i}.png", image), "train") for i, image in enumerate(pixels)]
     alone, together = (
-        torch.cat([batch.images for batch in loader(samples, Options(workers=workers), shuffle_seed=0)])
-        for workers in (0, 5)
+        torch.cat([batch.images for batch in loader(samples, seed=0, workers=workers)]) for workers in (0, 5)
     )
     assert torch.equal(alone, together)
 
 
 def test_not_everything_is_read_before_the_first_batch_is_worked_on(images, monkeypatch):
     read: list[Sample] = []
-    monkeypatch.setattr(
-        Loader, "read", lambda self, sample: read.append(sample) or read_resized(sample, (8, 12), "pad")
-    )
-    reading = iter(loader(images, Options(workers=2, batch_size=1)))
+    monkeypatch.setattr(Loader, "read", lambda self, sample: read.append(sample) or read_resized(sample, IMAGE))
+    reading = iter(loader(images, workers=2, batch_size=1))
     next(reading)
     reading.close()
     assert 1 <= len(read) <= 3
@@ -141,7 +132,7 @@ def test_not_everything_is_read_before_the_first_batch_is_worked_on(images, monk
 
 def test_a_file_that_is_never_reached_does_no_harm(images):
     images[-1].path.write_bytes(b"")
-    reading = iter(loader(images, Options(workers=2, batch_size=1)))
+    reading = iter(loader(images, workers=2, batch_size=1))
     assert next(reading).samples == images[:1]
 
 
