@@ -19,7 +19,7 @@ from anomalib_flows.data.splits.splits import write_splits
 from anomalib_flows.export.export import export
 from anomalib_flows.export.formats import exporter, format_names
 from anomalib_flows.export.options import ExportOptions, InputOptions, QuantizationOptions
-from anomalib_flows.models import checkpoint
+from anomalib_flows.models.checkpoint import save_pipeline
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.config import TrainConfig
@@ -41,7 +41,7 @@ def run(pipeline, tmp_path_factory: pytest.TempPathFactory) -> Run:
         false_alarm_rate=0.2,
     )
     found.write_config(config)
-    checkpoint.save(pipeline(), found.model_file)
+    save_pipeline(pipeline(), found.model_file)
     samples = []
     for split, count in (("train", 6), ("calibration", 5), ("test", 4)):
         for number in range(count):
@@ -108,7 +108,7 @@ def test_padding_is_left_out(run: Run, pipeline, tmp_path: Path) -> None:
     padded = Run(tmp_path / "run")
     padded.path.mkdir()
     padded.write_config(run.config())
-    checkpoint.save(pipeline(resize="pad"), padded.model_file)
+    save_pipeline(pipeline(resize="pad"), padded.model_file)
     padded.splits_file.write_bytes(run.splits_file.read_bytes())
     report = export(padded.path, ExportOptions(precision="fp32"))
     assert report.file == padded.path / "export/openvino-fp32/model.xml"
@@ -136,7 +136,7 @@ def test_runs_without_thresholds_are_refused(run: Run, pipeline, tmp_path: Path)
     uncalibrated = pipeline()
     threshold = uncalibrated.postprocess.image_threshold
     uncalibrated.postprocess.image_threshold = torch.tensor(torch.nan)
-    checkpoint.save(uncalibrated, bare.model_file)
+    save_pipeline(uncalibrated, bare.model_file)
     uncalibrated.postprocess.image_threshold = threshold
     with pytest.raises(NotCalibratedError):
         export(bare.path, ExportOptions(output=tmp_path / "out"))
