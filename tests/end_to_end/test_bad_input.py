@@ -216,7 +216,7 @@ def test_damaged_and_foreign_models_are_named(fails, trained: Path, tmp_path: Pa
     predict = ["predict", run, "--input", run, "--output", tmp_path / "out"]
     model.write_bytes(model.read_bytes()[:1000])
     assert str(model) in fails(*predict)
-    foreign = FastFlow((64, 64), "test_efficientnet", "random").state_dict()
+    foreign = FastFlow((64, 64), "test_efficientnet", weights="random").state_dict()
     save_file({name: tensor.contiguous() for name, tensor in foreign.items()}, model)
     assert str(model) in fails(*predict)
     model.unlink()

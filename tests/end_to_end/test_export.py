@@ -45,7 +45,7 @@ def export(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[
 
 @pytest.fixture(scope="module")
 def pipeline(trained: Path) -> Pipeline:
-    return checkpoint.load(trained / "model.safetensors").eval()
+    return checkpoint.load_pipeline(trained / "model.safetensors").eval()
 
 
 @pytest.fixture(scope="module")
@@ -349,14 +349,14 @@ def test_a_run_of_the_papers_protocol(train: Callable[..., Path], tree: Path, tm
     require_refused(["export", str(run), "--precision=int8", "--images=test"], "(--protocol paper): run 'anoma", capsys)
     assert main(["export", str(run), "--precision=fp32", "--images=test", f"--output={tmp_path / 'paper'}"]) == 0
     assert "were chosen on its test images" in capsys.readouterr().err
-    card, trained = Detector(tmp_path / "paper/model.xml").card, checkpoint.load(run / "model.safetensors")
+    card, trained = Detector(tmp_path / "paper/model.xml").card, checkpoint.load_pipeline(run / "model.safetensors")
     assert card.protocol == card.metrics["protocol"] == "paper"
     assert card.image_threshold == pytest.approx(float(trained.postprocess.image_threshold))
     assert card.metrics["measured_with"] == "trained model"
     assert main(["calibrate", str(run), f"--images={tree / 'stripes/test/good'}"]) == 0
     options = ["--precision=int8", "--images=test", "--int8.images=3", f"--output={tmp_path / 'held-out'}"]
     assert main(["export", str(run), *options]) == 0
-    card, trained = Detector(tmp_path / "held-out/model.xml").card, checkpoint.load(run / "model.safetensors")
+    card, trained = Detector(tmp_path / "held-out/model.xml").card, checkpoint.load_pipeline(run / "model.safetensors")
     assert (card.protocol, card.metrics["protocol"]) == ("calibrated", "paper")  # figures are those of before
     assert len(card.calibration_scores) == 3
     assert card.image_threshold in card.calibration_scores
@@ -409,9 +409,9 @@ def test_what_is_no_run_is_said(tmp_path: Path, capsys) -> None:
 def test_a_run_without_thresholds_is_said(trained: Path, tmp_path: Path, capsys) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained, run)
-    loaded = checkpoint.load(run / "model.safetensors")
+    loaded = checkpoint.load_pipeline(run / "model.safetensors")
     loaded.postprocess.image_threshold = torch.tensor(torch.nan)
-    checkpoint.save(loaded, run / "model.safetensors")
+    checkpoint.save_pipeline(loaded, run / "model.safetensors")
     before = files(run)
     require_refused(["export", str(run)], f"run 'anomalib-flows calibrate {run}'", capsys)
     assert files(run) == before

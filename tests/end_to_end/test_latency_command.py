@@ -140,7 +140,7 @@ def test_photos_for_a_run(trained: Path, photos: Path, capsys) -> None:
 
 
 def test_watching_changes_no_result(trained: Path) -> None:
-    pipeline: Pipeline = checkpoint.load(Run(trained).model_file)
+    pipeline: Pipeline = checkpoint.load_pipeline(Run(trained).model_file)
     image = torch.randint(256, (1, 3, 40, 50), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     before = pipeline(image).maps
     with watched(pipeline.preprocess, "resize") as resizing, watched(pipeline.detector, "encode") as encoding:

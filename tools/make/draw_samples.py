@@ -37,7 +37,8 @@ def sample(detector: Detector) -> Tensor:
     if isinstance(detector, CFlow):
         channels, height, width = detector.encoder.shapes[0]
         z = TEMPERATURE * torch.randn(height * width, channels)
-        condition = detector.codes[0].everywhere() if detector.codes else None
+        code = detector.flows[0].code
+        condition = code.everywhere() if code else None
         return detector.flows[0].inverse(z, condition)[0].T.view(channels, height, width)
     raise SystemExit(f"{type(detector).__name__} cannot be sampled: name a run of FastFlow or CFLOW.")
 

@@ -37,7 +37,7 @@ def measure_run(run: Path, options: Options) -> dict[str, Any]:
         raise InputError("--streams is for exported models (.xml) only: leave it out.")
     device, file = choose_device(name), Run.open(run).model_file
     precisions = choose_precisions(options.precisions, PRECISIONS, "torch")
-    size = checkpoint.load(file).detector.image_size
+    size = checkpoint.load_pipeline(file).detector.image_size
     pixels = options.images or [
         np.random.default_rng(0).integers(0, 256, (*(options.image_size or size), 3), dtype=np.uint8)
     ]
@@ -55,7 +55,7 @@ def measure_run(run: Path, options: Options) -> dict[str, Any]:
 
 def row(file: Path, precision: str, images: list[Tensor], seconds: float, spent: Spent) -> dict[str, Any]:
     """Measure in one precision, and how long resizing and the encoder take of it."""
-    pipeline = checkpoint.load(file).to(images[0].device)
+    pipeline = checkpoint.load_pipeline(file).to(images[0].device)
     if precision == "bf16":
         pipeline.bfloat16()
     with watched(pipeline.preprocess, "resize") as resizing, watched(pipeline.detector, "encode") as encoding:

@@ -10,14 +10,15 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, get_type_hints
 
 import yaml
+from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser, set_loader
 
 from anomalib_flows.cli.configs import find_config
 from anomalib_flows.cli.errors import require_present_names
-from anomalib_flows.cli.signature import KINDS, Parameter, parameters_of
+from anomalib_flows.cli.signature import KINDS, is_record, without_none
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError, first_line
@@ -46,51 +47,56 @@ def make_parser(command: Command, run: str = "") -> ArgumentParser:
         file = "YAML file, or name of a configuration of the package; may be repeated"
         parser.add_argument("-c", "--config", action="config", help=file)
         parser.add_argument("--print_config", action="store_true", help="print the configuration as YAML, and stop")
-    help_texts = describe(command)
-    provided = set(command.from_run) if run else set()
-    for position, parameter in enumerate(parameters_of(command)):
-        add_option(parser, command, parameter, help_texts.get(parameter.name, ""), provided, positional=position == 0)
+    needed = set(command.required) - (set(command.from_run) if run else set())
+    types = get_type_hints(command.function)
+    for position, (name, parameter) in enumerate(inspect.signature(command.function).parameters.items()):
+        kind = without_none(types[name])
+        if is_record(kind):
+            add_record(parser, kind, needed)
+        elif kind is Component:
+            add_component(parser, name, needed)
+        else:
+            add_parameter(parser, command, parameter, kind, positional=position == 0)
     set_run_defaults(command, parser, run)
     return parser
 
 
-def add_option(
-    parser: ArgumentParser, command: Command, parameter: Parameter, text: str, provided: set[str], *, positional: bool
-) -> None:
-    """Add the option of a parameter, or the options of a record.
+def add_record(parser: ArgumentParser, record: type[Any], needed: set[str]) -> None:
+    """Add the fields of a record as options; those of a record in it have its name as prefix."""
+    types = {name: without_none(kind) for name, kind in get_type_hints(record).items()}
+    apart = {name for name, kind in types.items() if kind is Component or is_record(kind)}
+    parser.add_class_arguments(record, skip=apart)
+    for name in (name for name in types if name in apart):
+        if is_record(types[name]):
+            parser.add_class_arguments(types[name], name)
+        else:
+            add_component(parser, name, needed)
 
-    Args:
-        parser: The parser.
-        command: Its command.
-        parameter: The parameter.
-        text: Help text.
-        provided: Options that a run provides.
-        positional: Whether the value is given without a name.
-    """
-    name, kind = parameter.name.removesuffix("_"), parameter.type
-    needed = name not in provided and (parameter.default is inspect.Parameter.empty or name in command.required)
-    given: dict[str, Any] = {"help": text} | ({} if needed else {"default": parameter.default})
-    if parameter.record:
-        parser.add_class_arguments(kind, name)
-    elif positional and kind is not Component:
-        parser.add_argument(name, type=kind, **given | ({} if needed else {"nargs": "?"}))
-    elif kind is bool and parameter.owner is command.function:
+
+def add_component(parser: ArgumentParser, name: str, needed: set[str]) -> None:
+    """Add the option that names a model or a dataset; jsonargparse adds those of its arguments."""
+    listed, required, kind = KINDS[name], name in needed, TYPES[name]
+    text = f"name of one of the {listed}, see 'anomalib-flows list {listed}'; its options are --{name}.OPTION"
+    optional: Any = Optional[kind]  # noqa: UP045 (a type that is computed)
+    parser.add_argument(f"--{name}", type=kind if required else optional, required=required, help=text)
+
+
+def add_parameter(
+    parser: ArgumentParser, command: Command, parameter: inspect.Parameter, kind: Any, *, positional: bool
+) -> None:
+    """Add the option of a parameter of a command's function."""
+    name, required = parameter.name.removesuffix("_"), parameter.default is inspect.Parameter.empty
+    described = {p.arg_name: p.description for p in parse_docstring(command.function.__doc__ or "").params}
+    text = described.get(parameter.name)
+    given: dict[str, Any] = {"help": text} | ({} if required else {"default": parameter.default})
+    if positional:
+        parser.add_argument(name, type=kind, **given | ({} if required else {"nargs": "?"}))
+    elif kind is bool:
         parser.add_argument(f"--{name}", action="store_true", help=text)
     elif kind == list[Path]:
         parser.add_argument(f"--{name}", nargs="+", type=Path, help=text)
     else:
-        kind = TYPES.get(name, kind)
-        optional = not needed and parameter.default is None
-        parser.add_argument(f"--{name}", type=Optional[kind] if optional else kind, required=needed, **given)
-
-
-def describe(command: Command) -> dict[str, str]:
-    """Return what the docstrings of a command's function and records say about each parameter."""
-    from docstring_parser import parse
-
-    owners = {id(parameter.owner): parameter.owner for parameter in parameters_of(command)}
-    documented = [parse(inspect.getdoc(owner) or "") for owner in owners.values()]
-    return {p.arg_name: " ".join((p.description or "").split()) for one in documented for p in one.params}
+        parser.add_argument(f"--{name}", type=kind, required=required, **given)
 
 
 def load_yaml(text: str, chosen: dict[str, str]) -> Any:

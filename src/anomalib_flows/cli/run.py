@@ -14,7 +14,7 @@ from anomalib_flows.cli.errors import spoken
 from anomalib_flows.cli.messages import explain
 from anomalib_flows.cli.parser import class_path, make_parser, named_classes, normalise, use_names
 from anomalib_flows.cli.published import chosen_model, published_defaults
-from anomalib_flows.cli.signature import FLATTENED, KINDS, is_record, without_none
+from anomalib_flows.cli.signature import KINDS, is_record, without_none
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
@@ -41,8 +41,8 @@ def run_command(command: Command, arguments: list[str]) -> None:
         filled = fill(command, options)
         if options.get("print_config"):
             print(yaml.safe_dump(filled["config"].to_dict(), sort_keys=False, allow_unicode=True), end="")
-        else:
-            command.function(**filled)
+            raise SystemExit(0)
+        command.function(**filled)
 
 
 def parse(parser: ArgumentParser, words: list[str], names: list[str]) -> dict[str, Any]:
@@ -75,13 +75,12 @@ def fill(command: Command, values: dict[str, Any]) -> dict[str, Any]:
     types = get_type_hints(command.function)
     filled: dict[str, Any] = {}
     for name in inspect.signature(command.function).parameters:
-        kind, option = without_none(types[name]), name.removesuffix("_")
-        if name in FLATTENED and is_record(kind):
-            own = kind.__dataclass_fields__.keys() & values.keys()
-            filled[name] = validated(kind, {field: values[field] for field in own})
+        kind = without_none(types[name])
+        if is_record(kind):
+            fields = kind.__dataclass_fields__.keys() & values.keys()
+            filled[name] = validated(kind, {field: values[field] for field in fields})
         else:
-            value = values[option]
-            filled[name] = validated(kind, value) if is_record(kind) else value
+            filled[name] = values[name.removesuffix("_")]
     return filled
 
 

@@ -161,8 +161,8 @@ def count_splits(samples: list[Sample]) -> str:
     """Describe how many images each split has.
 
     Example:
-        >>> count_splits([Sample(Path("1.png"), "train"), Sample(Path("2.png"), "train"), Sample(Path("3.png"), "test")])
-        'Images: 2 train, 1 test.'
+        >>> count_splits([Sample(Path("1.png"), "train"), Sample(Path("2.png"), "test")])
+        'Images: 1 train, 1 test.'
     """
     counted = {split: len(select(samples, split)) for split in get_args(Split)}
     return f"Images: {', '.join(f'{count} {split}' for split, count in counted.items() if count)}."

@@ -92,7 +92,7 @@ def calibrated_pipeline(run: Run) -> Pipeline:
     Raises:
         NotCalibratedError: If it has no thresholds.
     """
-    pipeline = checkpoint.load(run.model_file)
+    pipeline = checkpoint.load_pipeline(run.model_file)
     if not pipeline.postprocess.calibrated:
         raise NotCalibratedError(run.path)
     if pipeline.protocol == "paper":

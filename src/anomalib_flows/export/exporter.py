@@ -12,7 +12,6 @@ from anomalib_flows.export.network import Network
 from anomalib_flows.export.options import ExportOptions, FolderLayout
 from anomalib_flows.export.predictors import PredictImage
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run
 

@@ -64,7 +64,7 @@ def weights(old: Tensor, within: Tensor, size: int) -> Tensor:
 
 
 def content_size(height: Tensor, width: Tensor, size: ImageSize, mode: ResizeMode) -> Sides:
-    """Return height and width of an image within ``size``, as :func:`anomalib_flows.core.geometry.content_size` does."""
+    """Return height and width within ``size``, as :func:`anomalib_flows.core.geometry.content_size` does."""
     whole = torch.tensor(size[0]), torch.tensor(size[1])
     if mode == "stretch":
         return whole

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -28,7 +28,7 @@ class Augmentation:
         seed: Determines the changes, together with the epoch and the file.
     """
 
-    options: AugmentOptions = AugmentOptions()
+    options: AugmentOptions = field(default_factory=AugmentOptions)
     seed: int = 0
 
 
@@ -51,7 +51,7 @@ class FeatureLoader:
         images: Loader,
         device: torch.device,
         options: FeatureOptions = COMPUTED,
-        augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
+        augmentation: Augmentation = Augmentation(),
     ) -> None:
         self.pipeline, self.images, self.device, self.options = pipeline, images, device, options
         self.changes, self.seed = augmentation.options, augmentation.seed

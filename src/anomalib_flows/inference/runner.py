@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ class PipelineRunner:
 
     pipeline: Pipeline
     device: torch.device
-    loader: LoaderOptions = LoaderOptions()
+    loader: LoaderOptions = field(default_factory=LoaderOptions)
     features: FeatureOptions = COMPUTED
 
     @property

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import atomic
-from anomalib_flows.models import checkpoint
+from anomalib_flows.models.checkpoint import save_pipeline
 from anomalib_flows.run.directory import Run
 from anomalib_flows.training.module import TrainingModule
 
@@ -81,7 +81,7 @@ class EpochCheckpoint(Callback):
         assert isinstance(pl_module, TrainingModule)  # noqa: S101 (for the type checker)
         with atomic(self.run.resume_file) as temporary:
             trainer.save_checkpoint(temporary)
-        checkpoint.save(pl_module.pipeline, self.run.model_file)
+        save_pipeline(pl_module.pipeline, self.run.model_file)
 
 
 @contextmanager

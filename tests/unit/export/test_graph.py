@@ -8,15 +8,16 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
+from anomalib_flows.flows.folded import Reordering
 from openvino import opset13 as ops
 from tiny_pipelines import SIZE, calibrated, photo
 from torch import Tensor, nn
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Interface
+from anomalib_flows.export.folded_flow import Reordering
 from anomalib_flows.export.network import InputOptions, Network
 from anomalib_flows.export.openvino.graph import OUTPUTS, build_network, decide
-from anomalib_flows.flows.folded import Reordering
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
@@ -184,7 +185,8 @@ def test_conditions_are_no_tables_of_all_positions(pipeline, raw_graph) -> None:
     constants = [n for n in nodes if n.get_type_name() == "Constant" and n.get_friendly_name().startswith("flow/")]
     largest = max(n.data.size for n in constants if n.get_friendly_name() not in weights)
     hidden = [flow.steps[0].steps[0].subnet.inner.out_features for flow in trained.detector.flows]
-    tables = [k * len(code.rows) * len(code.columns) for k, code in zip(hidden, trained.detector.codes, strict=True)]
+    codes = [flow.code for flow in trained.detector.flows]
+    tables = [k * len(code.rows) * len(code.columns) for k, code in zip(hidden, codes, strict=True)]
     assert largest < min(tables)
 
 

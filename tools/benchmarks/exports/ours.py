@@ -13,9 +13,10 @@ def export(name: str, setting: Setting, folder: Path) -> dict[str, float]:
     """Export a pipeline, and return seconds and megabytes."""
     import openvino as ov
 
-    from anomalib_flows.export.network import InputOptions, Network
+    from anomalib_flows.export.network import Network
     from anomalib_flows.export.openvino.graph import build_network, decide
     from anomalib_flows.export.openvino.storage import compress_to_fp16
+    from anomalib_flows.export.options import InputOptions
 
     pipeline = make_pipeline(name, setting)
     network, building = timed(lambda: build_network(Network(pipeline, InputOptions())))

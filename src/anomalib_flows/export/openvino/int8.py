@@ -26,7 +26,7 @@ from anomalib_flows.export.openvino.quantization import AccuracyControl, Item, M
 from anomalib_flows.export.openvino.storage import compress_to_fp16
 from anomalib_flows.export.parity import Array, image_auroc
 from anomalib_flows.export.predictors import graph_input
-from anomalib_flows.inference.calibration import calibrate
+from anomalib_flows.inference.calibration import calibrate_postprocess
 from anomalib_flows.models.postprocess import Postprocess
 
 
@@ -86,7 +86,7 @@ def quantize_and_calibrate(graph: ov.Model, job: ExportJob) -> tuple[ov.Model, P
             "max_drop": options.max_drop,
         }
     recalibrated = copy.deepcopy(post)
-    calibrate(recalibrated, raw_maps(quantized, job.network, data.calibration), job.config.false_alarm_rate)
+    calibrate_postprocess(recalibrated, raw_maps(quantized, job.network, data.calibration), job.config.false_alarm_rate)
     return quantized, recalibrated, facts
 
 
