@@ -8,7 +8,6 @@ import numpy as np
 import openvino as ov
 import pytest
 import torch
-from anomalib_flows.flows.folded import Reordering
 from openvino import opset13 as ops
 from tiny_pipelines import SIZE, calibrated, photo
 from torch import Tensor, nn
