@@ -15,7 +15,7 @@ from anomalib_flows.export.folded_flow import FoldedFlow
 from anomalib_flows.export.folding import deployable
 from anomalib_flows.export.openvino.graph import decide
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.testing.trials import maps_of, noise, relative_difference
+from anomalib_flows.testing.trials import maps_of, noise_images, relative_difference
 
 PLUG_IN = Path(__file__).parents[3] / "docs/example_plugin/src"
 
@@ -35,7 +35,7 @@ def make(monkeypatch: pytest.MonkeyPatch):
 
 def test_known_flows_are_folded_and_the_fusion_stays(make) -> None:
     detector = make().detector
-    lean, images = deployable(detector), noise(SIZE)
+    lean, images = deployable(detector), noise_images(SIZE)
     first, fusion, last = lean.flows[0].steps
     assert fusion is detector.flows[0].steps[1]
     assert all(isinstance(flow, FoldedFlow) for part in (first, last) for flow in part.flows)
