@@ -38,6 +38,8 @@ class TestSet:
         figures: Limit of the images that a figure is drawn of.
     """
 
+    __test__ = False  # pytest would collect the class
+
     dataset: str
     subset: str
     samples: Sequence[Sample]

@@ -1,5 +1,6 @@
 """A small trained pipeline, and images to predict."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import torch
 from PIL import Image
 
 from anomalib_flows import FastFlow
+from anomalib_flows.core import images
 from anomalib_flows.core.geometry import ResizeMode
 from anomalib_flows.core.types import Sample
+from anomalib_flows.data.loading import reading
 from anomalib_flows.inference.fitting import calibrate_pipeline, fit_local_scale, fit_statistics
 from anomalib_flows.inference.runner import PipelineRunner
 from anomalib_flows.models.pipeline import Pipeline
@@ -71,3 +74,17 @@ def make_runner(normal: list[Sample]) -> Callable[..., PipelineRunner]:
         return runner
 
     return make
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[Path]:
+    """How often each file was decoded."""
+    counts: Counter[Path] = Counter()
+
+    def decode(path: Path, decode: Callable[[Path], Image.Image] = images.decode) -> Image.Image:
+        counts[path] += 1
+        return decode(path)
+
+    for module in (images, reading):
+        monkeypatch.setattr(module, "decode", decode)
+    return counts

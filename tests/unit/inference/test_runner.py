@@ -13,7 +13,6 @@ import pytest
 import torch
 from PIL import Image
 
-from anomalib_flows.core import images
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.geometry import content_size
 from anomalib_flows.core.images import read_pixels
@@ -27,20 +26,6 @@ from anomalib_flows.results.sinks import LabelCounter, MetricsSink, drain
 from anomalib_flows.results.tables import open_table
 
 Make = Callable[..., PipelineRunner]
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter[Path]:
-    """How often each file was decoded."""
-    counts: Counter[Path] = Counter()
-
-    def decode(path: Path, decode: Callable[[Path], Image.Image] = images.decode) -> Image.Image:
-        counts[path] += 1
-        return decode(path)
-
-    for module in (images, reading):
-        monkeypatch.setattr(module, "decode", decode)
-    return counts
 
 
 @contextmanager
