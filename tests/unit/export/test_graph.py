@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Interface
+from anomalib_flows.export.folded_flow import Reordering
 from anomalib_flows.export.network import InputOptions, Network
 from anomalib_flows.export.openvino.graph import OUTPUTS, build_network, decide
 from anomalib_flows.models.base import Detector

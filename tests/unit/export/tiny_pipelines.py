@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anomalib_flows.inference.calibration import calibrate
+from anomalib_flows.inference.calibration import calibrate_postprocess
 from anomalib_flows.models.base import Detector
-from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.options import HeatmapOptions
 
 SIZE = (64, 64)
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -41,5 +41,5 @@ def calibrated(detector: Detector, resize: Any = "stretch", **heatmap: float) ->
     images = torch.stack([photo(seed=seed) for seed in range(24)])
     for step in (detector.fit_statistics, detector.fit_local_scale, detector.calibrate):
         step(iter([pipeline.features(pipeline.preprocess.resize(images))]))
-    calibrate(pipeline.postprocess, pipeline(images).maps, 0.2)
+    calibrate_postprocess(pipeline.postprocess, pipeline(images).maps, 0.2)
     return pipeline

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import ImageSize
-from anomalib_flows.inference.calibration import calibrate
+from anomalib_flows.inference.calibration import calibrate_postprocess
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.fastflow import FastFlow
@@ -48,7 +48,7 @@ def images(count: int, seed: int = 0) -> Tensor:
 
 def calibrated(pipeline: Pipeline) -> Pipeline:
     with torch.no_grad():
-        calibrate(pipeline.postprocess, pipeline.maps(pipeline.preprocess.resize(images(19))), 0.1)
+        calibrate_postprocess(pipeline.postprocess, pipeline.maps(pipeline.preprocess.resize(images(19))), 0.1)
     return pipeline.eval()
 
 

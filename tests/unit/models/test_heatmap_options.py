@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.inference.calibration import calibrate
+from anomalib_flows.inference.calibration import calibrate_postprocess
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.fastflow import FastFlow
 from anomalib_flows.models.heatmap import image_scores, smooth
@@ -106,7 +106,7 @@ def make_pipeline(disturb) -> Callable[..., Pipeline]:
         model = FastFlow(SIZE, "test_resnet", weights="random", steps=1)
         pipeline = Pipeline(disturb(model, scale=0.02), "stretch", *options).eval()
         with torch.no_grad():
-            calibrate(pipeline.postprocess, pipeline.maps(pipeline.preprocess.resize(images(9, seed=1))), 0.1)
+            calibrate_postprocess(pipeline.postprocess, pipeline.maps(pipeline.preprocess.resize(images(9, seed=1))), 0.1)
         return pipeline
 
     return make
