@@ -9,7 +9,14 @@ from anomalib_flows.core import registry
 from anomalib_flows.export.folding import deployable
 from anomalib_flows.testing import DETECTOR_CHECKS, Make
 from anomalib_flows.testing.detectors import DEPLOYED_ERROR
-from anomalib_flows.testing.trials import maps_of, noise, relative_difference, set_constants_of, state_of, trained
+from anomalib_flows.testing.trials import (
+    maps_of,
+    noise_images,
+    relative_difference,
+    set_constants_of,
+    state_of,
+    trained,
+)
 
 OURS: dict[str, Any] = {"backbone": "texture13"}
 VIT: dict[str, Any] = {"backbone": "test_vit", "weights": "random"}
@@ -57,7 +64,7 @@ def test_contract(name: str, arguments: dict[str, Any], check: Callable[[Make], 
 def test_what_is_exported_gives_the_same_maps(name: str, arguments: dict[str, Any]) -> None:
     model = registry.load("models", name)
     detector = trained(lambda size: model(size, **arguments))
-    images = noise(detector.image_size)
+    images = noise_images(detector.image_size)
     for _ in range(2):  # as trained, and calibrated
         before, maps = state_of(detector), maps_of(detector, images)
         lean = deployable(detector)

@@ -14,7 +14,7 @@ from anomalib_flows.cli.app import main
 from anomalib_flows.commands import predict_exported
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import read_pixels
-from anomalib_flows.runtime import Detector
+from anomalib_flows.runtime import ExportedModel
 from damaged_video import write_damaged_video
 from tiny_export import write
 
@@ -58,7 +58,7 @@ def test_table_and_pictures_are_what_the_detector_says(
     output = tmp_path / "judged"
     assert predict(model, photos, output, *device) == 0
     assert "Anomalous: 2 of 3" in capsys.readouterr().out
-    table, detector = rows(output / "predictions.csv"), Detector(model)
+    table, detector = rows(output / "predictions.csv"), ExportedModel(model)
     assert [row["path"] for row in table] == [str(photos / name) for name in ("1.png", "10.bmp", "sub/2.png")]
     for row in table:
         said = detector(row["path"])
@@ -180,7 +180,7 @@ def test_images_that_are_damaged_after_the_check_are_left_out(model, many, tmp_p
     fail_at_6(monkeypatch, InputError("6.png is damaged: replace it."))
     assert predict(model, many, tmp_path / "out", "--data.on_error=skip") == 0
     assert "Images that are left out (1):\n  6.png is damaged" in capsys.readouterr().err
-    table, detector = rows(tmp_path / "out/predictions.csv"), Detector(model)
+    table, detector = rows(tmp_path / "out/predictions.csv"), ExportedModel(model)
     assert len(table) == 11
     assert all(float(row["score"]) == pytest.approx(detector(row["path"]).raw_score) for row in table)
 
@@ -190,7 +190,7 @@ def test_images_of_another_size_than_a_fixed_one_are_named(many, tmp_path, capsy
     Image.new("RGB", (20, 10)).save(many / "3.png")
     assert predict(fixed, many, tmp_path / "out") == 2
     told = capsys.readouterr().err
-    assert f"error: {many / '3.png'} is 10 x 20 pixels high and wide, but the model takes 8 x 12: " in told
+    assert f"error: {many / '3.png'} is 10 x 20 pixels high and wide, but the model accepts 8 x 12: " in told
     assert len(rows(tmp_path / "out/predictions.csv")) == 3
     assert predict(fixed, many, tmp_path / "skipped", "--data.on_error=skip") == 0
     assert "3.png is 10 x 20 pixels" in capsys.readouterr().err
@@ -226,8 +226,8 @@ def test_thresholds_that_are_not_for_use_are_warned_of(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--device=GPU"], "GPU is not there; there are: CPU"),
-        (["--device=cuda"], "CUDA is not there; there are: CPU"),
+        (["--device=GPU"], "GPU is not available: choose one of CPU"),
+        (["--device=cuda"], "CUDA is not available: choose one of CPU"),
         (["--input=nowhere"], "--input nowhere does not exist"),
         ([f"--input={__file__}"], f"{__file__} cannot be read as a video ("),
     ],

@@ -25,5 +25,5 @@ COMMAND = Command(
     name="export",
     help="write a detector as one file, for OpenVINO, ONNX or torch, and compare it",
     function=export_command,
-    order=6,
+    order=60,
 )

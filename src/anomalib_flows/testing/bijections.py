@@ -34,10 +34,12 @@ def check_bijection(flow: Bijection, shape: Sequence[int] | Sequence[Sequence[in
     x = random_input(shape)
     z, log_det = flow(x)
     back, inverse_log_det = flow.inverse(z)
-    same = z.shape == x.shape if isinstance(z, Tensor) and isinstance(x, Tensor) else flat(z).shape == flat(x).shape
+    one_each = isinstance(x, Tensor) and isinstance(z, Tensor)
+    same = z.shape == x.shape if one_each else flatten_images(z).shape == flatten_images(x).shape
     ensure(same, f"forward turns shape {shapes_of(x)} into {shapes_of(z)}")
     ensure(log_det.shape == (2,), f"the log-determinant has shape {tuple(log_det.shape)}, not (B,)")
-    undone = shapes_of(back) == shapes_of(x) and torch.allclose(flat(back), flat(x), tolerance, tolerance)
+    found, expected = flatten_images(back), flatten_images(x)
+    undone = shapes_of(back) == shapes_of(x) and torch.allclose(found, expected, tolerance, tolerance)
     ensure(undone, "inverse does not undo forward")
     true = torch.stack([jacobian_log_det(flow, x, i) for i in range(2)])
     stated = f"the log-determinants are {log_det.tolist()}, but those of the Jacobians {true.tolist()}"
@@ -54,7 +56,7 @@ def random_input(shape: Sequence[Any]) -> Any:
     return tuple(torch.randn(2, *one, dtype=torch.float64, generator=generator) for one in shape)
 
 
-def flat(x: Any) -> Tensor:
+def flatten_images(x: Any) -> Tensor:
     """Return all values of each image in a tensor or a tuple of tensors, (B, N)."""
     return torch.cat([part.flatten(1) for part in (x if isinstance(x, tuple) else (x,))], dim=1)
 
@@ -72,9 +74,9 @@ def jacobian_log_det(flow: Bijection, x: Any, i: int) -> Tensor:
     def forward(values: Tensor) -> Tensor:
         pieces = zip(torch.split(values, sizes), parts, strict=True)
         image = tuple(piece.view_as(part[:1]) for piece, part in pieces)
-        return flat(flow(image if isinstance(x, tuple) else image[0])[0])[0]
+        return flatten_images(flow(image if isinstance(x, tuple) else image[0])[0])[0]
 
-    jacobian: Tensor = torch.func.jacrev(forward)(flat(x)[i])
+    jacobian: Tensor = torch.func.jacrev(forward)(flatten_images(x)[i])
     log_det: Tensor = torch.linalg.slogdet(jacobian).logabsdet
     return log_det
 

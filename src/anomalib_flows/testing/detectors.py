@@ -20,7 +20,7 @@ from anomalib_flows.testing.trials import (
     first_accepted,
     maps_of,
     mean_loss,
-    noise,
+    noise_images,
     relative_difference,
     reloaded,
     set_constants_of,
@@ -53,7 +53,7 @@ def check_shapes(make: Make) -> None:
     """Check that features are (B, C, h, w) and maps (B, 1 or 2, H, W) and finite, for images of any size."""
     for detector in accepted(make):
         size = detector.image_size
-        features = detector.eval().encode(noise(size, 2))
+        features = detector.eval().encode(noise_images(size, 2))
         for f in features:
             fits = f.ndim == 4 and len(f) == 2
             ensure(fits, f"encode gives a feature map of {tuple(f.shape)}, not (2, C, h, w)")
@@ -66,7 +66,7 @@ def check_shapes(make: Make) -> None:
 def check_encoding(make: Make) -> None:
     """Check that encoding is frozen: repeatable, the same in training mode, without gradient or side effects."""
     detector = first_accepted(make).train()
-    before, images = state_of(detector), noise(detector.image_size)
+    before, images = state_of(detector), noise_images(detector.image_size)
     features = detector.encode(images)
     ensure(not any(f.requires_grad for f in features), "encode gives features with a gradient: use torch.no_grad()")
     repeated = equal_features(features, detector.encode(images))
@@ -80,7 +80,7 @@ def check_gradients(make: Make) -> None:
     """Check that the loss is a finite scalar with a gradient for exactly the weights in the optimizer."""
     detector = first_accepted(make).train()
     in_optimizer = {id(p) for group in detector.optimizer().param_groups for p in group["params"]}
-    for batch in detector.training_batches(detector.encode(noise(detector.image_size))):
+    for batch in detector.training_batches(detector.encode(noise_images(detector.image_size))):
         loss = detector.loss(batch)
         ensure(loss.shape == () and bool(loss.isfinite()), f"loss gives {loss.detach()}, not a finite scalar")
         loss.backward()  # type: ignore[no-untyped-call]
@@ -97,7 +97,7 @@ def check_gradients(make: Make) -> None:
 def check_batch_count(make: Make) -> None:
     """Check that the number of training batches is the announced one."""
     detector = first_accepted(make)
-    images = noise(detector.image_size)
+    images = noise_images(detector.image_size)
     found = len(list(detector.training_batches(detector.encode(images))))
     stated = detector.training_batch_count(len(images))
     message = f"training_batches yields {found}, but training_batch_count({len(images)}) says {stated}"
@@ -107,7 +107,7 @@ def check_batch_count(make: Make) -> None:
 def check_learning(make: Make) -> None:
     """Check that training lowers the loss."""
     detector = first_accepted(make)
-    detector.fit_statistics(iter([detector.encode(noise(detector.image_size))]))
+    detector.fit_statistics(iter([detector.encode(noise_images(detector.image_size))]))
     before = mean_loss(detector)
     train_briefly(detector, epochs=5)
     after = mean_loss(detector)
@@ -117,7 +117,7 @@ def check_learning(make: Make) -> None:
 def check_direction(make: Make) -> None:
     """Check that each map rises if features move to a higher loss: higher is more anomalous."""
     detector = first_accepted(make).eval()
-    features = [f.requires_grad_() for f in detector.encode(noise(detector.image_size))]
+    features = [f.requires_grad_() for f in detector.encode(noise_images(detector.image_size))]
     loss = torch.stack([detector.loss(batch) for batch in detector.training_batches(features)]).sum()
     slopes = torch.autograd.grad(loss, features, allow_unused=True, materialize_grads=True)
     ways = [0.1 * f.norm() * s / s.norm().clamp_min(1e-30) for f, s in zip(features, slopes, strict=True)]
@@ -137,7 +137,7 @@ def check_inference(make: Make) -> None:
     """Check that computing maps changes no weight and no buffer."""
     detector = trained(make)
     before = state_of(detector)
-    maps_of(detector, noise(detector.image_size))
+    maps_of(detector, noise_images(detector.image_size))
     ensure_unchanged(detector, before, "anomaly_map")
 
 
@@ -163,7 +163,7 @@ def check_checkpoint(make: Make) -> None:
     detector = trained(make)
     finite = all(bool(p.isfinite().all()) for p in detector.parameters())
     ensure(finite, "training makes weights that are infinite or NaN")
-    images = noise(detector.image_size)
+    images = noise_images(detector.image_size)
     same = torch.equal(maps_of(reloaded(detector), images), maps_of(detector, images))
     lost = "a loaded checkpoint gives other maps: keep everything that is learned or drawn in parameters and buffers"
     ensure(same, lost)
@@ -173,7 +173,7 @@ def check_copy(make: Make) -> None:
     """Check that a deep copy gives the same maps, and that training it does not change the original."""
     detector = trained(make)
     before, copied = state_of(detector), copy.deepcopy(detector)
-    images = noise(detector.image_size)
+    images = noise_images(detector.image_size)
     ensure(torch.equal(maps_of(copied, images), maps_of(detector, images)), "a deep copy gives other maps")
     ensure(copied.init_args == detector.init_args, "a deep copy has other init_args")
     train_briefly(copied, epochs=1)
@@ -191,7 +191,7 @@ def check_calibration(make: Make) -> None:
     before = state_of(detector)
     set_constants_of(detector)
     ensure_unchanged(detector, before, f"{steps}, on the same features a second time,")
-    images = noise(detector.image_size)
+    images = noise_images(detector.image_size)
     maps = maps_of(detector, images)
     ensure(bool(maps.isfinite().all()), f"anomaly_map gives values that are not finite after {steps}")
     saved = torch.equal(maps_of(reloaded(detector), images), maps)
@@ -202,7 +202,7 @@ def check_calibration(make: Make) -> None:
 def check_deployable(make: Make) -> None:
     """Check that ``deployable()`` gives the same maps before and after calibration, and changes nothing."""
     detector = trained(make)
-    images = noise(detector.image_size)
+    images = noise_images(detector.image_size)
     for state in ("trained", "calibrated"):
         before, maps = state_of(detector), maps_of(detector, images)
         error = relative_difference(maps_of(detector.deployable(), images), maps)
@@ -214,9 +214,9 @@ def check_deployable(make: Make) -> None:
 
 def ensure_independence(detector: Detector) -> None:
     """Raise an AssertionError if an image's map depends on other images."""
-    images = noise(detector.image_size)
+    images = noise_images(detector.image_size)
     maps = maps_of(detector, images)
-    others = torch.cat([images[:1], 10 * noise(detector.image_size, len(images) - 1, seed=1)])
+    others = torch.cat([images[:1], 10 * noise_images(detector.image_size, len(images) - 1, seed=1)])
     same = torch.equal(maps_of(detector, others)[0], maps[0])
     ensure(same, "an image's map changes with the other images of its batch")
     error = relative_difference(maps_of(detector, images[:1]), maps[:1])

@@ -52,7 +52,7 @@ def trained(make: Make) -> Detector:
 def train_briefly(detector: Detector, epochs: int) -> None:
     """Train on one batch of images, the same at every call."""
     optimizer = detector.train().optimizer()
-    features = detector.encode(noise(detector.image_size))
+    features = detector.encode(noise_images(detector.image_size))
     detector.fit_statistics(iter([features]))
     for _ in range(epochs):
         for batch in detector.training_batches(features):
@@ -63,7 +63,7 @@ def train_briefly(detector: Detector, epochs: int) -> None:
 
 def set_constants_of(detector: Detector) -> None:
     """Set constants as before and after training: the batches come once, in turn, from inference mode."""
-    images = noise(detector.image_size)
+    images = noise_images(detector.image_size)
     with torch.inference_mode():
         batches = [detector.eval().encode(some) for some in (images[:3], images[3:])]
     for step in (detector.fit_statistics, detector.fit_local_scale, detector.calibrate):
@@ -82,7 +82,7 @@ def reloaded(detector: Detector) -> Detector:
 def mean_loss(detector: Detector) -> float:
     """Return the mean loss of the training batches, which are the same at every call."""
     torch.manual_seed(0)
-    features = detector.train().encode(noise(detector.image_size))
+    features = detector.train().encode(noise_images(detector.image_size))
     return torch.stack([detector.loss(batch) for batch in detector.training_batches(features)]).mean().item()
 
 
@@ -92,7 +92,7 @@ def maps_of(detector: Detector, images: Tensor) -> Tensor:
     return detector.anomaly_map(detector.eval().encode(images))
 
 
-def noise(size: ImageSize, count: int = 4, seed: int = 0) -> Tensor:
+def noise_images(size: ImageSize, count: int = 4, seed: int = 0) -> Tensor:
     """Draw normalised images of noise, of shape (count, 3, H, W)."""
     return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(seed))
 

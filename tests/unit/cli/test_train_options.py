@@ -14,6 +14,7 @@ from anomalib_flows import FastFlow
 from anomalib_flows.cli import main
 from anomalib_flows.cli.configs import config_names, find_config
 from anomalib_flows.core import registry
+from anomalib_flows.data.datasets import synthetic
 from anomalib_flows.run.config import TrainConfig
 from trees import CASES, Options, case_name
 
@@ -58,8 +59,10 @@ PAIRS = [("fastflow", *case) for case in CASES] + [(model, *CASES[0]) for model 
 
 @pytest.mark.parametrize(("model", "name", "make"), PAIRS, ids=case_name)
 def test_a_configuration_survives_being_written_and_read(
-    parsed, model: str, name: str, make: Callable[[Path], Options], tmp_path: Path
+    parsed, model: str, name: str, make: Callable[[Path], Options], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for count in ("TRAIN_GOOD", "TEST_GOOD", "TEST_DEFECTIVE"):
+        monkeypatch.setattr(synthetic, count, 4)
     config = parsed("train", "--model", model, "--data", name, *typed("data", make(tmp_path / "tree")), "--seed=4")
     assert (config.model.class_path, config.data.class_path) == (model, name)
     file = tmp_path / "config.yaml"

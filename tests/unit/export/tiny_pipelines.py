@@ -20,7 +20,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def photo(height: int = 64, width: int = 64, seed: int = 0, blob: bool = False) -> Tensor:
-    """Stripes with noise, in some of which a blob lies, (3, h, w), uint8; each colour is another."""
+    """Noisy stripes, different in each colour and with or without a blob, of shape (3, h, w), uint8."""
     generator = torch.Generator().manual_seed(seed)
     waves = torch.sin(torch.linspace(0, 20, width) + 6 * torch.rand((), generator=generator))
     values = 128 + torch.tensor([70.0, 40.0, 20.0])[:, None, None] * waves.expand(height, width)
@@ -32,7 +32,7 @@ def photo(height: int = 64, width: int = 64, seed: int = 0, blob: bool = False) 
 
 @torch.no_grad()
 def calibrated(detector: Detector, resize: Any = "stretch", **heatmap: float) -> Pipeline:
-    """Make a pipeline whose whitening, scales and thresholds are set, with weights that do something."""
+    """Make a pipeline with disturbed weights, whose whitening, scales and thresholds are set."""
     generator = torch.Generator().manual_seed(0)
     for p in detector.parameters():
         if p.requires_grad:

@@ -106,7 +106,9 @@ def make_pipeline(disturb) -> Callable[..., Pipeline]:
         model = FastFlow(SIZE, "test_resnet", weights="random", steps=1)
         pipeline = Pipeline(disturb(model, scale=0.02), "stretch", *options).eval()
         with torch.no_grad():
-            calibrate_postprocess(pipeline.postprocess, pipeline.maps(pipeline.preprocess.resize(images(9, seed=1))), 0.1)
+            calibrate_postprocess(
+                pipeline.postprocess, pipeline.maps(pipeline.preprocess.resize(images(9, seed=1))), 0.1
+            )
         return pipeline
 
     return make

@@ -42,7 +42,7 @@ def quantised(network: Any, setting: Setting) -> Any:
 
     shape = (setting.images, 1, setting.size, setting.size, 3)
     images = np.random.default_rng(0).integers(256, size=shape, dtype=np.uint8)
-    return quantize(network, images, QuantizationOptions())
+    return quantize(network, list(images), QuantizationOptions())
 
 
 def make_pipeline(name: str, setting: Setting) -> Any:
