@@ -102,12 +102,7 @@ class Store:
 
 
 def used(folder: Path) -> int:
-    """Return the number of bytes that are kept in a folder.
-
-    Example:
-        >>> used(Path("nowhere"))
-        0
-    """
+    """Return the number of bytes that are kept in a folder."""
     return sum(files(folder).values())
 
 
@@ -135,13 +130,7 @@ def free(folder: Path) -> int:
 
 
 def pack(tensors: Tensors) -> bytes:
-    """Serialize tensors: a checksum, then safetensors.
-
-    Example:
-        >>> import torch
-        >>> unpack(pack({"x": torch.ones(2)}))
-        {'x': tensor([1., 1.])}
-    """
+    """Serialize tensors: a checksum, then safetensors."""
     from safetensors.torch import save
 
     # Cloned, since tensors that share memory cannot be written.
@@ -150,11 +139,7 @@ def pack(tensors: Tensors) -> bytes:
 
 
 def unpack(content: bytes) -> Tensors:
-    """Deserialize the result of :func:`pack`.
-
-    Raises:
-        ValueError: If it is damaged.
-    """
+    """Deserialize the result of :func:`pack`, or raise a ValueError if it is damaged."""
     if len(content) < 4 or zlib.crc32(memoryview(content)[4:]).to_bytes(4, "big") != content[:4]:
         raise ValueError("damaged")
     from safetensors import SafetensorError

@@ -69,11 +69,7 @@ class Inspection:
 
 
 def mvtec_datasets(folder: Path) -> list[Dataset]:
-    """Return the dataset of a category in MVTec AD's layout, or one for each category in a folder of such.
-
-    Raises:
-        InputError: If the folder is neither.
-    """
+    """Return the dataset of a category in MVTec AD's layout, or one for each category in a folder of such."""
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 (absolute() would leave the name '..')
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: check the path.")

@@ -50,12 +50,7 @@ def warn_of_other_counts(samples: list[Sample], card: Card | None, category: str
 
 
 def in_words(counts: Counts) -> str:
-    """Return numbers of images as text.
-
-    Example:
-        >>> in_words(Counts(209, 20, 63))
-        '209 images to train on and 20 good and 63 defective ones to test on'
-    """
+    """Return numbers of images as text."""
     held_out = f", {counts.calibration} to calibrate with" if counts.calibration else ""
     return (
         f"{counts.train} images to train on{held_out} and {counts.test_good} good and {counts.test_defective} "

@@ -88,11 +88,7 @@ def require_binary(folder: Path, batches: list[Path]) -> None:
 
 
 def read_records(file: Path) -> npt.NDArray[np.uint8]:
-    """Read the images of a file as rows: a class, then the values.
-
-    Raises:
-        InputError: If the file is truncated or has another content.
-    """
+    """Read the images of a file as rows: a class, then the values."""
     records = np.fromfile(file, np.uint8)
     if not len(records) or len(records) % RECORD or records[::RECORD].max() >= len(CLASSES):
         raise InputError(f"{file.name} is not a file of CIFAR-10's binary version, or is damaged: get {BINARY} again.")

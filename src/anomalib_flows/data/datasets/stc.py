@@ -126,11 +126,7 @@ def write_masks(video: Path) -> None:
 
 
 def read_array(file: Path) -> npt.NDArray[np.generic]:
-    """Map an array into memory; one of Python objects is refused, since reading it could run code.
-
-    Raises:
-        InputError: If the file is missing, damaged or has Python objects.
-    """
+    """Map an array into memory; one of Python objects is refused, since reading it could run code."""
     name = f"{file.parent.name}/{file.name}"
     try:
         array: npt.NDArray[np.generic] = np.load(file, mmap_mode="r", allow_pickle=False)

@@ -49,11 +49,7 @@ class Synthetic(Dataset):
         return self.category
 
     def samples(self) -> list[Sample]:
-        """List the images of the category; draw them first if they do not exist yet.
-
-        Raises:
-            InputError: If the category is unknown or its folder cannot be written.
-        """
+        """List the images of the category; draw them first if they do not exist yet."""
         if self.category not in DEFECTS:
             raise InputError(unknown("category of synthetic", self.category, sorted(DEFECTS)))
         folder = Path(self.root) / self.category

@@ -72,11 +72,6 @@ def with_defects(images: Tensor, seed: int, first: int = 0) -> tuple[Tensor, Ten
 
     Returns:
         The images with defects, of shape (B, 3, H, W) and type float32, and boolean masks of shape (B, H, W).
-
-    Example:
-        >>> spoilt, masks = with_defects(torch.full((2, 3, 64, 80), 120.0), seed=0)
-        >>> spoilt.shape, masks.shape, bool(masks.any())
-        (torch.Size([2, 3, 64, 80]), torch.Size([2, 64, 80]), True)
     """
     drawn = [add_synthetic_defect(image, seed, first + i) for i, image in enumerate(images)]
     return torch.stack([image for image, _, _ in drawn]), torch.stack([mask for _, mask, _ in drawn])

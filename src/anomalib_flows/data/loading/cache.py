@@ -47,14 +47,7 @@ class Cache(Protocol):
 
 
 def make_cache(samples: list[Sample], image: ImageOptions, options: LoaderOptions, *, repeated: bool) -> Cache | None:
-    """Make the cache that the options ask for; images that are read only once are not kept in memory.
-
-    Args:
-        samples: Images that will be read.
-        image: Size of the resized images.
-        options: Kind and size of the cache.
-        repeated: Whether the images are read more than once.
-    """
+    """Make the cache that the options ask for; images that are not read repeatedly are not kept in memory."""
     limit = int(options.cache_size * GB)
     if options.cache == "memory" and repeated:
         return MemoryCache(limit, len(samples))
@@ -64,12 +57,7 @@ def make_cache(samples: list[Sample], image: ImageOptions, options: LoaderOption
 
 
 class MemoryCache:
-    """Keep items as long as the process lives.
-
-    Args:
-        limit: Greatest number of bytes.
-        expected: How many samples there are.
-    """
+    """Keep items, up to ``limit`` bytes, as long as the process lives; ``expected`` counts the samples."""
 
     def __init__(self, limit: int, expected: int) -> None:
         self.limit, self.expected, self.items, self.lock = limit, expected, dict[Sample, Item](), Lock()
@@ -96,15 +84,10 @@ class MemoryCache:
 
 
 class DiskCache:
-    """Keep items as files, for later runs as well; several processes may use one folder.
+    """Keep items as files, for later runs as well; several processes may use one folder, up to ``limit`` bytes.
 
     The name of a file is a digest of the image's path, size and modification time, and of the resizing. A damaged
     file is written again.
-
-    Args:
-        folder: Where the files are.
-        limit: Greatest number of bytes in the folder.
-        image: Size of the resized images.
     """
 
     def __init__(self, folder: Path, limit: int, image: ImageOptions) -> None:
@@ -125,11 +108,7 @@ class DiskCache:
         self.store.put(self._name(sample), tensors if item.mask is None else tensors | {"mask": item.mask})
 
     def _name(self, sample: Sample) -> str:
-        """Name of a sample's file.
-
-        Raises:
-            OSError: If its image or mask is not there.
-        """
+        """Return the name of a sample's file, or raise an OSError if its image or mask does not exist."""
         parts = list(self.kind)
         for path in (sample.path, *(mask_files(sample.mask) if sample.mask else [])):
             state = path.stat()

@@ -35,17 +35,6 @@ def download(archive: Archive, folder: Path) -> Path:
     """Download an archive into a folder, unless it exists there, and verify its checksum.
 
     After a broken connection the part that was downloaded is kept as ``NAME.part``, and the next call continues it.
-
-    Args:
-        archive: Facts about the archive.
-        folder: Folder of the file.
-
-    Returns:
-        The file.
-
-    Raises:
-        InputError: If the address is invalid, the server refuses or cannot be reached, or the checksum differs.
-        OSError: If the folder cannot be written to.
     """
     if not re.match(r"https?://", archive.url):
         raise InputError(f"The address {archive.url!r} of {archive.file} is not a web address: get the file by hand.")
@@ -138,15 +127,7 @@ def append(answer: http.client.HTTPResponse, part: Path, start: int, total: int 
 
 
 def verify(file: Path, checksum: str) -> None:
-    """Compare a file with its published digest.
-
-    Args:
-        file: The file.
-        checksum: ``sha256:...`` or ``md5:...``; empty if none is published.
-
-    Raises:
-        InputError: If they differ.
-    """
+    """Raise an InputError unless a file has its published digest, ``sha256:...`` or ``md5:...``, if there is one."""
     if not checksum:
         return
     algorithm, _, expected = checksum.partition(":")

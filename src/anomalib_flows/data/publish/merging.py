@@ -12,17 +12,7 @@ from anomalib_flows.data.datasets.card import Card
 
 
 def merge(extracted: Path, file: Path, card: Card, ready: Path) -> None:
-    """Move the content of an archive to its place among that of others, without an enclosing folder.
-
-    Args:
-        extracted: Folder with the content.
-        file: The archive.
-        card: Facts about the dataset.
-        ready: Folder of the dataset.
-
-    Raises:
-        InputError: If another archive has a file or folder of the same name.
-    """
+    """Move the content of an archive to its place among that of others, without an enclosing folder."""
     category = card.archive(file.name).category
     content = inner(extracted, {*card.counts, *(archive.category for archive in card.archives)})
     if category and not (content / category).is_dir():

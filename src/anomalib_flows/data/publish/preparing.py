@@ -21,12 +21,7 @@ from anomalib_flows.data.publish.merging import merge, move, require_free
 
 
 class Prepared(NamedTuple):
-    """Result of :func:`prepare_dataset`.
-
-    Args:
-        root: Absolute path of the dataset.
-        unverified: Names of the archives that have no known checksum.
-    """
+    """Absolute path of a dataset, and names of its archives that have no known checksum."""
 
     root: Path
     unverified: list[str]
@@ -66,11 +61,7 @@ def prepare_dataset(
 
 
 def published_card(dataset: type[Dataset]) -> Card:
-    """Return the facts about a published dataset.
-
-    Raises:
-        InputError: If the dataset is not a published one.
-    """
+    """Return the facts about a published dataset."""
     if dataset.card is None:
         name = name_of("datasets", dataset)
         raise InputError(f"{name} is no published dataset: there is nothing to prepare, train with it as it is.")
@@ -96,17 +87,7 @@ def downloaded(wanted: Iterable[Archive], folder: Path) -> Iterator[list[Path]]:
 
 
 def install(dataset: type[Dataset], root: Path, files: Sequence[Path]) -> None:
-    """Verify and extract archives into a root folder, all or nothing; existing files are never replaced.
-
-    Args:
-        dataset: Class of the dataset, whose ``arrange`` converts the extracted files.
-        root: Folder of the dataset, which may not exist yet.
-        files: Archives, by the names that the card gives them or others.
-
-    Raises:
-        InputError: If an archive is refused, or a part of its content exists in the root already.
-        OSError: If the disk is full or cannot be written to.
-    """
+    """Verify and extract archives into a root folder, all or nothing; existing files are never replaced."""
     card = published_card(dataset)
     require_room(dataset, root, files)
     for file in files:
@@ -129,25 +110,14 @@ def install(dataset: type[Dataset], root: Path, files: Sequence[Path]) -> None:
 
 
 def require_modules(needs: Iterable[tuple[str, str]]) -> None:
-    """Raise an InputError if a module is missing: before hours of extraction, not after.
-
-    Args:
-        needs: Names of modules, each with the requirement that pip installs for it.
-    """
+    """Raise an InputError if a module is missing: before hours of extraction, not after."""
     for module, package in needs:
         if importlib.util.find_spec(module) is None:
             raise InputError(f"Preparing this dataset needs the module {module}: run pip install '{package}'.")
 
 
 def require_room(dataset: type[Dataset], root: Path, files: Sequence[Path], wanted: Sequence[Archive] = ()) -> None:
-    """Raise an InputError for what is bound to fail, before gigabytes are extracted or downloaded.
-
-    Args:
-        dataset: Class of the dataset.
-        root: Folder of the dataset.
-        files: Archives on disk.
-        wanted: Archives to download.
-    """
+    """Raise an InputError for what is bound to fail, before gigabytes are extracted or downloaded."""
     card = published_card(dataset)
     if root.exists() and not root.is_dir():
         raise InputError(f"`root` {root} is a file: name a folder.")
@@ -168,11 +138,7 @@ def converts(dataset: type[Dataset]) -> bool:
 
 
 def fetchable(card: Card) -> list[Archive]:
-    """List the archives to download; those of all categories are preferred to those of single ones.
-
-    Raises:
-        InputError: If no address is known.
-    """
+    """List the archives to download; those of all categories are preferred to those of single ones."""
     with_address = [archive for archive in card.archives if archive.url]
     if not with_address:
         raise InputError(f"`download` is not possible: {by_hand(card)}.")
