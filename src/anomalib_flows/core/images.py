@@ -19,15 +19,7 @@ Pixels = npt.NDArray[np.uint8]
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 """Suffixes of image files, in lower case; upper case is accepted as well."""
 
-PIXELS = {
-    "1": "grey",
-    "L": "grey",
-    "I": "grey",
-    "F": "grey",
-    "RGB": "colour",
-    "RGBA": "colour with alpha",
-    "P": "palette",
-}
+PIXELS = dict.fromkeys("1LIF", "grey") | {"RGB": "colour", "RGBA": "colour with alpha", "P": "palette"}
 """Kind of a pixel, for each of Pillow's modes."""
 
 _DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")  # Pillow's modes of more than 8 bits

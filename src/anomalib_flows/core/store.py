@@ -30,7 +30,7 @@ Tensors: TypeAlias = "dict[str, Tensor]"
 
 
 def cache_folder(kind: str) -> Path:
-    """Return the folder of one kind of cached tensors in the user's cache."""
+    """Return the folder of one kind of files in the user's cache."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")  # noqa: PTH111, PTH118
     return Path(home) / "anomalib-flows" / kind
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +50,7 @@ class Checker:
     def fault(self, error: InputError) -> None:
         """Note a file that cannot be read, or raise its error if ``on_error`` is ``stop``."""
         if self.on_error == "stop":
-            report_faults([str(error)], "stop")
+            stop_at([str(error)])
         self.faults.append(str(error))
 
     def image(self, sample: Sample, image: npt.ArrayLike, mask: npt.ArrayLike | None) -> Sample:
@@ -73,7 +73,7 @@ class Checker:
     def finish(self) -> None:
         """Warn of skipped files, empty masks and images that are all dark; raise an error if no file could be read."""
         if self.faults:
-            report_faults(self.faults, "skip")
+            warnings.warn(itemise("Images that are left out", self.faults), stacklevel=2)
             if not self.images:
                 raise InputError(f"None of {len(self.faults)} images can be read. {self.faults[0]}")
         if self.empty_masks:
@@ -91,13 +91,10 @@ def check(samples: Sequence[Sample], on_error: OnError) -> list[Sample]:
     found = inspect_samples(samples)
     faults = [one.fault for one in found if one.fault]
     if faults and on_error == "stop":
-        report_faults(faults, "stop")
-    checker, usable = Checker(on_error), []
-    for one in found:
-        if one.fault:
-            checker.fault(InputError(one.fault))
-        else:
-            usable.append(checker.add(one))
+        stop_at(faults)
+    checker = Checker(on_error)
+    checker.faults = faults
+    usable = [checker.add(one) for one in found if not one.fault]
     checker.finish()
     return usable
 
@@ -121,12 +118,10 @@ def inspected(sample: Sample, image: npt.ArrayLike, mask: npt.ArrayLike | None) 
     return Inspected(sample, brightest=brightest, empty_mask=mask is not None and not np.asarray(mask).any())
 
 
-def report_faults(faults: Sequence[str], on_error: OnError) -> None:
-    """Raise an error for the first fault if ``on_error`` is ``stop``, or else warn of all faults."""
-    if on_error == "stop":
-        more = f" ({len(faults)} files have faults)" if len(faults) > 1 else ""
-        raise InputError(f"{faults[0].removesuffix('.')}, or skip it with `loader.on_error` skip{more}.")
-    warnings.warn(itemise("Images that are left out", faults), stacklevel=3)
+def stop_at(faults: Sequence[str]) -> NoReturn:
+    """Raise an error for the first fault."""
+    more = f" ({len(faults)} files have faults)" if len(faults) > 1 else ""
+    raise InputError(f"{faults[0].removesuffix('.')}, or skip it with `loader.on_error` skip{more}.")
 
 
 def itemise(title: str, items: Sequence[object]) -> str:

@@ -102,12 +102,8 @@ def inspect_dataset(dataset: Dataset) -> Inspection:
     if sound and (dark := about_darkness(max(one.brightest for one in sound))):
         remarks.append(dark)
     faults = [one.fault for one in found if one.fault] + leaks
-    return Inspection(sound, faults, remarks, kinds_of([sample.path for sample in readable]))
-
-
-def kinds_of(paths: Sequence[Path]) -> Counter[str]:
-    """Count the files of each format and depth."""
-    return Counter(map_in_threads(describe_file, paths, "listing"))
+    kinds = Counter(map_in_threads(describe_file, [sample.path for sample in readable], "listing"))
+    return Inspection(sound, faults, remarks, kinds)
 
 
 def about_masks(dataset: Dataset, found: Sequence[Inspected]) -> list[str]:

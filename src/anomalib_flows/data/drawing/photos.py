@@ -5,8 +5,6 @@ Metrics on synthetic defects rank settings; they do not predict the metrics on r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from anomalib_flows.data.drawing.defects import Defect, blob, crack, dent, place, scratch, stain
+from anomalib_flows.data.drawing.defects import blob, by_name, crack, dent, place, scratch, stain
 from anomalib_flows.data.drawing.products import CANVAS, COLUMNS, ROWS, Array, box, noise, paint, step
 from anomalib_flows.data.drawing.scene import VISIBLE
 from anomalib_flows.data.loading.randomness import generator
@@ -50,15 +48,7 @@ def speck(rng: np.random.Generator, canvas: Array) -> Array:
     return paint(canvas, shape, colour + 0.05 * noise(rng, 1.5, 1.5)[..., None])
 
 
-KINDS: Mapping[str, Defect] = {
-    "crack": crack,
-    "dent": dent,
-    "pasted": pasted,
-    "scratch": scratch,
-    "smeared": smeared,
-    "speck": speck,
-    "stain": stain,
-}
+KINDS = by_name(crack, dent, pasted, scratch, smeared, speck, stain)
 """Defects that any product may have, by name; a speck is visible on every product."""
 
 

@@ -9,7 +9,7 @@ import hashlib
 import warnings
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,17 +36,9 @@ class Item(NamedTuple):
         return self.image.nbytes + (0 if self.mask is None else self.mask.nbytes)
 
 
-class Cache(Protocol):
-    """Keep items of samples; used by several threads at once."""
-
-    def get(self, sample: Sample) -> Item | None:
-        """Return the item of a sample, or None if it has to be read."""
-
-    def put(self, sample: Sample, item: Item) -> None:
-        """Keep an item, if there is room."""
-
-
-def make_cache(samples: list[Sample], image: ImageOptions, options: LoaderOptions, *, repeated: bool) -> Cache | None:
+def make_cache(
+    samples: list[Sample], image: ImageOptions, options: LoaderOptions, *, repeated: bool
+) -> MemoryCache | DiskCache | None:
     """Make the cache that the options ask for; images that are not read repeatedly are not kept in memory."""
     limit = int(options.cache_size * GB)
     if options.cache == "memory" and repeated:
@@ -97,8 +89,10 @@ class DiskCache:
     def get(self, sample: Sample) -> Item | None:
         """Return the item of a sample, or None if it has to be read."""
         try:
-            tensors = self.store.get(self._name(sample))
-            return None if tensors is None else as_item(tensors)
+            if (tensors := self.store.get(self._name(sample))) is None:
+                return None
+            height, width = tensors["content"].tolist()
+            return Item(tensors["image"], tensors.get("mask"), (height, width))
         except (OSError, KeyError, ValueError):
             return None
 
@@ -114,9 +108,3 @@ class DiskCache:
             state = path.stat()
             parts += [str(path.absolute()), str((state.st_size, state.st_mtime_ns))]
         return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:40]
-
-
-def as_item(tensors: dict[str, Tensor]) -> Item:
-    """Read an item from what :class:`DiskCache` keeps."""
-    height, width = tensors["content"].tolist()
-    return Item(tensors["image"], tensors.get("mask"), (height, width))

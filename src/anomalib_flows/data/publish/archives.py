@@ -179,11 +179,7 @@ def write_member(member: Member, path: Path) -> None:
     except (OSError, UnicodeEncodeError) as error:
         if isinstance(error, OSError) and error.errno not in UNFIT_NAME:
             raise
-        raise InputError(f"the name {shortened(member.name)!r}, which this system cannot use") from error
+        short = member.name if len(member.name) <= 60 else member.name[:60] + "..."
+        raise InputError(f"the name {short!r}, which this system cannot use") from error
     with target:
         shutil.copyfileobj(member.open(), target, CHUNK)
-
-
-def shortened(name: str) -> str:
-    """Return the beginning of a long name."""
-    return name if len(name) <= 60 else name[:60] + "..."

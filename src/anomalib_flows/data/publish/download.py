@@ -45,20 +45,14 @@ def download(archive: Archive, folder: Path) -> Path:
             part = file.with_name(f"{file.name}.part")
             fetch_all(archive.url, part)
             part.replace(file)
-        verify_fetched(file, archive.checksum)
+        verify(file, archive.checksum)
+    except InputError:
+        file.unlink(missing_ok=True)  # the next call would use it again
+        raise
     finally:
         with suppress(OSError):  # remove it if it is empty
             folder.rmdir()
     return file
-
-
-def verify_fetched(file: Path, checksum: str) -> None:
-    """Verify a file, and remove it if it fails, since the next call would use it again."""
-    try:
-        verify(file, checksum)
-    except InputError:
-        file.unlink()
-        raise
 
 
 def fetch_all(url: str, part: Path) -> None:
