@@ -83,7 +83,7 @@ class Store:
             return False
         with self.lock:
             if time.monotonic() - self.measured > STALE:
-                self.used, self.measured = used(self.folder), time.monotonic()
+                self.used, self.measured = sum(files(self.folder).values()), time.monotonic()
             within = self.used + size <= self.limit
             room = within and free(self.folder) - size >= RESERVE
             self.used += size if room else 0
@@ -99,11 +99,6 @@ class Store:
             warned, self.warned = self.warned, True
         if not warned:
             warnings.warn(f"{problem}: {self.otherwise}; {advice}.", UserWarning, stacklevel=2)
-
-
-def used(folder: Path) -> int:
-    """Return the number of bytes that are kept in a folder."""
-    return sum(files(folder).values())
 
 
 def files(folder: Path) -> dict[Path, int]:

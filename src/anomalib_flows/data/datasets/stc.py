@@ -69,11 +69,9 @@ class STC(CategoryDataset):
             raise InputError(f"{Path(self.root, TRAINED)} has no frames: prepare the dataset stc first.")
         if self.category not in scenes:
             raise InputError(f"In `root` {self.root}: {unknown('scene', self.category, scenes)}")
-        kept = [frame for folder in self._of_scene(folders) for frame in image_files(folder)[:: self.every]]
+        samples = [Sample(f, "train") for video in self._of_scene(folders) for f in image_files(video)[:: self.every]]
         tested = self._of_scene(videos(Path(self.root) / TESTED))
-        samples = [Sample(frame, "train") for frame in kept] + [
-            s for folder in tested for s in list_test_frames(folder)
-        ]
+        samples += [sample for video in tested for sample in list_test_frames(video)]
         return sorted(samples, key=lambda sample: natural_key(sample.path))
 
     def together(self, samples: list[Sample]) -> dict[Path, Path]:

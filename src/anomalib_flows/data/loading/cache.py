@@ -70,7 +70,6 @@ class MemoryCache:
                 warnings.warn(
                     f"`loader.cache_size` {self.limit / GB:g} (GB in memory) is used up ({len(self.items)} of "
                     f"{self.expected} images fit): other images are decoded each time; increase it.",
-                    UserWarning,
                     stacklevel=2,
                 )
 

@@ -116,7 +116,8 @@ def merge(extracted: Path, file: Path, card: Card, ready: Path) -> None:
     if category and not (content / category).is_dir():
         ready = ready / category
         ready.mkdir(exist_ok=True)
-    if twice := clashes(visible(content), ready):
+    pairs = [(entry, ready / entry.name) for entry in visible(content)]
+    if twice := [entry for entry, other in pairs if os.path.lexists(other) and not same_file(entry, other)]:
         raise InputError(f"{file} has {twice[0].name!r}, as another archive does: give only one of them.")
     move(visible(content), ready)
 
@@ -145,11 +146,6 @@ def move(entries: Iterable[Path], target: Path) -> None:
         require_free(target / entry.name)
     for entry in new:
         entry.rename(target / entry.name)
-
-
-def clashes(entries: Iterable[Path], target: Path) -> list[Path]:
-    """List the entries whose name exists in a folder with another content."""
-    return [e for e in entries if os.path.lexists(target / e.name) and not same_file(e, target / e.name)]
 
 
 def same_file(one: Path, other: Path) -> bool:
