@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from anomalib_flows.core.errors import InputError, require
-from anomalib_flows.core.images import Pixels, read_pixels
-from anomalib_flows.core.timing import Elapsed
 from anomalib_flows.core.types import ImageSize
-from anomalib_flows.data.listing.sources import find_source
 from anomalib_flows.run.options import parse_size
+
+if TYPE_CHECKING:
+    from anomalib_flows.core.images import Pixels
+    from anomalib_flows.core.timing import Elapsed
 
 MAX_SIDE = 10000
 """Largest height and width of the noise."""
@@ -77,6 +77,9 @@ class LatencyOptions:
         Raises:
             InputError: If there are no images, or one cannot be read.
         """
+        from anomalib_flows.core.images import read_pixels  # numpy is not needed for --help
+        from anomalib_flows.data.listing.sources import find_source
+
         if self.images is None:
             return []
         found = [self.images] if self.images.is_file() else find_source("images", self.images).images[:MAX_IMAGES]
@@ -111,6 +114,8 @@ def progress(seconds: float) -> Iterator[Elapsed]:
     Args:
         seconds: Duration of all measurements.
     """
+    from tqdm import tqdm
+
     shape = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
     with tqdm(total=seconds, desc="Measuring", bar_format=shape, leave=False, delay=2, disable=None) as bar:
         yield lambda elapsed: bar.update(min(elapsed, seconds - bar.n))

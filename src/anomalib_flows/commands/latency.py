@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from anomalib_flows.benchmark.latency import measure_latency
 from anomalib_flows.benchmark.latency_options import LatencyOptions
 from anomalib_flows.commands.command import Command
 
@@ -33,6 +32,8 @@ def latency(run: Path, options: LatencyOptions) -> None:
         run: Run directory that 'train' wrote, or exported model (.xml).
         options: How to measure.
     """
+    from anomalib_flows.benchmark.latency import measure_latency
+
     print(described(measure_latency(run, options)))
     if options.output:
         print(f"\n{options.output}")
