@@ -13,19 +13,10 @@ def conformal_threshold(scores: Tensor, false_alarm_rate: float) -> Tensor:
 
     With n exchangeable normal scores this is the k-th largest, :math:`k = \lfloor \alpha (n + 1) \rfloor`: a score
     lies above it exactly if its conformal p-value is at most :math:`\alpha`. With too few images for the rate
-    (k = 0) it is the largest.
-
-    Args:
-        scores: Scores of normal images that were not trained on, of shape (n,).
-        false_alarm_rate: The rate alpha, between 0 and 1.
+    (k = 0) it is the largest. The scores, of shape (n,), are those of images that were not trained on.
 
     References:
         Distribution-free predictive inference (Lei et al., 2018), https://arxiv.org/abs/1604.04173, section 2.2.
-
-    Example:
-        >>> import torch
-        >>> conformal_threshold(torch.arange(99.0), 0.05)
-        tensor(94.)
     """
     place = max(1, rank(len(scores), false_alarm_rate))
     return scores.sort(descending=True).values[place - 1]
@@ -38,10 +29,7 @@ def calibrate_postprocess(postprocess: Postprocess, maps: Tensor, false_alarm_ra
 
 
 def set_scores(postprocess: Postprocess, maps: Tensor) -> None:
-    """Store the scores and the typical value of the raw maps (n, M, H, W) of normal images.
-
-    The first map is shown, the last one scores the image.
-    """
+    """Store the scores and the typical value of raw maps: the first map is shown, the last one scores the image."""
     shown = maps[:, :1]
     postprocess.calibration_scores = postprocess.scores(maps).sort().values
     postprocess.calibration_maxima = shown.flatten(1).amax(1).sort().values
@@ -53,9 +41,6 @@ def set_thresholds(postprocess: Postprocess, false_alarm_rate: float) -> None:
 
     The pixel threshold is that of the maps' maxima, so that masks have the same false-alarm rate as images. If the
     image score is the maximum, both thresholds are equal, and a mask is empty exactly if the image is normal.
-
-    Raises:
-        InputError: If the rate does not lie between 0 and 1.
     """
     require_rate(false_alarm_rate)
     scores = postprocess.calibration_scores
