@@ -11,11 +11,17 @@ from anomalib_flows.core.types import Sample
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.splits.duplicates import find_duplicates, warn_of_leaks
 from anomalib_flows.data.splits.splits import read_splits, select
-from anomalib_flows.experiment import evaluate
-from anomalib_flows.experiment.evaluate import TestSet
+from anomalib_flows.experiment.evaluate import (
+    TestSet,
+    evaluate_disturbed,
+    evaluate_results,
+    evaluate_run,
+    evaluate_validation,
+)
 from anomalib_flows.experiment.options import TestOptions
 from anomalib_flows.inference.runner import PipelineRunner, choose_device
 from anomalib_flows.models.checkpoint import load_pipeline
+from anomalib_flows.run.component import Component
 from anomalib_flows.run.config import FIGURES
 from anomalib_flows.run.directory import Run, is_exported
 from anomalib_flows.run.options import LoaderOptions
@@ -45,22 +51,19 @@ def test(run: Path, options: TestOptions) -> Run:
     config = opened.config()
     runner = PipelineRunner(load_pipeline(opened.model_file), device, options.loader or config.loader)
     figures = config.pictures if options.pictures is None else options.pictures
-    data = options.data or config.data
-    if data is None:
-        raise InputError("The run was imported without a dataset: name one as `data`.")
-    dataset: Dataset = data.build("datasets")
+    dataset = dataset_of(options.data or config.data)
     tested = TestSet(dataset.name, dataset.subset, unused_samples(opened, dataset), figures)
     validated = validation_samples(opened)
     if not tested.samples and (options.disturb.active or not validated):
         raise InputError(f"The dataset {dataset.name} {dataset.subset} has no test images: nothing can be tested.")
     if validated:  # first: the protocol ``paper`` changes thresholds
         own = config.data.build("datasets") if config.data else dataset
-        evaluate.evaluate_validation(opened, runner, TestSet(own.name, own.subset, validated, figures))
+        evaluate_validation(opened, runner, TestSet(own.name, own.subset, validated, figures))
     if tested.samples:
         warn_of_known_content(opened, tested.samples)
-        evaluate.evaluate_run(opened, runner, tested, options.protocol)
+        evaluate_run(opened, runner, tested, options.protocol)
     if options.disturb.active:
-        evaluate.evaluate_disturbed(opened, runner, tested, options.disturb, options.seed)
+        evaluate_disturbed(opened, runner, tested, options.disturb, options.seed)
     return opened
 
 
@@ -75,7 +78,7 @@ def test_exported(model: Path, options: TestOptions) -> Run:
         raise InputError(f"{model} is an exported model: `disturb` and `protocol` paper need the run.")
     from anomalib_flows.inference.exported import ExportedPredictor  # OpenVINO is an optional extra
 
-    dataset: Dataset = options.data.build("datasets")
+    dataset = dataset_of(options.data)
     figures = FIGURES if options.pictures is None else options.pictures
     tested = TestSet(dataset.name, dataset.subset, select(dataset.samples(), "test"), figures)
     if not tested.samples:
@@ -84,8 +87,16 @@ def test_exported(model: Path, options: TestOptions) -> Run:
     folder = Run(options.output)
     folder.path.mkdir(parents=True, exist_ok=True)
     about = {"model": str(model), "protocol": predictor.card.protocol}
-    evaluate.evaluate_results(folder, predictor.predict(tested.samples), tested, predictor.thresholds, about)
+    evaluate_results(folder, predictor.predict(tested.samples), tested, predictor.thresholds, about)
     return folder
+
+
+def dataset_of(component: Component | None) -> Dataset:
+    """Construct the dataset to test on."""
+    if component is None:
+        raise InputError("The run was imported without a dataset: name one as `data`.")
+    dataset: Dataset = component.build("datasets")
+    return dataset
 
 
 def unused_samples(run: Run, dataset: Dataset) -> list[Sample]:
