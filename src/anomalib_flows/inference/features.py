@@ -31,7 +31,7 @@ class FeatureLoader:
     """Iterate over batches of features in float32, in the order of a loader.
 
     Only images whose features are not kept are read and encoded. Preprocessing and detector are on the device already.
-    There are new changes of the images in each epoch or, if variants are kept, as many.
+    Each epoch changes the images in a new way, or in one of the variants if those are kept.
     """
 
     def __init__(

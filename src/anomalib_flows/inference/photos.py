@@ -26,7 +26,7 @@ BATCH_PIXELS = 2**25
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A decoded image file of shape (3, h, w) and type uint8, and its mask of shape (h, w), if it has one."""
+    """Pixels of an image file, of shape (3, h, w) and type uint8, and its mask of shape (h, w), if it has one."""
 
     sample: Sample
     pixels: Tensor
