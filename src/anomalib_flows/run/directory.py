@@ -90,11 +90,11 @@ class Run:
             loaded = None
         if not isinstance(loaded, dict):
             raise InputError(f"{self.config_file} is damaged: name another run.")
+        if "trainer" in loaded and "loader" not in loaded:
+            raise InputError(f"{self.path} was written by an earlier version: train again.")
         try:
             return TrainConfig.from_dict(loaded)
         except InputError as error:
-            if "trainer" in loaded and "loader" not in loaded:
-                raise InputError(f"{self.path} was written by an earlier version: train again.") from error
             raise InputError(f"{self.config_file} is damaged ({str(error).rstrip('.')}): name another run.") from error
 
     def write_config(self, config: TrainConfig) -> None:
