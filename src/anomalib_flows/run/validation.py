@@ -22,11 +22,7 @@ def plain(value: Any) -> Any:
 
 
 def validated(cls: type[Any], values: Mapping[str, Any]) -> Any:
-    """Construct a record and the records in it from plain types.
-
-    Raises:
-        InputError: If a key is unknown or missing, or a value is invalid.
-    """
+    """Construct a record and the records in it from plain types; raise an InputError if a key or value is invalid."""
     from pydantic import TypeAdapter, ValidationError  # slow to import
 
     check_keys(cls, values, "")
@@ -50,12 +46,7 @@ def explained(first: Mapping[str, Any], values: Mapping[str, Any]) -> InputError
 
 
 def field_name(location: Sequence[str | int], values: Any) -> str:
-    """Return the dotted name of the field at a location, without the types of a union that pydantic appends.
-
-    Example:
-        >>> field_name(("image", "size", "int"), {"image": {"size": 2.5}})
-        'image.size'
-    """
+    """Return the dotted name of the field at a location, without the types of a union that pydantic appends."""
     parts = []
     for part in location:
         if not isinstance(values, Mapping) or part not in values:
@@ -66,12 +57,7 @@ def field_name(location: Sequence[str | int], values: Any) -> str:
 
 
 def expected(message: str) -> str:
-    """Return what is valid, from pydantic's message.
-
-    Example:
-        >>> expected("Input should be a valid integer, unable to parse string as an integer")
-        'a valid integer'
-    """
+    """Return what is valid, such as 'a valid integer', from pydantic's message."""
     for beginning in ("Input should be ", "Input is not "):
         message = message.removeprefix(beginning)
     return re.sub(r"(, unable|, got| for <| or an instance).*", "", message)

@@ -57,7 +57,9 @@ def predicted(monkeypatch: pytest.MonkeyPatch, photos: Path, output: Path, fail_
                     raise KeyboardInterrupt
                 yield result_of(sample, i % 2)
 
-        return Predictions(results(), named(names), lambda: closed.append(True))
+            closed.append(True)
+
+        return results(), named(names)
 
     monkeypatch.setattr(module, "predict_run", start)
     summary = predict(Path("run-001"), PredictOptions(input=str(photos), output=output))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anomalib_flows.inference.calibration import calibrate_postprocess
+from anomalib_flows.inference.fitting import calibrate_postprocess
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.options import HeatmapOptions

@@ -8,10 +8,9 @@ import torch
 from anomalib_flows import CFlow
 from anomalib_flows.core.store import cache_folder
 from anomalib_flows.inference import fitting
-from anomalib_flows.inference.calibration import conformal_threshold
 from anomalib_flows.inference.feature_cache import COMPUTED, FeatureOptions
 from anomalib_flows.inference.features import FeatureLoader
-from anomalib_flows.inference.fitting import calibrate_pipeline, fit_constants, fit_local_scale
+from anomalib_flows.inference.fitting import calibrate_pipeline, conformal_threshold, fit_constants, fit_local_scale
 from anomalib_flows.inference.runner import PipelineRunner
 from anomalib_flows.models.pipeline import Pipeline
 

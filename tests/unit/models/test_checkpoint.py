@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import ImageSize
-from anomalib_flows.inference.calibration import calibrate_postprocess
+from anomalib_flows.inference.fitting import calibrate_postprocess
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.fastflow import FastFlow

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.inference.calibration import calibrate_postprocess
+from anomalib_flows.inference.fitting import calibrate_postprocess
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.fastflow import FastFlow
 from anomalib_flows.models.heatmap import image_scores, smooth

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from anomalib_flows.inference.calibration import calibrate_postprocess
+from anomalib_flows.inference.fitting import calibrate_postprocess
 from anomalib_flows.models.heatmap import smooth
 from anomalib_flows.models.pipeline import hide_padding
 from anomalib_flows.models.postprocess import Postprocess

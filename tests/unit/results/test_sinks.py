@@ -160,4 +160,4 @@ def test_no_sink_keeps_pictures(tmp_path: Path, make_result: Make, make_sample: 
     gc.collect()
     assert [ref() for ref in pictures + kept if ref() is not None] == []
     assert most <= waiting + 4 < len(samples)
-    assert len(metrics.maps) == len(samples)
+    assert len(metrics.kept["maps"]) == len(samples)

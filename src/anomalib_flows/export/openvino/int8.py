@@ -26,7 +26,7 @@ from anomalib_flows.export.openvino.quantization import AccuracyControl, Item, M
 from anomalib_flows.export.openvino.storage import compress_to_fp16
 from anomalib_flows.export.parity import Array, image_auroc
 from anomalib_flows.export.predictors import graph_input
-from anomalib_flows.inference.calibration import calibrate_postprocess
+from anomalib_flows.inference.fitting import calibrate_postprocess
 from anomalib_flows.models.postprocess import Postprocess
 
 
