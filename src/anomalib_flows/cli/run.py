@@ -12,9 +12,17 @@ from jsonargparse import ArgumentParser
 
 from anomalib_flows.cli.errors import spoken
 from anomalib_flows.cli.messages import explain
-from anomalib_flows.cli.parser import class_path, make_parser, named_classes, normalise, use_names
+from anomalib_flows.cli.parser import (
+    KINDS,
+    class_path,
+    is_record,
+    make_parser,
+    named_classes,
+    normalise,
+    use_names,
+    without_none,
+)
 from anomalib_flows.cli.published import chosen_model, published_defaults
-from anomalib_flows.cli.signature import KINDS, is_record, without_none
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
@@ -23,11 +31,7 @@ from anomalib_flows.run.validation import validated
 
 
 def run_command(command: Command, arguments: list[str]) -> None:
-    """Parse the options of a command and call its function.
-
-    Raises:
-        InputError: If an option is unknown or invalid, or the command cannot do what is asked for.
-    """
+    """Parse the options of a command and call its function."""
     words = normalise(arguments)  # first: unknown names need no parser
     chosen = named_classes(words)
     if command.config:
@@ -46,11 +50,7 @@ def run_command(command: Command, arguments: list[str]) -> None:
 
 
 def parse(parser: ArgumentParser, words: list[str], names: list[str]) -> dict[str, Any]:
-    """Parse the options, and collect the names of all options.
-
-    Raises:
-        InputError: If an option is unknown or invalid.
-    """
+    """Parse the options, and collect the names of all options."""
     known = option_names(parser)
     try:
         options = parser.parse_args(words)
