@@ -10,18 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.files import atomic
-from anomalib_flows.core.images import Pixels, read_pixels
-from anomalib_flows.core.timing import Elapsed
 from anomalib_flows.core.types import ImageSize
-from anomalib_flows.data.listing.sources import find_source
 from anomalib_flows.run.directory import is_exported
 from anomalib_flows.run.options import parse_size
+
+if TYPE_CHECKING:
+    from anomalib_flows.core.images import Pixels
+    from anomalib_flows.core.timing import Elapsed
 
 MAX_SIDE = 10000
 """Largest height and width of the noise."""
@@ -78,6 +79,9 @@ class LatencyOptions:
 
     def read_images(self) -> list[Pixels]:
         """Read the images; an empty list stands for noise."""
+        from anomalib_flows.core.images import read_pixels  # numpy is slow to import
+        from anomalib_flows.data.listing.sources import find_source
+
         if self.images is None:
             return []
         found = [self.images] if self.images.is_file() else find_source("images", self.images).images[:MAX_IMAGES]
