@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,12 @@ def measure_run(model: Path, options: LatencyOptions) -> dict[str, Any]:
     device, file = choose_device(name), Run.open(model).model_file
     precisions = options.choose_precisions(PRECISIONS, "torch")
     images = [image.to(device) for image in input_images(options, load_pipeline(file).preprocess.size)]
+    rows = []
     with progress(len(precisions) * options.seconds) as elapsed:
-        rows = [
-            {"precision": precision, **time_pipeline(pipeline, images, options.seconds, elapsed)}
-            for precision, pipeline in ((p, pipeline_in(p, file).to(device)) for p in precisions)
-        ]
+        for precision in precisions:
+            pipeline = load_pipeline(file).to(device)
+            pipeline = pipeline.bfloat16() if precision == "bf16" else pipeline
+            rows.append({"precision": precision, **time_pipeline(pipeline, images, options.seconds, elapsed)})
     return {
         "image_sizes": sorted({(image.shape[-2], image.shape[-1]) for image in images}),
         "batch": 1,
@@ -56,30 +58,20 @@ def input_images(options: LatencyOptions, default: ImageSize) -> list[Tensor]:
     return [torch.from_numpy(image).permute(2, 0, 1)[None].contiguous() for image in pixels]
 
 
-def pipeline_in(precision: str, file: Path) -> Pipeline:
-    """Read a pipeline that computes in a precision."""
-    pipeline = load_pipeline(file)
-    return pipeline.bfloat16() if precision == "bf16" else pipeline
-
-
 def time_pipeline(pipeline: Pipeline, images: list[Tensor], seconds: float, elapsed: Elapsed) -> dict[str, Any]:
     """Time a pipeline, and the share of resizing and the encoder."""
     with watched(pipeline.preprocess, "resize") as resizing, watched(pipeline.detector, "encode") as encoding:
-        durations = list(repeat([prediction(pipeline, image) for image in images], seconds, elapsed))
+        durations = list(repeat([partial(predict_and_wait, pipeline, image) for image in images], seconds, elapsed))
     count = len(durations)
     known = {"resize": 1000 * sum(resizing[-count:]) / count, "encoder": 1000 * sum(encoding[-count:]) / count}
     rest = 1000 * sum(durations) / count - sum(known.values())
     return {**asdict(summary(durations)), "parts_ms": {**known, "rest": rest}}
 
 
-def prediction(pipeline: Pipeline, image: Tensor) -> Callable[[], None]:
-    """Return a function that predicts for an image and waits for the result."""
-
-    def predict() -> None:
-        pipeline(image)
-        synchronize()
-
-    return predict
+def predict_and_wait(pipeline: Pipeline, image: Tensor) -> None:
+    """Predict for an image and wait for the result."""
+    pipeline(image)
+    synchronize()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def require_present_names(config: Mapping[str, Any]) -> None:
 def spoken(names: Collection[str]) -> Iterator[None]:
     """Put options into the errors and warnings that pass, and append the next command to type."""
     shown, printer = warnings.showwarning, Printer(names)
-    warnings.showwarning = _translated(shown, names)
+    warnings.showwarning = lambda text, *rest: shown(with_options(str(text), names), *rest)
     logging.getLogger("timm").setLevel(logging.ERROR)
     PACKAGE.addHandler(printer)
     PACKAGE.setLevel(logging.INFO)
@@ -91,13 +91,6 @@ class Printer(logging.Handler):
         from tqdm import tqdm
 
         tqdm.write(with_options(record.getMessage(), self.names))
-
-
-def _translated(show: Callable[..., Any], names: Collection[str]) -> Callable[..., None]:
-    def show_with_options(message: Warning | str, *arguments: Any) -> None:
-        show(with_options(str(message), names), *arguments)
-
-    return show_with_options
 
 
 def next_commands(interrupted: Interrupted) -> str:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from types import NoneType
 from typing import Any, Optional, get_args, get_type_hints
 
 import yaml
 from docstring_parser import parse as parse_docstring
-from jsonargparse import ArgumentParser, set_loader
+from jsonargparse import ArgumentParser
 
 from anomalib_flows.cli.configs import find_config
 from anomalib_flows.cli.errors import require_present_names
@@ -199,11 +198,6 @@ def named_classes(words: list[str]) -> dict[str, str]:
     """Return the paths of the classes that a normalised command line names, by key."""
     pairs = (word[2:].partition("=") for word in words if word.startswith("--"))
     return {key: path for key, _, path in pairs if key in KINDS and path}
-
-
-def use_names(chosen: dict[str, str]) -> None:
-    """Let configurations name models and datasets by their registered names."""
-    set_loader("registry_yaml", partial(load_yaml, chosen=chosen))
 
 
 def set_run_defaults(command: Command, parser: ArgumentParser, run: str) -> None:

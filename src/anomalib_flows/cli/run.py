@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from functools import partial
 from itertools import pairwise
 from typing import Any, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, set_loader
 
+from anomalib_flows.cli.configs import chosen_model, published_defaults
 from anomalib_flows.cli.errors import spoken
 from anomalib_flows.cli.messages import explain
 from anomalib_flows.cli.parser import (
     KINDS,
     class_path,
     is_record,
+    load_yaml,
     make_parser,
     named_classes,
     normalise,
-    use_names,
     without_none,
 )
-from anomalib_flows.cli.published import chosen_model, published_defaults
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
@@ -38,7 +39,7 @@ def run_command(command: Command, arguments: list[str]) -> None:
         if model := chosen_model(words):  # named by the last of several configurations
             chosen = {"model": class_path("model", model)} | chosen
         words = published_defaults(words) + words
-    use_names(chosen)
+    set_loader("registry_yaml", partial(load_yaml, chosen=chosen))
     names: list[str] = []
     with spoken(names):
         options = parse(make_parser(command, named_run(command, arguments)), words, names)

@@ -26,10 +26,7 @@ LISTED = "Validation, on the validation images of the dataset:"
 def print_summary(run: Run, *, validated: bool = True, disturbed: bool = False) -> None:
     """Print a run's metrics, overall and for each kind of defect, and its files.
 
-    Args:
-        run: The run.
-        validated: Whether the metrics of the validation, if there are any, are current.
-        disturbed: Whether to print the metrics on disturbed images beside those on the original images.
+    With ``validated`` the metrics of the validation are current; ``disturbed`` shows those on disturbed images.
     """
     metrics = run.metrics()
     beside = run.disturbed.metrics() if disturbed else None
@@ -47,9 +44,7 @@ def print_summary(run: Run, *, validated: bool = True, disturbed: bool = False) 
 def metrics_table(metrics: dict[str, Any], disturbed: dict[str, Any] | None = None) -> str:
     """Lay out metrics: a column for each, a row for all images and for each kind of defect, and notes below.
 
-    Args:
-        metrics: Metrics on the original images.
-        disturbed: Metrics on the same images changed at random, each row below its counterpart.
+    Metrics on the same images changed at random are rows below their counterparts.
     """
     rows = [("", *(title for title, _, _ in COLUMNS))]
     beside = disturbed or {"defects": {}}

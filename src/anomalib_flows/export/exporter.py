@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Interface, Precision, Sample
@@ -59,12 +59,15 @@ class Exported:
     quantization: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Exporter(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Exporter:
     """An export format. The module ``anomalib_flows.export.formats.NAME`` contains one as ``EXPORTER``.
 
-    Attributes:
+    Args:
         suffix: Suffix of the file.
         precisions: Precisions of the weights, the default first.
+        write: Function that writes a file, and reads it again to predict with it. It raises an InputError if the model
+            cannot be converted.
         interfaces: Programs that the file can be written for.
         layouts: Layouts of the output folder.
         modules: Modules that must be installed.
@@ -73,21 +76,11 @@ class Exporter(Protocol):
 
     suffix: str
     precisions: tuple[Precision, ...]
-    interfaces: tuple[Interface, ...]
-    layouts: tuple[FolderLayout, ...]
-    modules: tuple[str, ...]
-    extra: str
-
-    def write(self, job: ExportJob, file: Path) -> Exported:
-        """Write a file, and read it again to predict with it.
-
-        Args:
-            job: The pipeline and the options.
-            file: The file to write.
-
-        Raises:
-            InputError: If the model cannot be converted.
-        """
+    write: Callable[[ExportJob, Path], Exported]
+    interfaces: tuple[Interface, ...] = ("native",)
+    layouts: tuple[FolderLayout, ...] = ("folder",)
+    modules: tuple[str, ...] = ()
+    extra: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,14 +22,7 @@ HIGHEST = np.nextafter(np.float32(1), np.float32(0))
 class DecisionRule:
     """Decide with the thresholds of the model, with another threshold, or for another false-alarm rate.
 
-    Args:
-        card: Card of the model.
-        name: Name of the model, for errors.
-        threshold: Normalised score or value above which an image or a pixel is anomalous.
-        false_alarm_rate: Rate to set thresholds for, from the calibration scores of the model.
-
-    Raises:
-        InputError: If both are given, one is out of range, or the model has no calibration scores.
+    A false-alarm rate needs the calibration scores of the model.
     """
 
     def __init__(

@@ -31,17 +31,11 @@ STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Throughput:
-    """Throughput of a device with several requests at the same time.
-
-    Args:
-        images_per_second: Images per second.
-        requests: Number of requests in progress.
-        streams: Number of requests that are computed at the same time; None if the device does not report it.
-    """
+    """Throughput of a device with several requests in progress, of which ``streams`` are computed at the same time."""
 
     images_per_second: float
     requests: int
-    streams: int | None
+    streams: int | None  # None if the device does not report it
 
 
 @dataclass(frozen=True)

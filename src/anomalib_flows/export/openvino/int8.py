@@ -52,11 +52,8 @@ def quantize_and_calibrate(graph: ov.Model, job: ExportJob) -> tuple[ov.Model, P
     training, calibration, validation = select_data(job)
     options, post = job.options.int8, job.pipeline.postprocess
     read = partial(read_input, network=job.network)
-    control = (
-        AccuracyControl(labelled(calibration, validation), image_auroc_metric(post, read))
-        if options.accuracy_control
-        else None
-    )
+    items, metric = labelled(calibration, validation), image_auroc_metric(post, read)
+    control = AccuracyControl(items, metric) if options.accuracy_control else None
     before = control.metric(compile_model(graph), control.items) if control else 0.0
     quantized = quantize(graph, [LazyImage(sample.path) for sample in training], options, read, control)
     compress_to_fp16(quantized)  # before thresholds are set, since it rounds the weights that are left in float32
