@@ -38,39 +38,32 @@ class Inert(dict[Any, Any]):
     """
 
     def __new__(cls, *_: Any, **__: Any) -> Inert:
-        """Accept any arguments."""
         return super().__new__(cls)
 
     def __init__(*_: Any, **__: Any) -> None:
         """Accept any arguments."""
 
     def __call__(*_: Any, **__: Any) -> Inert:
-        """Return another object that does nothing."""
         return Inert()
 
     def __hash__(self) -> int:  # type: ignore[override]  # dictionaries have none
         """Return the identity, so that it can be a key."""
         return id(self)
 
-    def __setstate__(*_: Any) -> None:
-        """Accept any state."""
-
     def append(*_: Any) -> None:
-        """Accept any item."""
+        """Accept any item or state."""
 
-    extend = add = append
+    extend = add = __setstate__ = append
 
 
 class Stored:
     """A tensor, as the arguments in the file to rebuild it."""
 
     arguments: tuple[Any, ...] = ()
+    __setstate__ = Inert.append
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
-
-    def __setstate__(*_: Any) -> None:
-        """Accept any state."""
 
     def read(self) -> Tensor:
         """Read the numbers; raise an error of any kind if the arguments are invalid."""
@@ -94,23 +87,19 @@ class Storage(NamedTuple):
 class Parameter:
     """Stand for the function that makes a parameter of a tensor: return the tensor."""
 
-    def __new__(cls, tensor: Any = None, *_: Any) -> Any:
-        """Return the tensor."""
-        return tensor
+    __setstate__ = Inert.append
 
-    def __setstate__(*_: Any) -> None:
-        """Accept any state."""
+    def __new__(cls, tensor: Any = None, *_: Any) -> Any:
+        return tensor
 
 
 class Attribute:
     """Stand for ``getattr``, by which pickles name classes within classes: return a class that does nothing."""
 
-    def __new__(cls, *_: Any) -> Any:
-        """Return the class."""
-        return Inert
+    __setstate__ = Inert.append
 
-    def __setstate__(*_: Any) -> None:
-        """Accept any state."""
+    def __new__(cls, *_: Any) -> Any:
+        return Inert
 
 
 STAND_INS: dict[tuple[str, str], Any] = {
@@ -144,15 +133,7 @@ class Unpickler(pickle.Unpickler):
 class Checkpoint:
     """A file of ``torch.save`` since torch 1.6, a zip of ``NAME/data.pkl`` and of the numbers of all tensors.
 
-    Args:
-        file: The file.
-        archive: The same, opened.
-
-    Attributes:
-        content: The dictionary in it, with :class:`Stored` for tensors.
-
-    Raises:
-        InputError: If it is damaged or foreign.
+    Its ``content`` is a dictionary with :class:`Stored` for tensors.
     """
 
     def __init__(self, file: Path, archive: zipfile.ZipFile) -> None:
@@ -176,11 +157,7 @@ class Checkpoint:
         return self.archive.read(info)
 
     def tensors(self, state: Any) -> dict[str, Tensor]:
-        """Read a state dict.
-
-        Raises:
-            InputError: If it is not a state dict, or holds values that are not finite.
-        """
+        """Read a state dict."""
         if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
             raise self.error("its weights are not a dictionary of tensors")
         return {key: self.tensor(key, value) for key, value in state.items()}
@@ -207,11 +184,7 @@ class Checkpoint:
 
 @contextmanager
 def open_checkpoint(file: Path) -> Iterator[Checkpoint]:
-    """Open a checkpoint; tensors can be read while it is open.
-
-    Raises:
-        InputError: If the file is missing, damaged or foreign.
-    """
+    """Open a checkpoint; tensors can be read while it is open."""
     if not file.is_file():
         raise InputError(f"There is no file {file}: name the checkpoint to import.")
     try:

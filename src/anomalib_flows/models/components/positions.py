@@ -56,11 +56,7 @@ class PositionalCode(nn.Module):
     def at(self, positions: Tensor) -> Condition:
         """Condition feature vectors of B images at the same P positions, in the order (B, P)."""
         codes = self.codes(positions)
-
-        def add(hidden: Tensor, weight: Tensor) -> Tensor:
-            return add_to_each(hidden, F.linear(codes, weight))
-
-        return add
+        return lambda hidden, weight: add_to_each(hidden, F.linear(codes, weight))
 
     def everywhere(self) -> Condition:
         """Condition the feature vectors of B whole maps, in the order (B, H, W)."""
