@@ -38,12 +38,14 @@ class Inert(dict[Any, Any]):
     """
 
     def __new__(cls, *_: Any, **__: Any) -> Inert:
+        """Accept any arguments."""
         return super().__new__(cls)
 
     def __init__(*_: Any, **__: Any) -> None:
         """Accept any arguments."""
 
     def __call__(*_: Any, **__: Any) -> Inert:
+        """Return another object that does nothing."""
         return Inert()
 
     def __hash__(self) -> int:  # type: ignore[override]  # dictionaries have none
@@ -90,6 +92,7 @@ class Parameter:
     __setstate__ = Inert.append
 
     def __new__(cls, tensor: Any = None, *_: Any) -> Any:
+        """Return the tensor."""
         return tensor
 
 
@@ -99,6 +102,7 @@ class Attribute:
     __setstate__ = Inert.append
 
     def __new__(cls, *_: Any) -> Any:
+        """Return the class."""
         return Inert
 
 

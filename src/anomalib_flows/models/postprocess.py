@@ -125,11 +125,6 @@ class Postprocess(nn.Module):
 
 
 def rescale(values: Tensor, zero: Tensor, half: Tensor) -> Tensor:
-    """Scale values so that ``zero`` becomes 0 and ``half`` 0.5, clipped to [0, 1].
-
-    Example:
-        >>> rescale(torch.tensor([1.0, 2.0, 5.0]), torch.tensor(1.0), torch.tensor(3.0))
-        tensor([0.0000, 0.2500, 1.0000])
-    """
+    """Scale values so that ``zero`` becomes 0 and ``half`` 0.5, clipped to [0, 1]."""
     span = (half - zero).clamp_min(torch.finfo(values.dtype).tiny)
     return (0.5 * (values - zero) / span).clamp(0, 1)

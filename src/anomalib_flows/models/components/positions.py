@@ -27,16 +27,9 @@ class PositionalCode(nn.Module):
         height: Rows H of the feature map.
         width: Columns W of the feature map.
 
-    Raises:
-        InputError: If D is not a multiple of 4.
-
     References:
         CFLOW-AD (Gudovskiy et al., 2021), https://arxiv.org/abs/2107.12571, section 4, with the published
         implementation's order of the entries.
-
-    Example:
-        >>> PositionalCode(8, 2, 3).codes(torch.arange(6)).shape
-        torch.Size([6, 8])
     """
 
     columns: Tensor

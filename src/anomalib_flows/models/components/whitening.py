@@ -153,10 +153,6 @@ def oracle_shrinkage(covariance: Tensor, vectors: int) -> float:
     References:
         Shrinkage algorithms for MMSE covariance estimation (Chen et al., 2010), eq. 23, the OAS estimator as in
         scikit-learn, with a mean variance of 1 as correlations have.
-
-    Example:
-        >>> round(oracle_shrinkage(torch.eye(3), 100), 2), round(oracle_shrinkage(torch.ones(3, 3), 100), 3)
-        (1.0, 0.03)
     """
     power, variance = float(covariance.square().mean()), float(covariance.diagonal().mean())
     surplus = power - variance**2 / len(covariance)
