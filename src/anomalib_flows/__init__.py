@@ -9,31 +9,44 @@ from typing import Any
 __version__ = "0.1.0"
 
 _NAMES = {
+    "AugmentOptions": "run.options",
     "BTAD": "data.datasets.btad",
     "CFlow": "models.cflow",
-    "AugmentOptions": "run.options",
+    "CalibrateOptions": "experiment.options",
+    "Component": "run.component",
     "Dataset": "data.datasets.base",
     "Detector": "models.base",
+    "ExportOptions": "export.options",
     "FastFlow": "models.fastflow",
+    "FlowDetector": "models.flow_detector",
     "Folder": "data.datasets.folder",
     "HeatmapOptions": "run.options",
+    "ImageOptions": "run.options",
+    "ImageResult": "core.types",
     "InputError": "core.errors",
+    "LoaderOptions": "run.options",
     "MVTec": "data.datasets.mvtec",
     "MVTecAD2": "data.datasets.mvtec_ad2",
     "MVTecLOCO": "data.datasets.mvtec_loco",
     "Pipeline": "models.pipeline",
+    "PredictOptions": "experiment.options",
     "Run": "run.directory",
     "Sample": "core.types",
+    "SplitOptions": "run.options",
     "Synthetic": "data.datasets.synthetic",
+    "TestOptions": "experiment.options",
+    "TrainConfig": "run.config",
     "TrainerOptions": "run.options",
     "VisA": "data.datasets.visa",
-    "calibrate": "commands.calibrate",
-    "load": "models.checkpoint",
-    "predict": "commands.predict",
+    "calibrate": "experiment.calibrate",
+    "export_run": "export.export:export",
+    "load": "models.checkpoint:load_pipeline",
+    "predict": "experiment.predict",
     "read_image": "data.loading.reading",
-    "test": "commands.test",
-    "train": "commands.train",
+    "test": "experiment.test",
+    "train": "experiment.train",
 }
+"""Modules of the public names, with the name there if it differs."""
 
 __all__ = ["__version__", *_NAMES]  # noqa: PLE0604 (names of strings)
 
@@ -41,4 +54,5 @@ __all__ = ["__version__", *_NAMES]  # noqa: PLE0604 (names of strings)
 def __getattr__(name: str) -> Any:
     if name not in _NAMES:
         raise AttributeError(f"anomalib_flows has no {name!r}; it has {', '.join(_NAMES)}")
-    return getattr(importlib.import_module(f"anomalib_flows.{_NAMES[name]}"), name)
+    module, _, attribute = _NAMES[name].partition(":")
+    return getattr(importlib.import_module(f"anomalib_flows.{module}"), attribute or name)

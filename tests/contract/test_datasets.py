@@ -9,7 +9,8 @@ import pytest
 from anomalib_flows.core import registry
 from anomalib_flows.data.datasets import synthetic
 from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.run.component import Component, plain
+from anomalib_flows.run.component import Component
+from anomalib_flows.run.validation import plain
 from anomalib_flows.testing import DATASET_CHECKS
 from trees import CASES, TREES, Options, case_name
 

@@ -6,7 +6,17 @@ from typing import Any
 import pytest
 
 from anomalib_flows.core import registry
+from anomalib_flows.export.folding import deployable
 from anomalib_flows.testing import DETECTOR_CHECKS, Make
+from anomalib_flows.testing.detectors import DEPLOYED_ERROR
+from anomalib_flows.testing.trials import (
+    maps_of,
+    noise_images,
+    relative_difference,
+    set_constants_of,
+    state_of,
+    trained,
+)
 
 OURS: dict[str, Any] = {"backbone": "texture13"}
 VIT: dict[str, Any] = {"backbone": "test_vit", "weights": "random"}
@@ -23,7 +33,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         VIT | {"steps": 2, "norm": "none"},
     ],
 }
-"""For each registered model arguments that make it small, for the variants that its code tells apart."""
+"""For each registered model arguments that make it small, for the variants that its code distinguishes."""
 
 
 def is_ours(name: str) -> bool:
@@ -37,11 +47,28 @@ def test_every_model_is_covered(name: str) -> None:
     assert name in SMALL, f"add arguments that make a small {name} to SMALL in {__file__}"
 
 
-@pytest.mark.parametrize("check", DETECTOR_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize(
+every_variant = pytest.mark.parametrize(
     ("name", "arguments"),
     [pytest.param(name, a, id=f"{name}-{i}") for name, variants in SMALL.items() for i, a in enumerate(variants)],
 )
+
+
+@pytest.mark.parametrize("check", DETECTOR_CHECKS, ids=lambda check: check.__name__)
+@every_variant
 def test_contract(name: str, arguments: dict[str, Any], check: Callable[[Make], None]) -> None:
     model = registry.load("models", name)
     check(lambda size: model(size, **arguments))
+
+
+@every_variant
+def test_what_is_exported_gives_the_same_maps(name: str, arguments: dict[str, Any]) -> None:
+    model = registry.load("models", name)
+    detector = trained(lambda size: model(size, **arguments))
+    images = noise_images(detector.image_size)
+    for _ in range(2):  # as trained, and calibrated
+        before, maps = state_of(detector), maps_of(detector, images)
+        lean = deployable(detector)
+        assert lean is not detector
+        assert relative_difference(maps_of(lean, images), maps) <= DEPLOYED_ERROR
+        assert all(tensor.equal(before[key]) for key, tensor in detector.state_dict().items())
+        set_constants_of(detector)

@@ -50,7 +50,7 @@ def test_in_float32_it_decides_as_predict(found, trained: Path, tree: Path, phot
     with (output / "predictions.csv").open(newline="") as stream:
         rows = {row["path"]: row for row in csv.DictReader(stream)}
     assert len(rows) == len(photos)
-    pipeline = checkpoint.load(trained / "model.safetensors").eval()
+    pipeline = checkpoint.load_pipeline(trained / "model.safetensors").eval()
     labels, masked = set(), 0
     for i, path in enumerate(photos):
         row, expected, post = rows[str(path)], pipeline(read_image(path)[None]), pipeline.postprocess

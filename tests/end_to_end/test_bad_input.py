@@ -191,7 +191,7 @@ def test_a_damaged_checkpoint_is_not_resumed(fails, trained: Path, tmp_path: Pat
     (run / "config.yaml").write_text("modell: fastflow")
     assert "config.yaml" in fails("test", run)
     (run / "config.yaml").write_text("model: fastflow")
-    assert "--data must be given" in fails("test", run)
+    assert "name one as --data" in fails("test", run)
 
 
 def test_a_configuration_that_is_no_yaml_is_named(fails, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_damaged_and_foreign_models_are_named(fails, trained: Path, tmp_path: Pa
     predict = ["predict", run, "--input", run, "--output", tmp_path / "out"]
     model.write_bytes(model.read_bytes()[:1000])
     assert str(model) in fails(*predict)
-    foreign = FastFlow((64, 64), "test_efficientnet", "random").state_dict()
+    foreign = FastFlow((64, 64), "test_efficientnet", weights="random").state_dict()
     save_file({name: tensor.contiguous() for name, tensor in foreign.items()}, model)
     assert str(model) in fails(*predict)
     model.unlink()

@@ -72,7 +72,8 @@ def test_changed_images_are_trained_on_in_so_many_variants(train, encoded) -> No
 
 
 def test_show_and_clear(train, capsys: pytest.CaptureFixture[str]) -> None:
-    train("--trainer.max_epochs=1", "--loader.cache=disk")
+    train("--trainer.max_epochs=1")
+    train("--trainer.max_epochs=1", "--trainer.cache=none", "--loader.cache=disk")
     sizes = {kind: sum(files(cache_folder(kind)).values()) for kind in ("features", "images")}
     assert all(sizes.values())
     capsys.readouterr()

@@ -45,7 +45,7 @@ def test_the_saved_configuration_repeats_the_changes(augmented: Path, tmp_path: 
 
 def test_a_resumed_run_keeps_its_changes(augmented: Path, capsys) -> None:
     assert main(["train", "--resume", str(augmented), "--augment.rotate=20"]) == 2
-    assert "--augment cannot change" in capsys.readouterr().err
+    assert "--augment.rotate cannot change" in capsys.readouterr().err
 
 
 def test_disturbed_figures_stand_beside_clean_ones(trained: Path, tmp_path: Path, capsys) -> None:

@@ -11,16 +11,19 @@ import pytest
 from PIL import Image
 
 from anomalib_flows.cli.app import main
-from anomalib_flows.commands import predict_exported
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import read_pixels
-from anomalib_flows.runtime import Detector
+from anomalib_flows.core.types import Sample
+from anomalib_flows.data.loading.reading import read_sample
+from anomalib_flows.inference import photos as reading
+from anomalib_flows.runtime import ExportedModel
 from damaged_video import write_damaged_video
 from tiny_export import write
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 
 RANDOM = np.random.default_rng(0)
+ONE_BY_ONE = ["--loader.batch_size=1", "--loader.workers=0"]
+"""Options that read each image when its turn comes, and none ahead."""
 
 
 def rows(table: Path) -> list[dict[str, str]]:
@@ -52,16 +55,16 @@ def pictures(output: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("device", [[], ["--device", "CPU"], ["--device=auto"]])
-def test_table_and_pictures_are_what_the_detector_says(
+def test_table_and_pictures_are_those_of_the_runtime(
     model: Path, photos: Path, tmp_path: Path, device: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    output = tmp_path / "judged"
+    output = tmp_path / "predicted"
     assert predict(model, photos, output, *device) == 0
     assert "Anomalous: 2 of 3" in capsys.readouterr().out
-    table, detector = rows(output / "predictions.csv"), Detector(model)
+    table, exported = rows(output / "predictions.csv"), ExportedModel(model)
     assert [row["path"] for row in table] == [str(photos / name) for name in ("1.png", "10.bmp", "sub/2.png")]
     for row in table:
-        said = detector(row["path"])
+        said = exported(row["path"])
         assert (float(row["score"]), float(row["p_value"])) == pytest.approx((said.raw_score, said.p_value))
         assert row["label"] == ["normal", "anomalous"][said.label]
         name = Path(row["path"]).relative_to(photos).with_suffix(".png")
@@ -101,18 +104,18 @@ def test_frames_of_a_video_are_numbered(model: Path, tmp_path: Path) -> None:
     assert {f"heatmap/belt.2-{number:06}.png" for number in (1, 2, 3)} <= pictures(tmp_path / "out")
 
 
-def test_damaged_images_stop_all_or_are_left_out(
+def test_damaged_images_stop_or_are_skipped(
     model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (photos / "broken.png").write_bytes(b"")
     assert predict(model, photos, tmp_path / "out") == 2
-    assert "broken.png is empty (0 bytes): replace it, or go on without it by --data.on_error skip" in (
+    assert "broken.png is empty (0 bytes): replace it, or skip it with --loader.on_error skip" in (
         capsys.readouterr().err
     )
-    assert not (tmp_path / "out").exists()
-    assert predict(model, photos, tmp_path / "out", "--data.on_error=skip") == 0
+    assert len(rows(tmp_path / "out/predictions.csv")) == 2  # the images before it
+    assert predict(model, photos, tmp_path / "skipped", "--loader.on_error=skip") == 0
     assert "broken.png" in capsys.readouterr().err
-    assert len(rows(tmp_path / "out/predictions.csv")) == 3
+    assert len(rows(tmp_path / "skipped/predictions.csv")) == 3
 
 
 @pytest.fixture
@@ -125,64 +128,62 @@ def many(tmp_path: Path) -> Path:
 
 
 def fail_at_6(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    """Let reading 6.png end with an error, after it was checked."""
+    """Let reading 6.png end with an error."""
 
-    def read(path: Path):
-        if path.name == "6.png":
+    def read(sample: Sample):
+        if sample.path.name == "6.png":
             raise error
-        return read_pixels(path)
+        return read_sample(sample)
 
-    monkeypatch.setattr(predict_exported, "read_pixels", read)
+    monkeypatch.setattr(reading, "read_sample", read)
 
 
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
         (KeyboardInterrupt(), 130, "Interrupted"),
-        (InputError("6.png is gone: wait."), 2, "6.png is gone: wait, or go on without it by --data.on_error skip."),
+        (InputError("6.png is gone: wait."), 2, "6.png is gone: wait, or skip it with --loader.on_error skip."),
         (OSError(5, "Input/output error"), None, ""),
     ],
 )
-def test_what_was_judged_before_an_error_is_kept(
-    model, many, tmp_path, monkeypatch, capsys, error, code, words
-) -> None:
+def test_results_before_an_error_are_kept(model, many, tmp_path, monkeypatch, capsys, error, code, words) -> None:
     fail_at_6(monkeypatch, error)
     out = tmp_path / "out"
     if code:
-        assert predict(model, many, out) == code
+        assert predict(model, many, out, *ONE_BY_ONE) == code
     else:
         with pytest.raises(OSError, match="Input/output"):
-            predict(model, many, out)
+            predict(model, many, out, *ONE_BY_ONE)
     told = capsys.readouterr()
     assert words in told.err
     table = rows(out / "predictions.csv")
-    expected = 5 if code == 130 else 6  # Ctrl-C does not wait for the image that is being judged
+    expected = 5 if code == 130 else 6  # Ctrl-C does not wait for the image that is being computed
     assert [Path(row["path"]).name for row in table] == [f"{number}.png" for number in range(expected)]
     assert f"of {expected}. Table and pictures: {out}" in told.out
     assert len(pictures(out)) == 3 * expected
     assert not list(out.rglob(".tmp-*"))
 
 
-def test_rows_are_in_the_table_as_soon_as_they_are_judged(model, many, tmp_path, monkeypatch) -> None:
+def test_rows_are_written_as_they_come(model, many, tmp_path, monkeypatch) -> None:
     seen = []
 
-    def read(path: Path):
+    def read(sample: Sample):
         seen.append(sum(len(rows(file)) for file in (tmp_path / "out").glob(".tmp-*.csv")))
-        return read_pixels(path)
+        return read_sample(sample)
 
-    monkeypatch.setattr(predict_exported, "read_pixels", read)
-    assert predict(model, many, tmp_path / "out") == 0
+    monkeypatch.setattr(reading, "read_sample", read)
+    assert predict(model, many, tmp_path / "out", *ONE_BY_ONE) == 0
     assert seen == [0, 0, *range(1, 11)]
     assert len(rows(tmp_path / "out/predictions.csv")) == 12
 
 
-def test_images_that_are_damaged_after_the_check_are_left_out(model, many, tmp_path, monkeypatch, capsys) -> None:
+def test_images_that_cannot_be_read_are_skipped(model, many, tmp_path, monkeypatch, capsys) -> None:
     fail_at_6(monkeypatch, InputError("6.png is damaged: replace it."))
-    assert predict(model, many, tmp_path / "out", "--data.on_error=skip") == 0
+    assert predict(model, many, tmp_path / "out", "--loader.on_error=skip") == 0
     assert "Images that are left out (1):\n  6.png is damaged" in capsys.readouterr().err
-    table, detector = rows(tmp_path / "out/predictions.csv"), Detector(model)
+    table, exported = rows(tmp_path / "out/predictions.csv"), ExportedModel(model)
     assert len(table) == 11
-    assert all(float(row["score"]) == pytest.approx(detector(row["path"]).raw_score) for row in table)
+    assert all(float(row["score"]) == pytest.approx(exported(row["path"]).raw_score) for row in table)
 
 
 def test_images_of_another_size_than_a_fixed_one_are_named(many, tmp_path, capsys) -> None:
@@ -190,55 +191,53 @@ def test_images_of_another_size_than_a_fixed_one_are_named(many, tmp_path, capsy
     Image.new("RGB", (20, 10)).save(many / "3.png")
     assert predict(fixed, many, tmp_path / "out") == 2
     told = capsys.readouterr().err
-    assert f"error: {many / '3.png'} is 10 x 20 pixels high and wide, but the model takes 8 x 12: " in told
+    assert f"error: {many / '3.png'} is 10 x 20 pixels high and wide, but the model accepts 8 x 12: " in told
     assert len(rows(tmp_path / "out/predictions.csv")) == 3
-    assert predict(fixed, many, tmp_path / "skipped", "--data.on_error=skip") == 0
+    assert predict(fixed, many, tmp_path / "skipped", "--loader.on_error=skip") == 0
     assert "3.png is 10 x 20 pixels" in capsys.readouterr().err
     assert len(rows(tmp_path / "skipped/predictions.csv")) == 11
-    assert predict(fixed, many / "3.png", tmp_path / "none", "--data.on_error=skip") == 2
-    assert "error: None of 1 images can be judged. " in capsys.readouterr().err
+    assert predict(fixed, many / "3.png", tmp_path / "none", "--loader.on_error=skip") == 2
+    assert "error: None of 1 images can be read. " in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 
-def test_damaged_frames_stop_or_are_left_out(model, tmp_path, capsys) -> None:
+def test_damaged_frames_stop_or_are_skipped(model, tmp_path, capsys) -> None:
     video = write_damaged_video(tmp_path / "line.mp4")
     assert predict(model, video, tmp_path / "out") == 2
     before = len(rows(tmp_path / "out/predictions.csv"))
     assert before > 10
     fault = f"Frame {before + 1} of {video} is damaged (Invalid data found when processing input): replace the video"
-    assert f"error: {fault}, or go on without it by --data.on_error skip.\n" in capsys.readouterr().err
-    assert predict(model, video, tmp_path / "skipped", "--data.on_error=skip") == 0
+    assert f"error: {fault}, or skip it with --loader.on_error skip.\n" in capsys.readouterr().err
+    assert predict(model, video, tmp_path / "skipped", "--loader.on_error=skip") == 0
     assert fault in capsys.readouterr().err
     names = [Path(row["path"]).name for row in rows(tmp_path / "skipped/predictions.csv")]
     assert before < len(names) < 40
     assert names[-1] == "line-000040"
 
 
-def test_thresholds_that_are_not_for_use_are_warned_of(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unsuitable_thresholds_are_warned_of(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number, facts in enumerate([{"protocol": "paper"}, {"false_alarm_rate": 0.01}]):
         assert predict(write(tmp_path / f"{number}.xml", **facts), photos, tmp_path / f"out{number}") == 0
-        words = ("0.xml were chosen on test images", "4 in number, are too few")[number]
+        words = ("0.xml were set on test images", "4 in number, are too few")[number]
         assert words in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--device=GPU"], "GPU is not there; there are: CPU"),
-        (["--device=cuda"], "CUDA is not there; there are: CPU"),
+        (["--device=GPU"], "GPU is not available: choose one of CPU"),
+        (["--device=cuda"], "CUDA is not available: choose one of CPU"),
         (["--input=nowhere"], "--input nowhere does not exist"),
         ([f"--input={__file__}"], f"{__file__} cannot be read as a video ("),
     ],
 )
-def test_mistakes_are_said(model, photos, tmp_path, capsys, options, words) -> None:
+def test_mistakes_are_explained(model, photos, tmp_path, capsys, options, words) -> None:
     assert predict(model, photos, tmp_path / "out", *options) == 2
     assert f"error: {words}" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_models_that_cannot_be_used_are_said(photos, tmp_path, capsys) -> None:
+def test_invalid_models_are_refused(photos, tmp_path, capsys) -> None:
     assert predict(tmp_path / "none.xml", photos, tmp_path / "out") == 2
     assert "none.xml does not exist" in capsys.readouterr().err
     parameter = ov.opset13.parameter([1, 3, 4, 4], np.float32)
@@ -248,6 +247,6 @@ def test_models_that_cannot_be_used_are_said(photos, tmp_path, capsys) -> None:
     assert "other.xml was not exported by anomalib-flows" in capsys.readouterr().err
 
 
-def test_a_runs_devices_are_torchs(trained: Path, photos: Path, tmp_path: Path, capsys) -> None:
+def test_devices_of_a_run_are_those_of_torch(trained: Path, photos: Path, tmp_path: Path, capsys) -> None:
     assert predict(trained, photos, tmp_path / "out", "--device=NPU") == 2
     assert "--device cannot be NPU: it must be auto, cpu or cuda" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What the README promises is what happens."""
+"""The examples, commands and links of the README and the other pages work."""
 
 from __future__ import annotations
 
@@ -9,24 +9,29 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from anomalib_flows import CFlow, FastFlow, Pipeline
 from anomalib_flows.cli.app import main
-from anomalib_flows.models.checkpoint import save
+from anomalib_flows.models.checkpoint import save_pipeline
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 
 
 def test_its_python_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    [code] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    code = "".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    small = code.replace("image_size=128", "image_size=64").replace("max_epochs=3", "max_epochs=1")
-    assert small.count("=64") == small.count("max_epochs=1") == 1
+    Path("photos").mkdir()
+    Image.new("RGB", (80, 60)).save("photos/1.png")
+    small = code.replace('"size": 128', '"size": 64').replace('"max_epochs": 3', '"max_epochs": 1')
+    assert small.count('"size": 64') == small.count('"max_epochs": 1') == 1
     with pytest.warns(UserWarning, match="calibration images"):
         exec(small, {})  # noqa: S102
     assert "tensor(" in capsys.readouterr().out
+    assert len(Path("predicted/predictions.csv").read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize("model", [FastFlow, CFlow])
@@ -36,27 +41,36 @@ def test_the_how_to_on_sampling_runs(model, monkeypatch: pytest.MonkeyPatch, tmp
     (named,) = re.findall(r'load\("(.*?)"\)', first)
     monkeypatch.chdir(tmp_path)
     Path(named).parent.mkdir(parents=True)
-    save(Pipeline(detector), Path(named))
+    save_pipeline(Pipeline(detector), Path(named))
     known: dict[str, Any] = {}
     exec(first + (fastflow if model is FastFlow else cflow), known)  # noqa: S102
     assert known["features"].shape == (1, *detector.encoder.shapes[0])
     if model is FastFlow:
         back, log_det = detector.flows[0](known["features"])
     else:
-        back, log_det = detector.flows[0](known["vectors"], detector.codes[0].everywhere())
+        back, log_det = detector.flows[0](known["vectors"], detector.flows[0].code.everywhere())
     torch.testing.assert_close(back, known["z"], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(log_det, -known["log_det"], rtol=1e-3, atol=1e-3)
 
 
-def test_its_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    commands = [c for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for c in block.splitlines()]
-    ours = [c.rpartition("anomalib-flows ")[2].split("#")[0] for c in commands if "anomalib-flows " in c]
-    training = [shlex.split(c) for c in ours if c.startswith("train")]
-    assert len(training) >= 5
-    for arguments in training:
-        with pytest.raises(SystemExit) as stopped:
-            main([*arguments, "--print_config"])
-        assert stopped.value.code in (0, None)
+def training_commands() -> list[str]:
+    """Return the commands of all pages that train, except for those with placeholders or plug-ins."""
+    shown = "".join(page.read_text(encoding="utf-8").replace("\\\n", " ") for page in PAGES)
+    found = re.findall(r"anomalib-flows (train [^`\n]*)", shown)
+    commands = {command.split("  #")[0].strip() for command in found}
+    others = re.compile(r"\.\.\.|(?<!\$)\b[A-Z]{3,}\b|\$PUBLISHED|--resume|\.help|reference\.|gaussian")
+    return sorted(command for command in commands if not others.search(command))
+
+
+@pytest.mark.parametrize("command", training_commands())
+def test_commands_exist(command: str) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*shlex.split(command), "--print_config"])
+    assert stopped.value.code in (0, None)
+
+
+def test_the_readme_trains_in_several_ways() -> None:
+    assert README.count("anomalib-flows train ") >= 5
 
 
 def test_the_test_command_is_what_ci_runs() -> None:
@@ -64,6 +78,27 @@ def test_the_test_command_is_what_ci_runs() -> None:
     assert command.replace("pip install", "pip install -q") in (ROOT / ".ci/run").read_text()
 
 
-@pytest.mark.parametrize("link", re.findall(r"\]\(([^)]+)\)", README))
-def test_its_links_lead_somewhere(link: str) -> None:
-    assert (ROOT / link).exists()
+def text_of(page: Path) -> str:
+    """Return a page without its code, in which brackets are no links."""
+    return re.sub(r"```.*?```|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", text_of(page)):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_files_that_a_page_names_exist(page: Path) -> None:
+    named = set(re.findall(r"`((?:tools|tests|docs|configs|src)/[\w/.]+\.\w+)`", page.read_text(encoding="utf-8")))
+    assert not [name for name in sorted(named) if "NAME" not in name and not (ROOT / name).exists()]

@@ -12,7 +12,7 @@ import yaml
 from anomalib_flows import FastFlow, load, read_image
 from anomalib_flows.cli import main
 from anomalib_flows.data.splits.splits import read_splits
-from anomalib_flows.models.checkpoint import save
+from anomalib_flows.models.checkpoint import save_pipeline
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 
@@ -127,7 +127,7 @@ def test_training_that_was_stopped_is_balanced_when_it_is_calibrated(fit) -> Non
     for scale in stopped.detector.scales:
         scale.factor.fill_(1.0)
     stopped.postprocess = type(whole.postprocess)(0, whole.heatmap.top_percent)
-    save(stopped, run / "model.safetensors")
+    save_pipeline(stopped, run / "model.safetensors")
     assert main(["calibrate", str(run)]) == 0
     for found, expected in zip(load(run / "model.safetensors").detector.scales, whole.detector.scales, strict=True):
         torch.testing.assert_close(found.factor, expected.factor)

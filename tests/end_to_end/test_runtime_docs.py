@@ -1,4 +1,4 @@
-"""What docs/runtime.md shows is run."""
+"""The examples of docs/runtime.md run."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ PAGE = (Path(__file__).parents[2] / "docs/runtime.md").read_text()
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with all that the page names."""
+    """Return a folder with everything that the page names."""
     (tmp_path / "photos").mkdir()
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
     for name in ("photo.png", "photos/1.png", "photos/2.png"):
@@ -43,7 +43,7 @@ def test_examples_in_python_run() -> None:
 def test_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     predict, latency = (line.split() for block in blocks("sh") for line in block.splitlines())
     assert main(predict[1:]) == 0
-    assert len((folder / "judged/predictions.csv").read_text().splitlines()) == 3
+    assert len((folder / "predicted/predictions.csv").read_text().splitlines()) == 3
     assert main([*latency[1:], "--seconds=0.02"]) == 0
     assert "images/s" in capsys.readouterr().out
     assert (folder / "latency.json").is_file()

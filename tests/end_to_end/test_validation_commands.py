@@ -108,7 +108,7 @@ def test_a_run_that_was_moved_says_what_is_gone(good: Path, validated: Path, tmp
     (run / "splits.csv").write_text(text.replace(str(validated), str(tmp_path / "elsewhere")))
     assert main(["test", str(run)]) == 2
     printed = capsys.readouterr()
-    assert "6 of its images are gone" in printed.out
+    assert "6 of its images are missing" in printed.out
     assert "no test images" in printed.err
 
 

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from anomalib_flows.core.types import ImageSize
-from anomalib_flows.encoders.encoder import Encoder, Triple, Weights
+from anomalib_flows.encoders import Triple
+from anomalib_flows.encoders.encoder import Encoder
+from anomalib_flows.encoders.weights import Weights
 from anomalib_flows.models.base import Detector, Features
 from reference.freia_fastflow import FreiaFastFlow
 

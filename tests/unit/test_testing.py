@@ -16,7 +16,7 @@ from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.flows import Bijection, Permutation
 from anomalib_flows.models.base import Detector
 from anomalib_flows.testing import DETECTOR_CHECKS, check_bijection, check_dataset, check_detector
-from anomalib_flows.testing.detectors import SIZES
+from anomalib_flows.testing.trials import SIZES
 
 
 class Mean(Detector):
@@ -292,7 +292,7 @@ FAULTS = {
     CalibratesWeights: "calibrate changes the weight offset",
     RandomCalibration: "a second time, changes unit",
     UnendingCalibration: "a second time, changes unit",
-    EmptyCalibration: "not finite after fit_statistics, fit_local_scale and calibrate",
+    EmptyCalibration: "not finite after fit_statistics, fit_local_scale or calibrate",
     UnsavedCalibration: "calibrate: keep constants",
     CalibrationByBatch: "with the other images",
     CountingMap: "anomaly_map changes calls",
@@ -430,7 +430,7 @@ def test_a_name_that_is_no_folder_is_refused(samples, subset):
 
 
 def test_faults_of_options_are_found_and_said(samples):
-    with pytest.raises(AssertionError, match="NoDataclass is no dataclass"):
+    with pytest.raises(AssertionError, match="NoDataclass is not a dataclass"):
         check_dataset(NoDataclass())
     with pytest.raises(AssertionError, match="option option is neither number"):
         check_dataset(ObjectOption())

@@ -2,6 +2,7 @@ from pathlib import Path
 
 from flows_example.gaussian import Gaussian, Standardise
 from flows_example.named_files import NamedFiles
+from flows_example.two_scales import Fusion, TwoScales
 from PIL import Image
 
 from anomalib_flows.testing import check_bijection, check_dataset, check_detector
@@ -13,6 +14,14 @@ def test_flow() -> None:
 
 def test_model() -> None:
     check_detector(lambda size: Gaussian(size, backbone="test_resnet", weights="random"))
+
+
+def test_fusion_of_two_maps() -> None:
+    check_bijection(Fusion(2, 3), [(2, 4, 4), (3, 2, 2)])
+
+
+def test_model_of_two_scales() -> None:
+    check_detector(lambda size: TwoScales(size, backbone="test_resnet", weights="random"))
 
 
 def test_dataset(tmp_path: Path) -> None:

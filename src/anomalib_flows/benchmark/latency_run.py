@@ -1,4 +1,4 @@
-"""The part of ``latency`` that measures the model of a run, in torch."""
+"""Latency of the model of a run, in torch."""
 
 from __future__ import annotations
 
@@ -14,78 +14,84 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from anomalib_flows.benchmark.latency import Options, choose_precisions, progress
+from anomalib_flows.benchmark.latency import LatencyOptions, progress
 from anomalib_flows.core.errors import InputError, require
-from anomalib_flows.core.timing import Spent, cores, repeat, summary
-from anomalib_flows.inference.predictor import choose_device
-from anomalib_flows.models import checkpoint
+from anomalib_flows.core.timing import Elapsed, cores, repeat, summary
+from anomalib_flows.core.types import ImageSize
+from anomalib_flows.inference.runner import choose_device
+from anomalib_flows.models.checkpoint import load_pipeline
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.directory import Run
 
 PRECISIONS = ["f32", "bf16"]
 
 
-def measure_run(run: Path, options: Options) -> dict[str, Any]:
-    """Measure the model of a run, one image after the other.
-
-    Raises:
-        InputError: If the run or the device cannot be used.
-    """
+def measure_run(model: Path, options: LatencyOptions) -> dict[str, Any]:
+    """Measure the model of a run, one image after the other."""
     name = options.device.lower()
-    require(name in ("auto", "cpu", "cuda"), "--device", options.device, "cpu or cuda for a run; export it for others")
-    if options.streams:
-        raise InputError("--streams is for exported models (.xml) only: leave it out.")
-    device, file = choose_device(name), Run.open(run).model_file
-    precisions = choose_precisions(options.precisions, PRECISIONS, "torch")
-    size = checkpoint.load(file).detector.image_size
-    pixels = options.images or [
-        np.random.default_rng(0).integers(0, 256, (*(options.image_size or size), 3), dtype=np.uint8)
-    ]
-    images = [torch.from_numpy(image).permute(2, 0, 1)[None].contiguous().to(device) for image in pixels]
-    with progress(len(precisions) * options.seconds) as spent:
-        rows = [row(file, precision, images, options.seconds, spent) for precision in precisions]
+    require(name in ("auto", "cpu", "cuda"), "device", options.device, "cpu or cuda for a run: export it for others")
+    if options.stream_count:
+        raise InputError("`streams` is for exported models (.xml) only: leave it out.")
+    device, file = choose_device(name), Run.open(model).model_file
+    precisions = options.choose_precisions(PRECISIONS, "torch")
+    images = [image.to(device) for image in input_images(options, load_pipeline(file).preprocess.size)]
+    with progress(len(precisions) * options.seconds) as elapsed:
+        rows = [
+            {"precision": precision, **time_pipeline(pipeline, images, options.seconds, elapsed)}
+            for precision, pipeline in ((p, pipeline_in(p, file).to(device)) for p in precisions)
+        ]
     return {
         "image_sizes": sorted({(image.shape[-2], image.shape[-1]) for image in images}),
         "batch": 1,
-        "machine": machine(device),
+        "machine": torch_machine(device),
         "rows": rows,
         "memory": None,
     }
 
 
-def row(file: Path, precision: str, images: list[Tensor], seconds: float, spent: Spent) -> dict[str, Any]:
-    """Measure in one precision, and how long resizing and the encoder take of it."""
-    pipeline = checkpoint.load(file).to(images[0].device)
-    if precision == "bf16":
-        pipeline.bfloat16()
+def input_images(options: LatencyOptions, default: ImageSize) -> list[Tensor]:
+    """Return the images to measure with, of shape (1, 3, h, w); noise if the options name none."""
+    shape = (*(options.noise_size or default), 3)
+    pixels = options.read_images() or [np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)]
+    return [torch.from_numpy(image).permute(2, 0, 1)[None].contiguous() for image in pixels]
+
+
+def pipeline_in(precision: str, file: Path) -> Pipeline:
+    """Read a pipeline that computes in a precision."""
+    pipeline = load_pipeline(file)
+    return pipeline.bfloat16() if precision == "bf16" else pipeline
+
+
+def time_pipeline(pipeline: Pipeline, images: list[Tensor], seconds: float, elapsed: Elapsed) -> dict[str, Any]:
+    """Time a pipeline, and the share of resizing and the encoder."""
     with watched(pipeline.preprocess, "resize") as resizing, watched(pipeline.detector, "encode") as encoding:
-        durations = list(repeat([judging(pipeline, image) for image in images], seconds, spent))
+        durations = list(repeat([prediction(pipeline, image) for image in images], seconds, elapsed))
     count = len(durations)
     known = {"resize": 1000 * sum(resizing[-count:]) / count, "encoder": 1000 * sum(encoding[-count:]) / count}
     rest = 1000 * sum(durations) / count - sum(known.values())
-    return {"precision": precision, **asdict(summary(durations)), "parts_ms": {**known, "rest": rest}}
+    return {**asdict(summary(durations)), "parts_ms": {**known, "rest": rest}}
 
 
-def judging(pipeline: Pipeline, image: Tensor) -> Callable[[], None]:
-    """Make a function that judges an image and waits for the end."""
+def prediction(pipeline: Pipeline, image: Tensor) -> Callable[[], None]:
+    """Return a function that predicts for an image and waits for the result."""
 
-    def judge() -> None:
+    def predict() -> None:
         pipeline(image)
-        finish()
+        synchronize()
 
-    return judge
+    return predict
 
 
 @contextmanager
 def watched(module: nn.Module, name: str) -> Iterator[list[float]]:
-    """Note how many seconds each call of a method of a module takes."""
+    """Record the duration of each call of a method of a module, in seconds."""
     method, durations = getattr(module, name), []
 
     def watch(*args: Any) -> Any:
-        finish()
+        synchronize()
         start = time.perf_counter()
         result = method(*args)
-        finish()
+        synchronize()
         durations.append(time.perf_counter() - start)
         return result
 
@@ -96,14 +102,14 @@ def watched(module: nn.Module, name: str) -> Iterator[list[float]]:
         delattr(module, name)
 
 
-def finish() -> None:
-    """Wait until a GPU has done what it was given."""
+def synchronize() -> None:
+    """Wait until a GPU has completed its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
-def machine(device: torch.device) -> dict[str, Any]:
-    """Tell what was measured on."""
+def torch_machine(device: torch.device) -> dict[str, Any]:
+    """Describe the machine: processor, number of threads and cores, version of torch."""
     on_gpu = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else processor(),
@@ -114,7 +120,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Name of the processor."""
+    """Return the name of the processor."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

@@ -23,11 +23,7 @@ def config_names() -> list[str]:
 
 
 def find_config(name: str) -> Path:
-    """Return the file of a configuration given by path or short name.
-
-    Raises:
-        InputError: If there is none.
-    """
+    """Return the file of a configuration given by path or short name."""
     for file in (Path(name), config_folder() / f"{name}.yaml"):
         if file.is_file():
             return file

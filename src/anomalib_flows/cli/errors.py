@@ -36,10 +36,6 @@ def option(name: str) -> str:
 def with_options(message: str, names: Collection[str]) -> str:
     """Replace the fields in a message by options.
 
-    Args:
-        message: Message with field names in backticks.
-        names: Names of the options of the command, such as ``model.steps``.
-
     Example:
         >>> with_options("`steps` cannot be 0.", ["seed", "model.steps"])
         '--model.steps cannot be 0.'
@@ -64,11 +60,7 @@ def require_present_names(config: Mapping[str, Any]) -> None:
 
 @contextmanager
 def spoken(names: Collection[str]) -> Iterator[None]:
-    """Put options into the errors and warnings that pass, and append the next command to type.
-
-    Args:
-        names: Names of the options of the command; the collection may grow later.
-    """
+    """Put options into the errors and warnings that pass, and append the next command to type."""
     shown, printer = warnings.showwarning, Printer(names)
     warnings.showwarning = _translated(shown, names)
     logging.getLogger("timm").setLevel(logging.ERROR)
@@ -88,11 +80,7 @@ def spoken(names: Collection[str]) -> Iterator[None]:
 
 
 class Printer(logging.Handler):
-    """Print the messages of the package, above a progress bar if there is one.
-
-    Args:
-        names: Names of the options of the command.
-    """
+    """Print the messages of the package, above a progress bar if there is one."""
 
     def __init__(self, names: Collection[str]) -> None:
         super().__init__()

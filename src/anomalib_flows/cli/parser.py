@@ -6,18 +6,20 @@ as defaults, and hyphens for underscores.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, Optional, get_args, get_type_hints
 
 import yaml
+from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser, set_loader
 
 from anomalib_flows.cli.configs import find_config
 from anomalib_flows.cli.errors import require_present_names
-from anomalib_flows.cli.signature import KINDS, Parameter, parameters_of
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError, first_line
@@ -27,40 +29,83 @@ from anomalib_flows.models.options import Model
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.directory import Run, is_exported
 
+KINDS: dict[str, registry.Kind] = {"model": "models", "data": "datasets"}
+"""Kinds of the components, by the option that names one."""
 ENCODER = {"backbone", "weights", "layers", "timm_args", "mean", "std"}
 """Arguments that another model takes over from a configuration."""
 TYPES = {"model": Callable[[ImageSize], Model], "data": Dataset}
 """Types of the options that name a component; jsonargparse offers the arguments of their subclasses."""
 
 
-def make_parser(command: Command) -> ArgumentParser:
-    """Make the parser of a command."""
+def make_parser(command: Command, run: str = "") -> ArgumentParser:
+    """Make the parser of a command; the configuration of a run provides defaults."""
     parser = ArgumentParser(
-        prog=f"anomalib-flows {command.name}", exit_on_error=False, parser_mode="registry_yaml", allow_abbrev=False
+        prog=f"anomalib-flows {command.name}",
+        exit_on_error=False,
+        parser_mode="registry_yaml",
+        allow_abbrev=False,
+        print_config=None,  # ours prints the record
     )
     if command.config:
         file = "YAML file, or name of a configuration of the package; may be repeated"
         parser.add_argument("-c", "--config", action="config", help=file)
-    help_texts = describe(command)
-    for position, parameter in enumerate(parameters_of(command)):
-        add_option(parser, command, parameter, help_texts.get(parameter.name, ""), positional=position == 0)
+        parser.add_argument("--print_config", action="store_true", help="print the configuration as YAML, and stop")
+    needed = set(command.required) - (set(command.from_run) if run else set())
+    types = get_type_hints(command.function)
+    for position, (name, parameter) in enumerate(inspect.signature(command.function).parameters.items()):
+        kind = without_none(types[name])
+        if is_record(kind):
+            add_record(parser, kind, needed)
+        elif kind is Component:
+            add_component(parser, name, needed)
+        else:
+            add_parameter(parser, command, parameter, kind, positional=position == 0)
+    set_run_defaults(command, parser, run)
     return parser
 
 
-def add_option(parser: ArgumentParser, command: Command, parameter: Parameter, text: str, *, positional: bool) -> None:
-    """Add the option of a parameter, or the options of a record."""
-    name, kind = parameter.name.removesuffix("_"), parameter.type
-    provided = name in command.from_run
-    required = parameter.default is inspect.Parameter.empty and not provided
-    given: dict[str, Any] = {"help": text, **({} if required else {"default": parameter.default})}
-    if kind is Component:
-        needed = name in command.required and not provided
-        parser.add_argument(f"--{name}", type=TYPES[name], required=needed, help=text)
-    elif parameter.record:
-        parser.add_class_arguments(kind, name)
-    elif positional:
-        parser.add_argument(name, type=kind, **given, **({} if required else {"nargs": "?"}))
-    elif kind is bool and parameter.owner is command.function:
+def is_record(kind: Any) -> bool:
+    """Return whether a type is a record whose fields are options."""
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind is not Component
+
+
+def without_none(annotation: Any) -> Any:
+    """Return ``X`` for ``X | None``, and any other type unchanged."""
+    others = [one for one in get_args(annotation) if one is not NoneType]
+    return others[0] if len(others) == 1 and NoneType in get_args(annotation) else annotation
+
+
+def add_record(parser: ArgumentParser, record: type[Any], needed: set[str]) -> None:
+    """Add the fields of a record as options; those of a record in it have its name as prefix."""
+    types = {name: without_none(kind) for name, kind in get_type_hints(record).items()}
+    apart = {name for name, kind in types.items() if kind is Component or is_record(kind)}
+    parser.add_class_arguments(record, skip=apart)
+    for name in (name for name in types if name in apart):
+        if is_record(types[name]):
+            parser.add_class_arguments(types[name], name)
+        else:
+            add_component(parser, name, needed)
+
+
+def add_component(parser: ArgumentParser, name: str, needed: set[str]) -> None:
+    """Add the option that names a model or a dataset; jsonargparse adds those of its arguments."""
+    listed, required, kind = KINDS[name], name in needed, TYPES[name]
+    text = f"name of one of the {listed}, see 'anomalib-flows list {listed}'; its options are --{name}.OPTION"
+    optional: Any = Optional[kind]  # noqa: UP045 (a type that is computed)
+    parser.add_argument(f"--{name}", type=kind if required else optional, required=required, help=text)
+
+
+def add_parameter(
+    parser: ArgumentParser, command: Command, parameter: inspect.Parameter, kind: Any, *, positional: bool
+) -> None:
+    """Add the option of a parameter of a command's function."""
+    name, required = parameter.name.removesuffix("_"), parameter.default is inspect.Parameter.empty
+    described = {p.arg_name: p.description for p in parse_docstring(command.function.__doc__ or "").params}
+    text = described.get(parameter.name)
+    given: dict[str, Any] = {"help": text} | ({} if required else {"default": parameter.default})
+    if positional:
+        parser.add_argument(name, type=kind, **given | ({} if required else {"nargs": "?"}))
+    elif kind is bool:
         parser.add_argument(f"--{name}", action="store_true", help=text)
     elif kind == list[Path]:
         parser.add_argument(f"--{name}", nargs="+", type=Path, help=text)
@@ -68,25 +113,11 @@ def add_option(parser: ArgumentParser, command: Command, parameter: Parameter, t
         parser.add_argument(f"--{name}", type=kind, required=required, **given)
 
 
-def describe(command: Command) -> dict[str, str]:
-    """Return what the docstrings of a command's function and records say about each parameter."""
-    from docstring_parser import parse
-
-    owners = {id(parameter.owner): parameter.owner for parameter in parameters_of(command)}
-    documented = [parse(inspect.getdoc(owner) or "") for owner in owners.values()]
-    return {p.arg_name: " ".join((p.description or "").split()) for one in documented for p in one.params}
-
-
 def load_yaml(text: str, chosen: dict[str, str]) -> Any:
     """Read YAML, with registered names of models and datasets replaced by the paths of their classes.
 
-    Args:
-        text: The YAML.
-        chosen: Paths of the classes that the command line names. Where they differ from those of the configuration,
-            its arguments are left out, except for those of the encoder.
-
-    Raises:
-        InputError: If it is not YAML, or names an unknown class.
+    Where the classes that the command line names (``chosen``) differ from those of the configuration, its arguments are
+    left out, except for those of the encoder.
     """
     try:
         content = yaml.safe_load(text)

@@ -16,9 +16,6 @@ from anomalib_flows.core import registry
 def published_defaults(words: list[str]) -> list[str]:
     """Return a configuration that other configurations and options override, if the protocol is the paper's.
 
-    Args:
-        words: A normalised command line of ``train``.
-
     Example:
         >>> published_defaults(["--model=fastflow", "--protocol=paper"])[0].startswith('--config={"heatmap"')
         True

@@ -7,13 +7,22 @@ import inspect
 from itertools import pairwise
 from typing import Any, get_type_hints
 
+import yaml
 from jsonargparse import ArgumentParser
 
 from anomalib_flows.cli.errors import spoken
 from anomalib_flows.cli.messages import explain
-from anomalib_flows.cli.parser import class_path, make_parser, named_classes, normalise, set_run_defaults, use_names
+from anomalib_flows.cli.parser import (
+    KINDS,
+    class_path,
+    is_record,
+    make_parser,
+    named_classes,
+    normalise,
+    use_names,
+    without_none,
+)
 from anomalib_flows.cli.published import chosen_model, published_defaults
-from anomalib_flows.cli.signature import FLATTENED, KINDS, is_record, without_none
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
@@ -22,11 +31,7 @@ from anomalib_flows.run.validation import validated
 
 
 def run_command(command: Command, arguments: list[str]) -> None:
-    """Parse the options of a command and call its function.
-
-    Raises:
-        InputError: If an option is unknown or invalid, or the command cannot do what is asked for.
-    """
+    """Parse the options of a command and call its function."""
     words = normalise(arguments)  # first: unknown names need no parser
     chosen = named_classes(words)
     if command.config:
@@ -34,20 +39,18 @@ def run_command(command: Command, arguments: list[str]) -> None:
             chosen = {"model": class_path("model", model)} | chosen
         words = published_defaults(words) + words
     use_names(chosen)
-    parser = make_parser(command)
     names: list[str] = []
     with spoken(names):
-        set_run_defaults(command, parser, named_run(command, arguments))
-        options = parse(parser, words, names)
-        command.function(**fill(command, options))
+        options = parse(make_parser(command, named_run(command, arguments)), words, names)
+        filled = fill(command, options)
+        if options.get("print_config"):
+            print(yaml.safe_dump(filled["config"].to_dict(), sort_keys=False, allow_unicode=True), end="")
+            raise SystemExit(0)
+        command.function(**filled)
 
 
 def parse(parser: ArgumentParser, words: list[str], names: list[str]) -> dict[str, Any]:
-    """Parse the options, and collect the names of all options.
-
-    Raises:
-        InputError: If an option is unknown or invalid.
-    """
+    """Parse the options, and collect the names of all options."""
     known = option_names(parser)
     try:
         options = parser.parse_args(words)
@@ -72,13 +75,12 @@ def fill(command: Command, values: dict[str, Any]) -> dict[str, Any]:
     types = get_type_hints(command.function)
     filled: dict[str, Any] = {}
     for name in inspect.signature(command.function).parameters:
-        kind, option = without_none(types[name]), name.removesuffix("_")
-        if name in FLATTENED and is_record(kind):
-            own = kind.__dataclass_fields__.keys() & values.keys()
-            filled[name] = validated(kind, {field: values[field] for field in own})
+        kind = without_none(types[name])
+        if is_record(kind):
+            fields = kind.__dataclass_fields__.keys() & values.keys()
+            filled[name] = validated(kind, {field: values[field] for field in fields})
         else:
-            value = values[option]
-            filled[name] = validated(kind, value) if is_record(kind) else value
+            filled[name] = values[name.removesuffix("_")]
     return filled
 
 

@@ -11,10 +11,9 @@ from typing import Any
 class Command:
     """A command of the command line.
 
-    The parameters of ``function`` are the options. The first parameter is positional, unless it is a record. The fields
-    of a record are options too: without a prefix if the parameter is called ``config`` or ``options``, else with the
-    parameter's name (``--disturb.rotate``). A parameter or field of type ``Component`` is a model or a dataset by name
-    (``--model fastflow``) and has its constructor's arguments as options (``--model.steps 4``).
+    The parameters of ``function`` are the options; the first one is positional unless it is a record. The fields of a
+    record are options without a prefix, those of a record in it have its name as prefix (``--disturb.rotate``). A field
+    of type ``Component`` names a model or a dataset and has its arguments as options (``--model.steps 4``).
 
     Args:
         name: One word, or two such as ``data check``.
@@ -22,7 +21,7 @@ class Command:
         function: What the command does; it imports slow modules in its body.
         order: Position in the list of commands.
         config: Whether ``-c`` reads options from configuration files, and ``--print_config`` writes them.
-        run: Parameter that names the run which provides the defaults of ``from_run``.
+        run: Option that names the run which provides the defaults of ``from_run``.
         from_run: Options whose defaults are those of that run.
         required: Options that must be given although their type has a default.
     """

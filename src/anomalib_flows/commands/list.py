@@ -15,9 +15,9 @@ def list_names(kind: Literal["models", "datasets", "backbones"], filter: str = "
         filter: Part of the names to list.
     """
     if kind == "backbones":
-        from anomalib_flows.encoders import encoder as backbones
+        from anomalib_flows.encoders.backbones import backbone_names
 
-        names = [name for name in backbones.names() if filter in name]
+        names = [name for name in backbone_names() if filter in name]
         print("\n".join(names))
         return
     from anomalib_flows.core import registry

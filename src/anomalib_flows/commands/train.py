@@ -31,5 +31,5 @@ COMMAND = Command(
     config=True,
     run="resume",
     from_run=tuple(field.name for field in fields(TrainConfig)),
-    required=("data",),
+    required=("model", "data"),
 )

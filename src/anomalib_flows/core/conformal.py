@@ -16,7 +16,6 @@ def warn_if_too_few(count: int, false_alarm_rate: float) -> None:
             f"The calibration images, {count} in number, are too few for a false-alarm rate of {false_alarm_rate:g}, "
             f"which takes {needed}: the threshold is the largest normal score, whose rate is about "
             f"{1 / (count + 1):.2g}.",
-            UserWarning,
             stacklevel=3,
         )
 

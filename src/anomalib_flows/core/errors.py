@@ -32,13 +32,7 @@ class InputError(ValueError):
 
 
 class FieldError(InputError):
-    """The value of one argument or field is invalid.
-
-    Args:
-        field: Name of the argument or field.
-        value: The value that was given.
-        expected: What is valid, to follow "it must be".
-    """
+    """The value of one argument or field is invalid; ``expected`` says what is valid, to follow "it must be"."""
 
     def __init__(self, field: str, value: object, expected: str) -> None:
         super().__init__(f"`{field}` cannot be {value}: it must be {expected}.")
@@ -46,11 +40,7 @@ class FieldError(InputError):
 
 
 class NotCalibratedError(InputError):
-    """A model has no thresholds yet.
-
-    Args:
-        path: The run that the model belongs to.
-    """
+    """The model of the run ``path`` has no thresholds yet."""
 
     def __init__(self, path: object) -> None:
         super().__init__(f"The model of {path} has no thresholds yet: calibrate it first.")
@@ -58,12 +48,7 @@ class NotCalibratedError(InputError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C stopped a run that can go on.
-
-    Args:
-        path: The run directory.
-        stage: What was stopped: ``training`` or ``testing``.
-    """
+    """Ctrl-C stopped a run that can go on: ``stage`` of the run directory ``path``."""
 
     def __init__(self, path: object, stage: Literal["training", "testing"]) -> None:
         super().__init__(f"{stage.capitalize()} of {path} was stopped.")
@@ -78,12 +63,6 @@ def require(condition: bool, field: str, value: object, expected: str) -> None:
         field: Name of the argument, or dotted name of the field of a record.
         value: The value that was given.
         expected: What is valid, to follow "it must be".
-
-    Raises:
-        FieldError: If the condition does not hold.
-
-    Example:
-        >>> require(True, "steps", 4, "at least 1")
     """
     if not condition:
         raise FieldError(field, value, expected)

@@ -20,20 +20,6 @@ def atomic(path: Path) -> Iterator[Path]:
 
     A missing folder is made. The temporary name has the same suffix, by which many writers choose the format. When
     the block fails, no new file is left, and an existing one remains unchanged.
-
-    Args:
-        path: The file.
-
-    Raises:
-        OSError: If the folder cannot be written to or the disk is full.
-
-    Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp()) / "sub" / "notes.txt"
-        >>> with atomic(file) as temporary:
-        ...     _ = temporary.write_text("whole")
-        >>> file.read_text()
-        'whole'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile: other users may not read its files.
@@ -52,15 +38,8 @@ def atomic(path: Path) -> Iterator[Path]:
 def fresh_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """Fill a folder under a temporary name, and rename it once it is complete.
 
-    When the block fails, no new folder is left, and an existing one remains unchanged.
-
-    Args:
-        path: The folder.
-        replace: Whether an existing folder is replaced.
-
-    Raises:
-        OSError: If the folder cannot be written to or the disk is full.
-        InputError: If it exists at the end of the block and ``replace`` is False.
+    When the block fails, no new folder is left, and an existing one remains unchanged. One that exists at the end of
+    the block is replaced, or raises an InputError if ``replace`` is False.
     """
     with temporary_folder(path.parent) as temporary:
         yield temporary
@@ -73,11 +52,7 @@ def fresh_folder(path: Path, *, replace: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
-    """Make a hidden folder within ``parent`` for the block; afterwards remove it, and new parents that are empty.
-
-    Raises:
-        OSError: If it cannot be made.
-    """
+    """Make a hidden folder within ``parent`` for the block; afterwards remove it, and new parents that are empty."""
     made = [folder for folder in (parent, *parent.parents) if not folder.exists()]
     temporary = parent / f".tmp-{uuid4().hex}"
     try:
@@ -92,12 +67,7 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 
 @contextmanager
 def open_with_progress(path: Path, title: str) -> Iterator[IO[bytes]]:
-    """Open a large file for reading, with a progress bar.
-
-    Args:
-        path: The file.
-        title: Text of the progress bar; the file's name follows.
-    """
+    """Open a large file for reading, with a progress bar that shows a title and the file's name."""
     size, title = path.stat().st_size, f"{title} {path.name}"
     with (
         path.open("rb") as raw,

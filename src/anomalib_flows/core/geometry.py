@@ -14,10 +14,6 @@ def content_size(height: int, width: int, size: ImageSize, mode: ResizeMode) -> 
 
     Only integers are multiplied, and each quotient is rounded once, halves to even: an exported graph computes the
     same size.
-
-    Example:
-        >>> content_size(100, 200, (256, 256), "pad")
-        (128, 256)
     """
     if mode == "stretch":
         return size

@@ -19,15 +19,7 @@ Pixels = npt.NDArray[np.uint8]
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 """Suffixes of image files, in lower case; upper case is accepted as well."""
 
-PIXELS = {
-    "1": "grey",
-    "L": "grey",
-    "I": "grey",
-    "F": "grey",
-    "RGB": "colour",
-    "RGBA": "colour with alpha",
-    "P": "palette",
-}
+PIXELS = dict.fromkeys("1LIF", "grey") | {"RGB": "colour", "RGBA": "colour with alpha", "P": "palette"}
 """Kind of a pixel, for each of Pillow's modes."""
 
 _DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")  # Pillow's modes of more than 8 bits
@@ -38,11 +30,7 @@ WILDCARDS = frozenset("*?[")
 def image_files(folder: Path, recursive: bool = False) -> list[Path]:
     """List the images in a folder in natural order, except for hidden files and those in hidden folders.
 
-    Links to folders are followed, unless they lead to a folder that contains the link.
-
-    Args:
-        folder: The folder; a missing one has no images.
-        recursive: Whether sub-folders are searched.
+    A missing folder has no images. Links to folders are followed, unless they lead to a folder that contains the link.
     """
     found: list[Path] = []
     for parent, folders, files in os.walk(folder, followlinks=True):
@@ -58,23 +46,13 @@ def leads_back(folder: Path) -> bool:
 
 
 def natural_key(path: Path) -> tuple[list[str | int], str]:
-    """Return a sorting key that puts ``2.png`` before ``10.png`` and does not depend on the disk.
-
-    Example:
-        >>> sorted([Path("10.png"), Path("2.png")], key=natural_key)[0].name
-        '2.png'
-    """
+    """Return a sorting key that puts ``2.png`` before ``10.png`` and does not depend on the disk."""
     parts = re.split(r"(\d+)", path.as_posix().lower())
     return [int(part) if part.isdecimal() else part for part in parts], str(path)
 
 
 def split_pattern(given: Path) -> tuple[Path, str]:
-    """Split a path before its first part that has wildcards and does not exist literally.
-
-    Example:
-        >>> split_pattern(Path("photos/*/good_*.png"))
-        (PosixPath('photos'), '*/good_*.png')
-    """
+    """Split a path before its first part that has wildcards and does not exist literally."""
     base = Path(given.anchor)
     parts = given.parts[bool(given.anchor) :]
     for number, part in enumerate(parts):
@@ -92,26 +70,15 @@ def matches(base: Path, pattern: str) -> list[Path]:
 
 
 def read_pixels(path: Path) -> Pixels:
-    """Read an image upright, as 8-bit RGB.
-
-    Raises:
-        InputError: If the file is missing, damaged, too large or not an image.
-    """
+    """Read an image upright, as 8-bit RGB."""
     return as_pixels(decode(path), path)
 
 
 def as_pixels(image: Image.Image, name: Path | str = "The image") -> Pixels:
-    """Convert an image to 8-bit RGB.
+    """Convert an image of any mode to 8-bit RGB; ``name`` stands for it in errors.
 
     Grey images of more than 8 bits are scaled by their full range, where Pillow would clip them at 255. An alpha
     channel is ignored: filling in a background would add edges that the camera never saw.
-
-    Args:
-        image: The image, of any mode.
-        name: Name of the image in errors.
-
-    Raises:
-        InputError: If values of more than 8 bits exceed their range.
     """
     if image.mode in _DEEP_GREY:
         image = Image.fromarray(_eight_bits(image, name))
@@ -121,15 +88,7 @@ def as_pixels(image: Image.Image, name: Path | str = "The image") -> Pixels:
 
 
 def describe_file(path: Path) -> str:
-    """Return the format, kind of pixel and bit depth of an image file, from its header alone.
-
-    Example:
-        >>> import tempfile
-        >>> file = Path(tempfile.mkdtemp()) / "1.png"
-        >>> Image.new("L", (4, 4)).save(file)
-        >>> describe_file(file)
-        'PNG, grey, 8 bits'
-    """
+    """Return the format, kind of pixel and bit depth of an image file, from its header: ``PNG, grey, 8 bits``."""
     with Image.open(path) as image:
         mode = image.mode.partition(";")[0]
         raw = str(image.tile[0].args) if image.tile else ""
@@ -139,11 +98,7 @@ def describe_file(path: Path) -> str:
 
 
 def decode(path: Path) -> Image.Image:
-    """Decode a file, upright according to its EXIF data.
-
-    Raises:
-        InputError: If the file is missing, damaged, too large or not an image.
-    """
+    """Decode a file, upright according to its EXIF data; raise an InputError that says what is wrong with it."""
     try:
         with Image.open(path) as image:
             ImageOps.exif_transpose(image, in_place=True)

@@ -14,28 +14,13 @@ R = TypeVar("R")
 
 
 def map_in_threads(work: Callable[[T], R], items: Sequence[T], title: str) -> list[R]:
-    """Apply a function to each item in threads; a progress bar appears after two seconds.
+    """Apply a function to each item in threads, and return the results in order; its first error ends the work.
 
-    Args:
-        work: The function. Its first error ends the work.
-        items: Its arguments.
-        title: Text of the progress bar.
-
-    Returns:
-        The results, in the order of the items.
-
-    Example:
-        >>> map_in_threads(abs, [-1, 2], "counting")
-        [1, 2]
+    A progress bar with the title appears after two seconds.
     """
     return thread_map(work, items, max_workers=default_threads(), desc=title, leave=False, delay=2, disable=None)
 
 
 def default_threads() -> int:
-    """Return the number of cores that this process may use, at most 8.
-
-    Example:
-        >>> 1 <= default_threads() <= 8
-        True
-    """
+    """Return the number of cores that this process may use, at most 8."""
     return min(8, cores())

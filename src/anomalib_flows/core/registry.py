@@ -19,12 +19,7 @@ Kind = Literal["models", "datasets"]
 
 
 def names(kind: Kind) -> list[str]:
-    """Return all registered names, sorted.
-
-    Example:
-        >>> "fastflow" in names("models")
-        True
-    """
+    """Return all registered names, sorted."""
     return sorted(entries(kind))
 
 
@@ -42,19 +37,7 @@ def distribution(entry: EntryPoint) -> str:
 
 
 def path_of(kind: Kind, name: str) -> str:
-    """Return the dotted path of a class, without importing it.
-
-    Args:
-        kind: ``models`` or ``datasets``.
-        name: Registered name, class name or dotted path.
-
-    Raises:
-        InputError: If the name is unknown.
-
-    Example:
-        >>> path_of("models", "fastflow")
-        'anomalib_flows.models.fastflow.FastFlow'
-    """
+    """Return the dotted path of a registered name or class name, without an import; a dotted path is returned as is."""
     if "." in name:
         return name
     for entry in entries(kind).values():
@@ -70,15 +53,7 @@ def name_of(kind: Kind, loaded: type[Any]) -> str:
 
 
 def load(kind: Kind, name: str) -> type[Any]:
-    """Import a class.
-
-    Args:
-        kind: ``models`` or ``datasets``.
-        name: Registered name, class name or dotted path.
-
-    Raises:
-        InputError: If the name is unknown or its module cannot be imported.
-    """
+    """Import a class, given its registered name, class name or dotted path."""
     path = path_of(kind, name)
     module, _, attribute = path.rpartition(".")
     try:
@@ -104,12 +79,7 @@ def parameters(cls: type[Any]) -> dict[str, inspect.Parameter]:
 
 
 def unknown(kind: str, name: str, known: list[str]) -> str:
-    """Return the error message for an unknown name, with similar ones.
-
-    Example:
-        >>> unknown("model", "fastflwo", ["cflow", "fastflow"])
-        "There is no model 'fastflwo': did you mean 'fastflow'?"
-    """
+    """Return the error message for an unknown name, with similar ones."""
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     if close:
         return f"There is no {kind} '{name}': did you mean {' or '.join(map(repr, close))}?"

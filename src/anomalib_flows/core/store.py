@@ -30,7 +30,7 @@ Tensors: TypeAlias = "dict[str, Tensor]"
 
 
 def cache_folder(kind: str) -> Path:
-    """Return the folder of one kind of cached tensors in the user's cache."""
+    """Return the folder of one kind of files in the user's cache."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")  # noqa: PTH111, PTH118
     return Path(home) / "anomalib-flows" / kind
 
@@ -83,7 +83,7 @@ class Store:
             return False
         with self.lock:
             if time.monotonic() - self.measured > STALE:
-                self.used, self.measured = used(self.folder), time.monotonic()
+                self.used, self.measured = sum(files(self.folder).values()), time.monotonic()
             within = self.used + size <= self.limit
             room = within and free(self.folder) - size >= RESERVE
             self.used += size if room else 0
@@ -99,16 +99,6 @@ class Store:
             warned, self.warned = self.warned, True
         if not warned:
             warnings.warn(f"{problem}: {self.otherwise}; {advice}.", UserWarning, stacklevel=2)
-
-
-def used(folder: Path) -> int:
-    """Return the number of bytes that are kept in a folder.
-
-    Example:
-        >>> used(Path("nowhere"))
-        0
-    """
-    return sum(files(folder).values())
 
 
 def files(folder: Path) -> dict[Path, int]:
@@ -135,13 +125,7 @@ def free(folder: Path) -> int:
 
 
 def pack(tensors: Tensors) -> bytes:
-    """Serialize tensors: a checksum, then safetensors.
-
-    Example:
-        >>> import torch
-        >>> unpack(pack({"x": torch.ones(2)}))
-        {'x': tensor([1., 1.])}
-    """
+    """Serialize tensors: a checksum, then safetensors."""
     from safetensors.torch import save
 
     # Cloned, since tensors that share memory cannot be written.
@@ -150,11 +134,7 @@ def pack(tensors: Tensors) -> bytes:
 
 
 def unpack(content: bytes) -> Tensors:
-    """Deserialize the result of :func:`pack`.
-
-    Raises:
-        ValueError: If it is damaged.
-    """
+    """Deserialize the result of :func:`pack`, or raise a ValueError if it is damaged."""
     if len(content) < 4 or zlib.crc32(memoryview(content)[4:]).to_bytes(4, "big") != content[:4]:
         raise ValueError("damaged")
     from safetensors import SafetensorError

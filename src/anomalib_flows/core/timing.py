@@ -21,14 +21,7 @@ Elapsed = Callable[[float], object]
 
 @dataclass(frozen=True)
 class Times:
-    """Milliseconds that one call takes.
-
-    Args:
-        median_ms: Median.
-        p90_ms: 90th percentile.
-        p99_ms: 99th percentile.
-        calls: Number of calls.
-    """
+    """Milliseconds that one call takes: median, 90th and 99th percentile."""
 
     median_ms: float
     p90_ms: float
@@ -37,12 +30,9 @@ class Times:
 
 
 def repeat(calls: Sequence[Callable[[], object]], seconds: float, elapsed: Elapsed) -> Iterator[float]:
-    """Call functions in turn until a time is over, and yield the duration of each call in seconds.
+    """Call functions in turn for some seconds, and yield the duration of each call in seconds.
 
-    Args:
-        calls: Functions; each is first called once without being measured.
-        seconds: Duration of the measurement.
-        elapsed: Called with the seconds that have passed since its last call.
+    Each function is first called once without being measured.
     """
     for call in islice(cycle(calls), max(WARM_UP, len(calls))):
         call()
@@ -64,12 +54,7 @@ def timed(calls: Sequence[Callable[[], object]], seconds: float, elapsed: Elapse
 
 
 def summary(durations: Sequence[float]) -> Times:
-    """Summarise durations in seconds.
-
-    Example:
-        >>> summary([0.001, 0.002, 0.003]).median_ms
-        2.0
-    """
+    """Summarise durations in seconds."""
     median, p90, p99 = (1000 * float(value) for value in np.percentile(durations, (50, 90, 99)))
     return Times(median, p90, p99, len(durations))
 

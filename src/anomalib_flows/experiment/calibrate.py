@@ -12,8 +12,7 @@ from anomalib_flows.core.types import Sample
 from anomalib_flows.data.checks.checking import check
 from anomalib_flows.data.splits.splits import read_splits, select, write_splits
 from anomalib_flows.experiment.options import CalibrateOptions
-from anomalib_flows.inference.calibration import set_thresholds
-from anomalib_flows.inference.fitting import calibrate_pipeline, fit_local_scale
+from anomalib_flows.inference.fitting import calibrate_pipeline, fit_local_scale, set_thresholds
 from anomalib_flows.inference.runner import PipelineRunner, choose_device
 from anomalib_flows.models.checkpoint import load_pipeline, save_pipeline
 from anomalib_flows.models.pipeline import Pipeline
@@ -51,26 +50,18 @@ def calibrate(run: Path, options: CalibrateOptions) -> Pipeline:
 def calibrate_on_images(run: Run, runner: PipelineRunner, images: Path | None, false_alarm_rate: float) -> None:
     """Set constants and thresholds from a folder of images, or from those that the run holds out."""
     samples = check(calibration_samples(run, images), runner.loader.on_error)
-    trained = [s for s in select(read_splits(run.splits_file), "train") if s.path.is_file()]
+    listed = read_splits(run.splits_file)
+    trained = [s for s in select(listed, "train") if s.path.is_file()]
     if not runner.pipeline.postprocess.calibrated and trained:  # the training was interrupted
         fit_local_scale(runner, trained)
     calibrate_pipeline(runner, samples, false_alarm_rate)
-    record_calibration(samples, run)
-
-
-def record_calibration(samples: list[Sample], run: Run) -> None:
-    """Record which images calibrate the run now, so that tests leave them out."""
-    chosen = {s.path.absolute() for s in samples}
-    others = [s for s in read_splits(run.splits_file) if s.split != "calibration" and s.path not in chosen]
+    chosen = {s.path.absolute() for s in samples}  # recorded, so that tests leave them out
+    others = [s for s in listed if s.split != "calibration" and s.path not in chosen]
     write_splits([*others, *samples], run.splits_file)
 
 
 def calibration_samples(run: Run, images: Path | None) -> list[Sample]:
-    """List the images of a folder, or those that the run holds out.
-
-    Raises:
-        InputError: If there are none, or some were trained on.
-    """
+    """List the images of a folder, or those that the run holds out; none of them may have been trained on."""
     listed = read_splits(run.splits_file)
     if images is None:
         held_out = select(listed, "calibration")
@@ -90,18 +81,14 @@ def calibration_samples(run: Run, images: Path | None) -> list[Sample]:
 
 
 def open_calibrated(run: Run) -> Pipeline:
-    """Load the pipeline of a run, and warn if its thresholds were set on the test images.
-
-    Raises:
-        NotCalibratedError: If it has no thresholds.
-    """
+    """Load the pipeline of a run; warn if its thresholds were set on the test images, raise an error if it has none."""
     pipeline = load_pipeline(run.model_file)
     if not pipeline.postprocess.calibrated:
         raise NotCalibratedError(run.path)
     if pipeline.protocol == "paper":
         warnings.warn(
-            f"The thresholds of {run.path} were set on its test images (protocol paper): before use, calibrate it with "
-            "other images (`images`).",
+            f"The thresholds of {run.path} were set on its test images (protocol paper): before use, calibrate it on "
+            "normal images that it is not tested on.",
             UserWarning,
             stacklevel=2,
         )

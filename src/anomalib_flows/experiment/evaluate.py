@@ -15,9 +15,8 @@ from anomalib_flows.core.files import fresh_folder
 from anomalib_flows.core.types import NORMAL, Batch, ImageResult, Sample
 from anomalib_flows.data.loading.augmentation import augment_batch
 from anomalib_flows.data.splits.validation import is_drawn
-from anomalib_flows.inference.calibration import set_scores
 from anomalib_flows.inference.feature_cache import COMPUTED
-from anomalib_flows.inference.fitting import fit_constants
+from anomalib_flows.inference.fitting import fit_constants, set_scores
 from anomalib_flows.inference.runner import PipelineRunner
 from anomalib_flows.results.figures import name_figures
 from anomalib_flows.results.pictures import FigureSink, drawing
@@ -29,14 +28,9 @@ from anomalib_flows.run.options import AugmentOptions
 
 @dataclass(frozen=True)
 class TestSet:
-    """Images to evaluate on.
+    """Images of a dataset to evaluate on, and the limit of those that a figure is drawn of."""
 
-    Args:
-        dataset: Name of the dataset.
-        subset: Name of its category.
-        samples: The images.
-        figures: Limit of the images that a figure is drawn of.
-    """
+    __test__ = False  # pytest would collect the class
 
     dataset: str
     subset: str
@@ -48,9 +42,6 @@ def evaluate_run(run: Run, runner: PipelineRunner, tested: TestSet, protocol: st
     """Evaluate the model of a run; write ``predictions.csv``, ``images/`` and ``metrics.json`` of the run.
 
     With the protocol ``paper``, constants and thresholds of the pipeline are set on the images themselves first.
-
-    Raises:
-        InputError: If the pipeline is not calibrated, or the protocol lacks normal or anomalous images.
     """
     if protocol == "paper":
         results: Iterable[ImageResult] = calibrate_on_test(runner, tested.samples)
@@ -79,21 +70,9 @@ def evaluate_validation(run: Run, runner: PipelineRunner, tested: TestSet) -> No
 def evaluate_results(
     folder: Run, results: Iterable[ImageResult], tested: TestSet, thresholds: Thresholds, about: dict[str, Any]
 ) -> None:
-    """Write table, figures and metrics of a stream of results.
-
-    Args:
-        folder: Folder of the files.
-        results: Results of the images.
-        tested: The images.
-        thresholds: Thresholds of the predictor.
-        about: Facts to add to the metrics.
-    """
+    """Write table, figures and metrics of a stream of results to a folder; ``about`` adds facts to the metrics."""
     metrics, figures = MetricsSink(), name_figures(tested.samples, folder.drawn / "defects", tested.figures)
-    with (
-        fresh_folder(folder.images) as images,
-        open_table(folder.predictions_file) as table,
-        drawing() as threads,
-    ):
+    with fresh_folder(folder.images) as images, open_table(folder.predictions_file) as table, drawing() as threads:
         drain(results, [metrics, table, FigureSink(threads, images, figures, thresholds.image)])
     with suppress(OSError):  # not empty
         folder.images.rmdir()
@@ -117,7 +96,10 @@ def calibrate_on_test(runner: PipelineRunner, samples: Sequence[Sample]) -> Iter
     runner = replace(runner, features=COMPUTED)
     fit_constants(runner, samples)
     postprocess = runner.pipeline.postprocess
-    kept = [(without_images(batch), maps) for batch, maps in runner.maps(samples, "Testing")]
+    kept = [
+        (replace(batch, images=torch.empty(0), pictures=[]), maps)  # to keep all batches
+        for batch, maps in runner.maps(samples, "Testing")
+    ]
     normal = [maps[[s.label == NORMAL for s in batch.samples]] for batch, maps in kept]
     set_scores(postprocess, torch.cat(normal))
     sink = MetricsSink()
@@ -127,11 +109,6 @@ def calibrate_on_test(runner: PipelineRunner, samples: Sequence[Sample]) -> Iter
     postprocess.image_threshold = torch.tensor(best)
     postprocess.pixel_threshold = torch.tensor(best if of_pixels is None else of_pixels)
     return (result for batch, maps in kept for result in runner.decide(batch, maps))
-
-
-def without_images(batch: Batch) -> Batch:
-    """Return a batch without images and pictures, to keep many."""
-    return replace(batch, images=torch.empty(0), pictures=[])
 
 
 def require_calibrated(run: Run, runner: PipelineRunner) -> None:

@@ -48,7 +48,6 @@ class TestOptions:
     output: Path | None = None
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
         require(self.seed >= 0, "seed", self.seed, "at least 0")
         require(self.pictures is None or self.pictures >= 0, "pictures", self.pictures, "at least 0; 0 draws none")
 
@@ -93,6 +92,5 @@ class CalibrateOptions:
     device: Device = "auto"
 
     def __post_init__(self) -> None:
-        """Check the rate."""
         if self.false_alarm_rate is not None:
             require_rate(self.false_alarm_rate)

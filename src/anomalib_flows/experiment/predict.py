@@ -14,7 +14,7 @@ from anomalib_flows.core.images import split_pattern
 from anomalib_flows.core.types import ANOMALOUS, ImageResult, Sample
 from anomalib_flows.data.listing.sources import find_source
 from anomalib_flows.experiment.options import PredictOptions
-from anomalib_flows.results.names import relative, unique_names
+from anomalib_flows.results.figures import relative, unique_names
 from anomalib_flows.results.pictures import PictureSink, drawing
 from anomalib_flows.results.sinks import LabelCounter, Sink, drain
 from anomalib_flows.results.tables import open_table
@@ -29,32 +29,15 @@ PARTS = ("predictions.csv", "heatmap", "overlay", "mask")
 
 @dataclass(frozen=True)
 class PredictSummary:
-    """Result of a prediction.
-
-    Args:
-        table: The table of predictions.
-        anomalous: Number of anomalous images.
-        total: Number of images.
-    """
+    """The table of predictions, the number of anomalous images, and that of all images."""
 
     table: Path
     anomalous: int
     total: int
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """A stream of results.
-
-    Args:
-        results: The results.
-        name: Returns the name of an image's pictures.
-        close: Warns, after the last image, of thresholds that do not have the asked-for rate.
-    """
-
-    results: Iterator[ImageResult]
-    name: Callable[[ImageResult], Path]
-    close: Callable[[], None]
+Predictions = tuple[Iterator[ImageResult], Callable[[ImageResult], Path]]
+"""Results, and the function that names an image's pictures."""
 
 
 def predict(model: Path, options: PredictOptions) -> PredictSummary:
@@ -70,15 +53,13 @@ def predict(model: Path, options: PredictOptions) -> PredictSummary:
         InputError: If the model is invalid or not calibrated, there are no images, or ``output`` holds predictions.
     """
     require_new(options.output)
-    start = predict_exported if is_exported(model) else predict_run
-    predictions = start(model, options)
+    results, name = (predict_exported if is_exported(model) else predict_run)(model, options)
     table, labels = options.output / PARTS[0], LabelCounter()
-    first = next(predictions.results)  # an error before it leaves no folder behind
+    first = next(results)  # an error before it leaves no folder behind
     with open_table(table, keep=True) as rows, drawing() as threads:
-        sinks: list[Sink] = [rows, labels, PictureSink(threads, options.output, predictions.name)]
+        sinks: list[Sink] = [rows, labels, PictureSink(threads, options.output, name)]
         drain([first], sinks)
-        drain(predictions.results, sinks)
-    predictions.close()
+        drain(results, sinks)
     return PredictSummary(table, labels.counts[ANOMALOUS], labels.counts.total())
 
 
@@ -95,11 +76,12 @@ def predict_run(model: Path, options: PredictOptions) -> Predictions:
     runner = PipelineRunner(open_calibrated(run), choose_device(device), options.loader or config.loader)
     samples, names = find_samples(options.input)
 
-    def close() -> None:
+    def results() -> Iterator[ImageResult]:
+        yield from runner.predict(samples)
         if runner.pipeline.protocol == "calibrated":
             warn_if_too_few(runner.pipeline.postprocess.calibration_size, config.false_alarm_rate)
 
-    return Predictions(runner.predict(samples), named(names), close)
+    return results(), named(names)
 
 
 def predict_exported(model: Path, options: PredictOptions) -> Predictions:
@@ -110,9 +92,9 @@ def predict_exported(model: Path, options: PredictOptions) -> Predictions:
     predictor = ExportedPredictor(model, options.loader or LoaderOptions(), options.device)
     warn_of_thresholds(predictor.card, model)
     if is_video(Path(options.input)):
-        return Predictions(predictor.predict_video(Path(options.input)), frame_name, nothing)
+        return predictor.predict_video(Path(options.input)), frame_name
     samples, names = find_samples(options.input)
-    return Predictions(predictor.predict(samples), named(names), nothing)
+    return predictor.predict(samples), named(names)
 
 
 def warn_of_thresholds(card: ModelCard, model: Path) -> None:
@@ -137,11 +119,7 @@ def require_new(output: Path) -> None:
 
 
 def find_samples(given: str) -> tuple[list[Sample], dict[Path, Path]]:
-    """List the images that a file, folder or pattern names, and name the pictures of each.
-
-    Raises:
-        InputError: If there are none.
-    """
+    """List the images that a file, folder or pattern names, and name the pictures of each."""
     path = Path(given)
     if path.is_file():
         base, images = path.parent, [path]
@@ -162,7 +140,3 @@ def named(names: dict[Path, Path]) -> Callable[[ImageResult], Path]:
 def frame_name(result: ImageResult) -> Path:
     """Name the pictures of a frame of a video."""
     return Path(f"{result.sample.path.name}.png" if result.sample else "frame.png")
-
-
-def nothing() -> None:
-    """Do nothing."""

@@ -21,7 +21,8 @@ from anomalib_flows.experiment.evaluate import (
 from anomalib_flows.experiment.options import TestOptions
 from anomalib_flows.inference.runner import PipelineRunner, choose_device
 from anomalib_flows.models.checkpoint import load_pipeline
-from anomalib_flows.run.config import FIGURES, TrainConfig
+from anomalib_flows.run.component import Component
+from anomalib_flows.run.config import FIGURES
 from anomalib_flows.run.directory import Run, is_exported
 from anomalib_flows.run.options import LoaderOptions
 
@@ -50,7 +51,7 @@ def test(run: Path, options: TestOptions) -> Run:
     config = opened.config()
     runner = PipelineRunner(load_pipeline(opened.model_file), device, options.loader or config.loader)
     figures = config.pictures if options.pictures is None else options.pictures
-    dataset = dataset_of(options, config)
+    dataset = dataset_of(options.data or config.data)
     tested = TestSet(dataset.name, dataset.subset, unused_samples(opened, dataset), figures)
     validated = validation_samples(opened)
     if not tested.samples and (options.disturb.active or not validated):
@@ -77,7 +78,7 @@ def test_exported(model: Path, options: TestOptions) -> Run:
         raise InputError(f"{model} is an exported model: `disturb` and `protocol` paper need the run.")
     from anomalib_flows.inference.exported import ExportedPredictor  # OpenVINO is an optional extra
 
-    dataset: Dataset = options.data.build("datasets")
+    dataset = dataset_of(options.data)
     figures = FIGURES if options.pictures is None else options.pictures
     tested = TestSet(dataset.name, dataset.subset, select(dataset.samples(), "test"), figures)
     if not tested.samples:
@@ -90,13 +91,8 @@ def test_exported(model: Path, options: TestOptions) -> Run:
     return folder
 
 
-def dataset_of(options: TestOptions, config: TrainConfig) -> Dataset:
-    """Construct the dataset to test on: the given one, or the run's own.
-
-    Raises:
-        InputError: If there is none.
-    """
-    component = options.data or config.data
+def dataset_of(component: Component | None) -> Dataset:
+    """Construct the dataset to test on."""
     if component is None:
         raise InputError("The run was imported without a dataset: name one as `data`.")
     dataset: Dataset = component.build("datasets")

@@ -37,14 +37,7 @@ MAY_CHANGE = {"weights", "learning_rate", "weight_decay", "root"}
 
 @dataclass(frozen=True)
 class Experiment:
-    """Everything that a training run works with.
-
-    Args:
-        config: The configuration, with absolute paths and all defaults.
-        dataset: The dataset.
-        samples: Its images, each with its split.
-        runner: The pipeline and how it is run.
-    """
+    """Everything that a training run works with; the configuration has absolute paths and all defaults."""
 
     config: TrainConfig
     dataset: Dataset
@@ -94,11 +87,7 @@ def train(config: TrainConfig, resume: Path | None = None) -> Run:
 
 
 def prepare_experiment(config: TrainConfig, resume: Path | None) -> Experiment:
-    """Construct dataset and pipeline, and list and check the images, before anything is written.
-
-    Raises:
-        InputError: If a value or a file cannot be used.
-    """
+    """Construct dataset and pipeline, and list and check the images, before anything is written."""
     device = choose_device(config.trainer.accelerator)
     if config.trainer.precision == "16-mixed" and device.type == "cpu":
         raise InputError("`trainer.precision` 16-mixed needs CUDA: choose bf16-mixed or 32 on a CPU.")
@@ -118,18 +107,15 @@ def prepare_experiment(config: TrainConfig, resume: Path | None) -> Experiment:
 
 def complete_config(config: TrainConfig, dataset: Dataset, pipeline: Pipeline) -> TrainConfig:
     """Return the configuration with absolute paths and all defaults, which makes the same run from anywhere."""
-    return replace(
-        config,
-        model=component_of("models", type(pipeline.detector), pipeline.detector.init_args),
-        data=component_of("datasets", type(dataset), dataset.options()),
-        output=config.output.absolute(),
-    )
+    model = component_of("models", pipeline.detector, pipeline.detector.init_args)
+    data = component_of("datasets", dataset, dataset.options())
+    return replace(config, model=model, data=data, output=config.output.absolute())
 
 
-def component_of(kind: registry.Kind, cls: type[Any], arguments: dict[str, Any]) -> Component:
+def component_of(kind: registry.Kind, built: object, arguments: dict[str, Any]) -> Component:
     """Return the component of an object, with absolute paths."""
     absolute = {name: value.absolute() if isinstance(value, Path) else value for name, value in arguments.items()}
-    return Component(registry.name_of(kind, cls), absolute)
+    return Component(registry.name_of(kind, type(built)), absolute)
 
 
 def split_samples(dataset: Dataset, config: TrainConfig) -> list[Sample]:
@@ -158,55 +144,49 @@ def require_published(samples: list[Sample], dataset: Dataset, config: TrainConf
 
 
 def count_splits(samples: list[Sample]) -> str:
-    """Describe how many images each split has.
-
-    Example:
-        >>> count_splits([Sample(Path("1.png"), "train"), Sample(Path("2.png"), "train"), Sample(Path("3.png"), "test")])
-        'Images: 2 train, 1 test.'
-    """
+    """Describe how many images each split has, as in 'Images: 120 train, 30 test.'."""
     counted = {split: len(select(samples, split)) for split in get_args(Split)}
     return f"Images: {', '.join(f'{count} {split}' for split, count in counted.items() if count)}."
 
 
 def create_run(experiment: Experiment) -> Run:
-    """Create the run directory.
-
-    Raises:
-        InputError: If it cannot be written.
-    """
-    config, dataset = experiment.config, experiment.dataset
-    model = config.model.class_path.rpartition(".")[2].lower()
+    """Create the run directory."""
+    output, dataset = experiment.config.output, experiment.dataset
+    model = experiment.config.model.class_path.rpartition(".")[2].lower()
     try:
-        return Run.create(config.output, model, dataset.name, dataset.subset)
+        return Run.create(output, model, dataset.name, dataset.subset)
     except OSError as error:
-        raise InputError(
-            f"`output` {config.output} cannot be written ({error.strerror}): name another folder."
-        ) from error
+        raise InputError(f"`output` {output} cannot be written ({error.strerror}): name another folder.") from error
 
 
 def require_resumable(experiment: Experiment, run: Run) -> None:
-    """Raise an InputError if the configuration differs from that of the run where it may not, or the run is damaged."""
+    """Raise an InputError if the configuration differs where it may not, or the run is damaged."""
     from anomalib_flows.training.fit import require_checkpoint  # Lightning takes seconds to import
 
-    old, new = run.config().to_dict(), experiment.config.to_dict()
-    for key in ("model", "data"):
-        before, after = old[key]["init_args"], new[key]["init_args"]
-        changed = sorted(k for k in after if k not in MAY_CHANGE and before.get(k, after[k]) != after[k])
-        if changed:
-            raise InputError(f"`{key}.{changed[0]}` cannot change when a run is resumed: leave it out.")
-    for key in ("seed", "protocol", "heatmap", "augment", "image", "split"):
-        if old[key] != new[key]:
-            raise InputError(f"`{key}` cannot change when a run is resumed: leave it out.")
+    before, after = flat(run.config().to_dict()), flat(experiment.config.to_dict())
+    for name in after:
+        if before.get(name, after[name]) != after[name] and not may_change(name):
+            raise InputError(f"`{name}` cannot change when a run is resumed: leave it out.")
     require_checkpoint(experiment.runner.pipeline, run.resume_file)
 
 
-def fit_detector(experiment: Experiment, run: Run, *, resumed: bool) -> None:
-    """Train the detector.
+def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the fields of a configuration by their dotted names; arguments of a model are ``model.steps``."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        name = prefix.removesuffix(".") if key == "init_args" else f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return found
 
-    Raises:
-        InputError: If the training diverges.
-        Interrupted: If Ctrl-C stopped it.
-    """
+
+def may_change(name: str) -> bool:
+    """Return whether a field may change when a run is resumed."""
+    record, _, field = name.partition(".")
+    return record in ("loader", "trainer", "output", "pictures", "false_alarm_rate") or field in MAY_CHANGE
+
+
+def fit_detector(experiment: Experiment, run: Run, *, resumed: bool) -> None:
+    """Train the detector; raise Interrupted if Ctrl-C stopped it."""
     from anomalib_flows.training.fit import fit  # Lightning takes seconds to import
 
     try:

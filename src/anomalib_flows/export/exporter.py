@@ -1,4 +1,4 @@
-"""The contract of an export format, and the records that it receives and returns."""
+"""The contract of an export format, and the records of an export."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Interface, Precision, Sample
 from anomalib_flows.export.network import Network
 from anomalib_flows.export.options import ExportOptions, FolderLayout
 from anomalib_flows.export.predictors import PredictImage
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run
 
@@ -88,3 +88,51 @@ class Exporter(Protocol):
         Raises:
             InputError: If the model cannot be converted.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportReport:
+    """File that was written, and its differences from the trained model.
+
+    Args:
+        file: The exported model.
+        images: Images that were compared: ``calibration``, ``test`` or a folder.
+        count: Number of these images.
+        seconds: Duration of the conversion.
+        sizes: Bytes of the constants of each part of the model; empty if a format does not separate parts.
+        quantization: How the model was quantised to INT8.
+        computed_in: Differences by inference precision, see :func:`~anomalib_flows.export.parity.summarise`: the
+            intended precision first, then the default of this device, if that is another.
+    """
+
+    file: Path
+    images: str
+    count: int
+    seconds: float
+    sizes: Mapping[str, int]
+    quantization: Mapping[str, Any]
+    computed_in: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def intended(self) -> Mapping[str, Any]:
+        """Differences in the intended inference precision."""
+        return next(iter(self.computed_in.values()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of ``parity.json``."""
+        return {
+            "images": {"what": self.images, "count": self.count},
+            "converted_in_seconds": round(self.seconds, 2),
+            "bytes": dict(self.sizes),
+            "quantization": dict(self.quantization),
+            "computed_in": dict(self.computed_in),
+        }
+
+    def require_parity(self, precision: str | None) -> None:
+        """Raise an InputError if the differences exceed the bounds of a precision."""
+        if not self.intended.get("within", True):
+            raise InputError(
+                f"The {precision} model decides otherwise than the trained one: "
+                f"{'; '.join(self.intended['exceeded'])}. Nothing was written; please report this with the run's "
+                "config.yaml."
+            )

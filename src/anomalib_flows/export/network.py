@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from anomalib_flows.core.types import ImageSize
 from anomalib_flows.export.folding import deployable
 from anomalib_flows.export.options import InputOptions
-from anomalib_flows.export.resizing import hide_padding, resize
+from anomalib_flows.export.resizing import traced_hide_padding, traced_resize
 from anomalib_flows.models.components.whitening import Whitening
 from anomalib_flows.models.heatmap import smooth
 from anomalib_flows.models.pipeline import Pipeline
@@ -36,13 +36,7 @@ class NetworkOutput(NamedTuple):
 
 
 class Network(nn.Module):
-    """From images to raw maps.
-
-    Args:
-        pipeline: The trained pipeline.
-        options: Input of the exported model.
-        unit_floats: Whether images are floats from 0 to 1 in NCHW, as anomalib passes them.
-    """
+    """From images to raw maps; with ``unit_floats`` images are floats from 0 to 1 in NCHW, as anomalib passes them."""
 
     def __init__(self, pipeline: Pipeline, options: InputOptions, *, unit_floats: bool = False) -> None:
         super().__init__()
@@ -76,7 +70,7 @@ class Network(nn.Module):
         size, mode = self.preprocess.size, self.preprocess.mode
         if self.options.preprocessing:
             values = images if self.channels_last else images.permute(0, 2, 3, 1)
-            images, content = resize(255 * values if self.unit_floats else values, size, mode)
+            images, content = traced_resize(255 * values if self.unit_floats else values, size, mode)
         if self.options.channels == "BGR":
             images = images.flip(1)
         normalised = self.preprocess.normalise(images)
@@ -84,7 +78,7 @@ class Network(nn.Module):
         unsmoothed, whitened = self.anomaly_maps(features)
         maps = smooth(unsmoothed, self.smoothing)
         if self.options.preprocessing and mode == "pad":
-            maps = hide_padding(maps, content, size)
+            maps = traced_hide_padding(maps, content, size)
         return NetworkOutput(maps, unsmoothed, normalised, tuple(features), whitened)
 
     def anomaly_maps(self, features: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -117,11 +111,7 @@ class GraphOutputs(NamedTuple):
 
 
 class DecisionHead(nn.Module):
-    """From raw maps to decisions, as :class:`~anomalib_flows.models.postprocess.Postprocess` makes them.
-
-    Args:
-        postprocess: Calibrated constants.
-    """
+    """From raw maps to decisions, as :class:`~anomalib_flows.models.postprocess.Postprocess` makes them."""
 
     def __init__(self, postprocess: Postprocess) -> None:
         super().__init__()

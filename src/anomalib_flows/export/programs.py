@@ -17,12 +17,7 @@ MAX_SIDE = 16384
 
 
 class DeployedPipeline(nn.Module):
-    """From images to decisions.
-
-    Args:
-        network: From images to raw maps.
-        postprocess: Calibrated constants.
-    """
+    """From images to decisions."""
 
     def __init__(self, network: Network, postprocess: Postprocess) -> None:
         super().__init__()
@@ -34,15 +29,7 @@ class DeployedPipeline(nn.Module):
 
 
 def export_program(network: Network, postprocess: Postprocess) -> Any:
-    """Export a pipeline by ``torch.export``.
-
-    Args:
-        network: From images to raw maps.
-        postprocess: Calibrated constants.
-
-    Raises:
-        InputError: If torch cannot trace the model.
-    """
+    """Export a pipeline by ``torch.export``."""
     deployed = DeployedPipeline(network, postprocess).eval()
     try:
         with torch.no_grad(), warnings.catch_warnings():

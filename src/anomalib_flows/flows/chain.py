@@ -1,4 +1,4 @@
-"""Bijections one after the other."""
+"""Flows of several steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Chain(Bijection):
     r"""Apply bijections in turn, :math:`z = f_n(\dots f_1(x))`; log-determinants add up.
 
     Args:
-        steps: The bijections, in the order in which x passes through them.
+        steps: The bijections, in the order in which they are applied.
 
     Example:
         >>> import torch
@@ -33,7 +33,7 @@ class Chain(Bijection):
             raise ValueError("A chain needs at least one step.")
         self.steps = nn.ModuleList(steps)
 
-    def forward(self, x: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Any, condition: Condition | None = None) -> tuple[Any, Tensor]:
         """Return z and the sum of the log-determinants."""
         x, total = self.steps[0](x, condition)
         for step in self.steps[1:]:
@@ -41,7 +41,7 @@ class Chain(Bijection):
             total = total + log_det
         return x, total
 
-    def inverse(self, z: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
+    def inverse(self, z: Any, condition: Condition | None = None) -> tuple[Any, Tensor]:
         """Return x and the sum of the log-determinants."""
         *others, last = self.steps
         z, total = last.inverse(z, condition)

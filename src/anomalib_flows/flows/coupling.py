@@ -23,13 +23,14 @@ class AffineCoupling(Bijection):
         z_1 = x_1, \quad z_2 = x_2 \odot \exp(s) + t, \quad
         s = \alpha \tanh(0.1\, a_s(x_1)), \quad t = 0.1\, a_t(x_1)
 
-    Its gradient is written out and has none of its own. With a condition c the network is one of :math:`x_1` and c.
-    The factor 0.1 makes a new block nearly the identity; the soft clamp :math:`\alpha` bounds every scale.
+    With a condition c the network is a function of :math:`x_1` and c. The factor 0.1 makes a new block nearly the
+    identity; the soft clamp :math:`\alpha` bounds every scale. The gradient is hand-written and cannot be
+    differentiated again.
 
     Args:
         channels: Number of channels C; the first part has ``C - C // 2`` of them.
-        subnet: Makes the network a from its numbers of input and output channels; if the coupling is given a
-            condition, the network is called with it too.
+        subnet: Makes the network a from its numbers of input and output channels. If the coupling gets a condition,
+            so does the network.
         clamp: Bound :math:`\alpha` of the log-scale.
 
     References:
@@ -56,22 +57,22 @@ class AffineCoupling(Bijection):
         x1, x2 = torch.split(x, self.sizes, dim=1)
         a = self.subnet(x1) if condition is None else self.subnet(x1, condition)
         if own_gradient(x):
-            return affine(x1, x2, a, self.clamp)
-        z2, log_det, _, _ = scaled_and_shifted(x2, a, self.clamp)
+            return couple_with_gradient(x1, x2, a, self.clamp)
+        z2, log_det, _, _ = couple(x2, a, self.clamp)
         return torch.cat((x1, z2), dim=1), log_det
 
     def inverse(self, z: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return x and the log-determinant, minus the sum of s."""
         z1, z2 = torch.split(z, self.sizes, dim=1)
         a = self.subnet(z1) if condition is None else self.subnet(z1, condition)
-        s, a_t, _ = clamped(a, z2, self.clamp)
+        s, a_t, _ = log_scale_and_shift(a, z2, self.clamp)
         log_det = -sum_per_image(s)
         x2 = torch.sub(z2, a_t, alpha=0.1).mul_(s.neg_().exp_())
         return torch.cat((z1, x2), dim=1), log_det
 
 
-def clamped(a: Tensor, like: Tensor, clamp: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return s, a_t and the logistic function of 0.2 a_s for a network's output a, in the type of another tensor.
+def log_scale_and_shift(a: Tensor, like: Tensor, clamp: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return s, a_t and the logistic function of 0.2 a_s for a network's output a, in the type of ``like``.
 
     As tanh(u) = 2 logistic(2 u) - 1, s comes from the logistic function, which torch computes in a tenth of the time.
     """
@@ -80,16 +81,16 @@ def clamped(a: Tensor, like: Tensor, clamp: float) -> tuple[Tensor, Tensor, Tens
     return (2 * clamp * logistic).sub_(clamp), a_t, logistic
 
 
-def scaled_and_shifted(x2: Tensor, a: Tensor, clamp: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def couple(x2: Tensor, a: Tensor, clamp: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return z2, the log-determinant, exp(s) and the logistic function for a network's output a."""
-    s, a_t, logistic = clamped(a, x2, clamp)
+    s, a_t, logistic = log_scale_and_shift(a, x2, clamp)
     log_det = sum_per_image(s)
     scale = s.exp_()
     return (x2 * scale).add_(a_t, alpha=0.1), log_det, scale, logistic
 
 
-class _Affine(torch.autograd.Function):
-    """The coupling with its gradient in as few passes over memory as torch's operations allow, half of autograd's.
+class _Couple(torch.autograd.Function):
+    """The coupling with its gradient, in half as many passes over memory as autograd needs.
 
     With the log-determinant's gradient l, that of z2, g, and the logistic function p, those of x2, a_t and a_s are
 
@@ -98,7 +99,7 @@ class _Affine(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x1: Tensor, x2: Tensor, a: Tensor, clamp: float) -> tuple[Tensor, Tensor]:
-        z2, log_det, scale, logistic = scaled_and_shifted(x2, a, clamp)
+        z2, log_det, scale, logistic = couple(x2, a, clamp)
         ctx.save_for_backward(x2, scale, logistic)
         ctx.clamp, ctx.type = clamp, a.dtype
         return torch.cat((x1, z2), dim=1), log_det
@@ -111,11 +112,11 @@ class _Affine(torch.autograd.Function):
         of_x2 = of_z2 * scale
         of_log_det = (0.4 * ctx.clamp * of_log_det).to(x2.dtype).view(-1, *[1] * (x2.ndim - 1))
         of_s = torch.addcmul(of_log_det, of_x2, x2, value=0.4 * ctx.clamp)
-        return of_z1, of_x2, of_network(of_s, logistic, of_z2).to(ctx.type), None
+        return of_z1, of_x2, network_gradient(of_s, logistic, of_z2).to(ctx.type), None
 
 
-def of_network(of_s: Tensor, logistic: Tensor, of_z2: Tensor) -> Tensor:
-    """Return the gradient of a network's output, a_s and a_t side by side."""
+def network_gradient(of_s: Tensor, logistic: Tensor, of_z2: Tensor) -> Tensor:
+    """Return the gradient of a network's output, a_s and a_t in one tensor."""
     if torch.compiler.is_dynamo_compiling():  # torch.compile fuses these, and cannot write into parts of a tensor
         return torch.cat((torch.ops.aten.sigmoid_backward(of_s, logistic), 0.1 * of_z2), dim=1)
     of_a = of_z2.new_empty(len(of_z2), 2 * of_z2.shape[1], *of_z2.shape[2:])
@@ -125,4 +126,4 @@ def of_network(of_s: Tensor, logistic: Tensor, of_z2: Tensor) -> Tensor:
     return of_a
 
 
-affine: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]] = _Affine.apply
+couple_with_gradient: Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]] = _Couple.apply

@@ -21,14 +21,14 @@ class DenseSubnet(nn.Module):
         inputs: Length of x.
         outputs: Length of a.
         condition: Length D of c; 0 for a network without a condition.
-        width: Hidden units, as a multiple of the lengths of x and c together.
+        width: Hidden units, as a multiple of the sum of the lengths of x and c.
 
     References:
         CFLOW-AD (Gudovskiy et al., 2021), https://arxiv.org/abs/2107.12571, whose networks are twice as wide.
 
     Example:
         >>> net = DenseSubnet(3, 4, condition=8)
-        >>> net(torch.randn(5, 3), given(torch.randn(5, 8))).shape
+        >>> net(torch.randn(5, 3), condition_on(torch.randn(5, 8))).shape
         torch.Size([5, 4])
     """
 
@@ -43,12 +43,12 @@ class DenseSubnet(nn.Module):
         """Return a of shape (N, outputs) for x of shape (N, inputs).
 
         Raises:
-            ValueError: If the network was made for a condition and is given none.
+            ValueError: If the network was made for a condition and gets none.
         """
         weight = self.inner.weight
         of_x, of_condition = torch.split(weight, [self.inputs, weight.shape[1] - self.inputs], dim=1)
         if condition is None and of_condition.numel():
-            raise ValueError("This network needs a condition: give it one, such as given(c).")
+            raise ValueError("This network needs a condition: pass one, such as condition_on(c).")
         hidden = F.linear(x, of_x, self.inner.bias)
         if condition is not None:
             hidden = condition(hidden, of_condition)
@@ -56,15 +56,15 @@ class DenseSubnet(nn.Module):
         return a
 
 
-def given(c: Tensor) -> Condition:
-    """Make a condition of a tensor that has a row for each feature vector, (N, D).
+def condition_on(c: Tensor) -> Condition:
+    """Return the condition with one row for each feature vector in a tensor (N, D).
 
     Example:
-        >>> given(torch.ones(2, 3))(torch.zeros(2, 1), torch.ones(1, 3)).tolist()
+        >>> condition_on(torch.ones(2, 3))(torch.zeros(2, 1), torch.ones(1, 3)).tolist()
         [[3.0], [3.0]]
     """
-    return partial(_add, c)
+    return partial(_add_condition, c)
 
 
-def _add(c: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
+def _add_condition(c: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
     return hidden + F.linear(c, weight)

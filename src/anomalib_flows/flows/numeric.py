@@ -1,4 +1,4 @@
-"""Sums and views that every flow needs."""
+"""Sums and views that several flows use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def sum_per_image(x: Tensor) -> Tensor:
-    """Sum everything but the batch, in float32 at least: (B, C, ...) -> (B,).
+    """Sum over all dimensions except the batch, in float32 at least: (B, C, ...) -> (B,).
 
     Example:
         >>> sum_per_image(torch.ones(2, 3, 4, 4, dtype=torch.bfloat16))
@@ -16,18 +16,18 @@ def sum_per_image(x: Tensor) -> Tensor:
     return x.sum(list(range(1, x.ndim)), dtype=torch.promote_types(x.dtype, torch.float32))
 
 
-def per_channel(x: Tensor, like: Tensor) -> Tensor:
+def broadcast_channels(x: Tensor, like: Tensor) -> Tensor:
     """View (C,) so that it broadcasts over ``like`` of shape (B, C, ...)."""
     return x.view(-1, *[1] * (like.ndim - 2))
 
 
 def zeros_per_image(x: Tensor) -> Tensor:
-    """Zeros of shape (B,), the log-determinant of what keeps volumes, in float32 at least."""
+    """Return zeros of shape (B,), the log-determinant of maps that keep volumes, in float32 at least."""
     return x.new_zeros(len(x), dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def own_gradient(x: Tensor) -> bool:
-    """Whether a gradient that is written out serves: one is wanted, of tensors that are no stand-ins of a transform.
+    """Return whether to use a hand-written gradient: gradients are enabled, and x is not wrapped by a transform.
 
     Example:
         >>> own_gradient(torch.ones(1)), torch.no_grad()(own_gradient)(torch.ones(1))
@@ -35,16 +35,16 @@ def own_gradient(x: Tensor) -> bool:
     """
     if not torch.is_grad_enabled() or torch.jit.is_tracing() or torch.compiler.is_exporting():  # type: ignore[attr-defined, no-untyped-call]
         return False
-    if torch.compiler.is_dynamo_compiling():  # which sees through our gradients, and not through the next question
+    if torch.compiler.is_dynamo_compiling():  # it understands our gradients, but not the next call
         return True
     return not torch._C._functorch.is_functorch_wrapped_tensor(x)  # noqa: SLF001 (there is no public way to ask)
 
 
-def sums_of_products(a: Tensor, b: Tensor) -> Tensor:
-    """Sum the products of two tensors over everything but the channels, (B, C, ...) -> (C,).
+def channel_products(a: Tensor, b: Tensor) -> Tensor:
+    """Sum the products of two tensors over all dimensions except the channels, (B, C, ...) -> (C,).
 
     Example:
-        >>> sums_of_products(torch.ones(2, 3, 4), torch.full((2, 3, 4), 2.0))
+        >>> channel_products(torch.ones(2, 3, 4), torch.full((2, 3, 4), 2.0))
         tensor([16., 16., 16.])
     """
     return (a * b).sum([dim for dim in range(a.ndim) if dim != 1])

@@ -15,8 +15,8 @@ from anomalib_flows.flows.numeric import own_gradient, zeros_per_image
 class Permutation(Bijection):
     r"""Reorder the channels, :math:`z_i = x_{\pi(i)}`, with log-determinant 0.
 
-    The permutation is kept as an index: a gather costs C reads for each position, the dense product with a
-    permutation matrix that other implementations use costs C^2 multiplications.
+    The permutation is an index: a gather costs C reads at each position, a product with a permutation matrix C^2
+    multiplications.
 
     Args:
         channels: Number of channels C.
@@ -38,12 +38,12 @@ class Permutation(Bijection):
         return permute(x, self.order), zeros_per_image(x)
 
     def inverse(self, z: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
-        """Return the channels in their former order and zeros."""
+        """Return the channels in their original order and zeros."""
         return permute(z, self.order.argsort()), zeros_per_image(z)
 
 
 class _Permute(torch.autograd.Function):
-    """A gather whose gradient is a gather: autograd, which cannot know that no channel comes twice, adds up."""
+    """A gather whose gradient is a gather; autograd would add up, since it cannot know that no channel occurs twice."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, order: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def permute(x: Tensor, order: Tensor) -> Tensor:
 class SoftPermutation(Bijection):
     r"""Rotate the channels, :math:`z = R x` with a fixed random R of SO(C), with log-determinant 0.
 
-    It mixes all channels, at the price of C^2 multiplications for each position and as many weights.
+    It mixes all channels. It costs C^2 multiplications at each position and as many constants.
 
     Args:
         channels: Number of channels C.
@@ -100,7 +100,7 @@ class SoftPermutation(Bijection):
 
 
 def random_rotation(channels: int) -> Tensor:
-    """Draw a matrix from SO(C), uniformly: the Q of a random matrix's QR, with the signs that make it unique."""
+    """Draw a matrix from SO(C) uniformly: Q of the QR decomposition of a random matrix, with unique signs."""
     q, r = torch.linalg.qr(torch.randn(channels, channels))
     rotation: Tensor = q * r.diagonal().sign()
     rotation[:, 0] *= torch.linalg.det(rotation.double()).sign().to(rotation.dtype)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from anomalib_flows.flows.bijection import Bijection, Condition
-from anomalib_flows.flows.numeric import own_gradient, per_channel, sums_of_products
+from anomalib_flows.flows.numeric import broadcast_channels, channel_products, own_gradient
 
 
 class GlobalAffine(Bijection):
-    r"""Scale and shift every channel, at every position alike.
+    r"""Scale and shift each channel, the same at all positions.
 
     .. math::
         z = x \odot \sigma + b, \quad \sigma = 0.1\, \mathrm{softplus}_{\beta = 0.5}(g), \quad
@@ -43,50 +43,50 @@ class GlobalAffine(Bijection):
     @property
     def scale(self) -> Tensor:
         """Scale of each channel, of shape (C,)."""
-        return 0.2 * F.softplus(0.5 * self.scale_logits)  # written without beta, which converters overlook
+        return 0.2 * F.softplus(0.5 * self.scale_logits)  # without the argument beta, which converters ignore
 
     def forward(self, x: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return z and the log-determinant."""
         scale = self.scale
-        return scaled(x, scale.to(x.dtype), self.offset.to(x.dtype)), log_det(scale, x)
+        return scale_channels(x, scale.to(x.dtype), self.offset.to(x.dtype)), scaling_log_det(scale, x)
 
     def inverse(self, z: Tensor, condition: Condition | None = None) -> tuple[Tensor, Tensor]:
         """Return x and the log-determinant."""
         scale = self.scale
-        return (z - per_channel(self.offset, z)) / per_channel(scale, z), -log_det(scale, z)
+        return (z - broadcast_channels(self.offset, z)) / broadcast_channels(scale, z), -scaling_log_det(scale, z)
 
 
-def scaled(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+def scale_channels(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
     """Scale and shift each channel."""
     if own_gradient(x):
-        z: Tensor = _Scaled.apply(x, scale, offset)
+        z: Tensor = _ScaleChannels.apply(x, scale, offset)
         return z
-    return scale_and_shift(x, scale, offset)
+    return multiply_and_add(x, scale, offset)
 
 
-def scale_and_shift(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
-    """Scale and shift each channel in two passes, of which each is several times as fast as ``addcmul`` is here."""
-    return (x * per_channel(scale, x)).add_(per_channel(offset, x))
+def multiply_and_add(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    """Scale and shift each channel in two passes, each several times as fast as ``addcmul`` with these strides."""
+    return (x * broadcast_channels(scale, x)).add_(broadcast_channels(offset, x))
 
 
-class _Scaled(torch.autograd.Function):
-    """Scaling with its gradient, in as few passes over memory as torch's operations allow."""
+class _ScaleChannels(torch.autograd.Function):
+    """Scaling with its gradient, in few passes over memory."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
         ctx.save_for_backward(x, scale)
-        return scale_and_shift(x, scale, offset)
+        return multiply_and_add(x, scale, offset)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, scale = ctx.saved_tensors
         others = [dim for dim in range(x.ndim) if dim != 1]
-        return of_z * per_channel(scale, x), sums_of_products(of_z, x), of_z.sum(others)
+        return of_z * broadcast_channels(scale, x), channel_products(of_z, x), of_z.sum(others)
 
 
-def log_det(scale: Tensor, x: Tensor) -> Tensor:
-    """Log-determinant of a scaling (C,) at every position of x, of shape (B,)."""
+def scaling_log_det(scale: Tensor, x: Tensor) -> Tensor:
+    """Return the log-determinant (B,) of a scaling (C,) at every position of x."""
     positions = x[0, 0].numel()
     scale = scale.to(torch.promote_types(scale.dtype, torch.float32))
     return (positions * scale.log().sum()).expand(len(x))

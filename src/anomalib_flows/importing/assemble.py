@@ -1,4 +1,4 @@
-"""Build our model from the parts of another."""
+"""Our model, built from the parts of another code base's model."""
 
 from __future__ import annotations
 
@@ -10,38 +10,40 @@ from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.types import ImageSize
 from anomalib_flows.encoders.weights import weights_follow
 from anomalib_flows.importing import encoders, freia
+from anomalib_flows.importing.code_bases import Parts
 from anomalib_flows.importing.freia import State
-from anomalib_flows.importing.sources import Parts
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.cflow import CFlow
 from anomalib_flows.models.fastflow import FastFlow
 
-OURS = ("max_log_probs", "max_likelihood_sum", "scales.")
-"""Beginnings of the names of constants that are ours alone."""
+OWN_CONSTANTS = ("max_log_probs", "max_likelihood_sum", "scales.")
+"""Prefixes of the constants that only our models have."""
 
 
-def assemble(parts: Parts, image_size: ImageSize | None, options: dict[str, Any]) -> Detector:
-    """Build our model with the weights of another.
+def assemble_detector(parts: Parts, image_size: ImageSize | None, options: dict[str, Any]) -> Detector:
+    """Return our model with the weights of another.
 
     Args:
         parts: The other model.
         image_size: Image size, if it was given.
-        options: Options of our model that were given, in place of what the parts say.
+        options: Options of our model that replace those of the parts.
 
     Raises:
         InputError: If the image size is missing, or weights are missing or do not fit.
     """
     size = image_size or parts.image_size
     if size is None:
-        raise InputError("--image-size must be given, for the file does not tell: the size that it was trained with.")
+        raise InputError(
+            "`image_size` must be given: the size of the images in training, which the file does not contain."
+        )
     with weights_follow(), torch.random.fork_rng(devices=[]):
-        detector = empty(parts, size, options)
-    load(detector, parts)
+        detector = build_detector(parts, size, options)
+    load_parts(detector, parts)
     return detector.eval()
 
 
-def empty(parts: Parts, size: ImageSize, given: dict[str, Any]) -> Detector:
-    """Build the model without weights, with what its tensors tell of its options."""
+def build_detector(parts: Parts, size: ImageSize, given: dict[str, Any]) -> Detector:
+    """Build the model without weights, with the options that follow from the shapes of its tensors."""
     options: dict[str, Any] = {
         "backbone": parts.backbone,
         "layers": parts.layers,
@@ -51,8 +53,8 @@ def empty(parts: Parts, size: ImageSize, given: dict[str, Any]) -> Detector:
     }
     if parts.model == "cflow":
         options |= {
-            "condition": freia.condition(parts.flows[0]),
-            "permutation": freia.permutation(parts.flows),
+            "condition": freia.condition_length(parts.flows[0]),
+            "permutation": freia.permutation_kind(parts.flows),
             "norm": "none",
             "local_scale": 0.0,
             "clamp": 1.9,
@@ -70,33 +72,35 @@ def empty(parts: Parts, size: ImageSize, given: dict[str, Any]) -> Detector:
     return FastFlow(size, **options | parts.options | given)
 
 
-def load(detector: Detector, parts: Parts) -> None:
-    """Give a model the weights of the parts, all of them and no others.
+def load_parts(detector: Detector, parts: Parts) -> None:
+    """Load the weights of the parts into a model, all of them and no others.
 
     Raises:
         InputError: If some are missing, left over or of another shape.
     """
     wanted = detector.state_dict()
-    state = renamed(parts, [key for key in wanted if key.startswith("encoder.network.")])
-    ours = {key: tensor for key, tensor in wanted.items() if key.startswith(OURS)}
-    if missing := sorted(wanted.keys() - state.keys() - ours.keys()):
+    state = rename_tensors(parts, [key for key in wanted if key.startswith("encoder.network.")])
+    own = {key: tensor for key, tensor in wanted.items() if key.startswith(OWN_CONSTANTS)}
+    if missing := sorted(wanted.keys() - state.keys() - own.keys()):
         raise InputError(f"The file lacks weights that its model needs, such as {missing[0]}: name another file.")
     if left := sorted(state.keys() - wanted.keys()):
-        raise InputError(f"The file holds weights that its model has no place for, such as {left[0]}.")
+        raise InputError(
+            f"The file holds weights that its model has no place for, such as {left[0]}: name another file."
+        )
     try:
-        detector.load_state_dict(ours | state)
+        detector.load_state_dict(own | state)
     except RuntimeError as error:
         fault = str(error).splitlines()[-1].strip() or first_line(error)
         raise InputError(f"The weights in the file do not fit their model: {fault}") from error
 
 
-def renamed(parts: Parts, encoder_keys: list[str]) -> State:
-    """Give all weights the names that they have in our model."""
+def rename_tensors(parts: Parts, encoder_keys: list[str]) -> State:
+    """Rename all weights to those of our model."""
     prefix = "encoder.network."
-    encoder = encoders.select(parts.encoder, [key.removeprefix(prefix) for key in encoder_keys])
+    encoder = encoders.select_encoder(parts.encoder, [key.removeprefix(prefix) for key in encoder_keys])
     layers = ("inner", "outer") if parts.model == "cflow" else ("0", "2")
     return {
         **{prefix + key: tensor for key, tensor in encoder.items()},
         **{f"norms.{key}": tensor for key, tensor in parts.norms.items()},
-        **freia.translate(parts.flows, layers),
+        **freia.translate_flows(parts.flows, layers),
     }

@@ -1,4 +1,4 @@
-"""Encoders in checkpoints: which network of timm one is, and which of its tensors ours needs."""
+"""Encoders in checkpoints: the network of timm, and the tensors that our encoder needs."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ TRANSFORMERS = {
 PATCH = 16
 
 
-def identify(state: State) -> str:
-    """Tell by its weights which network an encoder is.
+def identify_network(state: State) -> str:
+    """Return the name of an encoder's network, found by its weights.
 
-    A file may lack the layers after the last that was used; those of networks that differ only there give the same.
+    A file may lack the layers after the last one that was used; networks that differ only there are not told apart.
 
     Raises:
-        InputError: If it is none that can be told.
+        InputError: If the network is not known.
     """
     if "pos_embed" in state:
         shape = tuple(state["pos_embed"].shape[1:])
@@ -47,12 +47,12 @@ def identify(state: State) -> str:
     else:
         found = next((name for name in RESNETS if is_resnet(name, state)), None)
     if found is None:
-        raise InputError("The encoder in the file is none that can be told by its weights: name it with --backbone.")
+        raise InputError("The encoder in the file is not recognised by its weights: name it as `backbone`.")
     return found
 
 
 def is_resnet(name: str, state: State) -> bool:
-    """Whether a state dict is that of a ResNet, or of its first layers."""
+    """Return whether a state dict is that of a ResNet, or of its first layers."""
     blocks, width = RESNETS[name]
     counts = [len({key.split(".")[1] for key in state if key.startswith(f"layer{i}.")}) for i in range(1, 5)]
     used = [count for count in counts if count]
@@ -68,16 +68,16 @@ def is_resnet(name: str, state: State) -> bool:
     )
 
 
-def size_of_positions(state: State) -> ImageSize | None:
-    """Image size that a transformer's embedding of positions is for; None for other networks."""
+def position_size(state: State) -> ImageSize | None:
+    """Return the image size of a transformer's embedding of positions; None for other networks."""
     if "pos_embed" not in state:
         return None
-    side = PATCH * int(state["pos_embed"].shape[1] ** 0.5)  # one or two class tokens do not make another square
+    side = PATCH * int(state["pos_embed"].shape[1] ** 0.5)  # one or two class tokens do not change the root
     return side, side
 
 
 def feature_infos(backbone: str) -> list[dict[str, Any]]:
-    """What timm says of each feature map of a network: channels, stride and module.
+    """Return timm's description of each feature map of a network: channels, stride and module.
 
     Raises:
         InputError: If timm has no such network, or one without several feature maps.
@@ -87,14 +87,14 @@ def feature_infos(backbone: str) -> list[dict[str, Any]]:
     try:
         network: Any = timm().create_model(backbone, features_only=True)
         infos = list(network.feature_info.info)
-    except (RuntimeError, AttributeError, AssertionError) as error:  # as timm has it for those that give none
-        raise InputError(f"--backbone {backbone} gives no feature maps ({first_line(error)}): name another.") from error
-    require(len(infos) > 1, "--backbone", backbone, "a network with several feature maps")
+    except (RuntimeError, AttributeError, AssertionError) as error:  # raised for networks without feature maps
+        raise InputError(f"`backbone` {backbone} gives no feature maps ({first_line(error)}): name another.") from error
+    require(len(infos) > 1, "backbone", backbone, "a network with several feature maps")
     return infos
 
 
-def select(state: State, wanted: Collection[str]) -> State:
-    """Give an encoder's tensors the names that they have in ours, and leave out what follows the last layer used.
+def select_encoder(state: State, wanted: Collection[str]) -> State:
+    """Rename an encoder's tensors to our names, and leave out the layers after the last one that is used.
 
     Args:
         state: Tensors of the file's encoder, by timm's names.
@@ -105,13 +105,13 @@ def select(state: State, wanted: Collection[str]) -> State:
     """
     sources = {key: key if key in state else key.removeprefix("model.") for key in wanted}
     kept = set(sources.values())
-    if left := sorted(key for key in state if key not in kept and not follows(key, kept)):
-        raise InputError(f"The encoder in the file is another one, for it has {left[0]} too: name it with --backbone.")
+    if left := sorted(key for key in state if key not in kept and not is_after(key, kept)):
+        raise InputError(f"The encoder in the file is another one, since it also has {left[0]}: name it as `backbone`.")
     return {key: state[source] for key, source in sources.items() if source in state}
 
 
-def follows(key: str, kept: Collection[str]) -> bool:
-    """Whether a tensor belongs to a module after those that are kept: a later block, a later layer, or the head."""
+def is_after(key: str, kept: Collection[str]) -> bool:
+    """Return whether a tensor belongs to a module after those that are kept: a later block, layer, or the head."""
     number = block_number(key)
     if number is not None:
         return number > max((n for n in map(block_number, kept) if n is not None), default=-1)
@@ -120,6 +120,6 @@ def follows(key: str, kept: Collection[str]) -> bool:
 
 
 def block_number(key: str) -> int | None:
-    """Number of the top-level block that a tensor belongs to."""
+    """Return the number of the top-level block that a tensor belongs to."""
     match = re.match(r"blocks\.(\d+)\.", key)
     return int(match[1]) if match else None

@@ -1,4 +1,4 @@
-"""Flows made of FrEIA's ``AllInOneBlock``, of which all three code bases make theirs."""
+"""Flows made of FrEIA's ``AllInOneBlock``, which all three code bases use."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ SUBNET = ("subnet.0.weight", "subnet.0.bias", "subnet.2.weight", "subnet.2.bias"
 BLOCK = {"global_scale", "global_offset", "w_perm", "w_perm_inv", *SUBNET}
 
 
-def take(state: State, prefix: str) -> State:
+def take_prefix(state: State, prefix: str) -> State:
     """Remove the tensors with a prefix from a state dict, and return them without it."""
     return {key.removeprefix(prefix): state.pop(key) for key in list(state) if key.startswith(prefix)}
 
 
-def numbered(state: State, what: str) -> list[State]:
+def split_numbered(state: State, what: str) -> list[State]:
     """Split ``0.a``, ``0.b``, ``1.a``, ... by number.
 
     Raises:
-        InputError: If there are none, or the numbers are not 0, 1, 2, ...
+        InputError: If there are no parts, or the numbers are not 0, 1, 2, ...
     """
     parts: dict[str, State] = {}
     for key, tensor in state.items():
@@ -39,15 +39,15 @@ def numbered(state: State, what: str) -> list[State]:
     return [parts[number] for number in order]
 
 
-def flows(state: State) -> list[Flow]:
+def split_flows(state: State) -> list[Flow]:
     """Split the state dict of a list of flows, ``FrEIA.framework.SequenceINN``, into flows and blocks.
 
     Raises:
-        InputError: If they are not made of the blocks that ours can take the place of.
+        InputError: If they are not made of blocks that our steps can replace.
     """
     found: list[Flow] = []
-    for i, flow in enumerate(numbered(state, "flows")):
-        blocks = numbered(take(flow, "module_list."), f"blocks of flow {i}")
+    for i, flow in enumerate(split_numbered(state, "flows")):
+        blocks = split_numbered(take_prefix(flow, "module_list."), f"blocks of flow {i}")
         for k, block in enumerate(blocks):
             require_block(block, f"Block {k} of flow {i}")
         if flow or len(blocks) != len(found[0] if found else blocks):
@@ -57,10 +57,10 @@ def flows(state: State) -> list[Flow]:
 
 
 def require_block(block: State, where: str) -> None:
-    """Refuse a block that is no plain ``AllInOneBlock`` with a network of two layers."""
+    """Raise an InputError unless a block is a plain ``AllInOneBlock`` with a network of two layers."""
     if block.keys() != BLOCK:
         lacking, more = sorted(BLOCK - block.keys()), sorted(block.keys() - BLOCK)
-        detail = f"it lacks {', '.join(lacking)}" if lacking else f"{', '.join(more)} cannot be taken over"
+        detail = f"it lacks {', '.join(lacking)}" if lacking else f"{', '.join(more)} cannot be imported"
         raise InputError(
             f"{where} of the file is not one of FrEIA's AllInOneBlock as FastFlow and CFLOW use it: {detail}."
         )
@@ -70,19 +70,19 @@ def require_block(block: State, where: str) -> None:
         raise InputError(f"{where} of the file holds tensors whose shapes do not fit together.")
 
 
-def channels(flow: Flow) -> int:
-    """Channels C that a flow takes."""
+def flow_channels(flow: Flow) -> int:
+    """Return the number of channels C of a flow."""
     return flow[0]["global_scale"].numel()
 
 
-def condition(flow: Flow) -> int:
-    """Length of the condition that a flow's networks take beside the first part of the channels."""
-    C = channels(flow)
+def condition_length(flow: Flow) -> int:
+    """Return the length of the condition that a flow's networks take with the first part of the channels."""
+    C = flow_channels(flow)
     return flow[0]["subnet.0.weight"].shape[1] - (C - C // 2)
 
 
 def kernel_sizes(flow: Flow) -> list[int]:
-    """Kernel sizes of the convolutions, as the shortest list that repeats.
+    """Return the kernel sizes of the convolutions as the shortest list that repeats.
 
     Example:
         >>> import torch
@@ -95,10 +95,10 @@ def kernel_sizes(flow: Flow) -> list[int]:
 
 
 def hidden_ratio(found: list[Flow]) -> float:
-    """Hidden channels as a multiple of the inputs: the roundest ratio r that gives those of all flows, int(r n).
+    """Return the ratio r with the fewest digits that gives the hidden channels int(r n) of all flows with n inputs.
 
     Raises:
-        InputError: If there is none.
+        InputError: If there is no such ratio.
 
     Example:
         >>> import torch
@@ -115,44 +115,44 @@ def hidden_ratio(found: list[Flow]) -> float:
     raise InputError("The networks of the file's flows are not all of one hidden ratio.")
 
 
-def permutation(found: list[Flow]) -> str:
-    """Tell whether channels are permuted, ``hard``, or rotated, ``soft``."""
-    return "hard" if all(is_permutation(matrix(block)) for flow in found for block in flow) else "soft"
+def permutation_kind(found: list[Flow]) -> str:
+    """Return ``hard`` if channels are permuted, ``soft`` if they are rotated."""
+    return "hard" if all(is_permutation(mixing_matrix(block)) for flow in found for block in flow) else "soft"
 
 
-def matrix(block: State) -> Tensor:
-    """Matrix of a block that mixes channels, (C, C): z = W y."""
+def mixing_matrix(block: State) -> Tensor:
+    """Return the matrix W (C, C) of a block that mixes channels, z = W y."""
     size = block["global_scale"].numel()
     return block["w_perm"].reshape(size, size)
 
 
 def is_permutation(weights: Tensor) -> bool:
-    """Whether there is a single one in each row and column, and zeros elsewhere."""
+    """Return whether a matrix has a single one in each row and column, and zeros elsewhere."""
     ones = weights == 1
     return bool(((weights == 0) | ones).all() and (ones.sum(0) == 1).all() and (ones.sum(1) == 1).all())
 
 
-def translate(found: list[Flow], layers: tuple[str, str]) -> State:
-    """Give the tensors of flows the names that they have in our models.
+def translate_flows(found: list[Flow], layers: tuple[str, str]) -> State:
+    """Rename the tensors of flows to those of our models.
 
     Args:
         found: The flows.
-        layers: What our network calls its two layers.
+        layers: Names of the two layers in our network.
     """
-    kind = permutation(found)
+    kind = permutation_kind(found)
     return {
         f"flows.{i}.steps.{k}.steps.{name}": tensor
         for i, flow in enumerate(found)
         for k, block in enumerate(flow)
-        for name, tensor in step(block, kind, layers)
+        for name, tensor in translate_block(block, kind, layers)
     }
 
 
-def step(block: State, kind: str, layers: tuple[str, str]) -> Iterator[tuple[str, Any]]:
-    """Yield the tensors of a block by their names in a step of ours: coupling, scaling, permutation."""
+def translate_block(block: State, kind: str, layers: tuple[str, str]) -> Iterator[tuple[str, Any]]:
+    """Yield the tensors of a block with their names in our step: coupling, scaling, permutation."""
     for layer, name in zip(("0", "2"), layers, strict=True):
         yield f"0.subnet.{name}.weight", block[f"subnet.{layer}.weight"]
         yield f"0.subnet.{name}.bias", block[f"subnet.{layer}.bias"]
     yield "1.scale_logits", block["global_scale"].flatten()
     yield "1.offset", block["global_offset"].flatten()
-    yield ("2.order", matrix(block).argmax(1)) if kind == "hard" else ("2.rotation", matrix(block))
+    yield ("2.order", mixing_matrix(block).argmax(1)) if kind == "hard" else ("2.rotation", mixing_matrix(block))

@@ -1,9 +1,9 @@
 """Read a file of ``torch.save`` without running anything that is in it.
 
-A pickle is a program: it imports what it names and calls what it likes. Here it can do neither. Each name stands for
-a class of ours that does nothing, and whatever the file calls, fills or changes is an object of these. So
-checkpoints of Lightning can be read, whose settings hold objects that torch's ``weights_only`` refuses together with
-the whole file: these become empty, and what lies beside them is kept.
+A pickle is a program: it can import any name and call anything. Here it can do neither. Each name stands for a class
+of ours that does nothing, and the file can only call, fill or change objects of these classes. So checkpoints of
+Lightning can be read, whose settings hold objects for which torch's ``weights_only`` refuses the whole file: these
+objects become empty, and the rest is kept.
 """
 
 from __future__ import annotations
@@ -32,38 +32,37 @@ STORAGES = {
 
 
 class Inert(dict[Any, Any]):
-    """Stand for any class, object or function: take whatever is done to it, keep items, do nothing.
+    """Stand for any class, object or function: accept every call and change, keep items, do nothing.
 
-    The methods that unpickling looks for take no ``self``, so that nothing happens to the class either when a file
-    has them called on it.
+    The methods that unpickling looks for take no ``self``, so that nothing happens if a file calls them on the class.
     """
 
     def __new__(cls, *_: Any, **__: Any) -> Inert:
-        """Take any arguments."""
+        """Accept any arguments."""
         return super().__new__(cls)
 
     def __init__(*_: Any, **__: Any) -> None:
-        """Take any arguments."""
+        """Accept any arguments."""
 
     def __call__(*_: Any, **__: Any) -> Inert:
         """Return another object that does nothing."""
         return Inert()
 
     def __hash__(self) -> int:  # type: ignore[override]  # dictionaries have none
-        """Serve as a key of dictionaries."""
+        """Return the identity, so that it can be a key."""
         return id(self)
 
     def __setstate__(*_: Any) -> None:
-        """Take any state."""
+        """Accept any state."""
 
     def append(*_: Any) -> None:
-        """Take any item."""
+        """Accept any item."""
 
     extend = add = append
 
 
 class Stored:
-    """A tensor, as the arguments that a file gives to rebuild it."""
+    """A tensor, as the arguments in the file to rebuild it."""
 
     arguments: tuple[Any, ...] = ()
 
@@ -71,10 +70,10 @@ class Stored:
         self.arguments = arguments
 
     def __setstate__(*_: Any) -> None:
-        """Take any state."""
+        """Accept any state."""
 
     def read(self) -> Tensor:
-        """Read the numbers; raises an error of any kind if the arguments are of no use."""
+        """Read the numbers; raise an error of any kind if the arguments are invalid."""
         storage, offset, size, stride, *_ = self.arguments
         if 0 in size:
             return torch.empty(size, dtype=storage.dtype)
@@ -85,7 +84,7 @@ class Stored:
 
 
 class Storage(NamedTuple):
-    """Where the numbers of a tensor are."""
+    """Place of a tensor's numbers."""
 
     checkpoint: Checkpoint
     key: str
@@ -100,7 +99,7 @@ class Parameter:
         return tensor
 
     def __setstate__(*_: Any) -> None:
-        """Take any state."""
+        """Accept any state."""
 
 
 class Attribute:
@@ -111,7 +110,7 @@ class Attribute:
         return Inert
 
     def __setstate__(*_: Any) -> None:
-        """Take any state."""
+        """Accept any state."""
 
 
 STAND_INS: dict[tuple[str, str], Any] = {
@@ -122,22 +121,22 @@ STAND_INS: dict[tuple[str, str], Any] = {
     ("builtins", "getattr"): Attribute,
     **{("torch", name): dtype for name, dtype in STORAGES.items()},
 }
-"""What names stand for; all others for :class:`Inert`."""
+"""Stand-ins by name; all other names stand for :class:`Inert`."""
 
 
 class Unpickler(pickle.Unpickler):
-    """Rebuild what is pickled from stand-ins."""
+    """Rebuild pickled objects from stand-ins."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(io.BytesIO(checkpoint.record("data.pkl")), encoding="utf-8")
         self.checkpoint = checkpoint
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return what a name stands for; nothing is imported."""
+        """Return the stand-in of a name; nothing is imported."""
         return STAND_INS.get((module, name), Inert)
 
     def persistent_load(self, pid: Any) -> Any:
-        """Return where the numbers of a tensor are, or nothing of use if they are of a type that no model needs."""
+        """Return the place of a tensor's numbers, or an inert object for types that no model needs."""
         _, dtype, key, *_ = pid
         return Storage(self.checkpoint, key, dtype) if isinstance(dtype, torch.dtype) else Inert()
 
@@ -160,46 +159,46 @@ class Checkpoint:
         self.file, self.archive = file, archive
         names = [n for n in archive.namelist() if n.endswith("/data.pkl")]
         if len(names) != 1:
-            raise self.refuse("it holds no 'data.pkl'")
+            raise self.error("it holds no 'data.pkl'")
         self.folder = names[0].removesuffix("data.pkl")
         try:
             self.content: Any = Unpickler(self).load()
-        except Exception as error:  # a damaged pickle raises what it likes
-            raise self.refuse(f"{type(error).__name__}: {first_line(error)}") from error
+        except Exception as error:  # a damaged pickle raises any kind
+            raise self.error(f"{type(error).__name__}: {first_line(error)}") from error
         if not isinstance(self.content, dict):
-            raise self.refuse("it holds no dictionary")
+            raise self.error("its content is not a dictionary")
 
     def record(self, name: str) -> bytes:
-        """Read a record; none is packed, so that none is larger than the file."""
+        """Read a record; records are not compressed, so that none is larger than the file."""
         info = self.archive.getinfo(self.folder + name)
         if info.compress_type != zipfile.ZIP_STORED:
-            raise zipfile.BadZipFile(f"{name} is packed")
+            raise zipfile.BadZipFile(f"{name} is compressed")
         return self.archive.read(info)
 
     def tensors(self, state: Any) -> dict[str, Tensor]:
         """Read a state dict.
 
         Raises:
-            InputError: If it is none, or holds values that are no finite numbers.
+            InputError: If it is not a state dict, or holds values that are not finite.
         """
         if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
-            raise self.refuse("its weights are no dictionary of tensors")
+            raise self.error("its weights are not a dictionary of tensors")
         return {key: self.tensor(key, value) for key, value in state.items()}
 
     def tensor(self, key: str, value: Any) -> Tensor:
         """Read a tensor; ``key`` is for messages."""
         if not isinstance(value, Stored):
-            raise self.refuse(f"{key} is no tensor")
+            raise self.error(f"{key} is not a tensor")
         try:
             tensor = value.read()
-        except Exception as error:  # of any kind, for each argument is the file's
-            raise self.refuse(f"{key}: {first_line(error)}") from error
+        except Exception as error:  # of any kind, since the file gives the arguments
+            raise self.error(f"{key}: {first_line(error)}") from error
         if not tensor.isfinite().all():
-            raise InputError(f"{self.file} holds values in {key} that are no numbers: import an earlier checkpoint.")
+            raise InputError(f"{self.file} holds values in {key} that are not finite: import an earlier checkpoint.")
         return tensor
 
-    def refuse(self, reason: str) -> InputError:
-        """Say that the file is of no use."""
+    def error(self, reason: str) -> InputError:
+        """Return the error for a file that cannot be read."""
         return InputError(
             f"{self.file} cannot be read as a checkpoint ({reason}): it is damaged, or not a file that torch.save of "
             "torch 1.6 or later writes."
@@ -207,8 +206,8 @@ class Checkpoint:
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[Checkpoint]:
-    """Open a checkpoint; its tensors can be read while it is open.
+def open_checkpoint(file: Path) -> Iterator[Checkpoint]:
+    """Open a checkpoint; tensors can be read while it is open.
 
     Raises:
         InputError: If the file is missing, damaged or foreign.
@@ -219,7 +218,7 @@ def opened(file: Path) -> Iterator[Checkpoint]:
         archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise InputError(
-            f"{file} is no checkpoint, or was written by torch before 1.6: if torch can load it, save it again."
+            f"{file} is not a checkpoint, or was written by torch before 1.6: if torch can load it, save it again."
         ) from error
     with archive:
         yield Checkpoint(file, archive)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import tee
+from itertools import chain, tee
 from pathlib import Path
 
 import numpy as np
@@ -20,37 +20,21 @@ from anomalib_flows.inference.photos import Photo, fitting_batch_size, read_phot
 from anomalib_flows.results.sinks import Thresholds
 from anomalib_flows.run.options import ImageOptions, LoaderOptions
 from anomalib_flows.runtime import ExportedModel, frames
-from anomalib_flows.runtime.model_card import ModelCard
 
 
 class ExportedPredictor:
-    """Predict samples, or the frames of a video, with an exported model.
-
-    Args:
-        path: The .xml file.
-        loader: How images are read.
-        device: Device of OpenVINO.
-    """
+    """Predict samples, or the frames of a video, with an exported model (.xml) on a device of OpenVINO."""
 
     def __init__(self, path: Path, loader: LoaderOptions, device: str) -> None:
-        self.path, self.loader, self.model = path, loader, ExportedModel(path, device)
-
-    @property
-    def card(self) -> ModelCard:
-        """Facts about the model."""
-        return self.model.card
-
-    @property
-    def thresholds(self) -> Thresholds:
-        """Thresholds of raw scores and of normalised maps."""
-        return Thresholds(self.card.image_threshold, 0.5)
+        self.loader, self.model = loader, ExportedModel(path, device)
+        self.card = self.model.card
+        self.thresholds = Thresholds(self.card.image_threshold, 0.5)  # of raw scores and normalised maps
 
     def predict(self, samples: Sequence[Sample]) -> Iterator[ImageResult]:
         """Yield the result of each image, in their order; each file is decoded once.
 
-        Raises:
-            InputError: If a file cannot be read or has a size that the model does not take, and ``loader.on_error``
-                is ``stop``.
+        Files that cannot be read or have a size that the model does not take raise an InputError, or are skipped as
+        ``loader.on_error`` says.
         """
         checker = Checker(self.loader.on_error)
         ahead, photos = tee(self._photos(samples, checker))
@@ -76,21 +60,21 @@ class ExportedPredictor:
         batch_size = fitting_batch_size(samples, self.loader.batch_size)
         loader = Loader(samples, ImageOptions(), replace(self.loader, batch_size=batch_size, cache="none"))
         with tqdm(total=len(samples), desc="Predicting", unit="image", delay=1, leave=False) as bar:
-            for _, batch in loader.ahead(read_photo):
-                for found in batch:
-                    fault = found if isinstance(found, InputError) else self._size_fault(found)
-                    if fault:
-                        checker.fault(fault)
-                    elif isinstance(found, Photo):
-                        yield found
-                    bar.update()
+            for found in chain.from_iterable(batch for _, batch in loader.ahead(self._read)):
+                if isinstance(found, Photo):
+                    yield found
+                else:
+                    checker.fault(found)
+                bar.update()
 
-    def _size_fault(self, photo: Photo) -> InputError | None:
+    def _read(self, sample: Sample) -> Photo | InputError:
+        photo = read_photo(sample)
         try:
-            self.model.input.require_size(photo.picture.shape[:2], photo.sample.path)
+            if isinstance(photo, Photo):
+                self.model.input.require_size(photo.picture.shape[:2], sample.path)
         except InputError as fault:
             return fault
-        return None
+        return photo
 
     def _ground_truth(self, sample: Sample, mask: Tensor | None, result: ImageResult) -> npt.NDArray[np.bool_] | None:
         """Return the mask in the size of the result's map."""

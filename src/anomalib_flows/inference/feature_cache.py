@@ -34,7 +34,7 @@ class FeatureOptions:
 
     Args:
         precision: Type that the encoder computes in: float32, or another one by autocast.
-        limit: Size limit on disk in bytes; 0 keeps nothing.
+        limit: Size limit on disk in bytes; 0 keeps nothing, and computes them each time.
         dtype: Type of the kept features; None for the type that they were computed in.
         variants: Number of variants of each augmented image to keep.
     """
@@ -56,17 +56,11 @@ class FeatureOptions:
 
 
 COMPUTED = FeatureOptions()
-"""Compute features each time."""
 
 
 @dataclass
 class FeatureBatch:
-    """Features of B images.
-
-    Args:
-        features: Feature maps of shape (B, C, h, w).
-        contents: For each image the height and width of its own pixels; the rest is padding.
-    """
+    """Feature maps of B images, each of shape (B, C, h, w), and height and width of each image without padding."""
 
     features: Features
     contents: list[ImageSize]
@@ -88,14 +82,8 @@ class FeatureBatch:
 class FeatureCache:
     """Keep the features of images on disk.
 
-    A name is a digest of the file's bytes, of the encoder's weights, and of how features are computed. So models with
-    the same encoder share features, and features of another encoder are never mistaken for its own.
-
-    Args:
-        pipeline: The pipeline that encodes.
-        key: Digest of all that the detector's features depend on.
-        options: How features are computed, and the size limit.
-        device: Device to compute on.
+    A name is a digest of the file's bytes, of the encoder's weights (``key``), and of how features are computed. So
+    models with the same encoder share features, and features of another encoder are never mistaken for its own.
     """
 
     def __init__(self, pipeline: Pipeline, key: str, options: FeatureOptions, device: torch.device) -> None:
@@ -110,11 +98,7 @@ class FeatureCache:
         ]
 
     def name(self, sample: Sample, *variant: Any) -> str:
-        """Return the name of the features of an image, or of a variant of it.
-
-        Raises:
-            OSError: If the image cannot be read.
-        """
+        """Return the name of the features of an image, or of a variant of it; raise an OSError if it cannot be read."""
         parts = [*self.kind, digest_of(sample.path), *variant]
         return hashlib.sha256(repr(parts).encode(errors="surrogateescape")).hexdigest()[:40]
 
@@ -140,11 +124,7 @@ def rounded(feature: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 
 def digest_of(file: Path) -> str:
-    """Return the SHA-256 of a file; it is read once as long as it does not change.
-
-    Raises:
-        OSError: If it cannot be read.
-    """
+    """Return the SHA-256 of a file; it is read once as long as it does not change."""
     state = file.stat()
     return _digest(file, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
 

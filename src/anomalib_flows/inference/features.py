@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -21,28 +21,17 @@ from anomalib_flows.run.options import AugmentOptions
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random changes of training images.
+    """Random changes of training images; the seed determines them, together with the epoch and the file."""
 
-    Args:
-        options: Largest changes.
-        seed: Determines the changes, together with the epoch and the file.
-    """
-
-    options: AugmentOptions = AugmentOptions()
+    options: AugmentOptions = field(default_factory=AugmentOptions)
     seed: int = 0
 
 
 class FeatureLoader:
     """Iterate over batches of features in float32, in the order of a loader.
 
-    Only images whose features are not kept are read and encoded.
-
-    Args:
-        pipeline: The pipeline that encodes.
-        images: Loader of the images.
-        device: Device to compute on; preprocessing and detector are there already.
-        options: How features are computed and kept.
-        augmentation: Random changes of the images: new ones in each epoch or, if variants are kept, as many.
+    Only images whose features are not kept are read and encoded. Preprocessing and detector are on the device already.
+    Each epoch changes the images in a new way, or in one of the variants if those are kept.
     """
 
     def __init__(
@@ -51,7 +40,7 @@ class FeatureLoader:
         images: Loader,
         device: torch.device,
         options: FeatureOptions = COMPUTED,
-        augmentation: Augmentation = Augmentation(),  # noqa: B008 (frozen)
+        augmentation: Augmentation = Augmentation(),
     ) -> None:
         self.pipeline, self.images, self.device, self.options = pipeline, images, device, options
         self.changes, self.seed = augmentation.options, augmentation.seed
@@ -77,14 +66,13 @@ class FeatureLoader:
         """Return the name of an image's features; empty if none are kept, or the image is missing."""
         if self.cache is None:
             return ""
+        changes: list[Any] = []
+        if self.changes.active:  # which depend on more than the content
+            changes = [version("kornia"), asdict(self.changes), self.seed, self._variant, *sample.path.parts[-2:]]
         try:
-            return self.cache.name(sample, *(self._changes_key(sample) if self.changes.active else ()))
+            return self.cache.name(sample, *changes)
         except OSError:
             return ""
-
-    def _changes_key(self, sample: Sample) -> list[Any]:
-        """Return what the changes of an image depend on, beside its content."""
-        return [version("kornia"), asdict(self.changes), self.seed, self._variant, *sample.path.parts[-2:]]
 
     def _complete(self, samples: list[Sample], found: list[FeatureBatch | tuple[str, Item]]) -> FeatureBatch:
         """Encode those images of a batch whose features are not kept."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
+from torch import Tensor
 
+from anomalib_flows.core.conformal import rank, require_rate, warn_if_too_few
 from anomalib_flows.core.types import Sample
-from anomalib_flows.inference.calibration import calibrate_postprocess
 from anomalib_flows.inference.runner import PipelineRunner
+from anomalib_flows.models.base import Features
 from anomalib_flows.models.pipeline import hide_padding
+from anomalib_flows.models.postprocess import Postprocess
 
 LOCAL_SCALE_IMAGES = 128
 """Limit of the training images that fit the local scale."""
@@ -17,24 +20,26 @@ LOCAL_SCALE_IMAGES = 128
 
 def fit_statistics(runner: PipelineRunner, samples: Sequence[Sample]) -> None:
     """Fit the statistics of a detector to the features of all training images, before training."""
-    detector = runner.pipeline.detector
-    detector.fit_statistics(batch.features for batch in runner.encode(samples, "Encoding"))
-    detector.cpu()
+    _fit(runner.pipeline.detector.fit_statistics, runner, samples, "Encoding")
 
 
 def fit_local_scale(runner: PipelineRunner, samples: Sequence[Sample]) -> None:
     """Fit the local scale of a trained detector to the likelihoods of some training images."""
-    detector, count = runner.pipeline.detector, min(len(samples), LOCAL_SCALE_IMAGES)
+    count = min(len(samples), LOCAL_SCALE_IMAGES)
     some = [samples[i * len(samples) // count] for i in range(count)]
-    detector.fit_local_scale(batch.features for batch in runner.exact.encode(some, "Fitting the local scale"))
-    detector.cpu()
+    _fit(runner.pipeline.detector.fit_local_scale, runner.exact, some, "Fitting the local scale")
 
 
 def fit_constants(runner: PipelineRunner, samples: Sequence[Sample]) -> None:
     """Set the constants of a detector's maps from images; a detector without constants encodes none."""
-    detector = runner.pipeline.detector
-    detector.calibrate(batch.features for batch in runner.encode(samples, "Normalising"))
-    detector.cpu()
+    _fit(runner.pipeline.detector.calibrate, runner, samples, "Normalising")
+
+
+def _fit(
+    fit: Callable[[Iterator[Features]], None], runner: PipelineRunner, samples: Sequence[Sample], title: str
+) -> None:
+    fit(batch.features for batch in runner.encode(samples, title))
+    runner.pipeline.detector.cpu()
 
 
 def calibrate_pipeline(runner: PipelineRunner, samples: Sequence[Sample], false_alarm_rate: float) -> None:
@@ -47,3 +52,44 @@ def calibrate_pipeline(runner: PipelineRunner, samples: Sequence[Sample], false_
         with torch.inference_mode():
             maps.append(hide_padding(pipeline.maps_of(batch.features).cpu(), batch.contents))
     calibrate_postprocess(pipeline.postprocess, torch.cat(maps), false_alarm_rate)
+
+
+def conformal_threshold(scores: Tensor, false_alarm_rate: float) -> Tensor:
+    r"""Return the threshold above which a normal image lies with at most the given probability.
+
+    With n exchangeable normal scores this is the k-th largest, :math:`k = \lfloor \alpha (n + 1) \rfloor`: a score
+    lies above it exactly if its conformal p-value is at most :math:`\alpha`. With too few images for the rate
+    (k = 0) it is the largest. The scores, of shape (n,), are those of images that were not trained on.
+
+    References:
+        Distribution-free predictive inference (Lei et al., 2018), https://arxiv.org/abs/1604.04173, section 2.2.
+    """
+    place = max(1, rank(len(scores), false_alarm_rate))
+    return scores.sort(descending=True).values[place - 1]
+
+
+def calibrate_postprocess(postprocess: Postprocess, maps: Tensor, false_alarm_rate: float) -> None:
+    """Set scores and thresholds of a postprocess from the raw maps (n, M, H, W) of normal images."""
+    set_scores(postprocess, maps)
+    set_thresholds(postprocess, false_alarm_rate)
+
+
+def set_scores(postprocess: Postprocess, maps: Tensor) -> None:
+    """Store the scores and the typical value of raw maps: the first map is shown, the last one scores the image."""
+    shown = maps[:, :1]
+    postprocess.calibration_scores = postprocess.scores(maps).sort().values
+    postprocess.calibration_maxima = shown.flatten(1).amax(1).sort().values
+    postprocess.typical = shown.median()
+
+
+def set_thresholds(postprocess: Postprocess, false_alarm_rate: float) -> None:
+    """Set the thresholds for a false-alarm rate from the calibration scores that the model keeps.
+
+    The pixel threshold is that of the maps' maxima, so that masks have the same false-alarm rate as images. If the
+    image score is the maximum, both thresholds are equal, and a mask is empty exactly if the image is normal.
+    """
+    require_rate(false_alarm_rate)
+    scores = postprocess.calibration_scores
+    warn_if_too_few(len(scores), false_alarm_rate)
+    postprocess.image_threshold = conformal_threshold(scores, false_alarm_rate)
+    postprocess.pixel_threshold = conformal_threshold(postprocess.calibration_maxima, false_alarm_rate)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -25,13 +26,7 @@ BATCH_PIXELS = 2**25
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A decoded image file.
-
-    Args:
-        sample: Its file.
-        pixels: The image, of shape (3, h, w) and type uint8.
-        mask: Its mask of shape (h, w), if it has one.
-    """
+    """Pixels of an image file, of shape (3, h, w) and type uint8, and its mask of shape (h, w), if it has one."""
 
     sample: Sample
     pixels: Tensor
@@ -40,8 +35,7 @@ class Photo:
     @property
     def picture(self) -> Pixels:
         """The image, of shape (h, w, 3)."""
-        picture: Pixels = self.pixels.permute(1, 2, 0).numpy()
-        return picture
+        return np.asarray(self.pixels.permute(1, 2, 0))
 
 
 def read_photo(sample: Sample) -> Photo | InputError:
@@ -55,16 +49,8 @@ def read_photo(sample: Sample) -> Photo | InputError:
 def read_batches(samples: Sequence[Sample], image: ImageOptions, options: LoaderOptions, title: str) -> Iterator[Batch]:
     """Read images in batches with pictures and show a progress bar.
 
-    An empty mask of a defective image counts as no mask.
-
-    Args:
-        samples: Images to read.
-        image: Size that images are resized to.
-        options: Batch size, number of threads, and what to do with files that cannot be read.
-        title: Text of the progress bar.
-
-    Raises:
-        InputError: If a file cannot be read and ``options.on_error`` is ``stop``, or no file can be read.
+    An empty mask of a defective image counts as no mask. A file that cannot be read raises an InputError, or is skipped
+    as ``options.on_error`` says. It is an error as well if no file can be read.
     """
     checker = Checker(options.on_error)
     options = replace(options, batch_size=fitting_batch_size(samples, options.batch_size), cache="none")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ class PipelineRunner:
 
     pipeline: Pipeline
     device: torch.device
-    loader: LoaderOptions = LoaderOptions()
+    loader: LoaderOptions = field(default_factory=LoaderOptions)
     features: FeatureOptions = COMPUTED
 
     @property
@@ -67,15 +67,9 @@ class PipelineRunner:
     def maps(
         self, samples: Sequence[Sample], title: str, alter: Callable[[Batch], Batch] | None = None
     ) -> Iterator[tuple[Batch, Tensor]]:
-        """Yield batches with their raw maps (B, M, H, W) on the CPU.
+        """Yield batches with their raw maps (B, M, H, W) on the CPU; ``alter`` changes a batch of resized images first.
 
-        Args:
-            samples: Images to read, each file once.
-            title: Text of the progress bar.
-            alter: Changes a batch of resized images first.
-
-        Raises:
-            InputError: If a file cannot be read and ``loader.on_error`` is ``stop``.
+        Each file is read once. One that cannot be read raises an InputError, unless ``loader.on_error`` is ``skip``.
         """
         with self._on_device():
             for read in read_batches(samples, self.image, self.loader, title):
@@ -117,11 +111,7 @@ class PipelineRunner:
 
 
 def choose_device(accelerator: str) -> torch.device:
-    """Return the device for ``auto``, ``cpu`` or ``cuda``.
-
-    Raises:
-        InputError: If CUDA is asked for and not available.
-    """
+    """Return the device for ``auto``, ``cpu`` or ``cuda``; raise an InputError if CUDA is not available."""
     available = torch.cuda.is_available()
     if accelerator == "cuda" and not available:
         raise InputError("'cuda' is not available: torch finds no CUDA device. Choose 'cpu' or 'auto'.")

@@ -11,31 +11,32 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from anomalib_flows.core import registry
 from anomalib_flows.core.types import ImageSize
+from anomalib_flows.encoders import Triple
 from anomalib_flows.models.options import Model
 
 Features = list[Tensor]
 """Feature maps of shape (B, C, h, w)."""
 
-Triple = tuple[float, float, float]
-
 
 class Detector(nn.Module, Model):
     """Score images, given normalised images of one size.
 
-    A constructor takes the image size first; its further arguments are the options of the command line. They are
-    recorded as ``init_args``, so that a checkpoint can build the detector anew.
+    A constructor takes the image size first. Its further arguments, together with those of base classes that it passes
+    ``**options`` to, are the options of the model. They are recorded as ``init_args``, from which a checkpoint builds
+    the detector again.
 
     Attributes:
-        mean: Mean of each channel with which images are normalised, in [0, 1].
-        std: Standard deviation of each channel, likewise.
+        mean: Mean of each channel for the normalisation of images, in [0, 1].
+        std: Standard deviation of each channel for the normalisation.
     """
 
     IMAGENET_MEAN: ClassVar[Triple] = (0.485, 0.456, 0.406)
     IMAGENET_STD: ClassVar[Triple] = (0.229, 0.224, 0.225)
 
     published: ClassVar[dict[str, Any]] = {}
-    """Arguments of the recipe in the model's paper, where they differ from the defaults whatever the encoder."""
+    """Arguments of the recipe in the model's paper that differ from the defaults, except for the encoder's."""
 
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
@@ -43,13 +44,11 @@ class Detector(nn.Module, Model):
     init_args: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Detector:
-        """Record the arguments; copies made by ``copy`` come without any and bring their own record."""
+        """Record the arguments. Copies made by ``copy`` come without arguments and bring their own record."""
         self: Detector = super().__new__(cls)
         if args or kwargs:
-            bound = inspect.signature(cls).bind(*args, **kwargs)
-            bound.apply_defaults()
-            (_, image_size), *options = bound.arguments.items()
-            self.__dict__.update(image_size=image_size, init_args=dict(options))
+            image_size, init_args = recorded_arguments(cls, args, kwargs)
+            self.__dict__.update(image_size=image_size, init_args=init_args)
         return self
 
     @abstractmethod
@@ -57,25 +56,25 @@ class Detector(nn.Module, Model):
         """Return the features of normalised images (B, 3, H, W), frozen and without gradient."""
 
     def features_key(self) -> str | None:
-        """Name all that :meth:`encode` depends on beside the images; None if features may not be kept.
+        """Return a name for everything that :meth:`encode` depends on except the images; None to never keep features.
 
         Models of one name share features.
         """
         return None
 
     def fit_statistics(self, features: Iterable[Features]) -> None:
-        """Set, before the first step, what depends on the features of all training images, batch by batch."""
+        """Set what depends on the features of all training images, in batches, before the first step."""
 
     def training_batches(self, features: Features) -> Iterator[Any]:
-        """Yield what :meth:`loss` takes; the optimizer makes one step for each."""
+        """Yield batches for :meth:`loss`; the optimizer makes one step for each."""
         yield features
 
     def training_batch_count(self, images: int) -> int:
-        """Count what :meth:`training_batches` yields for a batch of so many images."""
+        """Return the number of training batches for a batch of ``images`` images."""
         return 1
 
     def require_trainable(self, images: int) -> None:
-        """Raise an InputError if nothing can be trained on batches of so many images."""
+        """Raise an InputError if batches of ``images`` images are too small to train on."""
 
     @abstractmethod
     def loss(self, batch: Any) -> Tensor:
@@ -83,43 +82,61 @@ class Detector(nn.Module, Model):
 
     @abstractmethod
     def anomaly_map(self, features: Features) -> Tensor:
-        """Return raw maps of shape (B, 1, H, W), higher = more anomalous, each image by itself."""
+        """Return raw maps of shape (B, 1, H, W), higher = more anomalous, each image by itself.
+
+        A model that scores images by another map than the one it shows returns both, (B, 2, H, W): the first map is
+        shown and gives the mask, the last one gives the image score. Both should have the same unit.
+        """
 
     def deployable(self) -> Detector:
-        """Return a detector of the same maps that is only to be used, never trained: itself, or a leaner one."""
+        """Return a detector for inference only that gives the same maps: itself, or a faster one."""
         return self
 
     def with_parts(self, **modules: nn.Module) -> Self:
-        """Return a copy that shares everything with this one but the modules given."""
+        """Return a copy with some modules replaced; it shares everything else with this detector."""
         other = copy.copy(self)
         other._modules = {**self._modules, **modules}  # noqa: SLF001 (its class is ours)
         return other
 
     def fit_local_scale(self, features: Iterable[Features]) -> None:
-        """Set, after the last step, what depends on how likely training images have become, batch by batch."""
+        """Set what depends on likelihoods of training images, in batches, after the last step."""
 
     def calibrate(self, features: Iterable[Features]) -> None:
-        """Set the constants that maps depend on from the features of held-out normal images, batch by batch."""
+        """Set constants of the maps from the features of held-out normal images, in batches."""
 
     def optimizer(self) -> torch.optim.Optimizer:
-        """Return the optimizer of everything that is trained."""
+        """Return the optimizer of all trained weights."""
         return adam([p for p in self.parameters() if p.requires_grad], 1e-3, 1e-5)
 
     def learning_rate_factor(self, progress: float) -> float:
-        """Return the factor of the learning rate when a share of the training, from 0 to 1, is done."""
+        """Return the factor of the learning rate at a share of the training, from 0 to 1."""
         return 1.0
 
 
+def recorded_arguments(
+    cls: type[Detector], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[ImageSize, dict[str, Any]]:
+    """Return the image size, and all further arguments of a constructor with their defaults."""
+    bound = inspect.signature(cls).bind(*args, **kwargs)
+    given = dict(bound.arguments)
+    for parameter in bound.signature.parameters.values():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            given |= given.pop(parameter.name, {})
+    first = next(iter(bound.signature.parameters))
+    options = {name: parameter.default for name, parameter in registry.parameters(cls).items()} | given
+    return options.pop(first), options
+
+
 def adam(parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Adam:
-    """Make Adam; on a CPU in one pass over all weights, where that saves the most."""
+    """Return Adam; on a CPU in its fused form, which passes over the weights once."""
     trained = list(parameters)
     on_cpu = all(p.device.type == "cpu" for p in trained)
     optimizer = torch.optim.Adam(trained, lr=learning_rate, weight_decay=weight_decay, fused=on_cpu or None)
-    if on_cpu:  # Lightning clips no gradients in mixed precision beside an optimizer that unscales them itself
+    if on_cpu:  # Lightning does not clip gradients in mixed precision for an optimizer that unscales them itself
         optimizer._step_supports_amp_scaling = False  # noqa: SLF001
     return optimizer
 
 
 def squares(z: Tensor) -> Tensor:
-    """Squares of z in float32 at least, to be added up."""
+    """Return the squares of z, in float32 at least so that sums are accurate."""
     return z.to(torch.promote_types(z.dtype, torch.float32)).square()

@@ -1,4 +1,4 @@
-"""A pipeline in one safetensors file that says how to build it; reading it never runs code from it."""
+"""A pipeline in one safetensors file with a description of how to build it; reading never runs code from the file."""
 
 from __future__ import annotations
 
@@ -22,28 +22,30 @@ from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.run.options import HeatmapOptions
+from anomalib_flows.run.validation import plain
 
 FORMAT = 4
 """Version of the file's layout."""
 
 
-def save(pipeline: Pipeline, file: Path) -> None:
+def save_pipeline(pipeline: Pipeline, file: Path) -> None:
     """Write all weights and constants of a pipeline, and how to build it, to a file."""
-    description = {"format": FORMAT, "version": __version__, **describe(pipeline)}
+    description = {"format": FORMAT, "version": __version__, **describe_pipeline(pipeline)}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in pipeline.state_dict().items()}
     with atomic(file) as temporary:
         try:
             save_file(tensors, temporary, metadata={"anomalib_flows": json.dumps(description)})
-        except SafetensorError as error:  # which hides the number of the operating system's error in its text
+        except SafetensorError as error:  # it hides the number of the system error in its text
             number = re.search(r"os error (\d+)", str(error))
             raise OSError(int(number[1]) if number else errno.EIO, str(error), str(file)) from error
 
 
-def describe(pipeline: Pipeline) -> dict[str, Any]:
-    """Name and arguments of what a pipeline is made of, in plain types."""
+def describe_pipeline(pipeline: Pipeline) -> dict[str, Any]:
+    """Return the names and arguments of a pipeline's parts, in plain types and with absolute paths."""
     detector = pipeline.detector
+    arguments = {k: v.absolute() if isinstance(v, Path) else v for k, v in detector.init_args.items()}
     return {
-        "model": {"class_path": registry.name_of("models", type(detector)), "init_args": plain(detector.init_args)},
+        "model": {"class_path": registry.name_of("models", type(detector)), "init_args": plain(arguments)},
         "image_size": list(detector.image_size),
         "resize": pipeline.preprocess.mode,
         "heatmap": dataclasses.asdict(pipeline.heatmap),
@@ -51,17 +53,11 @@ def describe(pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-def plain(value: Any) -> Any:
-    """Turn tuples into lists and paths into absolute ones in text, as JSON and YAML have them."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return str(value.absolute()) if isinstance(value, Path) else value
+def load_pipeline(file: Path | str) -> Pipeline:
+    """Read a pipeline from a file, in evaluation mode.
 
-
-def load(file: Path | str) -> Pipeline:
-    """Read a pipeline from a file, given by its path, in evaluation mode.
+    Args:
+        file: Path of the file.
 
     Raises:
         InputError: If the file is missing, damaged, foreign, or does not fit the model that it names.
@@ -76,11 +72,11 @@ def load(file: Path | str) -> Pipeline:
     except (SafetensorError, OSError) as error:
         raise InputError(f"The model {file} is damaged ({error}): train again, or restore it from a copy.") from error
     try:
-        pipeline = build(json.loads(metadata.get("anomalib_flows", "null")), file)
+        pipeline = build_pipeline(json.loads(metadata.get("anomalib_flows", "null")), file)
     except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(
-            f"The model {file} does not say rightly how to build it ({type(error).__name__}: {error}): train again, "
-            f"or upgrade what it was made with."
+            f"The model {file} has an invalid description ({type(error).__name__}: {error}): train again, "
+            f"or upgrade the package that its model comes from."
         ) from error
     count = tensors.get("postprocess.calibration_scores", torch.empty(0)).numel()
     pipeline.postprocess = Postprocess(count, pipeline.heatmap.top_percent)
@@ -93,16 +89,24 @@ def load(file: Path | str) -> Pipeline:
         ) from error
     if broken := [name for name, tensor in pipeline.detector.state_dict().items() if not tensor.isfinite().all()]:
         raise InputError(
-            f"The model {file} is damaged ({broken[0]} holds values that are no numbers): train again, or restore it "
+            f"The model {file} is damaged ({broken[0]} holds values that are not finite): train again, or restore it "
             "from a copy."
         )
     return pipeline.eval()
 
 
-def build(description: dict[str, Any] | None, file: Path) -> Pipeline:
-    """Build the pipeline that a checkpoint describes, without weights."""
+def build_pipeline(description: dict[str, Any] | None, file: Path) -> Pipeline:
+    """Build the pipeline that a checkpoint describes, without weights.
+
+    Args:
+        description: The description in the file; None if there is none.
+        file: Path of the file, for errors.
+
+    Raises:
+        InputError: If the description is missing, of another version, or names something else than a detector.
+    """
     if description is None:
-        raise InputError(f"{file} is no model of anomalib-flows: it does not say how to build one.")
+        raise InputError(f"{file} is not a model of anomalib-flows: it has no description of how to build one.")
     if description["format"] > FORMAT:
         raise InputError(
             f"The model {file} was written by anomalib-flows {description['version']}: upgrade from {__version__}."
@@ -114,9 +118,13 @@ def build(description: dict[str, Any] | None, file: Path) -> Pipeline:
         )
     detector = registry.load("models", description["model"]["class_path"])
     if not (isinstance(detector, type) and issubclass(detector, Detector)):
-        raise InputError(f"The model {file} names {detector!r}, which is no detector: the file is not to be trusted.")
+        raise InputError(f"The model {file} names {detector!r}, which is not a detector: do not trust this file.")
     with weights_follow(), torch.random.fork_rng(devices=[]):
         made = detector(tuple(description["image_size"]), **description["model"]["init_args"])
     pipeline = Pipeline(made, description["resize"], HeatmapOptions(**description.get("heatmap", {})))
     pipeline.protocol = description.get("protocol", "calibrated")
     return pipeline
+
+
+load = load_pipeline
+"""The name under which the package exports :func:`load_pipeline`."""

@@ -1,4 +1,4 @@
-"""What the command line must know of models: without torch, so that help and mistakes come at once."""
+"""The base class of models without torch, so that the command line's help and errors come at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Model(ABC):
-    """What ``--model`` may name; :class:`anomalib_flows.models.base.Detector` says what it is."""
+    """A class that ``model`` may name; :class:`anomalib_flows.models.base.Detector` documents it."""
 
     @abstractmethod
     def encode(self, images: Any) -> Any:

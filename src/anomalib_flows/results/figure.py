@@ -33,11 +33,7 @@ MARGIN, GAP, HEADER, TITLE, BAR = 12, 8, 50, 20, 92
 def figure(result: ImageResult, picture: Pixels, threshold: float, title: str) -> Image.Image:
     """Draw one row of panels under a caption; an amber frame and a badge mark a wrong decision.
 
-    Args:
-        result: Prediction and ground truth.
-        picture: The image, RGB of shape (h, w, 3).
-        threshold: Raw score above which an image is anomalous.
-        title: Name of the image.
+    The picture is RGB of shape (h, w, 3); the threshold is that of raw scores.
     """
     panels = _panels(result, picture)
     height, width = (max(CELL[0], panels[0][1].height), max(CELL[1], panels[0][1].width))
@@ -67,12 +63,7 @@ def _panels(result: ImageResult, picture: Pixels) -> list[tuple[str, Image.Image
 
 
 def panel_size(width: int, height: int) -> tuple[int, int]:
-    """Width and height of the panel for an image of ``width`` x ``height`` pixels, with its aspect ratio.
-
-    Example:
-        >>> panel_size(256, 256), panel_size(2048, 1024), panel_size(32, 64)
-        ((256, 256), (430, 215), (128, 256))
-    """
+    """Return width and height of the panel for an image of ``width`` x ``height`` pixels, with its aspect ratio."""
     least, greatest = PANEL_HEIGHT
     scale = min(min(max(height, least), greatest) / height, PANEL_WIDTH / width)
     return max(1, round(width * scale)), max(1, round(height * scale))
@@ -89,8 +80,8 @@ def _ground_truth(result: ImageResult, image: Image.Image) -> Image.Image:
 
 
 def _write_centred(canvas: Image.Image, middle: tuple[float, float], word: str) -> None:
-    x, y = middle
-    write(canvas, (x - length([(word, GREY)], 13) / 2, y), [(word, GREY)], 13)
+    words = [(word, GREY)]
+    write(canvas, (middle[0] - length(words, 13) / 2, middle[1]), words, 13)
 
 
 def _facts(result: ImageResult, threshold: float) -> Words:

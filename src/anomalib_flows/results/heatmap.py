@@ -10,15 +10,41 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from anomalib_flows.core.types import ImageSize
-from anomalib_flows.results.colours import table, to_levels
 
 Picture = Image.Image | NDArray[np.uint8]
 """A Pillow image, or an array of shape (h, w, 3)."""
 Colour = tuple[int, int, int]
 
+ANCHORS = ((28, 12, 92), (104, 20, 150), (206, 36, 104), (250, 112, 40), (255, 196, 60), (255, 250, 190))
+"""Colours of scores: from dark violet (normal) over orange (the threshold) to light yellow."""
+LUMA = np.array([0.2126, 0.7152, 0.0722])
+"""Weights of red, green and blue in the perceived brightness (ITU-R BT.709)."""
 CONTOUR: Colour = (255, 255, 255)
 CLEAR, FULL, STRONGEST = 0.1, 0.6, 0.75
 """The heatmap is invisible up to the value CLEAR and covers the share STRONGEST of the image from FULL on."""
+
+
+@cache
+def table() -> NDArray[np.uint8]:
+    """Return the colours of the levels 0 to 255, of shape (256, 3).
+
+    Each anchor sits where its own brightness puts it, so brightness rises in equal steps: a picture
+    printed in grey still shows the order of the scores.
+    """
+    anchors = np.array(ANCHORS, dtype=float)
+    brightness = anchors @ LUMA
+    levels = np.linspace(brightness[0], brightness[-1], 256)
+    channels = [np.interp(levels, brightness, channel) for channel in anchors.T]
+    return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
+def to_levels(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Turn values in [0, 1] into levels from 0 to 255; values outside are clipped."""
+    return (values.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+OPACITY = to_levels(STRONGEST * ((np.linspace(0, 1, 256) - CLEAR) / (FULL - CLEAR)).clip(0, 1))
+"""Opacity of the heatmap, from 0 to 255, for the levels 0 to 255."""
 
 
 def as_image(picture: Picture) -> Image.Image:
@@ -28,39 +54,25 @@ def as_image(picture: Picture) -> Image.Image:
 
 
 def heatmap(map01: NDArray[np.floating], size: ImageSize) -> Image.Image:
-    """Colour an anomaly map, smoothly enlarged.
-
-    Args:
-        map01: Values in [0, 1] of shape (H, W), 0.5 being the decision threshold.
-        size: Height and width of the image to make.
-    """
+    """Colour an anomaly map with values in [0, 1], smoothly enlarged to the given height and width."""
     return _coloured(_levels(map01, size))
 
 
 def overlay(picture: Picture, map01: NDArray[np.floating], mask: NDArray[np.bool_] | None = None) -> Image.Image:
-    """Blend the heatmap over the image, the stronger the higher the value; normal regions stay as they are.
+    """Blend the heatmap over the image, the stronger the higher the value; draw a contour around the mask.
 
-    Args:
-        picture: The image, of any size.
-        map01: Values in [0, 1] of shape (H, W), 0.5 being the decision threshold.
-        mask: Where to draw a contour around, of shape (H, W).
+    Normal regions stay as they are. Map and mask may have another resolution than the image.
     """
     image = as_image(picture)
     levels = _levels(map01, (image.height, image.width))
-    blended = Image.composite(_coloured(levels), image, levels.point(_opacity()))
+    blended = Image.composite(_coloured(levels), image, levels.point(OPACITY.tolist()))
     return blended if mask is None else outline(blended, mask, CONTOUR)
 
 
 def outline(image: Image.Image, mask: NDArray[np.bool_], colour: Colour, fill: float = 0) -> Image.Image:
-    """Draw a thin line around a mask, and tint what is inside.
+    """Draw a thin line around a mask of any resolution, and tint its inside by the share ``fill``.
 
     The line runs outside the mask, so that thin defects stay visible.
-
-    Args:
-        image: The image to draw on; it is left as it is.
-        mask: True inside, of shape (H, W), of any resolution.
-        colour: Red, green and blue.
-        fill: How strongly to tint the inside, from 0 (not) to 1.
     """
     inside = _resized(mask, (image.height, image.width))
     opacity = _line(inside, width=max(1, round(min(image.size) / 250))).astype(np.uint8) * 255
@@ -72,12 +84,7 @@ def outline(image: Image.Image, mask: NDArray[np.bool_], colour: Colour, fill: f
 
 
 def mask_image(mask: NDArray[np.bool_], size: ImageSize | None = None) -> Image.Image:
-    """Make a grey image, 255 inside the mask and 0 outside.
-
-    Args:
-        mask: True inside, of shape (H, W).
-        size: Height and width of the image to make, by nearest neighbour; those of the mask by default.
-    """
+    """Make a grey image, 255 inside the mask and 0 outside, in its own size or enlarged by nearest neighbour."""
     image = Image.fromarray(mask.astype(np.uint8) * 255)
     return image if size is None else image.resize(size[::-1], Resampling.NEAREST)
 
@@ -91,14 +98,6 @@ def _coloured(levels: Image.Image) -> Image.Image:
     levels = levels.copy()
     levels.putpalette(table().tobytes())
     return levels.convert("RGB")
-
-
-@cache
-def _opacity() -> list[int]:
-    """Opacity of the heatmap, from 0 to 255, for the levels 0 to 255."""
-    values = np.linspace(0, 1, 256)
-    opacity: list[int] = to_levels(STRONGEST * ((values - CLEAR) / (FULL - CLEAR)).clip(0, 1)).tolist()
-    return opacity
 
 
 def _resized(mask: NDArray[np.bool_], size: ImageSize) -> NDArray[np.bool_]:

@@ -4,38 +4,41 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import accumulate
 
 from PIL import Image
 from PIL.Image import Resampling
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.loading.reading import read_sample
 from anomalib_flows.results.figure import DEFECT, GREY, LABEL_COLOURS, WHITE
 from anomalib_flows.results.figures import evenly_spaced
 from anomalib_flows.results.heatmap import outline
-from anomalib_flows.results.sheet import contact_sheet
 from anomalib_flows.results.text import printable, shorten, write
 
-COLUMNS, CELL, LINE = 8, 184, 16
-"""Pictures in a row, their greatest height and width, and the height of a line of text, in pixels."""
+COLUMNS, CELL, SPACE, LINE = 8, 184, 8, 16
+"""Pictures in a row; their greatest height and width, the space between, and the height of a line, in pixels."""
 
 
 def overview(samples: Sequence[Sample]) -> Image.Image:
     """Lay out examples of each split and kind of defect, a row each, with the outlines of their masks.
 
-    Args:
-        samples: Images that can be read; a row shows evenly spaced ones.
-
-    Raises:
-        InputError: If there are none.
+    A row shows evenly spaced images of its kind.
     """
     groups = defaultdict(list)
     for sample in sorted(samples, key=lambda sample: (sample.split != "train", sample.label)):
         groups[sample.split, sample.label, sample.defect].append(sample)
-    columns = min(COLUMNS, max(map(len, groups.values()), default=0))
-    blank = Image.new("RGB", (1, 1), WHITE)
-    rows = [[cell(sample) for sample in evenly_spaced(group, columns)] for group in groups.values()]
-    return contact_sheet([picture for row in rows for picture in (row + [blank] * columns)[:columns]], columns)
+    if not groups:
+        raise InputError("A contact sheet needs at least one picture and one column.")
+    rows = [[cell(sample) for sample in evenly_spaced(group, COLUMNS)] for group in groups.values()]
+    heights = [max(picture.height for picture in row) + SPACE for row in rows]
+    width = SPACE + max(map(len, rows)) * (CELL + SPACE)
+    sheet = Image.new("RGB", (width, sum(heights) + SPACE), WHITE)
+    for row, top in zip(rows, accumulate(heights, initial=SPACE), strict=False):
+        for column, picture in enumerate(row):
+            sheet.paste(picture, (SPACE + column * (CELL + SPACE), top))
+    return sheet
 
 
 def cell(sample: Sample) -> Image.Image:

@@ -22,29 +22,16 @@ from anomalib_flows.results.heatmap import as_image, heatmap, mask_image, overla
 
 
 class Drawing:
-    """Draw in threads, with a bounded number of pictures in memory: Pillow packs files without Python's global lock.
-
-    Args:
-        pool: The threads.
-    """
+    """Draw in threads, with a bounded number of pictures in memory: Pillow packs files without Python's global lock."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self.pool, self.pending = pool, deque[Future[None]]()
         self.limit = 2 * default_threads()
 
     def submit(self, draw: Callable[..., None], *arguments: Any) -> None:
-        """Draw a picture, and wait for the oldest one if many are pending.
-
-        Raises:
-            OSError: If a picture that was submitted before cannot be written.
-        """
+        """Draw a picture, and wait for the oldest one if many are pending; raise its error if it failed."""
         self.pending.append(self.pool.submit(draw, *arguments))
         if len(self.pending) > self.limit:
-            self.pending.popleft().result()
-
-    def finish(self) -> None:
-        """Wait for all pictures."""
-        while self.pending:
             self.pending.popleft().result()
 
 
@@ -54,18 +41,12 @@ def drawing() -> Iterator[Drawing]:
     with ThreadPoolExecutor(default_threads()) as pool:
         started = Drawing(pool)
         yield started
-        started.finish()
+        for picture in started.pending:
+            picture.result()
 
 
 class FigureSink:
-    """Write a figure (JPEG) of each chosen image.
-
-    Args:
-        drawing: Threads that draw.
-        folder: Folder of the figures.
-        figures: Figures to draw, by the path of the image.
-        threshold: Raw score above which an image is anomalous.
-    """
+    """Write a figure (JPEG) of each chosen image, by the image's path; the threshold is that of raw scores."""
 
     def __init__(self, drawing: Drawing, folder: Path, figures: Mapping[Path, FigureName], threshold: float) -> None:
         self.drawing, self.folder, self.figures, self.threshold = drawing, folder, figures, threshold
@@ -82,10 +63,7 @@ class FigureSink:
 class PictureSink:
     """Write heatmap, overlay and mask of each image, at its size: FOLDER/heatmap/NAME and so on.
 
-    Args:
-        drawing: Threads that draw.
-        folder: Folder of the three folders.
-        name: Returns the relative path of an image's pictures, with the suffix ``.png``.
+    ``name`` returns the relative path of an image's pictures, with the suffix ``.png``.
     """
 
     def __init__(self, drawing: Drawing, folder: Path, name: Callable[[ImageResult], Path]) -> None:
@@ -113,11 +91,7 @@ def picture_of(result: ImageResult) -> Pixels:
 
 
 def save_image(image: Image.Image, file: Path) -> None:
-    """Write an image, quickly instead of small; the suffix chooses the format.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
+    """Write an image, quickly instead of small; the suffix chooses the format."""
     with atomic(file) as temporary:
         # PNG ignores the last two options and JPEG the first. Without subsampling=0 thin red lines blur.
         image.save(temporary, compress_level=1, quality=90, subsampling=0)

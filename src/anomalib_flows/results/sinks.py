@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from anomalib_flows.core.types import NORMAL, ImageResult
 from anomalib_flows.results.metrics.evaluate import evaluate
@@ -21,12 +20,7 @@ class Sink(Protocol):
 
 
 class Thresholds(NamedTuple):
-    """Thresholds of scores and maps.
-
-    Args:
-        image: Raw score above which an image is anomalous.
-        pixel: Value above which a pixel is anomalous, in the unit of the maps that are evaluated.
-    """
+    """Raw score above which an image is anomalous, and value of a map above which a pixel is."""
 
     image: float
     pixel: float
@@ -57,30 +51,19 @@ class MetricsSink:
     """
 
     def __init__(self) -> None:
-        self.scores: list[float] = []
-        self.labels: list[int] = []
-        self.defects: list[str] = []
-        self.maps: list[npt.NDArray[np.float32]] = []
-        self.masks: list[npt.NDArray[np.bool_] | None] = []
+        self.kept: dict[str, Any] = {name: [] for name in ("scores", "labels", "maps", "masks", "defects")}
 
     def add(self, result: ImageResult) -> None:
         """Keep what metrics need of an image; an exported model gives normalised maps only."""
         if result.sample is None:
             raise ValueError("Metrics need the ground truth of each image.")
-        self.scores.append(result.score if result.raw_score is None else result.raw_score)
-        self.labels.append(result.sample.label)
-        self.defects.append(result.sample.defect)
-        self.maps.append(result.anomaly_map if result.raw_map is None else result.raw_map)
-        self.masks.append(None if result.sample.label == NORMAL else result.ground_truth)
+        score = result.score if result.raw_score is None else result.raw_score
+        shown = result.anomaly_map if result.raw_map is None else result.raw_map
+        label, mask = result.sample.label, None if result.sample.label == NORMAL else result.ground_truth
+        for kept, value in zip(self.kept.values(), (score, label, shown, mask, result.sample.defect), strict=True):
+            kept.append(value)
 
     def metrics(self, thresholds: Thresholds) -> dict[str, Any]:
         """Compute all metrics."""
-        return evaluate(
-            scores=np.array(self.scores, np.float32),
-            labels=self.labels,
-            threshold=thresholds.image,
-            maps=self.maps,
-            masks=self.masks,
-            defects=self.defects,
-            pixel_threshold=thresholds.pixel,
-        )
+        scores = np.array(self.kept["scores"], np.float32)
+        return evaluate(**self.kept | {"scores": scores}, threshold=thresholds.image, pixel_threshold=thresholds.pixel)

@@ -17,11 +17,7 @@ COLUMNS = ("path", "score", "p_value", "label")
 
 
 class TableSink:
-    """Write path, score, p-value and label of each image.
-
-    Args:
-        stream: The open table, from :func:`open_table`.
-    """
+    """Write path, score, p-value and label of each image to a table from :func:`open_table`."""
 
     def __init__(self, stream: FileIO) -> None:
         self.stream = stream
@@ -37,15 +33,8 @@ class TableSink:
 def open_table(file: Path, *, keep: bool = False) -> Iterator[TableSink]:
     """Open a table to write row by row, under a temporary name until the block ends.
 
-    A row is written at once and whole: if the disk is full, the rows before it remain. Lines end in CR LF, as in RFC
-    4180: otherwise Python would not quote both characters in a name.
-
-    Args:
-        file: Name of the table.
-        keep: Whether the rows written before an error are kept.
-
-    Raises:
-        OSError: If the table cannot be written.
+    A row is written at once and whole: if the disk is full, the rows before it remain. With ``keep`` they remain
+    after any error. Lines end in CR LF, as in RFC 4180: otherwise Python would not quote both characters in a name.
     """
     stopped: BaseException | None = None
     with atomic(file) as temporary, temporary.open("wb", buffering=0) as stream:
@@ -80,10 +69,5 @@ def write_whole(stream: FileIO, line: bytes) -> None:
 
 
 def shortest(value: float) -> str:
-    """Return the shortest text that gives a number of single precision.
-
-    Example:
-        >>> shortest(0.4000000059604645)
-        '0.4'
-    """
+    """Return the shortest text that gives a number of single precision: 0.4 for 0.4000000059604645."""
     return str(np.float32(value))

@@ -24,24 +24,18 @@ def font(size: int) -> Font:
 
 
 def printable(text: str) -> str:
-    r"""Replace what the built-in font cannot draw: accents are dropped, other scripts become question marks.
+    """Replace what the built-in font cannot draw: accents are dropped, other scripts become question marks.
 
     Example:
-        >>> printable("Prüfung/検\n.png")
-        'Prufung/??.png'
+        >>> printable("Prüfung/検.png")
+        'Prufung/?.png'
     """
     letters = (letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
     return "".join(letter if " " <= letter <= "~" else "?" for letter in letters)
 
 
 def shorten(text: str, size: int, width: float) -> str:
-    """Cut the start off a text that is too long, since a file's name is at the end of its path.
-
-    Args:
-        text: One line.
-        size: Size of the font.
-        width: The room for it, in pixels.
-    """
+    """Cut the start off a line that is wider than ``width`` pixels: a file's name is at the end of its path."""
     if font(size).getlength(text) <= width:
         return text
     while text and font(size).getlength("..." + text) > width:
@@ -65,10 +59,7 @@ def write(canvas: Image.Image, position: tuple[float, float], words: Words, size
 
 @lru_cache(maxsize=256)
 def _stamp(word: str, size: int) -> tuple[Image.Image, float]:
-    """Word in white on black, its middle ``size`` below the top, and its width.
-
-    Cached, because most words return in every figure.
-    """
+    """Word in white on black, its middle ``size`` below the top, and its width; most words return in every figure."""
     width = font(size).getlength(word)
     stamp = Image.new("L", (ceil(width) + 1, 2 * size))
     ImageDraw.Draw(stamp).text((0, size), word, fill=255, font=font(size), anchor="lm")

@@ -31,7 +31,6 @@ class Component:
     init_args: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Convert the arguments to plain types."""
         object.__setattr__(self, "init_args", plain(self.init_args))
 
     def build(self, kind: registry.Kind, *arguments: Any) -> Any:

@@ -71,15 +71,13 @@ class TrainConfig:
     pictures: int = FIGURES
 
     def __post_init__(self) -> None:
-        """Check the values that are no records themselves."""
         require_rate(self.false_alarm_rate)
         require(self.seed >= 0, "seed", self.seed, "at least 0")
         require(self.pictures >= 0, "pictures", self.pictures, "at least 0; 0 draws none")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration in plain types, as JSON and YAML have them."""
-        converted: dict[str, Any] = plain(dataclasses.asdict(self))
-        return converted
+        return dict(plain(dataclasses.asdict(self)))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,9 @@ LAYOUT = 2
 """Version of the layout of a run directory."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Run:
-    """Paths of a run directory, ``OUTPUT/MODEL/DATASET/SUBSET/run-001``.
+    """A run directory, ``OUTPUT/MODEL/DATASET/SUBSET/run-001``, and the paths of its files.
 
     Args:
         path: The directory.
@@ -30,50 +32,20 @@ class Run:
 
     path: Path
 
-    @property
-    def config_file(self) -> Path:
-        """Configuration that makes the same run again."""
-        return self.path / "config.yaml"
-
-    @property
-    def model_file(self) -> Path:
-        """The whole pipeline: encoder, flow, thresholds."""
-        return self.path / "model.safetensors"
-
-    @property
-    def resume_file(self) -> Path:
-        """Lightning's checkpoint after the last complete epoch, for resuming only."""
-        return self.path / "resume.ckpt"
-
-    @property
-    def splits_file(self) -> Path:
-        """Images with their splits."""
-        return self.path / "splits.csv"
-
-    @property
-    def metrics_file(self) -> Path:
-        """Metrics on the test split."""
-        return self.path / "metrics.json"
-
-    @property
-    def predictions_file(self) -> Path:
-        """Score, p-value and label of each test image."""
-        return self.path / "predictions.csv"
-
-    @property
-    def images(self) -> Path:
-        """Figures of the test images."""
-        return self.path / "images"
+    def __post_init__(self) -> None:
+        self.config_file = self.path / "config.yaml"  # makes the same run again
+        self.model_file = self.path / "model.safetensors"  # the whole pipeline: encoder, flow, thresholds
+        self.resume_file = self.path / "resume.ckpt"  # Lightning's, after the last complete epoch, for resuming only
+        self.splits_file = self.path / "splits.csv"  # images with their splits
+        self.metrics_file = self.path / "metrics.json"  # of the test split
+        self.predictions_file = self.path / "predictions.csv"  # score, p-value and label of each test image
+        self.images = self.path / "images"  # figures of the test images
+        self.drawn = self.path.absolute() / "drawn"  # synthetic defects and their masks; of ``validation`` only
 
     @property
     def validation(self) -> Run:
         """Results on held-out normal images, as they are and with synthetic defects."""
         return Run(self.path / "validation")
-
-    @property
-    def drawn(self) -> Path:
-        """Images with synthetic defects, and their masks; of the part ``validation`` only."""
-        return self.path.absolute() / "drawn"
 
     @property
     def disturbed(self) -> Run:
@@ -86,14 +58,11 @@ class Run:
         parent = output / model / dataset / subset
         parent.mkdir(parents=True, exist_ok=True)
         taken = [int(p.name[4:]) for p in parent.glob("run-*") if p.name[4:].isdigit()]
-        number = max(taken, default=0) + 1
-        while True:
-            try:
-                (parent / f"run-{number:03}").mkdir()
+        for number in count(max(taken, default=0) + 1):
+            run = cls(parent / f"run-{number:03}")
+            with suppress(FileExistsError):  # another run starts at the same time
+                run.path.mkdir()
                 break
-            except FileExistsError:
-                number += 1
-        run = cls(parent / f"run-{number:03}")
         run.write_json("versions.json", versions())
         return run
 
@@ -121,12 +90,11 @@ class Run:
             loaded = None
         if not isinstance(loaded, dict):
             raise InputError(f"{self.config_file} is damaged: name another run.")
+        if "trainer" in loaded and "loader" not in loaded:
+            raise InputError(f"{self.path} was written by an earlier version: train again.")
         try:
             return TrainConfig.from_dict(loaded)
         except InputError as error:
-            older = "trainer" in loaded and "loader" not in loaded
-            if older:
-                raise InputError(f"{self.path} was written by an earlier version: train again.") from error
             raise InputError(f"{self.config_file} is damaged ({str(error).rstrip('.')}): name another run.") from error
 
     def write_config(self, config: TrainConfig) -> None:
@@ -139,8 +107,7 @@ class Run:
         """Read the metrics on the test split; None if nothing was tested."""
         if not self.metrics_file.is_file():
             return None
-        read: dict[str, Any] = json.loads(self.metrics_file.read_text(encoding="utf-8"))
-        return read
+        return dict(json.loads(self.metrics_file.read_text(encoding="utf-8")))
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file into the directory."""
@@ -155,10 +122,5 @@ def versions() -> dict[str, Any]:
 
 
 def is_exported(path: Path) -> bool:
-    """Return whether a path names an exported model instead of a run.
-
-    Example:
-        >>> is_exported(Path("model.xml")), is_exported(Path("results/run-001"))
-        (True, False)
-    """
+    """Return whether a path names an exported model (.xml) instead of a run."""
     return path.suffix.lower() == ".xml"

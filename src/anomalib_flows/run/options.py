@@ -18,16 +18,8 @@ OnError = Literal["stop", "skip"]
 def parse_size(value: int | str | tuple[int, int], field: str) -> ImageSize:
     """Return height and width from ``256``, ``"256"``, ``"256,320"`` or ``(256, 320)``.
 
-    Args:
-        value: The size.
-        field: Name of the field, for errors.
-
     Raises:
         InputError: If it is not a size, or a side is not positive.
-
-    Example:
-        >>> parse_size("256,320", "image.size")
-        (256, 320)
     """
     sides = re.fullmatch(r"[\[(]?\s*(\d+)\s*(?:[,x]\s*(\d+)\s*)?[\])]?", str(value))
     height, width = (int(side or sides[1]) for side in sides.groups()) if sides else (0, 0)
@@ -49,7 +41,6 @@ class ImageOptions:
     resize: ResizeMode = "stretch"
 
     def __post_init__(self) -> None:
-        """Check the size."""
         parse_size(self.size, "image.size")
 
     @property
@@ -71,7 +62,6 @@ class SplitOptions:
     validation_fraction: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check the fractions."""
         require_fraction("split.calibration_fraction", self.calibration_fraction)
         if self.validation_fraction != 0:
             require_fraction("split.validation_fraction", self.validation_fraction)
@@ -102,7 +92,6 @@ class LoaderOptions:
     on_error: OnError = "stop"
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
         require(self.batch_size >= 1, "loader.batch_size", self.batch_size, "at least 1")
         require(self.workers is None or self.workers >= 0, "loader.workers", self.workers, "at least 0")
         require(self.cache_size > 0, "loader.cache_size", self.cache_size, "above 0, in GB")
@@ -141,7 +130,6 @@ class AugmentOptions:
     border: Literal["reflection", "zeros"] = "reflection"
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
         for name, largest in AUGMENTATION_LIMITS.items():
             value = getattr(self, name)
             require(0 <= value <= largest, name, value, f"from 0 to {largest}")
@@ -172,7 +160,6 @@ class HeatmapOptions:
     top_percent: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
         require(0 <= self.smoothing <= 100, "heatmap.smoothing", self.smoothing, "from 0 to 100 pixels")
         require(0 <= self.top_percent <= 100, "heatmap.top_percent", self.top_percent, "from 0 to 100")
 
@@ -209,7 +196,6 @@ class TrainerOptions:
     logger: Literal["csv", "tensorboard"] = "csv"
 
     def __post_init__(self) -> None:
-        """Check the numbers, and whether the logger is installed."""
         require(self.max_epochs >= 1, "trainer.max_epochs", self.max_epochs, "at least 1")
         clip = self.gradient_clip
         require(clip is None or clip > 0, "trainer.gradient_clip", clip, "above 0")

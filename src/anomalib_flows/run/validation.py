@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
-from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.errors import FieldError, InputError
 from anomalib_flows.core.registry import unknown
 
 
@@ -21,44 +22,59 @@ def plain(value: Any) -> Any:
 
 
 def validated(cls: type[Any], values: Mapping[str, Any]) -> Any:
-    """Construct a record and the records in it from plain types.
-
-    Raises:
-        InputError: If a key is unknown or missing, or a value is invalid.
-    """
+    """Construct a record and the records in it from plain types; raise an InputError if a key or value is invalid."""
     from pydantic import TypeAdapter, ValidationError  # slow to import
 
     check_keys(cls, values, "")
     try:
         return TypeAdapter(cls).validate_python(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        if isinstance(cause := first.get("ctx", {}).get("error"), InputError):
-            raise cause from None
-        name = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "missing":
-            raise InputError(f"`{name}` must be given.") from None
-        raise InputError(f"`{name}` cannot be {first['input']!r}: it must be {expected(first['msg'])}.") from None
+        raise explained(error.errors()[0], values) from None
+
+
+def explained(first: Mapping[str, Any], values: Mapping[str, Any]) -> InputError:
+    """Return the error of a record from the first one that pydantic found in its values."""
+    if first["type"] == "missing":
+        return InputError(f"`{'.'.join(first['loc'])}` must be given.")
+    name = field_name(first["loc"], values)
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, FieldError) and name and "." not in cause.field:
+        return FieldError(f"{name}.{cause.field}", cause.value, cause.expected)
+    if isinstance(cause, InputError):
+        return cause
+    return InputError(f"`{name}` cannot be {first['input']!r}: it must be {expected(first['msg'])}.")
+
+
+def field_name(location: Sequence[str | int], values: Any) -> str:
+    """Return the dotted name of the field at a location, without the types of a union that pydantic appends."""
+    parts = []
+    for part in location:
+        if not isinstance(values, Mapping) or part not in values:
+            break
+        parts.append(str(part))
+        values = values[part]
+    return ".".join(parts)
 
 
 def expected(message: str) -> str:
-    """Return what is valid, from pydantic's message.
-
-    Example:
-        >>> expected("Input should be a valid integer, unable to parse string as an integer")
-        'a valid integer'
-    """
+    """Return what is valid, such as 'a valid integer', from pydantic's message."""
     for beginning in ("Input should be ", "Input is not "):
         message = message.removeprefix(beginning)
-    return message.partition(",")[0].partition(" for <")[0].partition(" or an instance")[0]
+    return re.sub(r"(, unable|, got| for <| or an instance).*", "", message)
 
 
 def check_keys(cls: type[Any], values: Mapping[str, Any], prefix: str) -> None:
     """Raise an InputError if a key is no field of a record, or of a record in it."""
-    fields = {f.name: f for f in dataclasses.fields(cls)}
+    hints = get_type_hints(cls)
+    fields = {f.name: hints[f.name] for f in dataclasses.fields(cls)}
     for key, value in values.items():
         if key not in fields:
             raise InputError(unknown("field", f"{prefix}{key}", [f"{prefix}{name}" for name in fields]))
-        inner: Any = fields[key].default_factory
-        if isinstance(inner, type) and dataclasses.is_dataclass(inner) and isinstance(value, Mapping):
+        if isinstance(value, Mapping) and (inner := record_in(fields[key])):
             check_keys(inner, value, f"{prefix}{key}.")
+
+
+def record_in(annotation: Any) -> type[Any] | None:
+    """Return the dataclass that a type is or, in a union, contains."""
+    found = (t for t in (annotation, *get_args(annotation)) if isinstance(t, type) and dataclasses.is_dataclass(t))
+    return next(found, None)

@@ -54,12 +54,7 @@ class DecisionRule:
             self._limit = within_range(normalised_maximum(card, place), name, false_alarm_rate)
 
     def __call__(self, outputs: Mapping[str, npt.NDArray[Any]], content: ImageSize) -> ImageResult:
-        """Return the result for one image.
-
-        Args:
-            outputs: Outputs of the model for a batch of one image.
-            content: Height and width of the image within the maps, without padding.
-        """
+        """Return the result for one image."""
         height, width = content
         anomaly_map, given_mask = (outputs[name][0, 0, :height, :width] for name in ("anomaly_map", "pred_mask"))
         score, raw = outputs["pred_score"][0], outputs["raw_score"][0]

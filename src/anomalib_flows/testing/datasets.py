@@ -1,4 +1,4 @@
-"""What reading, splitting and run directories rely on in a dataset."""
+"""The checks of a dataset, which reading, splitting and run directories rely on."""
 
 from __future__ import annotations
 
@@ -14,59 +14,59 @@ from anomalib_flows.core.images import natural_key
 from anomalib_flows.core.types import ANOMALOUS, NORMAL, Split
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.loading.reading import read_sample
-from anomalib_flows.models.checkpoint import plain
-from anomalib_flows.testing.require import require
+from anomalib_flows.run.validation import plain
+from anomalib_flows.testing.assertion import ensure
 
 
 def check_dataset(dataset: Dataset) -> None:
     """Run all of :data:`DATASET_CHECKS`.
 
     Args:
-        dataset: A dataset that finds its images; a few in the test's own folder will do.
+        dataset: A dataset that finds its images; a few in the test's own folder are enough.
 
     Raises:
-        AssertionError: If the dataset does not keep the contract; says what is wrong in one sentence.
+        AssertionError: If the dataset does not keep the contract; says in one sentence what is wrong.
     """
     for check in DATASET_CHECKS:
         check(dataset)
 
 
 def check_samples(dataset: Dataset) -> None:
-    """There are images to train on, each listed once, in the order of their paths, the same at every call."""
+    """Check that there are images to train on, each listed once, sorted by path, the same at every call."""
     samples = dataset.samples()
     paths = [sample.path for sample in samples]
-    require(any(sample.split == "train" for sample in samples), "samples() gives nothing of the split train")
+    ensure(any(sample.split == "train" for sample in samples), "samples() gives nothing of the split train")
     twice = [str(one) for one, other in pairwise(sorted(paths)) if one == other]
-    require(not twice, f"samples() lists {twice[:1]} more than once")
-    require(paths in (sorted(paths), sorted(paths, key=natural_key)), "samples() is not sorted by path")
-    require(samples == dataset.samples(), "samples() gives something else at the second call")
+    ensure(not twice, f"samples() lists {twice[:1]} more than once")
+    ensure(paths in (sorted(paths), sorted(paths, key=natural_key)), "samples() is not sorted by path")
+    ensure(samples == dataset.samples(), "samples() gives something else at the second call")
 
 
 def check_labels(dataset: Dataset) -> None:
-    """Images to train and calibrate with are normal, normal images are 'good', and only anomalous ones have masks."""
+    """Check that images to train and calibrate on are normal, normal ones 'good', and only anomalous ones masked."""
     for sample in dataset.samples():
         name = sample.path
-        require(
+        ensure(
             sample.split in get_args(Split),
             f"{name} is of split {sample.split!r}: one of {', '.join(get_args(Split))} is expected",
         )
-        require(sample.label in (NORMAL, ANOMALOUS), f"{name} has label {sample.label!r}: 0 or 1 is expected")
+        ensure(sample.label in (NORMAL, ANOMALOUS), f"{name} has label {sample.label!r}: 0 or 1 is expected")
         anomalous = sample.label == ANOMALOUS
         normal_only = sample.split in ("train", "calibration")
-        require(not (anomalous and normal_only), f"{name} is anomalous and in the split {sample.split}")
-        require(
+        ensure(not (anomalous and normal_only), f"{name} is anomalous and in the split {sample.split}")
+        ensure(
             anomalous == (sample.defect != "good"),
             f"{name} has label {sample.label} and defect '{sample.defect}'",
         )
-        require(anomalous or sample.mask is None, f"{name} is normal and has a mask")
+        ensure(anomalous or sample.mask is None, f"{name} is normal and has a mask")
 
 
 def check_files(dataset: Dataset) -> None:
-    """All files exist, and the first image of each split and defect can be read, with a mask of its size."""
+    """Check that all files exist, and that the first image and mask of each split and defect can be read."""
     samples = dataset.samples()
     missing = [str(sample.path) for sample in samples if not sample.path.is_file()]
     missing += [str(sample.mask) for sample in samples if sample.mask and not sample.mask.exists()]
-    require(not missing, f"samples() lists {len(missing)} files that do not exist, such as {missing[:1]}")
+    ensure(not missing, f"samples() lists {len(missing)} files that do not exist, such as {missing[:1]}")
     try:
         for sample in {(s.split, s.defect, s.mask is None): s for s in reversed(samples)}.values():
             read_sample(sample)
@@ -75,17 +75,17 @@ def check_files(dataset: Dataset) -> None:
 
 
 def check_names(dataset: Dataset) -> None:
-    """Name, subset and defects can name folders on every system."""
+    """Check that name, subset and defects are valid names of folders on every system."""
     for name in {dataset.name, dataset.subset, *(sample.defect for sample in dataset.samples())}:
         fits = re.fullmatch(r'[^/\\:*?"<>|\x00-\x1f]+', name) and name == name.strip() and name.strip(".") != ""
-        require(bool(fits), f"{name!r} cannot name a folder")
+        ensure(bool(fits), f"{name!r} cannot name a folder")
 
 
 def check_options(dataset: Dataset) -> None:
-    """The options are fields of a dataclass, plain as a run's configuration needs them, and decide all."""
+    """Check that the options are fields of a dataclass, in plain types, and determine the samples."""
     cls = type(dataset)
     own = "__dataclass_fields__" in vars(cls)
-    require(own, f"{cls.__name__} is no dataclass: write @dataclass(kw_only=True) above it")
+    ensure(own, f"{cls.__name__} is not a dataclass: write @dataclass(kw_only=True) above it")
     for field in dataclasses.fields(dataset):
         try:
             json.dumps(plain(getattr(dataset, field.name)))
@@ -94,7 +94,7 @@ def check_options(dataset: Dataset) -> None:
                 f"the option {field.name} is neither number, text, path, list nor None: {error}"
             ) from error
     same = dataclasses.replace(dataset).samples() == dataset.samples()
-    require(same, "another dataset with the same options gives other samples()")
+    ensure(same, "another dataset with the same options gives other samples()")
 
 
 DATASET_CHECKS: tuple[Callable[[Dataset], None], ...] = (
@@ -104,4 +104,4 @@ DATASET_CHECKS: tuple[Callable[[Dataset], None], ...] = (
     check_names,
     check_options,
 )
-"""Every check of a dataset."""
+"""All checks of a dataset."""

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import atomic
-from anomalib_flows.models import checkpoint
+from anomalib_flows.models.checkpoint import save_pipeline
 from anomalib_flows.run.directory import Run
 from anomalib_flows.training.module import TrainingModule
 
@@ -48,11 +48,7 @@ class Progress(Callback):
 
 
 class EpochCheckpoint(Callback):
-    """Keep the state after the last complete epoch: one file to resume from and one to use.
-
-    Args:
-        run: Run directory of the files.
-    """
+    """Keep the state after the last complete epoch: one file to resume from and one to use."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -63,11 +59,7 @@ class EpochCheckpoint(Callback):
             self.write(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Replace the files by the current state, unless the epoch was interrupted.
-
-        Raises:
-            InputError: If a weight is not finite.
-        """
+        """Replace the files by the current state, unless the epoch was interrupted or a weight is not finite."""
         if not all(bool(p.isfinite().all()) for p in pl_module.parameters() if p.requires_grad):
             raise InputError(
                 f"Weights are not finite after epoch {trainer.current_epoch + 1}. Lower `learning_rate`, or set "
@@ -81,7 +73,7 @@ class EpochCheckpoint(Callback):
         assert isinstance(pl_module, TrainingModule)  # noqa: S101 (for the type checker)
         with atomic(self.run.resume_file) as temporary:
             trainer.save_checkpoint(temporary)
-        checkpoint.save(pl_module.pipeline, self.run.model_file)
+        save_pipeline(pl_module.pipeline, self.run.model_file)
 
 
 @contextmanager

@@ -19,22 +19,14 @@ from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import TrainerOptions
 from anomalib_flows.training.callbacks import EpochCheckpoint, Progress, stop_on_interrupt
-from anomalib_flows.training.compiled import explained
-from anomalib_flows.training.module import TrainingModule
+from anomalib_flows.training.module import TrainingModule, explained
 
 
 def fit(pipeline: Pipeline, samples: list[Sample], config: TrainConfig, run: Run, *, resume: bool = False) -> bool:
-    """Train the detector of a pipeline; return whether the training is complete.
+    """Train the detector of a pipeline in place; return whether the training is complete.
 
-    Args:
-        pipeline: The pipeline, trained in place.
-        samples: Training images.
-        config: Configuration of the run.
-        run: Run directory of checkpoints and logs.
-        resume: Whether to continue from the run's checkpoint.
-
-    Raises:
-        InputError: If the loss is not finite, or cannot be compiled.
+    With ``resume`` it continues from the run's checkpoint. It raises an InputError if the loss is not finite, or cannot
+    be compiled.
     """
     module = TrainingModule(pipeline, samples, config)
     trainer = make_trainer(config.trainer, run, resumed=resume)

@@ -1,8 +1,9 @@
-"""The Lightning module: steps, epochs, and a loss that is not finite."""
+"""The Lightning module: steps, epochs, and a loss that is not finite or cannot be compiled."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,20 +17,36 @@ from anomalib_flows.core.types import Sample
 from anomalib_flows.data.loading.loader import Loader
 from anomalib_flows.inference.feature_cache import FeatureOptions
 from anomalib_flows.inference.features import Augmentation, FeatureLoader
+from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.options import ImageOptions
-from anomalib_flows.training.compiled import compiled_loss
+
+
+def compiled_loss(detector: Detector) -> Callable[[Any], Tensor]:
+    """Compile a detector's loss as one graph, again for each batch size."""
+    return torch.compile(detector.loss, dynamic=False, fullgraph=True)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Raise an InputError that says why something cannot be compiled."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        cause = getattr(error, "inner_exception", error)
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
+        raise InputError(
+            f"`trainer.compile` is not possible here: {lines[0].rstrip('.')}. Train without it."
+        ) from error
 
 
 class TrainingModule(LightningModule):
-    """Train the detector of a pipeline with Lightning's automatic optimisation.
+    """Train the detector of a pipeline with Lightning's automatic optimisation; its encoder stays frozen.
 
-    Args:
-        pipeline: The pipeline to train; its encoder stays frozen.
-        samples: Training images.
-        config: Configuration of the run. All randomness of an epoch depends on its seed and the epoch, so that a
-            resumed run repeats it.
+    All randomness of an epoch depends on the seed and the epoch, so that a resumed run repeats it.
     """
 
     def __init__(self, pipeline: Pipeline, samples: list[Sample], config: TrainConfig) -> None:
@@ -51,10 +68,8 @@ class TrainingModule(LightningModule):
         scheduler.base_lrs = [group["lr"] for group in wanted.param_groups]
         factor = self._rate_factor(self.global_step)
         for group, options in zip(optimizer.param_groups, wanted.param_groups, strict=True):
-            group.update(
-                {key: value for key, value in options.items() if key != "params"} | {"initial_lr": options["lr"]}
-            )
-            group["lr"] = factor * options["lr"]
+            rates = {"lr": factor * options["lr"], "initial_lr": options["lr"]}
+            group.update({key: value for key, value in options.items() if key != "params"} | rates)
 
     def on_train_epoch_start(self) -> None:
         """Seed the epoch, so that its randomness depends only on the seed and its number."""
@@ -83,7 +98,7 @@ class TrainingModule(LightningModule):
 
 
 class TrainingBatches:
-    """Divide the features of images into training batches.
+    """Divide the features of images into the training batches of the current epoch.
 
     An iterable does this instead of the training step. So a model with several steps for each batch of images needs
     no manual optimisation: mixed precision, clipping and accumulation work for all models.
@@ -97,11 +112,9 @@ class TrainingBatches:
         self.features = FeatureLoader(module.pipeline, module.images, module.device, options, augmentation)
 
     def __len__(self) -> int:
-        """Count the steps of an epoch."""
         return sum(map(self.detector.training_batch_count, self.module.images.batch_sizes()))
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the training batches of the current epoch."""
         self.module.images.set_epoch(self.module.current_epoch)
         for batch in self.features:
             yield from self.detector.training_batches(batch.features)

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.parallel import map_in_threads
+from anomalib_flows.core.parallel import default_threads, map_in_threads
 
 
 def test_results_have_the_order_of_the_items() -> None:
@@ -27,3 +27,7 @@ def test_the_first_error_ends_the_work() -> None:
     with pytest.raises(InputError, match="3 cannot be used"):
         map_in_threads(fail_early, range(1000), "working")
     assert len(done) < 999
+
+
+def test_there_are_one_to_eight_threads() -> None:
+    assert 1 <= default_threads() <= 8

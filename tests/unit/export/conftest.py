@@ -11,8 +11,9 @@ import torch
 from tiny_pipelines import ARGUMENTS, SIZE, calibrated
 
 from anomalib_flows.core import registry
-from anomalib_flows.export.network import InputOptions, Network
+from anomalib_flows.export.network import Network
 from anomalib_flows.export.openvino.graph import build_network
+from anomalib_flows.export.options import InputOptions
 from anomalib_flows.models.pipeline import Pipeline
 
 

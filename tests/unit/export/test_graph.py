@@ -1,4 +1,4 @@
-"""The graph of a pipeline decides as the pipeline, whatever it takes."""
+"""Graphs make the same decisions as the pipeline, for all kinds of input."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from torch import Tensor, nn
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Interface
-from anomalib_flows.export.network import InputOptions, Network
+from anomalib_flows.export.folded_flow import Reordering
+from anomalib_flows.export.network import Network
 from anomalib_flows.export.openvino.graph import OUTPUTS, build_network, decide
-from anomalib_flows.flows.folded import Reordering
+from anomalib_flows.export.options import InputOptions
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
-from anomalib_flows.runtime.parts import PARTS
+from anomalib_flows.runtime.ports import PARTS
 
 PHOTOS = [(64, 64), (65, 66), (201, 97), (30, 111)]
 TYPES = {"pred_score": "f32", "pred_label": "i32", "anomaly_map": "f32", "pred_mask": "u8", "raw_score": "f32"}
 
 
-def ask(model: ov.Model, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Compute a graph in f32, as exported models are."""
+def outputs_of(model: ov.Model, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Compute a graph in f32, like exported models."""
     request = ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
     request.infer({0: images})
     names = [name for output in model.outputs for name in output.get_names()]
@@ -35,21 +36,21 @@ def ask(model: ov.Model, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def taken(images: Tensor, layout: str = "NHWC", channels: str = "RGB") -> np.ndarray:
-    """Lay out RGB images (B, 3, h, w) as a graph takes them."""
+    """Convert RGB images (B, 3, h, w) to the input of a graph."""
     array = images.numpy()
     array = array[:, ::-1] if channels == "BGR" else array
     return np.ascontiguousarray(array.transpose(0, 2, 3, 1) if layout == "NHWC" else array)
 
 
 def require_same(found: dict[str, np.ndarray], pipeline: Pipeline, images: Tensor) -> None:
-    """Fail unless a graph's answers are those of the pipeline and its postprocess."""
+    """Fail unless the outputs of a graph are those of the pipeline."""
     said, post = pipeline(images), pipeline.postprocess
     close = {"atol": 1e-5, "rtol": 1e-5}
     np.testing.assert_allclose(found["raw_score"], said.scores, **close)
     np.testing.assert_allclose(found["pred_score"], post.normalise_scores(said.scores), **close)
-    np.testing.assert_allclose(found["anomaly_map"], post.normalise(said.maps), **close)
+    np.testing.assert_allclose(found["anomaly_map"], post.normalise(said.maps[:, :1]), **close)
     np.testing.assert_array_equal(found["pred_label"], said.labels)
-    clear = (said.maps - post.pixel_threshold).abs() > 1e-5
+    clear = (said.maps[:, :1] - post.pixel_threshold).abs() > 1e-5
     np.testing.assert_array_equal(found["pred_mask"][clear], said.masks[clear])
 
 
@@ -65,7 +66,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_graph_decides_as_the_pipeline(case: str, pipeline, raw_graph) -> None:
+def test_a_graph_makes_the_decisions_of_the_pipeline(case: str, pipeline, raw_graph) -> None:
     arguments, options = CASES[case]
     trained = pipeline(**arguments)
     model = decide(raw_graph(trained, **options), trained.postprocess, "native")
@@ -73,15 +74,15 @@ def test_a_graph_decides_as_the_pipeline(case: str, pipeline, raw_graph) -> None
     labels = []
     for number, (height, width) in enumerate(PHOTOS):
         image = photo(height, width, seed=100 + number, blob=number % 2 == 1)[None]
-        found = ask(model, taken(image, **order))
+        found = outputs_of(model, taken(image, **order))
         require_same(found, trained, image)
         labels += found["pred_label"].tolist()
     assert set(labels) == {0, 1}
     grey = photo(80, 70, seed=9)[:1].repeat(3, 1, 1)[None]
-    require_same(ask(model, taken(grey, **order)), trained, grey)
+    require_same(outputs_of(model, taken(grey, **order)), trained, grey)
     if options.get("batch") == 0:
         images = torch.stack([photo(50, 75, seed, blob=seed == 1) for seed in range(3)])
-        require_same(ask(model, taken(images, **order)), trained, images)
+        require_same(outputs_of(model, taken(images, **order)), trained, images)
 
 
 def test_one_size(pipeline, raw_graph) -> None:
@@ -90,7 +91,7 @@ def test_one_size(pipeline, raw_graph) -> None:
     assert not model.is_dynamic()
     assert list(model.input("image").shape) == [1, 90, 70, 3]
     image = photo(90, 70, blob=True)[None]
-    require_same(ask(model, taken(image)), trained, image)
+    require_same(outputs_of(model, taken(image)), trained, image)
 
 
 def test_without_preprocessing(pipeline, raw_graph) -> None:
@@ -99,16 +100,16 @@ def test_without_preprocessing(pipeline, raw_graph) -> None:
     assert model.input("image").get_element_type() == ov.Type.f32
     assert list(model.input("image").shape) == [1, 3, *SIZE]
     image = photo(90, 70, blob=True)[None]
-    require_same(ask(model, trained.preprocess.resize(image).numpy()), trained, image)
+    require_same(outputs_of(model, trained.preprocess.resize(image).numpy()), trained, image)
 
 
-def test_floats_from_0_to_1_are_what_anomalib_gives(pipeline, raw_graph) -> None:
+def test_anomalib_passes_floats_from_0_to_1(pipeline, raw_graph) -> None:
     trained = pipeline()
     graph = raw_graph(trained, unit_floats=True, layout="NCHW")
     model = decide(graph, trained.postprocess, "anomalib")
     assert model.input("image").get_element_type() == ov.Type.f32
     image = photo(90, 70, blob=True)[None]
-    found, said = ask(model, image.numpy().astype(np.float32) / 255), trained(image)
+    found, said = outputs_of(model, image.numpy().astype(np.float32) / 255), trained(image)
     scores = trained.postprocess.normalise_scores(said.scores)
     np.testing.assert_allclose(found["pred_score"], scores, atol=1e-5)
     np.testing.assert_allclose(found["anomaly_map"], trained.postprocess.normalise(said.maps), atol=1e-5)
@@ -138,17 +139,17 @@ def test_interfaces(interface: Interface, pipeline, raw_graph) -> None:
 
 @pytest.mark.parametrize("top_percent", [0.0, 1.0])
 @pytest.mark.parametrize("where", [slice(None), slice(5, 6)], ids=["everywhere", "in a row"])
-def test_what_is_no_number_is_anomalous(top_percent: float, where: slice) -> None:
+def test_nan_is_anomalous(top_percent: float, where: slice) -> None:
     post = Postprocess(top_percent=top_percent)
     post.image_threshold, post.pixel_threshold, post.typical = (torch.tensor(x) for x in (1.0, 1.0, 0.0))
     maps = ops.parameter([1, 1, 20, 20], np.float32)
     maps.output(0).get_tensor().set_names({"maps"})
     model = decide(ov.Model([ops.result(maps)], [maps]), post, "native")
     values = np.zeros((1, 1, 20, 20), np.float32)
-    assert ask(model, values)["pred_label"] == 0
+    assert outputs_of(model, values)["pred_label"] == 0
     values[:, :, where] = np.nan
     assert post(torch.from_numpy(values)).labels == 1
-    found = ask(model, values)
+    found = outputs_of(model, values)
     assert found["pred_label"] == 1
     assert np.isnan(found["raw_score"])
     assert np.isnan(found["pred_score"])
@@ -184,12 +185,13 @@ def test_conditions_are_no_tables_of_all_positions(pipeline, raw_graph) -> None:
     constants = [n for n in nodes if n.get_type_name() == "Constant" and n.get_friendly_name().startswith("flow/")]
     largest = max(n.data.size for n in constants if n.get_friendly_name() not in weights)
     hidden = [flow.steps[0].steps[0].subnet.inner.out_features for flow in trained.detector.flows]
-    tables = [k * len(code.rows) * len(code.columns) for k, code in zip(hidden, trained.detector.codes, strict=True)]
+    codes = [flow.code for flow in trained.detector.flows]
+    tables = [k * len(code.rows) * len(code.columns) for k, code in zip(hidden, codes, strict=True)]
     assert largest < min(tables)
 
 
 class Distance(Detector):
-    """Of another package: how far pixels are from a learned one; nothing to fold or to whiten."""
+    """Detector of another package, with nothing to fold or to whiten: distance of pixels from a learned one."""
 
     def __init__(self, image_size):
         super().__init__()
@@ -206,14 +208,14 @@ class Distance(Detector):
 
 
 class Unconvertible(Distance):
-    """One that computes what OpenVINO has no operation for."""
+    """Detector that OpenVINO has no operation for."""
 
     def anomaly_map(self, features: list[Tensor]) -> Tensor:
         return torch.special.bessel_j0(super().anomaly_map(features))
 
 
 class Untraceable(Distance):
-    """One whose own code fails when it is traced."""
+    """Detector whose own code fails when it is traced."""
 
     def anomaly_map(self, features: list[Tensor]) -> Tensor:
         if torch.jit.is_tracing():
@@ -225,11 +227,43 @@ def test_a_detector_of_another_package() -> None:
     trained = calibrated(Distance(SIZE), "pad")
     model = decide(build_network(Network(trained, InputOptions())), trained.postprocess, "native")
     image = photo(100, 70, blob=True)[None]
-    require_same(ask(model, taken(image)), trained, image)
+    require_same(outputs_of(model, taken(image)), trained, image)
+
+
+class TwoMaps(Distance):
+    """Detector that scores images by another map than the one it shows."""
+
+    def anomaly_map(self, features: list[Tensor]) -> Tensor:
+        shown = super().anomaly_map(features)
+        return torch.cat([shown, torch.nn.functional.avg_pool2d(shown, 5, 1, 2)], 1)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "pad"])
+def test_the_first_map_is_shown_and_the_last_one_scores(resize: str) -> None:
+    trained = calibrated(TwoMaps(SIZE), resize, smoothing=1.0)
+    model = decide(build_network(Network(trained, InputOptions())), trained.postprocess, "native")
+    for blob in (False, True):
+        image = photo(100, 70, blob=blob)[None]
+        said = trained(image)
+        assert said.maps.shape[1] == 2
+        assert said.scores != trained.postprocess.scores(said.maps[:, :1])
+        require_same(outputs_of(model, taken(image)), trained, image)
+
+
+def test_readers_that_score_by_the_shown_map_are_refused_for_two_maps() -> None:
+    trained = calibrated(TwoMaps(SIZE))
+    graph = build_network(Network(trained, InputOptions()))
+    with pytest.raises(InputError, match="`interface` model-api-map is not available for this model"):
+        decide(graph, trained.postprocess, "model-api-map")
+    for interface in ("model-api", "anomalib"):  # their readers take the score of the graph
+        model = decide(graph.clone(), trained.postprocess, interface)
+        image = photo(100, 70, blob=True)[None]
+        score = trained.postprocess.normalise_scores(trained(image).scores)
+        np.testing.assert_allclose(outputs_of(model, taken(image))["pred_score"], score, atol=1e-5)
 
 
 @pytest.mark.parametrize(("kind", "words"), [(Unconvertible, ""), (Untraceable, "Not me")])
-def test_one_that_cannot_be_converted_is_said_in_a_sentence(kind: type[Detector], words: str) -> None:
+def test_a_failed_conversion_is_explained_in_one_sentence(kind: type[Detector], words: str) -> None:
     with pytest.raises(InputError, match=f"This model cannot be converted to OpenVINO: .*{words}") as caught:
         build_network(Network(Pipeline(kind(SIZE)), InputOptions()))
     assert "\n" not in str(caught.value)

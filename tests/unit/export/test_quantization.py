@@ -10,11 +10,10 @@ from openvino import opset13
 from scipy.stats import spearmanr
 from tiny_pipelines import ARGUMENTS, calibrated, photo
 
-from anomalib_flows.core.errors import InputError
-from anomalib_flows.export.network import InputOptions, Network
+from anomalib_flows.export.network import Network
 from anomalib_flows.export.openvino.graph import build_network
 from anomalib_flows.export.openvino.quantization import kept, permutes, quantize
-from anomalib_flows.export.options import QuantizationOptions
+from anomalib_flows.export.options import InputOptions, QuantizationOptions
 from anomalib_flows.models.fastflow import FastFlow
 
 
@@ -109,9 +108,3 @@ def test_int8_of_256_pixels_is_computed_in_what_the_device_chooses(tmp_path: Pat
 )
 def test_what_is_a_permutation(weights: np.ndarray, expected: bool) -> None:
     assert permutes(opset13.constant(weights.astype(np.float32))) == expected
-
-
-@pytest.mark.parametrize("options", [{"images": 0}, {"max_drop": -0.1}, {"max_drop": 1.1}, {"max_drop": 0.1}])
-def test_numbers_of_no_use_are_refused(options) -> None:
-    with pytest.raises(InputError, match=f"--int8.{next(iter(options))} cannot be"):
-        QuantizationOptions(**options)

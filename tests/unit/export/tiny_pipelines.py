@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anomalib_flows.inference.calibration import calibrate
+from anomalib_flows.inference.fitting import calibrate_postprocess
 from anomalib_flows.models.base import Detector
-from anomalib_flows.models.heatmap import HeatmapOptions
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.options import HeatmapOptions
 
 SIZE = (64, 64)
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -20,7 +20,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def photo(height: int = 64, width: int = 64, seed: int = 0, blob: bool = False) -> Tensor:
-    """Stripes with noise, in some of which a blob lies, (3, h, w), uint8; each colour is another."""
+    """Noisy stripes, different in each colour and with or without a blob, of shape (3, h, w), uint8."""
     generator = torch.Generator().manual_seed(seed)
     waves = torch.sin(torch.linspace(0, 20, width) + 6 * torch.rand((), generator=generator))
     values = 128 + torch.tensor([70.0, 40.0, 20.0])[:, None, None] * waves.expand(height, width)
@@ -32,7 +32,7 @@ def photo(height: int = 64, width: int = 64, seed: int = 0, blob: bool = False) 
 
 @torch.no_grad()
 def calibrated(detector: Detector, resize: Any = "stretch", **heatmap: float) -> Pipeline:
-    """Make a pipeline whose whitening, scales and thresholds are set, with weights that do something."""
+    """Make a pipeline with disturbed weights, whose whitening, scales and thresholds are set."""
     generator = torch.Generator().manual_seed(0)
     for p in detector.parameters():
         if p.requires_grad:
@@ -41,5 +41,5 @@ def calibrated(detector: Detector, resize: Any = "stretch", **heatmap: float) ->
     images = torch.stack([photo(seed=seed) for seed in range(24)])
     for step in (detector.fit_statistics, detector.fit_local_scale, detector.calibrate):
         step(iter([pipeline.features(pipeline.preprocess.resize(images))]))
-    calibrate(pipeline.postprocess, pipeline(images).maps, 0.2)
+    calibrate_postprocess(pipeline.postprocess, pipeline(images).maps, 0.2)
     return pipeline

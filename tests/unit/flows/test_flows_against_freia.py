@@ -18,7 +18,7 @@ from anomalib_flows.flows import (
     SoftPermutation,
     Subnet,
 )
-from anomalib_flows.flows import given as rows
+from anomalib_flows.flows import condition_on as rows
 from reference.freia_cflow import dense_net
 from reference.freia_fastflow import copy_permutation, matched_step
 

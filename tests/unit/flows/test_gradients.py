@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from anomalib_flows.flows import AffineCoupling, Chain, GlobalAffine, Permutation
-from anomalib_flows.flows.coupling import affine
+from anomalib_flows.flows.coupling import couple_with_gradient
 from anomalib_flows.flows.permutation import permute
-from anomalib_flows.flows.scaling import scaled
+from anomalib_flows.flows.scaling import scale_channels
 
 
 def drawn(*shape: int) -> torch.Tensor:
@@ -21,7 +21,7 @@ def test_the_couplings_gradient(channels, rest, clamp) -> None:
     torch.manual_seed(0)
     first, second = channels
     x1, x2, a = drawn(4, first, *rest), drawn(4, second, *rest), drawn(4, 2 * second, *rest)
-    assert torch.autograd.gradcheck(lambda *xs: affine(*xs, clamp), (x1, x2, a))
+    assert torch.autograd.gradcheck(lambda *xs: couple_with_gradient(*xs, clamp), (x1, x2, a))
 
 
 @pytest.mark.parametrize("rest", [(), (3,), (3, 2)])
@@ -33,7 +33,7 @@ def test_the_permutations_gradient(rest) -> None:
 @pytest.mark.parametrize("rest", [(), (3,), (3, 2)])
 def test_the_scalings_gradient(rest) -> None:
     torch.manual_seed(0)
-    assert torch.autograd.gradcheck(scaled, (drawn(2, 5, *rest), drawn(5), drawn(5)))
+    assert torch.autograd.gradcheck(scale_channels, (drawn(2, 5, *rest), drawn(5), drawn(5)))
 
 
 @pytest.mark.filterwarnings("ignore")  # of torch.jit, which is old
@@ -55,6 +55,6 @@ def test_with_and_without_gradients_the_same_is_computed() -> None:
 
 def test_a_network_of_another_type_gets_its_gradient_in_it() -> None:
     x2, a = torch.randn(2, 3, 4, 4, requires_grad=True), torch.randn(2, 6, 4, 4).bfloat16().requires_grad_()
-    z, log_det = affine(torch.randn(2, 3, 4, 4), x2, a, 1.0)
+    z, log_det = couple_with_gradient(torch.randn(2, 3, 4, 4), x2, a, 1.0)
     (z.sum() + log_det.sum()).backward()
     assert (z.dtype, log_det.dtype, x2.grad.dtype, a.grad.dtype) == (*[torch.float32] * 3, torch.bfloat16)

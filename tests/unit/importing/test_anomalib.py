@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from anomalib_flows.importing import inert
-from anomalib_flows.importing.assemble import assemble
-from anomalib_flows.importing.sources import read
+from anomalib_flows.importing.assemble import assemble_detector
+from anomalib_flows.importing.code_bases import read_parts
+from anomalib_flows.importing.inert import open_checkpoint
 
 SCRIPT = Path(__file__).parents[2] / "reference/anomalib_checkpoint.py"
 
@@ -29,8 +29,8 @@ def test_a_model_that_anomalib_trained_gives_its_maps(tmp_path: Path, name: str)
         pixels = np.random.default_rng(i).integers(0, 256, (64, 96, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"good/{i}.png")
     subprocess.run([python, SCRIPT, name, tmp_path], check=True, capture_output=True, cwd=tmp_path)
-    with inert.opened(tmp_path / "model.ckpt") as opened:
-        detector = assemble(read(opened, "anomalib", None), None, {})
+    with open_checkpoint(tmp_path / "model.ckpt") as checkpoint:
+        detector = assemble_detector(read_parts(checkpoint, "anomalib", None), None, {})
     theirs = torch.load(tmp_path / "maps.pt")
     assert detector.image_size == (64, 96)
     with torch.no_grad():

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import ImageSize
-from anomalib_flows.importing import inert
-from anomalib_flows.importing.assemble import assemble
-from anomalib_flows.importing.sources import Source, read
+from anomalib_flows.importing.assemble import assemble_detector
+from anomalib_flows.importing.code_bases import read_parts
+from anomalib_flows.importing.inert import open_checkpoint
+from anomalib_flows.importing.options import Source
 from anomalib_flows.models.base import Detector
 from reference import peers
 
@@ -53,8 +54,8 @@ def taken(tmp_path: Path) -> Import:
     def run(content: Any, source: Source, size: ImageSize | None = None, backbone: str = "", **given: Any) -> Detector:
         file = tmp_path / "checkpoint.pt"
         torch.save(content, file)
-        with inert.opened(file) as opened:
-            return assemble(read(opened, source, backbone or None), size, given)
+        with open_checkpoint(file) as checkpoint:
+            return assemble_detector(read_parts(checkpoint, source, backbone or None), size, given)
 
     return run
 
@@ -191,16 +192,16 @@ def test_nothing_is_asked_of_the_network_and_no_weights_are_read(taken: Import, 
 
 
 def test_the_image_size_of_a_cflow_must_be_given(taken: Import) -> None:
-    with pytest.raises(InputError, match="--image-size"):
+    with pytest.raises(InputError, match="`image_size` must be given"):
         taken(of_anomalib(peers.anomalib_cflow()), "anomalib")
 
 
 def test_an_unknown_encoder_must_be_named(taken: Import) -> None:
     content = of_gathierry(peers.gathierry("resnet26"))
-    with pytest.raises(InputError, match="--backbone"):
+    with pytest.raises(InputError, match="`backbone`"):
         taken(content, "gathierry")
     assert taken(content, "gathierry", backbone="resnet26").init_args["backbone"] == "resnet26"
-    with pytest.raises(InputError, match="--backbone"):
+    with pytest.raises(InputError, match="`backbone`"):
         taken(content, "gathierry", backbone="resnet18")
 
 
@@ -223,7 +224,7 @@ FLOW = "nf_flows.1.module_list.0."
     ("change", "words"),
     [
         (lambda s: s.pop(FLOW + "w_perm"), "Block 0 of flow 1 .* lacks w_perm"),
-        (lambda s: s.update({FLOW + "vk_householder": torch.zeros(1)}), "vk_householder cannot be taken over"),
+        (lambda s: s.update({FLOW + "vk_householder": torch.zeros(1)}), "vk_householder cannot be imported"),
         (lambda s: s.update({FLOW + "w_perm": torch.zeros(3, 3)}), "shapes"),
         (lambda s: s.update({FLOW + "subnet.0.weight": torch.zeros(3)}), "shapes"),
         (lambda s: s.update({FLOW + "subnet.2.bias": torch.zeros(3)}), "do not fit"),
@@ -237,7 +238,7 @@ FLOW = "nf_flows.1.module_list.0."
         (lambda s: s.pop("norms.2.bias"), "norms.2.bias"),
         (lambda s: s["norms.2.bias"].fill_(torch.nan), "norms.2.bias"),
         (lambda s: s.update({FLOW + "w_perm": "text"}), "w_perm"),
-        (lambda s: s.update({3: torch.zeros(1)}), "no dictionary of tensors"),
+        (lambda s: s.update({3: torch.zeros(1)}), "not a dictionary of tensors"),
         (lambda s: [s.pop(k) for k in list(s) if k.startswith("nf_flows")], "flows"),
         (lambda s: s.clear(), "flows"),
     ],
@@ -278,9 +279,9 @@ def test_a_file_cannot_make_timm_load_another(taken: Import, name: str) -> None:
 
 
 def test_the_right_code_base_is_named(taken: Import) -> None:
-    with pytest.raises(InputError, match="--from gathierry"):
+    with pytest.raises(InputError, match="`from` gathierry"):
         taken({"model_state_dict": {}}, "cflow-ad")
-    with pytest.raises(InputError, match="no checkpoint of anomalib: name another file"):
+    with pytest.raises(InputError, match="not a checkpoint of anomalib: name another file"):
         taken({"model": 3}, "anomalib")
     with pytest.raises(InputError, match="neither anomalib's FastFlow nor its CFLOW"):
         taken({"state_dict": {"model.w": torch.zeros(1)}, "pytorch-lightning_version": "2"}, "anomalib")

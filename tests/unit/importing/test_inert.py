@@ -75,7 +75,7 @@ def test_tensors_of_every_kind_come_back(tmp_path: Path) -> None:
         "channels_last": torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last),
     }
     torch.save(state, tmp_path / "file.pt")
-    with inert.opened(tmp_path / "file.pt") as opened:
+    with inert.open_checkpoint(tmp_path / "file.pt") as opened:
         read = opened.tensors(opened.content)
     assert read.keys() == state.keys()
     for key, tensor in state.items():
@@ -105,7 +105,7 @@ def test_objects_are_empty_and_what_lies_beside_them_is_read(tmp_path: Path, pro
         numbers=(1, 2.5, None, True),
     )
     torch.save(content, tmp_path / "file.pt", pickle_protocol=protocol)
-    with inert.opened(tmp_path / "file.pt") as opened:
+    with inert.open_checkpoint(tmp_path / "file.pt") as opened:
         read = opened.content
         weights = opened.tensors(read["weights"])
     assert list(read) == list(content)
@@ -164,7 +164,7 @@ def test_calls_are_not_made(tmp_path: Path, monkeypatch, attack: tuple[Any, ...]
     write(file, pickle.dumps(content, 2))
     before = set(sys.modules)
     try:
-        with inert.opened(file) as opened:
+        with inert.open_checkpoint(file) as opened:
             opened.tensors(opened.content)
     except InputError as error:
         assert str(file) in str(error)  # noqa: PT017 - it may be refused, but not run
@@ -204,7 +204,7 @@ def test_nothing_is_done_to_the_stand_ins_themselves(tmp_path: Path, target: byt
     before = [dict(vars(c)) for c in classes], dict(inert.STAND_INS)
     file = write(tmp_path / "file.pt", b"\x80\x04}X\x01\x00\x00\x00a" + target + operations + b"s.")
     try:
-        with inert.opened(file) as opened:
+        with inert.open_checkpoint(file) as opened:
             opened.tensors(opened.content)
     except InputError as error:
         assert str(file) in str(error)  # noqa: PT017 - it may be refused
@@ -242,12 +242,12 @@ def test_tensors_that_their_numbers_do_not_hold_are_refused(tmp_path: Path, argu
     with (tmp_path / "pickled").open("wb") as stream:
         Pickler(stream, 2).dump({"w": Calls(torch._utils._rebuild_tensor_v2, "numbers", *arguments, False, None)})
     file = write(tmp_path / "file.pt", (tmp_path / "pickled").read_bytes(), _0=FLOATS)
-    with inert.opened(file) as opened, pytest.raises(InputError, match="cannot be read"):
+    with inert.open_checkpoint(file) as opened, pytest.raises(InputError, match="cannot be read"):
         opened.tensors(opened.content)
 
 
 def assert_refused(file: Path, words: str | None = None) -> None:
-    with pytest.raises(InputError, match=words) as raised, inert.opened(file) as opened:
+    with pytest.raises(InputError, match=words) as raised, inert.open_checkpoint(file) as opened:
         opened.tensors(opened.content)
     assert str(file) in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -276,17 +276,17 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
     assert_refused(tmp_path / "nothing.pt", "There is no file")
     assert_refused(tmp_path, "There is no file")
     file = tmp_path / "file.pt"
-    file.write_text("no checkpoint")
-    assert_refused(file, "no checkpoint")
+    file.write_text("not a checkpoint")
+    assert_refused(file, "not a checkpoint")
     torch.save({"w": torch.rand(3)}, file, _use_new_zipfile_serialization=False)
     assert_refused(file, "before 1.6")
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a/b.txt", "text")
     assert_refused(file, "data.pkl")
     torch.save([torch.rand(3)], file)
-    assert_refused(file, "no dictionary")
+    assert_refused(file, "not a dictionary")
 
 
 def test_packed_archives_are_refused(tmp_path: Path) -> None:
     pickled = pickle.dumps({"w": "a" * 10**6}, 2)
-    assert_refused(write(tmp_path / "file.pt", pickled, zipfile.ZIP_DEFLATED), "packed")
+    assert_refused(write(tmp_path / "file.pt", pickled, zipfile.ZIP_DEFLATED), "compressed")

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import binom
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.inference.calibration import calibrate_postprocess, conformal_threshold, set_thresholds
+from anomalib_flows.inference.fitting import calibrate_postprocess, conformal_threshold, set_thresholds
 from anomalib_flows.models.postprocess import Postprocess
 
 RATES = ["0.001", "0.01", "0.02", "0.05", "0.07", "0.1", "0.25", "0.29", "0.3", "0.5", "0.58", "0.9", "0.99"]

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.models.cflow import CFlow, FeatureVectors
+from anomalib_flows.models.cflow import CFlow
+from anomalib_flows.models.components.feature_vectors import FeatureVectors
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.options import HeatmapOptions
 from reference.freia_cflow import FreiaCFlow, copy_weights, matched_parameters
@@ -77,7 +78,7 @@ def make_pair(disturb) -> Callable[..., Pair]:
     return make
 
 
-def fibres_of(features: list[Tensor]) -> list[FeatureVectors]:
+def vectors_of(features: list[Tensor]) -> list[FeatureVectors]:
     """All feature vectors of some images, as a training batch in the order of the positions."""
     return [
         FeatureVectors(i, f.permute(0, 2, 3, 1).reshape(-1, f.shape[1]), torch.arange(f[0, 0].numel()))
@@ -108,7 +109,7 @@ def test_equals_the_reference(make_pair, relative_error, options, dtype) -> None
     assert relative_error(anomaly_map, expected_map) < max(tolerance, 1e-5)  # the constants are kept in float32
     assert float(expected_map.detach().std()) > 1e-3
 
-    batch = fibres_of(pair.features)
+    batch = vectors_of(pair.features)
     loss, expected_loss = model.loss(batch), reference.loss(plain(batch))
     assert loss.shape == ()
     assert relative_error(loss, expected_loss.to(loss)) < tolerance
@@ -336,12 +337,12 @@ def test_the_published_schedule(steps_per_epoch) -> None:
 
 def test_loss_and_map_are_float32_under_bfloat16_autocast(model, features) -> None:
     model = copy.deepcopy(model)
-    batch = fibres_of(features)
+    batch = vectors_of(features)
     expected_loss, expected_map = model.loss(batch), model.anomaly_map(features)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         encoded = model.encode(torch.randn(1, 3, 64, 96))
         loss, anomaly_map = model.loss(batch), model.anomaly_map(features)
-        assert model.loss(fibres_of(encoded)).dtype == torch.float32
+        assert model.loss(vectors_of(encoded)).dtype == torch.float32
         assert all(model.log_prob(vectors).dtype == torch.float32 for vectors in batch)
     assert loss.dtype == anomaly_map.dtype == torch.float32
     torch.testing.assert_close(loss, expected_loss, rtol=0.02, atol=0.0)
@@ -388,7 +389,7 @@ def test_positional_codes_take_no_room_in_a_checkpoint() -> None:
 
 def test_the_size_of_the_decoders_of_a_wide_resnet() -> None:
     with torch.device("meta"):
-        model = CFlow((256, 256), "wide_resnet50_2", "random", condition=128, steps=8, permutation="hard")
+        model = CFlow((256, 256), "wide_resnet50_2", weights="random", condition=128, steps=8, permutation="hard")
     assert model.encoder.shapes == [(512, 32, 32), (1024, 16, 16), (2048, 8, 8)]
     weights = sum(p.numel() for p in model.flows.parameters())
     assert round(weights / 1e6, 1) == 81.6
@@ -408,12 +409,12 @@ def test_by_default_maps_of_stride_8_16_and_32_are_taken() -> None:
 
 @pytest.mark.parametrize("length", [2, 6, 127, -4])
 def test_the_length_of_a_code_is_a_multiple_of_four(length) -> None:
-    with pytest.raises(InputError, match=rf"--model.condition cannot be {length}: .* a multiple of 4"):
+    with pytest.raises(InputError, match=rf"`condition` cannot be {length}: .* a multiple of 4"):
         small(condition=length)
 
 
 def test_unknown_layers_are_refused() -> None:
-    with pytest.raises(InputError, match=r"--model.layers \[9\] do not exist in test_resnet: it has layers 0 to 4"):
+    with pytest.raises(InputError, match=r"`layers` \[9\] do not exist in test_resnet: it has layers 0 to 4"):
         small(layers=[1, 9])
 
 
@@ -429,8 +430,8 @@ def test_unknown_layers_are_refused() -> None:
         ("std", (0.2, 0.0, 0.2)),
     ],
 )
-def test_numbers_of_no_use_are_refused(option, value) -> None:
-    with pytest.raises(InputError, match=rf"--model.{option} cannot be {re.escape(str(value))}"):
+def test_invalid_numbers_are_refused(option, value) -> None:
+    with pytest.raises(InputError, match=rf"`{option}` cannot be {re.escape(str(value))}"):
         small(**{option: value})
 
 
@@ -439,22 +440,20 @@ def test_the_default_takes_what_few_small_images_have() -> None:
     model.require_trainable(2)
     (batch,) = model.training_batches(numbered(model, 2))
     assert [len(vectors.vectors) for vectors in batch] == [48, 48]
-    with pytest.raises(InputError, match="--model.vectors_per_step cannot be 256"):
+    with pytest.raises(InputError, match="`vectors_per_step` cannot be 256"):
         small(vectors_per_step=None, order="published").require_trainable(1)
 
 
 @every_order
 def test_more_vectors_than_a_batch_of_images_has_are_refused(order) -> None:
     options = {"order": order}
-    with pytest.raises(
-        InputError, match=r"--model.vectors_per_step cannot be 100000: .* 4 images have, or left out"
-    ) as e:
+    with pytest.raises(InputError, match=r"`vectors_per_step` cannot be 100000: .* 4 images have, or left out") as e:
         small(vectors_per_step=100000, **options).require_trainable(4)
     limit = int(re.search(r"at most (\d+)", str(e.value))[1])
     fitting = small(vectors_per_step=limit, **options)
     fitting.require_trainable(4)
     assert fitting.training_batch_count(4) >= 1
-    with pytest.raises(InputError, match=f"--model.vectors_per_step cannot be {limit + 1}"):
+    with pytest.raises(InputError, match=f"`vectors_per_step` cannot be {limit + 1}"):
         small(vectors_per_step=limit + 1, **options).require_trainable(4)
 
 

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import ImageSize
-from anomalib_flows.inference.calibration import calibrate
+from anomalib_flows.inference.fitting import calibrate_postprocess
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.fastflow import FastFlow
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.validation import plain
 
 SIZE = (64, 96)
 
@@ -47,7 +48,7 @@ def images(count: int, seed: int = 0) -> Tensor:
 
 def calibrated(pipeline: Pipeline) -> Pipeline:
     with torch.no_grad():
-        calibrate(pipeline.postprocess, pipeline.maps(pipeline.preprocess.resize(images(19))), 0.1)
+        calibrate_postprocess(pipeline.postprocess, pipeline.maps(pipeline.preprocess.resize(images(19))), 0.1)
     return pipeline.eval()
 
 
@@ -92,10 +93,10 @@ def assert_same(one: Pipeline, other: Pipeline) -> None:
 
 def test_round_trip_is_bit_for_bit_and_needs_no_other_file(tmp_path, make_pipeline, weights) -> None:
     pipeline, file = make_pipeline(), tmp_path / "sub" / "model.safetensors"
-    checkpoint.save(pipeline, file)
+    checkpoint.save_pipeline(pipeline, file)
     weights.unlink()
     before = torch.random.get_rng_state()
-    loaded = checkpoint.load(file)
+    loaded = checkpoint.load_pipeline(file)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert_same(pipeline, loaded)
     assert len(loaded.postprocess.calibration_scores) == 19
@@ -104,26 +105,26 @@ def test_round_trip_is_bit_for_bit_and_needs_no_other_file(tmp_path, make_pipeli
     assert loaded.preprocess.mode == "pad"
     assert loaded.detector.image_size == SIZE
     assert torch.equal(loaded.preprocess.mean, pipeline.preprocess.mean)
-    assert checkpoint.describe(loaded) == checkpoint.describe(pipeline)
+    assert checkpoint.describe_pipeline(loaded) == checkpoint.describe_pipeline(pipeline)
     assert [f.name for f in file.parent.iterdir()] == ["model.safetensors"]
 
     again = tmp_path / "again.safetensors"
-    checkpoint.save(loaded, again)
+    checkpoint.save_pipeline(loaded, again)
     assert again.read_bytes() == file.read_bytes()
 
 
 def test_an_uncalibrated_pipeline_stays_uncalibrated(tmp_path, weights) -> None:
-    pipeline = Pipeline(FastFlow(SIZE, "test_resnet", weights, steps=1)).eval()
-    checkpoint.save(pipeline, tmp_path / "model.safetensors")
-    loaded = checkpoint.load(tmp_path / "model.safetensors")
+    pipeline = Pipeline(FastFlow(SIZE, "test_resnet", weights=weights, steps=1)).eval()
+    checkpoint.save_pipeline(pipeline, tmp_path / "model.safetensors")
+    loaded = checkpoint.load_pipeline(tmp_path / "model.safetensors")
     assert not loaded.postprocess.calibrated
     assert_same(pipeline, loaded)
 
 
 def test_models_of_others_come_back_by_their_dotted_path(tmp_path) -> None:
     pipeline, file = calibrated(Pipeline(Brightness(SIZE, gain=2.5))), tmp_path / "model.safetensors"
-    checkpoint.save(pipeline, file)
-    loaded = checkpoint.load(file)
+    checkpoint.save_pipeline(pipeline, file)
+    loaded = checkpoint.load_pipeline(file)
     assert type(loaded.detector) is Brightness
     assert loaded.detector.init_args == {"gain": 2.5}
     assert_same(pipeline, loaded)
@@ -133,25 +134,25 @@ def test_no_hub_is_asked_for_a_model_made_with_pretrained_weights(tmp_path, monk
     file = tmp_path / "model.safetensors"
     pipeline = make_pipeline()
     pipeline.detector.init_args["weights"] = "pretrained"
-    checkpoint.save(pipeline, file)
+    checkpoint.save_pipeline(pipeline, file)
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("weights were asked for")
 
     monkeypatch.setattr("timm.models._builder.load_pretrained", refuse)
-    assert_same(pipeline, checkpoint.load(file))
+    assert_same(pipeline, checkpoint.load_pipeline(file))
 
 
 @pytest.fixture
 def saved(tmp_path, make_pipeline) -> Path:
     file = tmp_path / "model.safetensors"
-    checkpoint.save(make_pipeline(), file)
+    checkpoint.save_pipeline(make_pipeline(), file)
     return file
 
 
 def assert_refused(file: Path, pattern: str | None = None) -> None:
     with pytest.raises(InputError, match=pattern) as raised:
-        checkpoint.load(file)
+        checkpoint.load_pipeline(file)
     assert str(file) in str(raised.value)
 
 
@@ -176,7 +177,7 @@ def test_missing_files_and_folders_are_refused(tmp_path) -> None:
 def test_foreign_files_are_refused(tmp_path, metadata) -> None:
     file = tmp_path / "foreign.safetensors"
     save_file({"weight": torch.zeros(3)}, file, metadata=metadata)
-    assert_refused(file, "no model of anomalib-flows")
+    assert_refused(file, "not a model of anomalib-flows")
 
 
 @pytest.mark.parametrize(
@@ -208,8 +209,8 @@ def test_what_is_no_detector_is_refused_and_never_called(saved, monkeypatch, cla
     monkeypatch.setattr(nn.Linear, "__init__", lambda *_, **__: called.append("Linear"))
     monkeypatch.setattr(Pipeline, "__init__", lambda *_, **__: called.append("Pipeline"))
     rewrite(saved, lambda d: d.update(model={"class_path": class_path, "init_args": options}, image_size=size))
-    with pytest.raises(InputError, match="no detector.*not to be trusted"):
-        checkpoint.load(saved)
+    with pytest.raises(InputError, match="not a detector: do not trust"):
+        checkpoint.load_pipeline(saved)
     assert not called
 
 
@@ -219,14 +220,14 @@ def test_what_is_no_detector_is_refused_and_never_called(saved, monkeypatch, cla
 def test_classes_that_cannot_be_made_are_refused(saved, class_path) -> None:
     rewrite(saved, lambda d: d["model"].update(class_path=class_path))
     with pytest.raises(InputError):
-        checkpoint.load(saved)
+        checkpoint.load_pipeline(saved)
 
 
 def test_a_checkpoint_cannot_bring_another_weights_file(saved, tmp_path) -> None:
     arguments = {"backbone": "test_resnet", "timm_args": {"checkpoint_path": str(tmp_path / "evil.pt")}}
     rewrite(saved, lambda d: d["model"].update(init_args=arguments))
     with pytest.raises(InputError, match="checkpoint_path"):
-        checkpoint.load(saved)
+        checkpoint.load_pipeline(saved)
 
 
 def test_unknown_options_are_refused(saved) -> None:
@@ -244,7 +245,7 @@ def test_weights_of_another_model_are_refused(tmp_path, saved) -> None:
 @pytest.mark.parametrize("change", ["lacking", "extra", "shape", "scores"])
 def test_tensors_that_do_not_fit_are_refused(tmp_path, change) -> None:
     file = tmp_path / "model.safetensors"
-    checkpoint.save(calibrated(Pipeline(Brightness(SIZE))), file)
+    checkpoint.save_pipeline(calibrated(Pipeline(Brightness(SIZE))), file)
     tensors = load_file(file)
     if change == "lacking":
         del tensors["detector.weight"]
@@ -254,7 +255,7 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path, change) -> None:
         tensors["detector.weight"] = torch.zeros(4)
     else:
         tensors["postprocess.calibration_scores"] = torch.tensor(3.0)
-    description = json.dumps({"format": checkpoint.FORMAT, **checkpoint.describe(Pipeline(Brightness(SIZE)))})
+    description = json.dumps({"format": checkpoint.FORMAT, **checkpoint.describe_pipeline(Pipeline(Brightness(SIZE)))})
     save_file(tensors, file, metadata={"anomalib_flows": description})
     assert_refused(file, "does not hold the weights")
 
@@ -272,18 +273,23 @@ def test_a_failure_while_saving_leaves_the_old_file_and_nothing_else(saved, monk
         Path(file).write_bytes(b"half")
         raise error
 
-    pipeline = checkpoint.load(saved)
+    pipeline = checkpoint.load_pipeline(saved)
     monkeypatch.setattr(checkpoint, "save_file", fail)
     for target in (saved, saved.with_name("new.safetensors")):
         with pytest.raises(type(error)):
-            checkpoint.save(pipeline, target)
+            checkpoint.save_pipeline(pipeline, target)
     assert sorted(saved.parent.iterdir()) == names
     assert saved.read_bytes() == old
 
 
 def test_plain_values_survive_json() -> None:
     value = {"a": (1, [2.5, (None,)]), "b": {"c": True}, "d": Path("/x/y")}
-    plain = checkpoint.plain(value)
-    assert plain == {"a": [1, [2.5, [None]]], "b": {"c": True}, "d": "/x/y"}
-    assert json.loads(json.dumps(plain)) == plain
-    assert Path(checkpoint.plain(Path("y"))).is_absolute()
+    plain_value = plain(value)
+    assert plain_value == {"a": [1, [2.5, [None]]], "b": {"c": True}, "d": "/x/y"}
+    assert json.loads(json.dumps(plain_value)) == plain_value
+
+
+def test_paths_are_described_as_absolute_ones(monkeypatch, weights) -> None:
+    monkeypatch.chdir(weights.parent)
+    pipeline = Pipeline(FastFlow(SIZE, "test_resnet", weights=Path(weights.name), steps=1))
+    assert checkpoint.describe_pipeline(pipeline)["model"]["init_args"]["weights"] == str(weights)

@@ -210,5 +210,5 @@ def test_no_permutation_matrix_is_stored(model) -> None:
 
 
 def test_unknown_layers_are_refused() -> None:
-    with pytest.raises(InputError, match=r"--model.layers \[9\] do not exist in test_resnet: it has layers 0 to 4"):
+    with pytest.raises(InputError, match=r"`layers` \[9\] do not exist in test_resnet: it has layers 0 to 4"):
         FastFlow((64, 64), "test_resnet", weights="random", layers=[1, 9])

@@ -15,7 +15,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.inference.calibration import calibrate
+from anomalib_flows.inference.fitting import calibrate_postprocess
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.fastflow import FastFlow
 from anomalib_flows.models.heatmap import image_scores, smooth
@@ -103,10 +103,12 @@ def make_pipeline(disturb) -> Callable[..., Pipeline]:
 
     def make(*options: HeatmapOptions) -> Pipeline:
         torch.manual_seed(0)
-        model = FastFlow(SIZE, "test_resnet", "random", steps=1)
+        model = FastFlow(SIZE, "test_resnet", weights="random", steps=1)
         pipeline = Pipeline(disturb(model, scale=0.02), "stretch", *options).eval()
         with torch.no_grad():
-            calibrate(pipeline.postprocess, pipeline.maps(pipeline.preprocess.resize(images(9, seed=1))), 0.1)
+            calibrate_postprocess(
+                pipeline.postprocess, pipeline.maps(pipeline.preprocess.resize(images(9, seed=1))), 0.1
+            )
         return pipeline
 
     return make
@@ -135,9 +137,9 @@ def test_calibration_scores_are_scores_of_the_same_kind(make_pipeline) -> None:
 def test_options_are_saved_with_the_model(tmp_path, make_pipeline) -> None:
     options = HeatmapOptions(smoothing=2.5, top_percent=3.0)
     pipeline, file = make_pipeline(options), tmp_path / "model.safetensors"
-    checkpoint.save(pipeline, file)
+    checkpoint.save_pipeline(pipeline, file)
     assert description(file)["heatmap"] == {"smoothing": 2.5, "top_percent": 3.0}
-    loaded = checkpoint.load(file)
+    loaded = checkpoint.load_pipeline(file)
     assert loaded.heatmap == options
     before, after = pipeline(images(3)), loaded(images(3))
     assert torch.equal(after.maps, before.maps)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from anomalib_flows.models.components.local_scale import LocalScale, set_scales
+from anomalib_flows.models.components.local_scale import LocalScale, fit_local_scales
 
 
 def energies(images: int, spread: float = 0.0) -> torch.Tensor:
@@ -34,7 +34,7 @@ def test_without_strength_nothing_is_computed_and_nothing_changes() -> None:
         yield
 
     scale = LocalScale((4, 6), 0.0)
-    set_scales([scale], unread())
+    fit_local_scales([scale], unread())
     assert torch.equal(scale(energies(2)), energies(2))
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.flows import given
+from anomalib_flows.flows import condition_on
 from anomalib_flows.models.components.positions import PositionalCode
 from reference.freia_cflow import positional_code
 
@@ -49,7 +49,7 @@ def inputs() -> tuple[Tensor, Tensor]:
 def test_a_condition_adds_the_image_of_the_codes_to_each_image(inputs) -> None:
     (hidden, weight), positions = inputs, torch.tensor([11, 0, 3, 3, 8, 4, 7])
     code = PositionalCode(8, 4, 3).double()
-    written_out = given(code.codes(positions).repeat(3, 1))(hidden, weight)
+    written_out = condition_on(code.codes(positions).repeat(3, 1))(hidden, weight)
     torch.testing.assert_close(code.at(positions)(hidden.clone(), weight), written_out, rtol=1e-12, atol=1e-12)
 
 
@@ -73,7 +73,7 @@ def test_gradients_reach_hidden_units_and_weight(inputs, everywhere) -> None:
     hidden, weight = (t.requires_grad_() for t in inputs)
     code = PositionalCode(8, 7, 1).double()
     condition = code.everywhere() if everywhere else code.at(torch.arange(7))
-    written_out = given(code.codes(torch.arange(7)).repeat(3, 1))
+    written_out = condition_on(code.codes(torch.arange(7)).repeat(3, 1))
     # A leaf cannot be changed in place; hidden units are no leaf.
     mine = torch.autograd.grad(condition(hidden * 1, weight).sin().sum(), (hidden, weight))
     expected = torch.autograd.grad(written_out(hidden * 1, weight).sin().sum(), (hidden, weight))
@@ -87,5 +87,5 @@ def test_codes_are_not_saved() -> None:
 
 @pytest.mark.parametrize("length", [0, 2, 6, -8])
 def test_lengths_that_are_no_multiple_of_four_are_refused(length) -> None:
-    with pytest.raises(InputError, match=rf"--model.condition cannot be {length}: it must be a multiple of 4"):
+    with pytest.raises(InputError, match=rf"`condition` cannot be {length}: it must be a multiple of 4"):
         PositionalCode(length, 2, 2)

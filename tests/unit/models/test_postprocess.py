@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from anomalib_flows.inference.calibration import calibrate
+from anomalib_flows.inference.fitting import calibrate_postprocess
 from anomalib_flows.models.heatmap import smooth
 from anomalib_flows.models.pipeline import hide_padding
 from anomalib_flows.models.postprocess import Postprocess
@@ -51,7 +51,7 @@ def test_forward_decides_strictly_above_the_thresholds() -> None:
 def test_a_mask_is_empty_exactly_if_the_image_is_normal(batch, seed) -> None:
     generator = torch.Generator().manual_seed(seed)
     post = Postprocess()
-    calibrate(post, torch.randn(20, 1, 4, 3, generator=generator).round(decimals=1), 0.2)
+    calibrate_postprocess(post, torch.randn(20, 1, 4, 3, generator=generator).round(decimals=1), 0.2)
     prediction = post(torch.randn(batch, 1, 4, 3, generator=generator).round(decimals=1))
     assert prediction.masks.flatten(1).any(1).long().tolist() == prediction.labels.tolist()
 
@@ -72,7 +72,7 @@ def test_constants_are_part_of_the_model_and_nan_before_calibration() -> None:
     assert set(state) == {"image_threshold", "pixel_threshold", "typical", "calibration_scores", "calibration_maxima"}
     assert not post.calibrated
     assert all(bool(state[name].isnan()) for name in set(state) - {"calibration_scores", "calibration_maxima"})
-    calibrate(post, torch.rand(9, 1, 2, 2), 0.2)
+    calibrate_postprocess(post, torch.rand(9, 1, 2, 2), 0.2)
     assert post.calibrated
     assert set(post.state_dict()) == set(state)
 

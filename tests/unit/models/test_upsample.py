@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
-from anomalib_flows.models.components.upsample import upsample
+from anomalib_flows.models.components.upsample import Upsample
 
 SIZES = [((4, 6), (8, 12)), ((3, 5), (10, 7)), ((5, 2), (64, 96)), ((1, 4), (3, 9))]
 MODES = ["bilinear", "bilinear-aligned", "bicubic", "nearest"]
@@ -37,7 +37,7 @@ def assert_each_equals(upsampled: Tensor, expected: list[NDArray[np.float64]], t
 def test_bilinear_is_scipys_and_pillows(small, large) -> None:
     given = maps(*small)
     rows, columns = (centres(s, n) for s, n in zip(small, large, strict=True))
-    found = upsample(given, large, "bilinear")
+    found = Upsample(large, "bilinear")(given)
     assert_each_equals(found, [linear(m[0].numpy(), rows, columns) for m in given])
     images = [Image.fromarray(m[0].float().numpy()).resize(large[::-1], Image.Resampling.BILINEAR) for m in given]
     assert_each_equals(found, [np.asarray(image, np.float64) for image in images], tolerance=1e-6)
@@ -47,7 +47,7 @@ def test_bilinear_is_scipys_and_pillows(small, large) -> None:
 def test_aligned_puts_the_outer_pixels_upon_each_other(small, large) -> None:
     given = maps(*small)
     rows, columns = (np.linspace(0, s - 1, n) for s, n in zip(small, large, strict=True))
-    found = upsample(given, large, "bilinear-aligned")
+    found = Upsample(large, "bilinear-aligned")(given)
     assert_each_equals(found, [linear(m[0].numpy(), rows, columns) for m in given])
     torch.testing.assert_close(found[..., 0, 0], given[..., 0, 0])
     if small[0] > 1:
@@ -58,7 +58,7 @@ def test_aligned_puts_the_outer_pixels_upon_each_other(small, large) -> None:
 def test_nearest_is_pillows(small, large) -> None:
     given = maps(*small)
     images = [Image.fromarray(m[0].float().numpy()).resize(large[::-1], Image.Resampling.NEAREST) for m in given]
-    assert_each_equals(upsample(given, large, "nearest"), [np.asarray(i, np.float64) for i in images], tolerance=1e-7)
+    assert_each_equals(Upsample(large, "nearest")(given), [np.asarray(i, np.float64) for i in images], tolerance=1e-7)
 
 
 def cubic(small: int, large: int) -> NDArray[np.float64]:
@@ -77,10 +77,10 @@ def test_bicubic_is_a_product_with_two_matrices(small, large) -> None:
     given = maps(*small)
     rows, columns = (cubic(s, n) for s, n in zip(small, large, strict=True))
     expected = [rows @ m[0].numpy() @ columns.T for m in given]
-    assert_each_equals(upsample(given, large, "bicubic"), expected)
+    assert_each_equals(Upsample(large, "bicubic")(given), expected)
 
 
 @every_mode
 def test_constants_and_maps_of_the_right_size_stay(mode) -> None:
-    torch.testing.assert_close(upsample(torch.full((1, 1, 3, 4), 0.7), (11, 9), mode), torch.full((1, 1, 11, 9), 0.7))
-    torch.testing.assert_close(upsample(maps(5, 7), (5, 7), mode), maps(5, 7))
+    torch.testing.assert_close(Upsample((11, 9), mode)(torch.full((1, 1, 3, 4), 0.7)), torch.full((1, 1, 11, 9), 0.7))
+    torch.testing.assert_close(Upsample((5, 7), mode)(maps(5, 7)), maps(5, 7))

@@ -7,7 +7,7 @@ from sklearn.covariance import OAS, EmpiricalCovariance
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from anomalib_flows.models.components.whitening import Moments, Whitening, oracle_shrinkage, whiten, zca_cor
+from anomalib_flows.models.components.whitening import Moments, Whitening, fit_whitening, oracle_shrinkage, zca_cor
 
 
 def features(images: int = 40, channels: int = 5, height: int = 6, width: int = 7, offset: float = 50.0) -> Tensor:
@@ -154,11 +154,11 @@ def test_only_whitenings_are_set_and_features_are_read_only_for_them() -> None:
         yield [features(), features()]
 
     norms = [nn.Identity(), Whitening((5, 6, 7))]
-    whiten(norms, batches())
+    fit_whitening(norms, batches())
     assert not torch.equal(norms[1].matrix, torch.eye(5))
 
     def unread():
         raise AssertionError
         yield
 
-    whiten([nn.Identity(), nn.LayerNorm(3)], unread())
+    fit_whitening([nn.Identity(), nn.LayerNorm(3)], unread())

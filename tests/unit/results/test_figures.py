@@ -2,14 +2,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from anomalib_flows.core.types import ANOMALOUS, NORMAL, Sample
-from anomalib_flows.results.figures import choose, evenly_spaced, name_figures
+from anomalib_flows.results.figures import choose, common_root, evenly_spaced, name_figures, relative, unique_names
 
 MakeSample = Callable[..., Sample]
 SYNTHETIC = Path("/run/validation/drawn/defects")
+
+parts = st.sampled_from(["a", "A", "a.png", "a.jpg", "b", ".png", "a.b", "ß"])
+suffixes = st.sampled_from(["", ".png", ".jpg", ".jpg.png", ".PNG"])
+some_paths = st.lists(st.builds(lambda d, n, s: Path(f"{d}_dir") / (n + s), parts, parts, suffixes))
 
 
 def named(samples: list[Sample], limit: int) -> list[str]:
@@ -67,3 +71,44 @@ def test_synthetic_defects_lie_beside_the_good_images(samples: list[Sample], mak
     assert set(named([*samples[:2], defective], 3)) == {"good/0.jpg", "good/1.jpg", "scratch/0000.jpg"}
     assert named([*samples[:2], defective], 1) == ["scratch/0000.jpg"]
     assert named([defective], 1) == ["scratch/0000.jpg"]
+
+
+@given(some_paths)
+@example([Path("a_dir/a"), Path("a_dir/a.jpg"), Path("A_dir/a.jpg.png")])
+def test_names_never_collide(paths: list[Path]) -> None:
+    # What a file system that ignores case can hold, too.
+    paths = list({str(path).casefold(): path for path in paths}.values())
+    names = unique_names(paths, ".png")
+    assert len({str(name).casefold() for name in names}) == len(paths)
+    assert [name.parent for name in names] == [path.parent for path in paths]
+    assert all(name.suffix == ".png" for name in names)
+
+
+@pytest.mark.parametrize(
+    ("path", "root"),
+    [
+        ("/data/a/x.png", "/data"),
+        ("/data/../x.png", "/data"),
+        ("../../x.png", "."),
+        ("/other/x.png", "/data"),
+    ],
+)
+def test_pictures_never_leave_their_folder(path: str, root: str) -> None:
+    found = relative(Path(path), Path(root))
+    assert not found.is_absolute()
+    assert ".." not in found.parts
+    assert found.name == "x.png"
+
+
+def test_links_keep_their_own_names(tmp_path: Path) -> None:
+    (tmp_path / "store.png").touch()
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "1.png").symlink_to(tmp_path / "store.png")
+    assert relative(tmp_path / "set" / "1.png", tmp_path / "set") == Path("1.png")
+
+
+def test_the_common_root_is_the_deepest_folder_of_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert common_root([Path("a/b/1.png"), Path("a/c/1.png")]) == tmp_path / "a"
+    assert common_root([Path("a/b/1.png")]) == tmp_path / "a" / "b"
+    assert common_root([Path("a/b/1.png"), tmp_path / "a/bc/1.png"]) == tmp_path / "a"

@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomalib_flows.results.colours import colourise
-from anomalib_flows.results.heatmap import as_image, heatmap, mask_image, outline, overlay
+from anomalib_flows.results.heatmap import as_image, heatmap, mask_image, outline, overlay, table
 
 RED = (255, 0, 0)
 noise = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)
@@ -25,7 +24,7 @@ def test_any_picture_becomes_rgb(mode: str) -> None:
 def test_heatmap_has_the_size_and_the_colours_of_the_map(size: tuple[int, int]) -> None:
     drawn = heatmap(np.full((16, 16), 0.6), size)
     assert (drawn.height, drawn.width, drawn.mode) == (*size, "RGB")
-    assert (np.asarray(drawn) == colourise(np.full(size, 0.6))).all()
+    assert (np.asarray(drawn) == table()[153]).all()
 
 
 def test_heatmap_is_enlarged_smoothly() -> None:
@@ -86,3 +85,23 @@ def test_mask_image_is_black_and_white_at_any_size() -> None:
     assert (plain.mode, plain.size, large.size) == ("L", (32, 32), (64, 96))
     assert ((np.asarray(plain) == 255) == mask).all()
     assert (np.asarray(large) == np.kron(mask, np.ones((3, 2))) * 255).all()
+
+
+def test_table_has_a_colour_for_each_level() -> None:
+    assert table().shape == (256, 3)
+    assert table().dtype == np.uint8
+    assert len(np.unique(table(), axis=0)) == 256
+
+
+def test_brightness_rises_in_even_steps() -> None:
+    linear = (table() / 255) ** 2.2
+    lightness = (linear @ [0.2126, 0.7152, 0.0722]) ** (1 / 3)
+    assert (np.diff(lightness) > 0).all()
+    grey = np.asarray(Image.fromarray(table()[None]).convert("L"))[0].astype(int)
+    assert (np.diff(grey) >= 0).all()
+    assert grey[-1] - grey[0] > 180
+
+
+def test_heatmap_follows_the_table_and_clips() -> None:
+    values = np.array([[-1.0, 0.0, 0.5], [1.0, 2.0, 1 / 255]])
+    assert (np.asarray(heatmap(values, (2, 3))) == table()[[[0, 0, 128], [255, 255, 1]]]).all()

@@ -12,7 +12,7 @@ import torch
 
 from anomalib_flows import CFlow, FastFlow
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.training.compiled import compiled_loss, explained
+from anomalib_flows.training.module import compiled_loss, explained
 
 needs_compiler = pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="there is no C++ compiler")
 

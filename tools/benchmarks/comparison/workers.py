@@ -43,7 +43,7 @@ class Ours:
 
     def compile(self) -> None:
         """Compile the loss."""
-        from anomalib_flows.training.compiled import compiled_loss
+        from anomalib_flows.training.module import compiled_loss
 
         self.loss = compiled_loss(self.model)
 

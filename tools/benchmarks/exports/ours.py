@@ -49,7 +49,7 @@ def make_pipeline(name: str, setting: Setting) -> Any:
     """Make a pipeline with random weights, constants and thresholds."""
     import torch
 
-    from anomalib_flows.inference.calibration import calibrate_postprocess
+    from anomalib_flows.inference.fitting import calibrate_postprocess
     from anomalib_flows.models.pipeline import Pipeline
     from anomalib_flows.run.options import HeatmapOptions
 

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anomalib_flows.core.types import ImageSize
-from anomalib_flows.encoders.encoder import Encoder, Weights
+from anomalib_flows.encoders.encoder import Encoder
+from anomalib_flows.encoders.weights import Weights
 from anomalib_flows.flows import Bijection, Condition
 from anomalib_flows.models.base import Detector, Features
 

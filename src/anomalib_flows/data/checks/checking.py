@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +22,9 @@ MAX_LEVEL, DARK = 255, 64  # up to 14 bits in a file of 16 stay below a quarter 
 
 
 class Inspected(NamedTuple):
-    """What is wrong with an image, or else its properties.
+    """Properties of an image and its mask, or else why a file cannot be read.
 
-    Args:
-        sample: The image file and its ground truth.
-        fault: Why it cannot be read; empty if it can.
-        size: Height and width in pixels.
-        brightest: Its largest value, from 0 to 255.
-        empty_mask: Whether it has a mask without a defective pixel.
+    ``size`` is height and width, ``brightest`` the largest value, from 0 to 255. An empty mask has no defective pixel.
     """
 
     sample: Sample
@@ -42,18 +37,8 @@ class Inspected(NamedTuple):
 class Checker:
     """Check images one by one while they are read, and warn of all findings once at the end.
 
-    The methods are called from one thread, in the order of the images.
-
-    Args:
-        on_error: ``stop`` at the first file that cannot be read, or ``skip`` such files and list them at the end.
-
-    Example:
-        >>> from pathlib import Path
-        >>> checker = Checker("stop")
-        >>> normal = Sample(Path("1.png"), "test")
-        >>> checker.image(normal, np.full((4, 4, 3), 200, np.uint8), None) == normal
-        True
-        >>> checker.finish()
+    The methods are called from one thread, in the order of the images. ``on_error`` is ``stop`` to raise at the first
+    file that cannot be read, or ``skip`` to list such files at the end.
     """
 
     def __init__(self, on_error: OnError) -> None:
@@ -63,22 +48,15 @@ class Checker:
         self.images, self.brightest = 0, 0
 
     def fault(self, error: InputError) -> None:
-        """Note a file that cannot be read.
-
-        Raises:
-            InputError: If ``on_error`` is ``stop``.
-        """
+        """Note a file that cannot be read, or raise its error if ``on_error`` is ``stop``."""
         if self.on_error == "stop":
-            report_faults([str(error)], "stop")
+            stop_at([str(error)])
         self.faults.append(str(error))
 
     def image(self, sample: Sample, image: npt.ArrayLike, mask: npt.ArrayLike | None) -> Sample:
         """Note an image, and return its sample; an empty mask counts as no mask.
 
-        Args:
-            sample: The image file and its ground truth.
-            image: Values from 0 to 255, of shape (3, h, w) or (h, w, 3).
-            mask: Mask of shape (h, w), nonzero where the image is defective; None if there is none.
+        The image has values from 0 to 255 and the shape (3, h, w) or (h, w, 3), the mask the shape (h, w).
         """
         return self.add(inspected(sample, image, mask))
 
@@ -93,13 +71,9 @@ class Checker:
         return replace(found.sample, mask=None)
 
     def finish(self) -> None:
-        """Warn of the files that were skipped, of empty masks, and of images that are all dark.
-
-        Raises:
-            InputError: If no file could be read.
-        """
+        """Warn of skipped files, empty masks and images that are all dark; raise an error if no file could be read."""
         if self.faults:
-            report_faults(self.faults, "skip")
+            warnings.warn(itemise("Images that are left out", self.faults), stacklevel=2)
             if not self.images:
                 raise InputError(f"None of {len(self.faults)} images can be read. {self.faults[0]}")
         if self.empty_masks:
@@ -111,26 +85,16 @@ class Checker:
 def check(samples: Sequence[Sample], on_error: OnError) -> list[Sample]:
     """Read all images and masks, and return the samples that can be used.
 
-    An empty mask of a defective image does not say where the defect is, so it counts as no mask.
-
-    Args:
-        samples: The images of all splits.
-        on_error: ``stop`` if a file cannot be read, or ``skip`` such files with a warning.
-
-    Raises:
-        InputError: If a file cannot be read, or a mask differs from its image in size, and ``on_error`` is ``stop``;
-            or if no file can be read.
+    An empty mask of a defective image does not say where the defect is, so it counts as no mask. A file that cannot be
+    read raises an InputError if ``on_error`` is ``stop``, and is left out with a warning if it is ``skip``.
     """
     found = inspect_samples(samples)
     faults = [one.fault for one in found if one.fault]
     if faults and on_error == "stop":
-        report_faults(faults, "stop")
-    checker, usable = Checker(on_error), []
-    for one in found:
-        if one.fault:
-            checker.fault(InputError(one.fault))
-        else:
-            usable.append(checker.add(one))
+        stop_at(faults)
+    checker = Checker(on_error)
+    checker.faults = faults
+    usable = [checker.add(one) for one in found if not one.fault]
     checker.finish()
     return usable
 
@@ -154,31 +118,14 @@ def inspected(sample: Sample, image: npt.ArrayLike, mask: npt.ArrayLike | None) 
     return Inspected(sample, brightest=brightest, empty_mask=mask is not None and not np.asarray(mask).any())
 
 
-def report_faults(faults: Sequence[str], on_error: OnError) -> None:
-    """Raise an error for the first fault, or warn of all of them.
-
-    Args:
-        faults: Why files cannot be read, one sentence each; at least one.
-        on_error: ``stop`` raises, ``skip`` warns.
-
-    Raises:
-        InputError: If ``on_error`` is ``stop``.
-    """
-    if on_error == "stop":
-        more = f" ({len(faults)} files have faults)" if len(faults) > 1 else ""
-        raise InputError(f"{faults[0].removesuffix('.')}, or skip it with `loader.on_error` skip{more}.")
-    warnings.warn(itemise("Images that are left out", faults), stacklevel=3)
+def stop_at(faults: Sequence[str]) -> NoReturn:
+    """Raise an error for the first fault."""
+    more = f" ({len(faults)} files have faults)" if len(faults) > 1 else ""
+    raise InputError(f"{faults[0].removesuffix('.')}, or skip it with `loader.on_error` skip{more}.")
 
 
 def itemise(title: str, items: Sequence[object]) -> str:
-    """Return a title with the number of items, and the first of them below it, one per line.
-
-    Example:
-        >>> print(itemise("Images", ["1.png", "2.png"]))
-        Images (2):
-          1.png
-          2.png
-    """
+    """Return a title with the number of items, and the first of them below it, one per line."""
     rest = [f"and {len(items) - LISTED} more"] * (len(items) > LISTED)
     return "\n  ".join([f"{title} ({len(items)}):", *map(str, items[:LISTED]), *rest])
 

@@ -69,11 +69,7 @@ class Inspection:
 
 
 def mvtec_datasets(folder: Path) -> list[Dataset]:
-    """Return the dataset of a category in MVTec AD's layout, or one for each category in a folder of such.
-
-    Raises:
-        InputError: If the folder is neither.
-    """
+    """Return the dataset of a category in MVTec AD's layout, or one for each category in a folder of such."""
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 (absolute() would leave the name '..')
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: check the path.")
@@ -106,12 +102,8 @@ def inspect_dataset(dataset: Dataset) -> Inspection:
     if sound and (dark := about_darkness(max(one.brightest for one in sound))):
         remarks.append(dark)
     faults = [one.fault for one in found if one.fault] + leaks
-    return Inspection(sound, faults, remarks, kinds_of([sample.path for sample in readable]))
-
-
-def kinds_of(paths: Sequence[Path]) -> Counter[str]:
-    """Count the files of each format and depth."""
-    return Counter(map_in_threads(describe_file, paths, "listing"))
+    kinds = Counter(map_in_threads(describe_file, [sample.path for sample in readable], "listing"))
+    return Inspection(sound, faults, remarks, kinds)
 
 
 def about_masks(dataset: Dataset, found: Sequence[Inspected]) -> list[str]:

@@ -85,6 +85,24 @@ class Dataset(ABC):
         return {name: as_text(value, absolute=name == "root" or not relative) for name, value in values.items()}
 
 
+@dataclass(kw_only=True)
+class CategoryDataset(Dataset):
+    """Read one category of a dataset.
+
+    Args:
+        root: Folder of the categories.
+        category: Name of the category.
+    """
+
+    root: Path
+    category: str
+
+    @property
+    def subset(self) -> str:
+        """Name of the category."""
+        return Path(self.root, self.category).absolute().name
+
+
 def as_text(value: Any, absolute: bool) -> Any:
     """Convert a path, or each path in a list, to text."""
     if isinstance(value, list):

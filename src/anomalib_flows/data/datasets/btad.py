@@ -26,11 +26,7 @@ class BTAD(LayoutDataset):
         licence="CC BY-SA 4.0",
         citation="Mishra, Verk, Fornasier, Piciarelli, Foresti: VT-ADL: A Vision Transformer Network for Image Anomaly "
         "Detection and Localization, 30th IEEE/IES International Symposium on Industrial Electronics (ISIE), 2021",
-        counts={
-            "01": Counts(400, 21, 49),
-            "02": Counts(399, 30, 200),
-            "03": Counts(1000, 400, 41),
-        },
+        counts={"01": Counts(400, 21, 49), "02": Counts(399, 30, 200), "03": Counts(1000, 400, 41)},
         archives=(
             Archive(
                 "btad.zip",

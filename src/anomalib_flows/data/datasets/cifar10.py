@@ -14,8 +14,8 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import image_files, natural_key
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ANOMALOUS, Sample
-from anomalib_flows.data.datasets.card import Archive, Card, Counts
-from anomalib_flows.data.datasets.category import CategoryDataset, warn_of_other_counts
+from anomalib_flows.data.datasets.base import CategoryDataset
+from anomalib_flows.data.datasets.card import Archive, Card, Counts, warn_of_other_counts
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BATCHES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
@@ -88,11 +88,7 @@ def require_binary(folder: Path, batches: list[Path]) -> None:
 
 
 def read_records(file: Path) -> npt.NDArray[np.uint8]:
-    """Read the images of a file as rows: a class, then the values.
-
-    Raises:
-        InputError: If the file is truncated or has another content.
-    """
+    """Read the images of a file as rows: a class, then the values."""
     records = np.fromfile(file, np.uint8)
     if not len(records) or len(records) % RECORD or records[::RECORD].max() >= len(CLASSES):
         raise InputError(f"{file.name} is not a file of CIFAR-10's binary version, or is damaged: get {BINARY} again.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from anomalib_flows.data.listing.masks import pair_masks
 from anomalib_flows.data.listing.sources import Source, find_source, require_disjoint, warn_of_masks
 from anomalib_flows.data.listing.table import read_table, samples_of
 from anomalib_flows.data.splits.duplicates import find_duplicates
-from anomalib_flows.data.splits.splits import draw_subset
+from anomalib_flows.data.splits.splits import draw_subset, moved, select
 from anomalib_flows.run.options import require_fraction
 
 SOURCES = ("normal", "normal_test", "abnormal", "masks")
@@ -134,8 +134,8 @@ class Folder(Dataset):
 
     def _with_good_to_test(self, samples: list[Sample]) -> list[Sample]:
         """Move a part of the good images to the test, if its images are all defective."""
-        if {sample.label for sample in samples if sample.split == "test"} != {ANOMALOUS}:
+        if {sample.label for sample in select(samples, "test")} != {ANOMALOUS}:
             return samples
-        good = [sample.path for sample in samples if sample.split == "train"]
+        good = [sample.path for sample in select(samples, "train")]
         kept = draw_subset(good, self.test_fraction, self.seed, find_duplicates(good))
-        return [replace(sample, split="test") if sample.path in kept else sample for sample in samples]
+        return moved(samples, kept, "test")

@@ -10,7 +10,8 @@ from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import image_files, natural_key
 from anomalib_flows.core.types import ANOMALOUS, GOOD, NORMAL, Sample
-from anomalib_flows.data.datasets.category import CategoryDataset, warn_of_other_counts
+from anomalib_flows.data.datasets.base import CategoryDataset
+from anomalib_flows.data.datasets.card import warn_of_other_counts
 from anomalib_flows.data.listing.masks import pair_masks
 
 
@@ -55,11 +56,7 @@ class LayoutDataset(CategoryDataset):
 
 
 def list_category(folder: Path, layout: Layout = MVTEC_AD) -> list[Sample]:
-    """List the images of one category, sorted by path; without a ``test`` folder all are training images.
-
-    Raises:
-        InputError: If there are no training images.
-    """
+    """List the images of one category, sorted by path; without a ``test`` folder all are training images."""
     train = folder / layout.train / layout.good
     if not train.is_dir():
         wanted = f"{layout.train}/{layout.good}"
@@ -95,11 +92,7 @@ def categories(root: Path, layout: Layout = MVTEC_AD) -> list[str]:
 
 
 def find_category(root: Path | str, category: str, layout: Layout = MVTEC_AD) -> Path:
-    """Return the folder of a category.
-
-    Raises:
-        InputError: If it does not exist.
-    """
+    """Return the folder of a category, or raise an InputError that says why it does not exist."""
     root = Path(root)
     if not (root / category).is_dir():
         raise InputError(_no_category(root, category, layout))

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample, Split
-from anomalib_flows.data.datasets.card import Archive, Card, Counts
-from anomalib_flows.data.datasets.category import warn_of_other_counts
+from anomalib_flows.data.datasets.card import Archive, Card, Counts, warn_of_other_counts
 from anomalib_flows.data.datasets.layout import LayoutDataset, find_category, list_category
 
 CARD = Card(
@@ -78,11 +77,7 @@ class MVTec(LayoutDataset):
 
 
 def select_named(samples: list[Sample], split: Split, file: Path) -> list[Sample]:
-    """Return the images without those of a split that its split file, if it exists, does not name; warn of these.
-
-    Raises:
-        InputError: If the file cannot be read, or names an image that does not exist.
-    """
+    """Return the images without those of a split that its split file, if it exists, does not name; warn of these."""
     if not file.is_file():
         return samples
     named, there = read_names(file), {(s.defect, s.path.stem) for s in samples if s.split == split}
@@ -95,11 +90,7 @@ def select_named(samples: list[Sample], split: Split, file: Path) -> list[Sample
 
 
 def read_names(file: Path) -> set[tuple[str, str]]:
-    """Read the folders and names of the images in a split file.
-
-    Raises:
-        InputError: If the file has another form.
-    """
+    """Read the folders and names of the images in a split file."""
     try:
         entries = json.loads(file.read_text(encoding="utf-8")).values()
         return {(str(entry["img_type"]), str(entry["name"])) for entry in entries}

@@ -16,8 +16,8 @@ from anomalib_flows.core.images import image_files, natural_key
 from anomalib_flows.core.parallel import map_in_threads
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ANOMALOUS, Sample
+from anomalib_flows.data.datasets.base import CategoryDataset
 from anomalib_flows.data.datasets.card import Archive, Card
-from anomalib_flows.data.datasets.category import CategoryDataset
 
 ANOMALY = "anomaly"
 QUALITY = 80
@@ -69,11 +69,9 @@ class STC(CategoryDataset):
             raise InputError(f"{Path(self.root, TRAINED)} has no frames: prepare the dataset stc first.")
         if self.category not in scenes:
             raise InputError(f"In `root` {self.root}: {unknown('scene', self.category, scenes)}")
-        kept = [frame for folder in self._of_scene(folders) for frame in image_files(folder)[:: self.every]]
+        samples = [Sample(f, "train") for video in self._of_scene(folders) for f in image_files(video)[:: self.every]]
         tested = self._of_scene(videos(Path(self.root) / TESTED))
-        samples = [Sample(frame, "train") for frame in kept] + [
-            s for folder in tested for s in list_test_frames(folder)
-        ]
+        samples += [sample for video in tested for sample in list_test_frames(video)]
         return sorted(samples, key=lambda sample: natural_key(sample.path))
 
     def together(self, samples: list[Sample]) -> dict[Path, Path]:
@@ -126,11 +124,7 @@ def write_masks(video: Path) -> None:
 
 
 def read_array(file: Path) -> npt.NDArray[np.generic]:
-    """Map an array into memory; one of Python objects is refused, since reading it could run code.
-
-    Raises:
-        InputError: If the file is missing, damaged or has Python objects.
-    """
+    """Map an array into memory; one of Python objects is refused, since reading it could run code."""
     name = f"{file.parent.name}/{file.name}"
     try:
         array: npt.NDArray[np.generic] = np.load(file, mmap_mode="r", allow_pickle=False)

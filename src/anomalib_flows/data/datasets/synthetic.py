@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +10,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.files import temporary_folder
 from anomalib_flows.core.registry import unknown
+from anomalib_flows.core.store import cache_folder
 from anomalib_flows.core.types import Sample
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.datasets.layout import list_category
@@ -20,15 +20,6 @@ from anomalib_flows.data.drawing.defects import DEFECTS
 from anomalib_flows.data.drawing.scene import draw_photograph
 
 TRAIN_GOOD, TEST_GOOD, TEST_DEFECTIVE = 80, 24, 50
-
-
-def default_root() -> Path:
-    """Return the folder of the synthetic images in the user's cache, whose name has the version of the set.
-
-    A set never changes: other images get another version, so that results stay comparable.
-    """
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "anomalib-flows" / "synthetic-v1"
 
 
 @dataclass(kw_only=True)
@@ -40,7 +31,8 @@ class Synthetic(Dataset):
         category: Product: ``board``, ``fabric``, ``granite`` or ``plate``.
     """
 
-    root: Path = field(default_factory=default_root)
+    # A set never changes: other images get another version, so that results stay comparable.
+    root: Path = field(default_factory=lambda: cache_folder("synthetic-v1"))
     category: str = "fabric"
 
     @property
@@ -49,11 +41,7 @@ class Synthetic(Dataset):
         return self.category
 
     def samples(self) -> list[Sample]:
-        """List the images of the category; draw them first if they do not exist yet.
-
-        Raises:
-            InputError: If the category is unknown or its folder cannot be written.
-        """
+        """List the images of the category; draw them first if they do not exist yet."""
         if self.category not in DEFECTS:
             raise InputError(unknown("category of synthetic", self.category, sorted(DEFECTS)))
         folder = Path(self.root) / self.category
@@ -70,13 +58,12 @@ def draw_category(folder: Path) -> None:
 
     The folder appears once it is complete: an interruption leaves nothing, and of two processes the first one wins.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+    with temporary_folder(folder.parent) as temporary:
         plan = list(plan_images(folder.name))
         for split, defect, number in tqdm(plan, desc=f"drawing {folder.name}", unit="image", delay=1):
-            write_image(Path(temporary) / "new", folder.name, split, defect, number)
+            write_image(temporary, folder.name, split, defect, number)
         try:
-            (Path(temporary) / "new").rename(folder)
+            temporary.rename(folder)
         except OSError:
             if not folder.is_dir():
                 raise
@@ -93,10 +80,9 @@ def plan_images(category: str) -> Iterator[tuple[str, str, int]]:
 def write_image(folder: Path, category: str, split: str, defect: str, number: int) -> None:
     """Draw one image and write it, with a mask if it is defective."""
     pixels, mask = draw_photograph(category, defect, f"{split}/{number:03d}")
-    path = folder / split / defect / f"{number:03d}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
+    pictures = {folder / split / defect / f"{number:03d}.png": Image.fromarray(pixels)}
     if defect != "good":
-        path = folder / "ground_truth" / defect / f"{number:03d}_mask.png"
+        pictures[folder / "ground_truth" / defect / f"{number:03d}_mask.png"] = Image.fromarray(mask).convert("L")
+    for path, picture in pictures.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(mask).convert("L").save(path)
+        picture.save(path)

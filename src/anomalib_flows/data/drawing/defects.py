@@ -167,29 +167,14 @@ def misprint(rng: np.random.Generator, canvas: Array) -> Array:
     return paint(canvas, box(y, x, 8, width - 3, 2), wiped)
 
 
-DEFECTS: dict[str, dict[str, Defect]] = {
-    "board": {
-        "bridge": bridge,
-        "misprint": misprint,
-        "missing_part": missing_part,
-        "scratch": scratch,
-        "stain": stain,
-        "turned_part": turned_part,
-    },
-    "fabric": {
-        "crack": crack,
-        "floating_thread": floating_thread,
-        "slipped_thread": slipped_thread,
-        "snag": snag,
-        "stain": stain,
-        "turned": turned,
-    },
-    "granite": {"crack": crack, "grooves": grooves, "scratch": scratch, "stain": stain},
-    "plate": {
-        "crack": crack,
-        "dent": dent,
-        "clogged_hole": clogged_hole,
-        "scratch": scratch,
-        "turned": turned,
-    },
+def by_name(*defects: Defect) -> dict[str, Defect]:
+    """Return functions by their names, which name folders of a dataset."""
+    return {defect.__name__: defect for defect in defects}
+
+
+DEFECTS = {
+    "board": by_name(bridge, misprint, missing_part, scratch, stain, turned_part),
+    "fabric": by_name(crack, floating_thread, slipped_thread, snag, stain, turned),
+    "granite": by_name(crack, grooves, scratch, stain),
+    "plate": by_name(crack, dent, clogged_hole, scratch, turned),
 }

@@ -5,8 +5,6 @@ Metrics on synthetic defects rank settings; they do not predict the metrics on r
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from anomalib_flows.data.drawing.defects import Defect, blob, crack, dent, place, scratch, stain
+from anomalib_flows.data.drawing.defects import blob, by_name, crack, dent, place, scratch, stain
 from anomalib_flows.data.drawing.products import CANVAS, COLUMNS, ROWS, Array, box, noise, paint, step
 from anomalib_flows.data.drawing.scene import VISIBLE
 from anomalib_flows.data.loading.randomness import generator
@@ -50,15 +48,7 @@ def speck(rng: np.random.Generator, canvas: Array) -> Array:
     return paint(canvas, shape, colour + 0.05 * noise(rng, 1.5, 1.5)[..., None])
 
 
-KINDS: Mapping[str, Defect] = {
-    "crack": crack,
-    "dent": dent,
-    "pasted": pasted,
-    "scratch": scratch,
-    "smeared": smeared,
-    "speck": speck,
-    "stain": stain,
-}
+KINDS = by_name(crack, dent, pasted, scratch, smeared, speck, stain)
 """Defects that any product may have, by name; a speck is visible on every product."""
 
 
@@ -72,11 +62,6 @@ def with_defects(images: Tensor, seed: int, first: int = 0) -> tuple[Tensor, Ten
 
     Returns:
         The images with defects, of shape (B, 3, H, W) and type float32, and boolean masks of shape (B, H, W).
-
-    Example:
-        >>> spoilt, masks = with_defects(torch.full((2, 3, 64, 80), 120.0), seed=0)
-        >>> spoilt.shape, masks.shape, bool(masks.any())
-        (torch.Size([2, 3, 64, 80]), torch.Size([2, 64, 80]), True)
     """
     drawn = [add_synthetic_defect(image, seed, first + i) for i, image in enumerate(images)]
     return torch.stack([image for image, _, _ in drawn]), torch.stack([mask for _, mask, _ in drawn])

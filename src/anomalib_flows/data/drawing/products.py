@@ -7,7 +7,7 @@ so that the part can be moved and rotated in front of the camera.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -135,9 +135,4 @@ def passives(rng: np.random.Generator, canvas: Array, fine: Array) -> Array:
     return paint(canvas, union(box(y, x, 6, 6) for y, x in centres), grey(shade, (1, 0.8, 0.58)))
 
 
-PRODUCTS: dict[str, Callable[[np.random.Generator], Array]] = {
-    "board": board,
-    "fabric": fabric,
-    "granite": granite,
-    "plate": plate,
-}
+PRODUCTS = {product.__name__: product for product in (board, fabric, granite, plate)}

@@ -16,15 +16,10 @@ VISIBLE = 0.035
 
 
 def draw_photograph(category: str, defect: str, key: str) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Draw one photograph of a part, which depends only on the arguments.
+    """Draw one photograph of a part, and the mask of its defect; both depend only on the arguments.
 
-    Args:
-        category: One of :data:`PRODUCTS`.
-        defect: One of ``DEFECTS[category]``, or ``good``.
-        key: Distinguishes photographs of one category and defect.
-
-    Returns:
-        The image of shape (SIZE, SIZE, 3) and the mask of the defect of shape (SIZE, SIZE).
+    The defect is one of ``DEFECTS[category]``, or ``good``. The key distinguishes photographs of one category and
+    defect. The image has the shape (SIZE, SIZE, 3), the mask (SIZE, SIZE).
     """
     rng = generator(category, defect, key)
     canvas = PRODUCTS[category](rng)

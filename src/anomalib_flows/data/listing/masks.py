@@ -13,20 +13,11 @@ class MissingMaskWarning(UserWarning):
 
 
 def pair_masks(images: list[Path], base: Path, masks: Path, ending: str = "_mask") -> dict[Path, Path]:
-    """Find the mask of each image, in a folder that mirrors the folder of the images, or beside the images.
+    """Find the mask of each image below ``base``, in a folder that mirrors ``base``, or in ``base`` itself.
 
     The mask of ``base/cut/7.jpg`` is ``masks/cut/7_mask.png`` or ``masks/cut/7.png``, of any image format, or all
     files of the folder ``masks/cut/7``. Beside the images, names without the ending are photos, and the mask is
     ``7_mask.png`` alone. One warning counts the images without a mask.
-
-    Args:
-        images: Image files below ``base``.
-        base: Folder of the images.
-        masks: Folder of the masks.
-        ending: Ending of a mask's name.
-
-    Returns:
-        The mask of each image that has one.
     """
     known = _known_masks(images, base, masks)
     endings = (ending,) if masks == base else (ending, "")

@@ -13,13 +13,10 @@ from anomalib_flows.core.images import IMAGE_SUFFIXES, image_files, matches, spl
 
 @dataclass(frozen=True)
 class Source:
-    """Images that one value of an argument names.
+    """Images, in natural order, that one value of an argument names.
 
-    Args:
-        name: The argument with its value, for errors.
-        base: The folder, or the part of the pattern before the first wildcard.
-        pattern: The rest of the pattern; empty for a folder.
-        images: The images, in natural order.
+    ``name`` is the argument with its value, for errors. A pattern is split into ``base``, which ends before the first
+    wildcard, and ``pattern``, which is empty for a folder.
     """
 
     name: str
@@ -34,15 +31,9 @@ class Source:
 
 
 def find_source(argument: str, given: Path, mask_ending: str | None = None) -> Source:
-    """Find the images of a folder and its sub-folders, or of a pattern.
+    """Find the images of a folder and its sub-folders, or of a pattern with ``*``, ``?``, ``[...]`` or ``**``.
 
-    Args:
-        argument: Name of the argument that has the path, for errors.
-        given: Path of the folder, or pattern with ``*``, ``?``, ``[...]`` or ``**``.
-        mask_ending: Ending of the names of masks, which are not images.
-
-    Raises:
-        InputError: If there are no images.
+    Names that end with ``mask_ending`` are masks, not images.
     """
     name, base, pattern = f"`{argument}` {given}", *split_pattern(given)
     try:
@@ -58,11 +49,7 @@ def find_source(argument: str, given: Path, mask_ending: str | None = None) -> S
 
 
 def require_disjoint(sources: list[Source]) -> None:
-    """Raise an error if sources share images, which would count as good and as defective.
-
-    Raises:
-        InputError: If an image belongs to two of them.
-    """
+    """Raise an InputError if sources share images, which would count as good and as defective."""
     resolve = cache(Path.resolve)
     owners: dict[Path, Source] = {}
     for source in sources:

@@ -20,12 +20,7 @@ LABELS = dict.fromkeys(("0", "good", "normal", "ok"), NORMAL) | dict.fromkeys(
 def read_table(file: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     """Read the rows of a CSV file with a header, or of a JSON file with a list of objects, as text.
 
-    Args:
-        file: The table, in JSON if its suffix is ``.json``.
-        columns: Required columns; others are read as well.
-
-    Raises:
-        InputError: If the file is missing, is not such a table, or lacks a column.
+    A file is JSON if its suffix is ``.json``. It must have the given columns; others are read as well.
     """
     try:
         with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
@@ -64,16 +59,10 @@ def _as_text(row: Mapping[Any, Any]) -> dict[str, str]:
 
 
 def samples_of(rows: Iterable[Mapping[str, str]], file: Path, folder: Path) -> list[Sample]:
-    """Convert rows to samples.
+    """Convert rows of a table, which is named in errors, to samples; paths are relative to a folder.
 
-    Args:
-        rows: ``path``, and optionally ``label`` (default: good), ``split`` (default: train for good images, test for
-            defective ones), ``mask`` and ``defect``. The mask of a good image is ignored.
-        file: The table, for errors.
-        folder: Folder that paths are relative to.
-
-    Raises:
-        InputError: If a row is invalid or names an image twice.
+    A row has a ``path``, and optionally ``label`` (default: good), ``split`` (default: train for good images, test for
+    defective ones), ``mask`` and ``defect``. The mask of a good image is ignored.
     """
     samples: dict[Path, Sample] = {}
     for number, row in enumerate(rows, 1):

@@ -23,12 +23,9 @@ DRAWS = 9
 
 
 def augment_batch(batch: Batch, options: AugmentOptions, *names: object) -> Batch:
-    """Augment the images of a batch and the masks of its defects; padding still repeats the border.
+    """Return a batch with augmented images, and masks of defects; padding still repeats the border.
 
-    Args:
-        batch: Images of shape (B, 3, H, W) with values from 0 to 255, and masks; not modified.
-        options: Largest changes.
-        names: What the changes of an image depend on beside its file and folder, such as seed and epoch.
+    The changes of an image depend on ``names``, such as seed and epoch, and on its file and folder.
     """
     if not options.active:
         return batch
@@ -47,12 +44,7 @@ def augment_batch(batch: Batch, options: AugmentOptions, *names: object) -> Batc
 
 
 class RandomChanges:
-    """Random changes of B images of one size, to be applied to images and masks.
-
-    Args:
-        options: Largest changes.
-        generators: Random generator of each image.
-    """
+    """Random changes of B images of one size, to be applied to images and masks; each has a generator."""
 
     def __init__(self, options: AugmentOptions, generators: Sequence[np.random.Generator]) -> None:
         self.options, self.generators = options, generators

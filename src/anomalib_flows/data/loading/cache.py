@@ -9,7 +9,7 @@ import hashlib
 import warnings
 from pathlib import Path
 from threading import Lock
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,25 +36,10 @@ class Item(NamedTuple):
         return self.image.nbytes + (0 if self.mask is None else self.mask.nbytes)
 
 
-class Cache(Protocol):
-    """Keep items of samples; used by several threads at once."""
-
-    def get(self, sample: Sample) -> Item | None:
-        """Return the item of a sample, or None if it has to be read."""
-
-    def put(self, sample: Sample, item: Item) -> None:
-        """Keep an item, if there is room."""
-
-
-def make_cache(samples: list[Sample], image: ImageOptions, options: LoaderOptions, *, repeated: bool) -> Cache | None:
-    """Make the cache that the options ask for; images that are read only once are not kept in memory.
-
-    Args:
-        samples: Images that will be read.
-        image: Size of the resized images.
-        options: Kind and size of the cache.
-        repeated: Whether the images are read more than once.
-    """
+def make_cache(
+    samples: list[Sample], image: ImageOptions, options: LoaderOptions, *, repeated: bool
+) -> MemoryCache | DiskCache | None:
+    """Make the cache that the options ask for; images that are not read repeatedly are not kept in memory."""
     limit = int(options.cache_size * GB)
     if options.cache == "memory" and repeated:
         return MemoryCache(limit, len(samples))
@@ -64,12 +49,7 @@ def make_cache(samples: list[Sample], image: ImageOptions, options: LoaderOption
 
 
 class MemoryCache:
-    """Keep items as long as the process lives.
-
-    Args:
-        limit: Greatest number of bytes.
-        expected: How many samples there are.
-    """
+    """Keep items, up to ``limit`` bytes, as long as the process lives; ``expected`` counts the samples."""
 
     def __init__(self, limit: int, expected: int) -> None:
         self.limit, self.expected, self.items, self.lock = limit, expected, dict[Sample, Item](), Lock()
@@ -90,21 +70,15 @@ class MemoryCache:
                 warnings.warn(
                     f"`loader.cache_size` {self.limit / GB:g} (GB in memory) is used up ({len(self.items)} of "
                     f"{self.expected} images fit): other images are decoded each time; increase it.",
-                    UserWarning,
                     stacklevel=2,
                 )
 
 
 class DiskCache:
-    """Keep items as files, for later runs as well; several processes may use one folder.
+    """Keep items as files, for later runs as well; several processes may use one folder, up to ``limit`` bytes.
 
     The name of a file is a digest of the image's path, size and modification time, and of the resizing. A damaged
     file is written again.
-
-    Args:
-        folder: Where the files are.
-        limit: Greatest number of bytes in the folder.
-        image: Size of the resized images.
     """
 
     def __init__(self, folder: Path, limit: int, image: ImageOptions) -> None:
@@ -114,8 +88,10 @@ class DiskCache:
     def get(self, sample: Sample) -> Item | None:
         """Return the item of a sample, or None if it has to be read."""
         try:
-            tensors = self.store.get(self._name(sample))
-            return None if tensors is None else as_item(tensors)
+            if (tensors := self.store.get(self._name(sample))) is None:
+                return None
+            height, width = tensors["content"].tolist()
+            return Item(tensors["image"], tensors.get("mask"), (height, width))
         except (OSError, KeyError, ValueError):
             return None
 
@@ -125,19 +101,9 @@ class DiskCache:
         self.store.put(self._name(sample), tensors if item.mask is None else tensors | {"mask": item.mask})
 
     def _name(self, sample: Sample) -> str:
-        """Name of a sample's file.
-
-        Raises:
-            OSError: If its image or mask is not there.
-        """
+        """Return the name of a sample's file, or raise an OSError if its image or mask does not exist."""
         parts = list(self.kind)
         for path in (sample.path, *(mask_files(sample.mask) if sample.mask else [])):
             state = path.stat()
             parts += [str(path.absolute()), str((state.st_size, state.st_mtime_ns))]
         return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:40]
-
-
-def as_item(tensors: dict[str, Tensor]) -> Item:
-    """Read an item from what :class:`DiskCache` keeps."""
-    height, width = tensors["content"].tolist()
-    return Item(tensors["image"], tensors.get("mask"), (height, width))

@@ -33,11 +33,7 @@ AHEAD = 2
 
 
 def read_resized(sample: Sample, image: ImageOptions) -> Item:
-    """Read the image and the mask of a sample, and resize both.
-
-    Raises:
-        InputError: If a file cannot be read, or the mask has another size than the image.
-    """
+    """Read the image and the mask of a sample, and resize both."""
     return resized(*read_sample(sample), image)
 
 

@@ -22,14 +22,7 @@ LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 
 
 def read_sample(sample: Sample) -> tuple[Tensor, Tensor | None]:
-    """Read the image of a sample, and its mask if it has one.
-
-    Returns:
-        The image of shape (3, h, w) and type uint8, and the boolean mask of shape (h, w).
-
-    Raises:
-        InputError: If a file cannot be read, or the mask is not as large as the image.
-    """
+    """Read an image, uint8 of shape (3, h, w), and its mask, boolean of shape (h, w), if it has one."""
     image = read_image(sample.path)
     if sample.mask is None:
         return image, None
@@ -46,18 +39,10 @@ def read_image(path: Path) -> Tensor:
 
 
 def read_mask(path: Path, shape: ImageSize, image: Path | str = "its image") -> Tensor:
-    """Read a mask upright: true where a pixel is neither zero nor fully transparent.
+    """Read a mask upright, as booleans of shape (h, w): true where a pixel is neither zero nor fully transparent.
 
-    Args:
-        path: The mask, or a folder of masks to unite; in one with a palette, index 0 means no defect.
-        shape: Height h and width w of the image.
-        image: What the image is called in an error.
-
-    Returns:
-        Booleans of shape (h, w).
-
-    Raises:
-        InputError: If the file cannot be read, or has another size than the image.
+    A folder of masks is united. In a mask with a palette, index 0 means no defect. The mask must have the shape of
+    ``image``, which stands for the image in errors.
     """
     if path.is_dir():
         return _united(path, shape, image)

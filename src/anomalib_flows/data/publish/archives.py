@@ -44,22 +44,13 @@ class Member(NamedTuple):
 
 
 class Metered:
-    """Limit the bytes that are read from streams, as protection against bombs.
-
-    Args:
-        stream: Stream to read from.
-        budget: Number of bytes that may still be read, in a list, since several streams share it.
-    """
+    """Limit the bytes that are read from streams, as protection against bombs; several streams share a budget."""
 
     def __init__(self, stream: IO[bytes], budget: list[int]) -> None:
         self.stream, self.budget = stream, budget
 
     def read(self, size: int) -> bytes:
-        """Read at most ``size`` bytes.
-
-        Raises:
-            InputError: If the budget is spent.
-        """
+        """Read at most ``size`` bytes, or raise an InputError if the budget is spent."""
         content = self.stream.read(size)
         self.budget[0] -= len(content)
         if self.budget[0] < 0:
@@ -68,19 +59,10 @@ class Metered:
 
 
 def extract(archive: Path, folder: Path) -> None:
-    """Extract a tar (plain, gz, bz2 or xz) or zip file into an empty folder.
+    """Extract a tar (plain, gz, bz2 or xz) or zip file, known by its content, into an empty folder.
 
-    Permissions, owners and times are ignored. If the archive is refused, the caller must remove the folder.
-
-    Args:
-        archive: The file, whose content determines its format.
-        folder: An empty folder.
-
-    Raises:
-        InputError: If the archive is damaged, empty or of another format; if the path of a member leads out of the
-            folder, or cannot be used on this system, or occurs twice; if a member is a link or a device; or if there
-            are too many members or bytes.
-        OSError: If the disk is full or cannot be written to.
+    Permissions, owners and times are ignored. Refused are paths that lead out of the folder, that this system cannot
+    use or that occur twice, links, devices, and too many members or bytes; then the caller must remove the folder.
     """
     try:
         with open_archive(archive) as members:
@@ -160,15 +142,7 @@ def extract_members(members: Iterator[Member], folder: Path) -> None:
 
 
 def safe_name(name: str) -> PurePosixPath:
-    """Return the path of a member, relative to the folder.
-
-    Raises:
-        InputError: If it leads out of the folder, on this system or another one, or cannot name a file here.
-
-    Example:
-        >>> safe_name("./bottle/train/good/000.png").as_posix()
-        'bottle/train/good/000.png'
-    """
+    """Return the path of a member, unless it leads out of the folder, on any system, or cannot name a file here."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or re.match(r"[A-Za-z]:", name):
         raise InputError(f"the path {name!r}, which may lead out of the folder")
@@ -205,16 +179,7 @@ def write_member(member: Member, path: Path) -> None:
     except (OSError, UnicodeEncodeError) as error:
         if isinstance(error, OSError) and error.errno not in UNFIT_NAME:
             raise
-        raise InputError(f"the name {shortened(member.name)!r}, which this system cannot use") from error
+        short = member.name if len(member.name) <= 60 else member.name[:60] + "..."
+        raise InputError(f"the name {short!r}, which this system cannot use") from error
     with target:
         shutil.copyfileobj(member.open(), target, CHUNK)
-
-
-def shortened(name: str) -> str:
-    """Return the beginning of a long name.
-
-    Example:
-        >>> len(shortened("a" * 500))
-        63
-    """
-    return name if len(name) <= 60 else name[:60] + "..."

@@ -35,17 +35,6 @@ def download(archive: Archive, folder: Path) -> Path:
     """Download an archive into a folder, unless it exists there, and verify its checksum.
 
     After a broken connection the part that was downloaded is kept as ``NAME.part``, and the next call continues it.
-
-    Args:
-        archive: Facts about the archive.
-        folder: Folder of the file.
-
-    Returns:
-        The file.
-
-    Raises:
-        InputError: If the address is invalid, the server refuses or cannot be reached, or the checksum differs.
-        OSError: If the folder cannot be written to.
     """
     if not re.match(r"https?://", archive.url):
         raise InputError(f"The address {archive.url!r} of {archive.file} is not a web address: get the file by hand.")
@@ -56,20 +45,14 @@ def download(archive: Archive, folder: Path) -> Path:
             part = file.with_name(f"{file.name}.part")
             fetch_all(archive.url, part)
             part.replace(file)
-        verify_fetched(file, archive.checksum)
+        verify(file, archive.checksum)
+    except InputError:
+        file.unlink(missing_ok=True)  # the next call would use it again
+        raise
     finally:
         with suppress(OSError):  # remove it if it is empty
             folder.rmdir()
     return file
-
-
-def verify_fetched(file: Path, checksum: str) -> None:
-    """Verify a file, and remove it if it fails, since the next call would use it again."""
-    try:
-        verify(file, checksum)
-    except InputError:
-        file.unlink()
-        raise
 
 
 def fetch_all(url: str, part: Path) -> None:
@@ -138,15 +121,7 @@ def append(answer: http.client.HTTPResponse, part: Path, start: int, total: int 
 
 
 def verify(file: Path, checksum: str) -> None:
-    """Compare a file with its published digest.
-
-    Args:
-        file: The file.
-        checksum: ``sha256:...`` or ``md5:...``; empty if none is published.
-
-    Raises:
-        InputError: If they differ.
-    """
+    """Raise an InputError unless a file has its published digest, ``sha256:...`` or ``md5:...``, if there is one."""
     if not checksum:
         return
     algorithm, _, expected = checksum.partition(":")

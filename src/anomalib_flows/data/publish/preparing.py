@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import importlib.util
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,16 +18,10 @@ from anomalib_flows.data.datasets.card import Archive, Card
 from anomalib_flows.data.publish.archives import extract
 from anomalib_flows.data.publish.download import download as fetch_archive
 from anomalib_flows.data.publish.download import verify
-from anomalib_flows.data.publish.merging import merge, move, require_free
 
 
 class Prepared(NamedTuple):
-    """Result of :func:`prepare_dataset`.
-
-    Args:
-        root: Absolute path of the dataset.
-        unverified: Names of the archives that have no known checksum.
-    """
+    """Absolute path of a dataset, and names of its archives that have no known checksum."""
 
     root: Path
     unverified: list[str]
@@ -66,11 +61,7 @@ def prepare_dataset(
 
 
 def published_card(dataset: type[Dataset]) -> Card:
-    """Return the facts about a published dataset.
-
-    Raises:
-        InputError: If the dataset is not a published one.
-    """
+    """Return the facts about a published dataset."""
     if dataset.card is None:
         name = name_of("datasets", dataset)
         raise InputError(f"{name} is no published dataset: there is nothing to prepare, train with it as it is.")
@@ -96,17 +87,7 @@ def downloaded(wanted: Iterable[Archive], folder: Path) -> Iterator[list[Path]]:
 
 
 def install(dataset: type[Dataset], root: Path, files: Sequence[Path]) -> None:
-    """Verify and extract archives into a root folder, all or nothing; existing files are never replaced.
-
-    Args:
-        dataset: Class of the dataset, whose ``arrange`` converts the extracted files.
-        root: Folder of the dataset, which may not exist yet.
-        files: Archives, by the names that the card gives them or others.
-
-    Raises:
-        InputError: If an archive is refused, or a part of its content exists in the root already.
-        OSError: If the disk is full or cannot be written to.
-    """
+    """Verify and extract archives into a root folder, all or nothing; existing files are never replaced."""
     card = published_card(dataset)
     require_room(dataset, root, files)
     for file in files:
@@ -128,30 +109,70 @@ def install(dataset: type[Dataset], root: Path, files: Sequence[Path]) -> None:
             ready.rename(root)
 
 
-def require_modules(needs: Iterable[tuple[str, str]]) -> None:
-    """Raise an InputError if a module is missing: before hours of extraction, not after.
+def merge(extracted: Path, file: Path, card: Card, ready: Path) -> None:
+    """Move the content of an archive to its place among that of others, without an enclosing folder."""
+    category = card.archive(file.name).category
+    content = inner(extracted, {*card.counts, *(archive.category for archive in card.archives)})
+    if category and not (content / category).is_dir():
+        ready = ready / category
+        ready.mkdir(exist_ok=True)
+    pairs = [(entry, ready / entry.name) for entry in visible(content)]
+    if twice := [entry for entry, other in pairs if os.path.lexists(other) and not same_file(entry, other)]:
+        raise InputError(f"{file} has {twice[0].name!r}, as another archive does: give only one of them.")
+    move(visible(content), ready)
 
-    Args:
-        needs: Names of modules, each with the requirement that pip installs for it.
+
+def inner(folder: Path, categories: set[str]) -> Path:
+    """Return the innermost folder that a folder encloses without anything else, unless it is a category."""
+    while True:
+        entries = visible(folder)
+        if len(entries) != 1 or not entries[0].is_dir() or entries[0].name in categories:
+            return folder
+        folder = entries[0]
+
+
+def visible(folder: Path) -> list[Path]:
+    """List a folder without what macOS adds to archives."""
+    return [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name != "__MACOSX"]
+
+
+def move(entries: Iterable[Path], target: Path) -> None:
+    """Move files and folders, or none of them if one of their names exists already.
+
+    Existing files of the same content, such as a licence that comes with each archive, are no obstacle.
     """
+    new = [entry for entry in entries if not same_file(entry, target / entry.name)]
+    for entry in new:
+        require_free(target / entry.name)
+    for entry in new:
+        entry.rename(target / entry.name)
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """Return whether both are files of the same content."""
+    return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)
+
+
+def require_free(path: Path) -> None:
+    """Raise an InputError if a path exists."""
+    if os.path.lexists(path):
+        raise InputError(f"{path} exists already and is kept: name another `root`, or move it away first.")
+
+
+def require_modules(needs: Iterable[tuple[str, str]]) -> None:
+    """Raise an InputError if a module is missing: before hours of extraction, not after."""
     for module, package in needs:
         if importlib.util.find_spec(module) is None:
             raise InputError(f"Preparing this dataset needs the module {module}: run pip install '{package}'.")
 
 
 def require_room(dataset: type[Dataset], root: Path, files: Sequence[Path], wanted: Sequence[Archive] = ()) -> None:
-    """Raise an InputError for what is bound to fail, before gigabytes are extracted or downloaded.
-
-    Args:
-        dataset: Class of the dataset.
-        root: Folder of the dataset.
-        files: Archives on disk.
-        wanted: Archives to download.
-    """
+    """Raise an InputError for what is bound to fail, before gigabytes are extracted or downloaded."""
     card = published_card(dataset)
     if root.exists() and not root.is_dir():
         raise InputError(f"`root` {root} is a file: name a folder.")
-    if converts(dataset) and root.exists() and any(root.iterdir()):
+    converts = dataset.arrange.__func__ is not Dataset.arrange.__func__  # type: ignore[attr-defined]
+    if converts and root.exists() and any(root.iterdir()):
         raise InputError(f"`root` {root} is not empty, and its files are kept: name a new folder for this dataset.")
     for file in files:
         if not file.is_file():
@@ -162,17 +183,8 @@ def require_room(dataset: type[Dataset], root: Path, files: Sequence[Path], want
             require_free(root / name)
 
 
-def converts(dataset: type[Dataset]) -> bool:
-    """Return whether a dataset converts the extracted files."""
-    return dataset.arrange.__func__ is not Dataset.arrange.__func__  # type: ignore[attr-defined]
-
-
 def fetchable(card: Card) -> list[Archive]:
-    """List the archives to download; those of all categories are preferred to those of single ones.
-
-    Raises:
-        InputError: If no address is known.
-    """
+    """List the archives to download; those of all categories are preferred to those of single ones."""
     with_address = [archive for archive in card.archives if archive.url]
     if not with_address:
         raise InputError(f"`download` is not possible: {by_hand(card)}.")

@@ -48,12 +48,7 @@ def _content(path: Path) -> bytes | None:
 
 
 def warn_of_leaks(samples: list[Sample], same: Mapping[Path, Path]) -> None:
-    """Warn of images whose content is also in an earlier split.
-
-    Args:
-        samples: The images of all splits.
-        same: Result of :func:`find_duplicates`.
-    """
+    """Warn of images whose content, by :func:`find_duplicates`, is also in an earlier split."""
     first: dict[Path, Sample] = {}
     leaks = defaultdict(list)
     for sample in sorted(samples, key=lambda sample: get_args(Split).index(sample.split)):

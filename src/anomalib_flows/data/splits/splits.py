@@ -24,14 +24,8 @@ def hold_out(
 ) -> list[Sample]:
     """Move a random part of the training images, at least one, to the calibration split, unless it has images.
 
-    Args:
-        samples: Images of any split; the other splits remain unchanged.
-        fraction: Share of the training images to move.
-        seed: Determines, with the paths, the images that are moved. The order of the samples does not matter.
-        same: Images of the same content, which stay together; see :func:`~.duplicates.find_duplicates`.
-
-    Raises:
-        InputError: If there are fewer than 2 training images of different content, or the seed is negative.
+    The seed and the paths determine the part; the order of the samples does not matter. Images of the same content stay
+    together: ``same`` is the result of :func:`~.duplicates.find_duplicates`.
     """
     training = [sample.path for sample in select(samples, "train")]
     if training and select(samples, "calibration"):
@@ -44,23 +38,12 @@ def hold_out(
 
 
 def select(samples: Iterable[Sample], split: Split) -> list[Sample]:
-    """Return the samples of a split.
-
-    Example:
-        >>> select([Sample(Path("1.png"), "train"), Sample(Path("2.png"), "test")], "test")[0].path.name
-        '2.png'
-    """
+    """Return the samples of a split."""
     return [sample for sample in samples if sample.split == split]
 
 
 def moved(samples: list[Sample], held: Container[Path], split: Split) -> list[Sample]:
-    """Move training images to another split.
-
-    Args:
-        samples: Images of any split.
-        held: Paths of the training images to move.
-        split: The new split.
-    """
+    """Move those training images whose paths are held to another split."""
     return [replace(s, split=split) if s.split == "train" and s.path in held else s for s in samples]
 
 
@@ -69,14 +52,8 @@ def draw_subset(
 ) -> set[Path]:
     """Draw a random part of paths, at least one but not all; an empty set if that is impossible.
 
-    Args:
-        paths: Paths to draw from.
-        fraction: Share to draw. Images of the same content may make the part smaller, or larger if there are no others.
-        seed: Determines the part, with the paths.
-        same: Images of the same content, of which all or none are drawn.
-
-    Raises:
-        InputError: If the seed is negative.
+    The seed and the paths determine the part. Images of the ``same`` content are drawn together or not at all, which
+    may make the part smaller than the fraction, or larger if there are no others.
     """
     if seed < 0:
         raise FieldError("seed", seed, "at least 0")
@@ -113,11 +90,7 @@ def write_splits(samples: list[Sample], file: Path) -> None:
 
 
 def read_splits(file: Path) -> list[Sample]:
-    """Read a file of :func:`write_splits`.
-
-    Raises:
-        InputError: If the file is missing or is not such a record.
-    """
+    """Read a file of :func:`write_splits`."""
     rows = read_table(file, COLUMNS)
     try:
         return [_sample(row) for row in rows]

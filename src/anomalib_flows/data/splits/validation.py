@@ -22,16 +22,9 @@ LEAST = 2
 def hold_out_validation(
     samples: list[Sample], fraction: float, seed: int, same: Mapping[Path, Path] | None = None
 ) -> list[Sample]:
-    """Move a random part of the training images to the validation split.
+    """Move a random part of the training images to the validation split; a fraction of 0 moves none.
 
-    Args:
-        samples: Images of any split; the other splits remain unchanged.
-        fraction: Share of the training images to move; 0 moves none.
-        seed: Determines, with the paths, the images that are moved.
-        same: Images of the same content, which stay together; see :func:`~.duplicates.find_duplicates`.
-
-    Raises:
-        InputError: If these are fewer than 2 images, or no training image is left.
+    The seed and the paths determine the part. Images of the ``same`` content stay together.
     """
     training = [sample.path for sample in select(samples, "train")]
     if fraction == 0:
@@ -50,11 +43,6 @@ def draw_defects(samples: list[Sample], folder: Path, seed: int) -> list[Sample]
 
     The copies have the size of the image. They are in ``FOLDER/defects/KIND``, and their masks in
     ``FOLDER/masks/KIND``. Nothing is written if the dataset has defective validation images itself.
-
-    Args:
-        samples: Images of any split.
-        folder: Folder of the copies, which is replaced.
-        seed: Determines the defects.
     """
     normal = select(samples, "validation")
     if not normal or any(sample.label == ANOMALOUS for sample in normal):

@@ -40,11 +40,7 @@ class ONNXExporter:
 
 
 def save(program: Any, file: Path) -> None:
-    """Write a program of ``torch.export`` as ONNX.
-
-    Raises:
-        InputError: If torch cannot convert it.
-    """
+    """Write a program of ``torch.export`` as ONNX."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -15,7 +15,7 @@ class FeatureVectors(NamedTuple):
     Args:
         layer: Number of the feature map.
         vectors: Feature vectors of shape (B * P, C), in the order (B, P).
-        positions: Where they are, y W + x, of shape (P,).
+        positions: Positions y W + x of the vectors, of shape (P,).
     """
 
     layer: int
@@ -23,20 +23,20 @@ class FeatureVectors(NamedTuple):
     positions: Tensor
 
 
-def pick(layer: int, vectors: Tensor, positions: Tensor) -> FeatureVectors:
-    """Take the feature vectors of B images, (B, S, C), at P positions."""
+def select_positions(layer: int, vectors: Tensor, positions: Tensor) -> FeatureVectors:
+    """Select the feature vectors of B images, (B, S, C), at P positions."""
     positions = positions.to(vectors.device)
     return FeatureVectors(layer, vectors.index_select(1, positions).flatten(0, 1), positions)
 
 
-def draw_positions(size: int, count: int, each: int) -> list[Tensor]:
-    """Draw different positions of a feature map for so many steps, ``each`` for each."""
-    return list(torch.split(torch.randperm(size)[: count * each], each))
+def draw_positions(size: int, steps: int, per_step: int) -> list[Tensor]:
+    """Draw positions of a feature map for a number of steps, each position at most once."""
+    return list(torch.split(torch.randperm(size)[: steps * per_step], per_step))
 
 
-def shuffled(layer: int, vectors: Tensor, batch: int) -> Iterator[FeatureVectors]:
-    """Shuffle all feature vectors (B, S, C) of a layer and cut them into batches; the rest is left out."""
+def shuffled_batches(layer: int, vectors: Tensor, batch_size: int) -> Iterator[FeatureVectors]:
+    """Shuffle all feature vectors (B, S, C) of a layer and yield them in full batches; the rest is left out."""
     flat = vectors.flatten(0, 1)
     order = torch.randperm(len(flat)).to(flat.device)
-    for chosen in torch.split(order, batch)[: len(flat) // batch]:
+    for chosen in torch.split(order, batch_size)[: len(flat) // batch_size]:
         yield FeatureVectors(layer, flat[chosen], chosen % vectors.shape[1])

@@ -1,4 +1,4 @@
-"""Surprise is measured against what is usual at its place."""
+"""A factor for each position that makes usual energies alike."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 LARGE = 1e6
-"""What an infinite energy counts as."""
+"""Finite value that replaces infinite energies."""
 
 
 class LocalScale(nn.Module):
@@ -18,9 +18,9 @@ class LocalScale(nn.Module):
     .. math::
         f_p = \Bigl( \frac{\bar{e}}{\hat{e}_p} \Bigr)^\gamma, \quad \hat{e}_p = \frac{n \bar{e}_p + m \bar{e}}{n + m}
 
-    with the mean energy :math:`\bar{e}_p` of n normal images at a position and that of all positions. Borders, where
-    convolutions see padding, and places that vary from one good product to the next are less likely everywhere: they
-    shall not decide an image's score. Before :meth:`set`, nothing changes.
+    with the mean energy :math:`\bar{e}_p` of n normal images at position p, and :math:`\bar{e}` of all positions. Some
+    positions have high energies in every image: borders, where convolutions see padding, and places that vary among
+    good products. Without the factor they would decide the image score. Before :meth:`set`, all factors are 1.
 
     Args:
         shape: Height and width of the map.
@@ -34,7 +34,7 @@ class LocalScale(nn.Module):
     """
 
     PRIOR = 8
-    """How many images the mean of all positions stands for (m): a few images say little about a single position."""
+    """Number m of images that the mean of all positions counts as: few images say little about one position."""
 
     factor: Tensor
 
@@ -48,7 +48,7 @@ class LocalScale(nn.Module):
         return energies * self.factor.to(energies.device)
 
     def set(self, batches: Iterable[Tensor]) -> None:
-        """Take what is usual from energies of normal images, batches of (B, 1, h, w)."""
+        """Set the factors from energies of normal images, batches of (B, 1, h, w)."""
         sums = [(len(energies), energies.double().nan_to_num(posinf=LARGE).sum((0, 1))) for energies in batches]
         count = sum(number for number, _ in sums)
         local = torch.stack([total for _, total in sums]).sum(0) / count
@@ -57,8 +57,8 @@ class LocalScale(nn.Module):
         self.factor.copy_((overall / usual) ** self.strength if overall > 0 else torch.ones_like(usual))
 
 
-def set_scales(scales: Iterable[Any], batches: Iterable[list[Tensor]]) -> None:
-    """Set the scales of all feature maps from energies of normal images; without strength nothing is computed."""
+def fit_local_scales(scales: Iterable[Any], batches: Iterable[list[Tensor]]) -> None:
+    """Set the scales of all feature maps from energies of normal images; compute nothing if all strengths are 0."""
     if any(scale.strength for scale in scales):
         for scale, energies in zip(scales, zip(*batches, strict=True), strict=True):
             scale.set(energies)

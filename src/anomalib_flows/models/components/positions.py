@@ -1,4 +1,4 @@
-"""The code of a position in a feature map, on which CFLOW's flows are conditioned."""
+"""Codes of the positions in a feature map, on which CFLOW's flows are conditioned."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class PositionalCode(nn.Module):
         c(y, x) = [\sin \omega_k x, \cos \omega_k x, \dots, \sin \omega_k y, \cos \omega_k y, \dots], \quad
         \omega_k = 10^{-4 \cdot 2k / (D / 2)}
 
-    One half of c depends on the column alone, the other on the row alone, so that the product of a weight with
-    the codes of all H x W positions takes as many multiplications as that with H + W vectors of half the length.
+    One half of c depends on the column alone, the other on the row alone. The product of a weight with the codes of
+    all H x W positions is therefore a sum of two products, with W and with H vectors of half the length.
 
     Args:
         length: Length D of the code.
@@ -44,12 +44,12 @@ class PositionalCode(nn.Module):
 
     def __init__(self, length: int, height: int, width: int) -> None:
         super().__init__()
-        require(length >= 4 and length % 4 == 0, "--model.condition", length, "a multiple of 4, or 0 for none")
-        self.register_buffer("columns", waves(width, length // 2), persistent=False)
-        self.register_buffer("rows", waves(height, length // 2), persistent=False)
+        require(length >= 4 and length % 4 == 0, "condition", length, "a multiple of 4, or 0 for none")
+        self.register_buffer("columns", sines_and_cosines(width, length // 2), persistent=False)
+        self.register_buffer("rows", sines_and_cosines(height, length // 2), persistent=False)
 
     def codes(self, positions: Tensor) -> Tensor:
-        """Codes of positions y W + x, (P,) -> (P, D)."""
+        """Return the codes of positions y W + x, (P,) -> (P, D)."""
         width = len(self.columns)
         return torch.cat((self.columns[positions % width], self.rows[positions // width]), dim=1)
 
@@ -73,8 +73,8 @@ class PositionalCode(nn.Module):
         return add
 
 
-def waves(count: int, length: int) -> Tensor:
-    """Sines and cosines in turn of the numbers 0 to count - 1, (count, length)."""
+def sines_and_cosines(count: int, length: int) -> Tensor:
+    """Return alternating sines and cosines of the numbers 0 to count - 1, (count, length)."""
     frequencies = torch.exp(torch.arange(0.0, length, 2) * -(math.log(1e4) / length))
     angles = torch.arange(float(count))[:, None] * frequencies
     return torch.stack((angles.sin(), angles.cos()), dim=2).flatten(1)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
+
+Schedule = Literal["constant", "cosine", "published"]
 
 
 def constant_factor(progress: float) -> float:
-    """Stay the same."""
+    """Return 1."""
     return 1.0
 
 

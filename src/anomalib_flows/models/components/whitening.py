@@ -1,4 +1,4 @@
-"""Whitened features: the flow begins where a Gaussian has done what it can."""
+"""Whitening of features by statistics of the training images, before the flow."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Whitening(nn.Module):
     .. math::
         y = R^{-1/2} D^{-1} (x - \mu), \quad R = (1 - \rho)\, D^{-1} \Sigma D^{-1} + \rho I
 
-    with the covariance :math:`\Sigma` and the standard deviations D of the channels. The map is fixed, so the flow
-    gains no likelihood by it, and has no part in the log-determinant. Before :meth:`set`, it changes nothing.
+    with the covariance :math:`\Sigma` and the standard deviations D of the channels. The map is fixed and therefore not
+    part of the log-determinant. Before :meth:`set` it is the identity.
 
     Args:
         shape: C, h and w of the feature map.
@@ -52,14 +52,14 @@ class Whitening(nn.Module):
         self.register_buffer("matrix", torch.eye(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Whiten feature maps (B, C, h, w), with statistics in float32 also in lower and mixed precision."""
+        """Whiten feature maps (B, C, h, w), with statistics in float32 even in lower and mixed precision."""
         mixed = torch.is_autocast_enabled(x.device.type)
         with torch.autocast(x.device.type, enabled=False):
             whitened = F.conv2d(x.to(self.mean.dtype) - self.mean, self.matrix[:, :, None, None])
         return whitened if mixed else whitened.to(x.dtype)
 
     def set(self, moments: Moments) -> None:
-        """Take the statistics of training features."""
+        """Set mean and matrix from the moments of training features."""
         mean = moments.local_mean()
         centre = shrunk_means(mean, moments) if self.local_mean else mean.mean((1, 2), keepdim=True)
         matrix = zca_cor(moments.covariance(centre), self.shrinkage, moments.vectors)
@@ -68,7 +68,7 @@ class Whitening(nn.Module):
 
 
 class Moments:
-    """Sums over feature maps, from which means and covariances follow; products in float32, sums in float64."""
+    """Sums over feature maps that give means and covariances; products in float32, sums in float64."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -76,7 +76,7 @@ class Moments:
 
     def add(self, features: Tensor) -> None:
         """Add feature maps of shape (B, C, h, w)."""
-        if not self.count:  # sums of squares about points amid the values lose no digits to their means
+        if not self.count:  # centred values keep the digits that a large mean would take
             self.origin = features.float().mean(0)
             self.first = torch.zeros_like(self.origin, dtype=torch.float64)
             self.second = self.first.new_zeros(len(self.origin), len(self.origin))
@@ -90,37 +90,37 @@ class Moments:
 
     @property
     def vectors(self) -> int:
-        """How many feature vectors were added."""
+        """Number of feature vectors that were added."""
         return self.count * self.first[0].numel()
 
     def local_mean(self) -> Tensor:
-        """Mean at each position, (C, h, w)."""
+        """Return the mean at each position, (C, h, w)."""
         return self.first / self.count + self.origin.double()
 
     def covariance(self, centre: Tensor) -> Tensor:
-        """Mean of (x - centre)(x - centre)' over images and positions; ``centre`` is (C, h, w) or (C, 1, 1)."""
+        """Return the mean of (x - centre)(x - centre)' over all vectors, for a centre (C, h, w) or (C, 1, 1)."""
         c = (centre - self.origin.double()).flatten(1)
         m = (self.first / self.count).flatten(1)
         return self.second / self.vectors - (c @ m.T + m @ c.T - c @ c.T) / c.shape[1]
 
     def level_variance(self) -> Tensor:
-        """Variance, for each channel, of the images' means about the mean of all, (C,)."""
+        """Return the variance of the images' means for each channel, (C,)."""
         return self.levels / self.count - (self.first / self.count).mean((1, 2)).square()
 
 
 def shrunk_means(local: Tensor, moments: Moments) -> Tensor:
-    r"""Means of each position, drawn towards the mean of all as far as their differences may be chance.
+    r"""Shrink the means of the positions towards the mean of all, as far as their differences may be chance.
 
     .. math::
         \mu_p = \bar{x} + \frac{\tau^2}{\tau^2 + s^2 / n} (\bar{x}_p - \bar{x})
 
-    for each channel, with the variance :math:`s^2` among n images at one position, beyond what whole images differ by,
-    and :math:`\tau^2` by which the means of the positions vary beyond that. A texture keeps one mean, a product in a
-    fixed place one for each position.
+    for each channel. :math:`s^2` is the variance among n images at one position without the variance of whole images,
+    :math:`\tau^2` the variance among the positions' means that this does not explain. A texture keeps one mean; a
+    product in a fixed place keeps one for each position.
 
     Args:
         local: Means of the positions, (C, h, w).
-        moments: What they were computed from.
+        moments: Moments that they were computed from.
 
     References:
         Stein's estimation rule and its competitors: an empirical Bayes approach (Efron and Morris, 1973).
@@ -128,7 +128,7 @@ def shrunk_means(local: Tensor, moments: Moments) -> Tensor:
     overall = local.mean((1, 2), keepdim=True)
     if moments.count < 2:
         return overall.expand_as(local).clone()
-    # A darker image is darker everywhere, which makes positions differ no more.
+    # A darker image is darker everywhere, which does not make positions differ.
     within = (moments.covariance(local).diagonal() - moments.level_variance()) * moments.count / (moments.count - 1)
     chance = within.clamp_min(0)[:, None, None] / moments.count
     spread = (local - overall).square().mean((1, 2), keepdim=True)
@@ -137,10 +137,9 @@ def shrunk_means(local: Tensor, moments: Moments) -> Tensor:
 
 
 def zca_cor(covariance: Tensor, shrinkage: float, vectors: int) -> Tensor:
-    """Whitening matrix of a covariance (C, C) of so many vectors, near the identity up to the channels' scales."""
+    """Return the whitening matrix that changes the standardised channels least, of a covariance (C, C)."""
     variances = covariance.diagonal()
-    # A channel that never changes, such as that of a dead unit, tells something as soon as it does, but not the more
-    # the less it did before.
+    # A floor for channels that never change, such as those of dead units: a change of one counts, but not infinitely.
     floor = (1e-4 * variances.mean()).clamp_min(1e-12)
     covariance = covariance + (floor - variances).clamp_min(0).diag()
     deviations = covariance.diagonal().sqrt()
@@ -153,7 +152,7 @@ def zca_cor(covariance: Tensor, shrinkage: float, vectors: int) -> Tensor:
 
 
 def oracle_shrinkage(covariance: Tensor, vectors: int) -> float:
-    r"""Share :math:`\rho` by which a covariance (C, C) of a few vectors is best drawn towards the identity.
+    r"""Return the share :math:`\rho` by which to shrink a covariance (C, C) of few vectors towards the identity.
 
     References:
         Shrinkage algorithms for MMSE covariance estimation (Chen et al., 2010), eq. 23, the OAS estimator as in
@@ -168,7 +167,7 @@ def oracle_shrinkage(covariance: Tensor, vectors: int) -> float:
     return min(1.0, (power + variance**2) / max((vectors + 1) * surplus, 1e-12))
 
 
-def whiten(norms: Iterable[nn.Module], batches: Iterable[Features]) -> None:
+def fit_whitening(norms: Iterable[nn.Module], batches: Iterable[Features]) -> None:
     """Set the whitenings among the norms of feature maps from batches of training features."""
     chosen = [(i, norm) for i, norm in enumerate(norms) if isinstance(norm, Whitening)]
     if not chosen:
@@ -181,8 +180,8 @@ def whiten(norms: Iterable[nn.Module], batches: Iterable[Features]) -> None:
         norm.set(of_layer)
 
 
-def make_norm(shape: tuple[int, int, int], kind: str, shrinkage: float, local_mean: bool) -> nn.Module:
-    """Make the norm of a feature map of shape (C, h, w); which, is one of :data:`Norm`."""
+def make_norm(shape: tuple[int, int, int], kind: Norm, shrinkage: float, local_mean: bool) -> nn.Module:
+    """Make the norm of a feature map of shape (C, h, w)."""
     makers: dict[str, Callable[[], nn.Module]] = {
         "whitened": lambda: Whitening(shape, shrinkage, local_mean),
         "layer": lambda: nn.LayerNorm(shape),

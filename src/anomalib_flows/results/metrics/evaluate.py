@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.results.metrics.groups import Group, Mask, image_group, pixel_group, rank
-from anomalib_flows.results.metrics.ranking import Ranking, Scores
+from anomalib_flows.results.metrics.ranking import Scores
 
 Metrics = dict[str, float | None]
 
@@ -66,44 +66,30 @@ def evaluate(
         pixels[kind] = pixel_group([(pixel_scores[i], mask) for i in members if (mask := truth[i]) is not None])
 
     def against_normal(kinds: Sequence[str]) -> dict[str, Any]:
+        of_images, of_pixels = ([groups[kind] for kind in kinds] for groups in (images, pixels))
         return {
-            "image": image_metrics(images[None], [images[kind] for kind in kinds], float(threshold)),
-            "pixel": pixel_metrics(pixels[None], [pixels[kind] for kind in kinds], float(pixel_threshold)),
+            "image": _metrics(images[None], of_images, float(threshold)),
+            "pixel": _metrics(pixels[None], of_pixels, float(pixel_threshold), pixels=True),
         }
 
     kinds = sorted(kind for kind in images if kind is not None)
     return {**against_normal(kinds), "defects": {kind: against_normal([kind]) for kind in kinds}}
 
 
-def image_metrics(normal: Group, anomalous: Sequence[Group], threshold: float) -> Metrics:
-    """Return the metrics of images, and their number."""
-    return {
-        **_metrics(rank(normal, anomalous), threshold),
-        "normal_images": normal.images,
-        "anomalous_images": sum(group.images for group in anomalous),
-    }
-
-
-def pixel_metrics(normal: Group, anomalous: Sequence[Group], threshold: float) -> Metrics:
-    """Return the metrics of pixels, and the number of images; anomalous images without a mask do not count."""
+def _metrics(normal: Group, anomalous: Sequence[Group], threshold: float, *, pixels: bool = False) -> Metrics:
+    """Return the metrics of images or pixels, and the number of images; those without a mask have no pixels."""
     ranking = rank(normal, anomalous)
+    f1_max, f1_max_threshold = ranking.f1_max() if ranking else (None, None)
     return {
-        **_metrics(ranking, threshold),
-        "aupro": None if ranking is None else ranking.aupro(),
-        "normal_images": normal.images,
-        "masked_images": sum(group.images for group in anomalous),
-    }
-
-
-def _metrics(ranking: Ranking | None, threshold: float) -> Metrics:
-    f1_max, f1_max_threshold = (None, None) if ranking is None else ranking.f1_max()
-    return {
-        "auroc": None if ranking is None else ranking.auroc(),
-        "average_precision": None if ranking is None else ranking.average_precision(),
+        "auroc": ranking.auroc() if ranking else None,
+        "average_precision": ranking.average_precision() if ranking else None,
         "f1_max": f1_max,
         "f1_max_threshold": f1_max_threshold,
-        "f1": None if ranking is None else ranking.f1(threshold),
+        "f1": ranking.f1(threshold) if ranking else None,
         "threshold": threshold,
+        **({"aupro": ranking.aupro() if ranking else None} if pixels else {}),
+        "normal_images": normal.images,
+        "masked_images" if pixels else "anomalous_images": sum(group.images for group in anomalous),
     }
 
 

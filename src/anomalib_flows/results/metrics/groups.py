@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from anomalib_flows.results.metrics.ranking import Ranking, Scores
-from anomalib_flows.results.metrics.regions import region_weights
 
 Mask = npt.NDArray[np.bool_]
 EMPTY: Scores = np.empty(0, dtype=np.float32)
+EIGHT_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -33,24 +33,14 @@ class Group:
 
 
 def image_group(scores: Scores, *, anomalous: bool) -> Group:
-    """Group the scores of images that are all normal or all anomalous, of shape (B,).
-
-    Example:
-        >>> image_group(np.array([3.0, 1.0]), anomalous=False).normal
-        array([1., 3.])
-    """
+    """Group the scores of images that are all normal or all anomalous, of shape (B,)."""
     if anomalous:
         return Group(scores.size, EMPTY, scores, np.ones(scores.size))
     return Group(scores.size, np.sort(scores), EMPTY, EMPTY)
 
 
 def pixel_group(images: Sequence[tuple[Scores, Mask]]) -> Group:
-    """Group the pixels of images, given as pairs of map and mask of shape (H, W).
-
-    Example:
-        >>> pixel_group([(np.array([[3.0, 1.0, 2.0]]), np.array([[True, False, False]]))])
-        Group(images=1, normal=array([1., 2.]), anomalous=array([3.]), weights=array([1.]))
-    """
+    """Group the pixels of images, given as pairs of map and mask of shape (H, W)."""
     normal = _join([scores[~mask] for scores, mask in images])
     normal.sort()  # in place, since this is by far the largest array
     anomalous = _join([scores[mask] for scores, mask in images])
@@ -58,15 +48,7 @@ def pixel_group(images: Sequence[tuple[Scores, Mask]]) -> Group:
 
 
 def rank(normal: Group, defects: Sequence[Group]) -> Ranking | None:
-    """Rank the anomalous scores of ``defects`` among the normal scores of all groups; None where either is missing.
-
-    Example:
-        >>> normal = image_group(np.array([3.0, 1.0]), anomalous=False)
-        >>> rank(normal, []) is None
-        True
-        >>> rank(normal, [image_group(np.array([4.0]), anomalous=True)]).auroc()
-        1.0
-    """
+    """Rank the anomalous scores of ``defects`` among the normal scores of all groups; None where either is missing."""
     around_defects = _join([group.normal for group in defects])
     around_defects.sort()  # two arrays to look scores up in, rather than one of each kind
     anomalous = _join([group.anomalous for group in defects])
@@ -77,3 +59,19 @@ def rank(normal: Group, defects: Sequence[Group]) -> Ranking | None:
 
 def _join(parts: Sequence[Scores]) -> Scores:
     return np.concatenate([EMPTY, *parts])
+
+
+def region_weights(mask: Mask) -> npt.NDArray[np.float64]:
+    """Weigh each defective pixel by 1 / area of its region, so that every region weighs 1.
+
+    Pixels that touch, also diagonally, are one region. The weights are in the order of ``mask.nonzero()``.
+
+    Example:
+        >>> region_weights(np.array([[True, False, True], [True, False, False]]))
+        array([0.5, 1. , 0.5])
+    """
+    from scipy import ndimage  # takes half a second, and evaluation is imported before images are checked
+
+    labels, _ = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
+    regions = labels[mask]
+    return 1 / np.bincount(regions)[regions]

@@ -20,7 +20,7 @@ class Ranking:
     Args:
         anomalous: Scores of anomalous images or pixels, of shape (P,), P > 0.
         normals: Scores of normal ones in one or more arrays, each sorted ascending, N > 0 in total.
-        weights: Weight of each anomalous score in `aupro`, of shape (P,); see `regions.region_weights`.
+        weights: Weight of each anomalous score in `aupro`, of shape (P,); see `groups.region_weights`.
 
     Example:
         >>> ranking = Ranking(np.array([2.0, 3.0, 5.0]), [np.array([0.0, 1.0, 2.0, 4.0])])
@@ -52,7 +52,7 @@ class Ranking:
         """Area under the curve of per-region overlap over false positive rate up to ``limit``, divided by it.
 
         The overlap is the detected share of a region, averaged over regions: recall with the weights of
-        `regions.region_weights`. Points of the curve are joined by straight lines, also at the limit.
+        `groups.region_weights`. Points of the curve are joined by straight lines, also at the limit.
 
         References:
             Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021 (a limit of 0.3).

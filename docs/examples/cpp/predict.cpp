@@ -1,23 +1,23 @@
-// Judge a photo (binary PPM, 8 bits) with an exported model: judge MODEL.xml PHOTO.ppm [DEVICE]
+// Predict for a photo (binary PPM, 8 bits) with an exported model: predict MODEL.xml PHOTO.ppm [DEVICE]
 #include <fstream>
 #include <iostream>
 #include <openvino/openvino.hpp>
 #include <stdexcept>
 #include <string>
 
-// What the model says of itself.
+// A fact that the model holds about itself.
 std::string card(const ov::Model& model, const std::string& key) {
     return model.get_rt_info<std::string>("anomalib_flows", key);
 }
 
-// Read a PPM without comments, in the order of axes and colours that the model takes.
+// Read a PPM without comments, in the order of axes and colours that the model expects.
 ov::Tensor read(const std::string& path, bool planes, bool bgr) {
     std::ifstream file(path, std::ios::binary);
     std::string kind;
     size_t width = 0, height = 0, most = 0;
     file >> kind >> width >> height >> most;
     file.get();  // one white space ends the header
-    if (!file || kind != "P6" || most != 255) throw std::runtime_error(path + " is no binary PPM of 8 bits");
+    if (!file || kind != "P6" || most != 255) throw std::runtime_error(path + " is not a binary PPM of 8 bits");
     std::string rgb(width * height * 3, '\0');
     if (!file.read(rgb.data(), rgb.size())) throw std::runtime_error(path + " is cut off");
     ov::Tensor image(ov::element::u8, planes ? ov::Shape{1, 3, height, width} : ov::Shape{1, height, width, 3});
@@ -29,12 +29,12 @@ ov::Tensor read(const std::string& path, bool planes, bool bgr) {
 }
 
 int main(int count, char* words[]) try {
-    if (count < 3) throw std::runtime_error("usage: judge MODEL.xml PHOTO.ppm [DEVICE]");
+    if (count < 3) throw std::runtime_error("usage: predict MODEL.xml PHOTO.ppm [DEVICE]");
     ov::Core core;
     auto model = core.read_model(words[1]);
     if (card(*model, "format") != "1" || card(*model, "interface") != "native")
-        throw std::runtime_error("the model is of another format, or for another runtime");
-    // Else CPUs with bfloat16 would compute in it, and scores move.
+        throw std::runtime_error("the model has another format, or is meant for another program");
+    // CPUs with bfloat16 would otherwise compute in bfloat16, and scores would change.
     ov::AnyMap options{{"INFERENCE_PRECISION_HINT", card(*model, "inference_precision")}};
     auto request = core.compile_model(model, count > 3 ? words[3] : "CPU", options).create_infer_request();
     auto image = read(words[2], card(*model, "input_layout") == "NCHW", card(*model, "channels") == "BGR");

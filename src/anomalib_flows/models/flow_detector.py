@@ -1,0 +1,134 @@
+"""What detectors with one flow for each feature map share: encoder, norms, local scales, upsampling, optimizer."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from anomalib_flows.core.errors import require
+from anomalib_flows.core.types import ImageSize
+from anomalib_flows.encoders import Triple
+from anomalib_flows.encoders.encoder import Encoder
+from anomalib_flows.encoders.layers import Padding
+from anomalib_flows.encoders.weights import Weights
+from anomalib_flows.models.base import Detector, Features, adam
+from anomalib_flows.models.components.local_scale import LocalScale, fit_local_scales
+from anomalib_flows.models.components.schedules import SCHEDULES, Schedule
+from anomalib_flows.models.components.upsample import Upsample, Upsampling
+from anomalib_flows.models.components.whitening import Norm, fit_whitening, make_norm
+
+
+class FlowDetector(Detector):
+    """Learn the density of a frozen encoder's feature maps with normalizing flows.
+
+    A subclass makes its flows after ``super().__init__``, from ``self.encoder.shapes``, and defines ``energies``,
+    ``loss`` and ``anomaly_map``. Exported models replace the flows by faster ones, whose z may have its channels in
+    another order; energies must not depend on that order.
+
+    Args:
+        image_size: Height H and width W of the images.
+        backbone: Name of a model of timm; ``list backbones`` shows them.
+        weights: ``pretrained`` (timm's cache or hub), ``random``, or a file with a state dict of that model.
+        layers: Indices of timm's feature maps, or of blocks for transformers. By default the maps of ``strides``, or
+            the block at two thirds of the depth (CFLOW: blocks 2, 6 and 10 of 12).
+        strides: Strides of the feature maps that are used if ``layers`` is not given, as far as the encoder has them.
+        padding: ``reflect`` lets the encoder's convolutions reflect borders.
+        norm: First operation on feature maps: ``whitened`` by statistics of the training images; ``layer`` norm over
+            C, h and w; ``layer-fixed``, the same without weights; or ``none``.
+        shrinkage: Shrinkage of ``whitened``: 0 decorrelates the channels, 1 standardises each by itself.
+        local_mean: Whether ``whitened`` may subtract another mean at each position.
+        local_scale: Degree, from 0 to 1, to which energies are divided by the usual energy at their position.
+        upsampling: Interpolation of likelihoods to the image size.
+        learning_rate: Step size of Adam.
+        schedule: ``constant`` learning rate; ``cosine`` to zero after a short warm-up; or ``published`` with CFLOW.
+        weight_decay: L2 penalty of Adam.
+        timm_args: Further arguments of ``timm.create_model``, such as ``pad_type``.
+        mean: Mean of each channel for the normalisation, in [0, 1]; by default timm's.
+        std: Standard deviation of each channel for the normalisation; by default timm's.
+
+    Raises:
+        InputError: If the backbone, its weights or layers do not exist or do not fit, or a number is out of range.
+    """
+
+    depths: ClassVar[Sequence[float]] = (2 / 3,)
+    """Blocks that are taken from transformers if ``layers`` is not given, as shares of their depth."""
+    final_norm: ClassVar[bool] = True
+    """Whether the final norm of a transformer is applied to the tokens of each block."""
+
+    flows: Any  # a ModuleList of bijections, which its type cannot say
+
+    def __init__(
+        self,
+        image_size: ImageSize,
+        backbone: str = "resnet18",
+        *,
+        weights: Weights = "pretrained",
+        layers: list[int] | None = None,
+        strides: Sequence[int] = (8, 16, 32),
+        padding: Padding = "zeros",
+        norm: Norm = "whitened",
+        shrinkage: float = 0.01,
+        local_mean: bool = True,
+        local_scale: float = 0.5,
+        upsampling: Upsampling = "bilinear",
+        learning_rate: float = 5e-3,
+        schedule: Schedule = "cosine",
+        weight_decay: float = 1e-5,
+        timm_args: dict[str, Any] | None = None,
+        mean: Triple | None = None,
+        std: Triple | None = None,
+    ) -> None:
+        super().__init__()
+        require(bool(strides), "strides", strides, "at least one")
+        require(0 <= shrinkage <= 1, "shrinkage", shrinkage, "from 0 to 1")
+        require(0 <= local_scale <= 1, "local_scale", local_scale, "from 0 to 1")
+        require(learning_rate > 0, "learning_rate", learning_rate, "above 0")
+        require(weight_decay >= 0, "weight_decay", weight_decay, "at least 0")
+        require(std is None or min(std) > 0, "std", std, "above 0")
+        choice: dict[str, Any] = {"strides": strides, "depths": self.depths, "final_norm": self.final_norm}
+        self.encoder = Encoder(image_size, backbone, weights, layers, timm_args, mean, std, padding=padding, **choice)
+        self.mean, self.std = self.encoder.mean, self.encoder.std
+        shapes = self.encoder.shapes
+        self.norms = nn.ModuleList(make_norm(shape, norm, shrinkage, local_mean) for shape in shapes)
+        self.scales = nn.ModuleList(LocalScale(shape[1:], local_scale) for shape in shapes)
+        self.upsample = Upsample(image_size, upsampling)
+        self.learning_rate, self.schedule, self.weight_decay = learning_rate, schedule, weight_decay
+
+    def encode(self, images: Tensor) -> Features:
+        """Return the encoder's feature maps of normalised images (B, 3, H, W)."""
+        return self.encoder(images.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+
+    def features_key(self) -> str:
+        """Return the fingerprint of the encoder."""
+        return self.encoder.fingerprint()
+
+    def fit_statistics(self, features: Iterable[Features]) -> None:
+        """Set the statistics that features are whitened by."""
+        fit_whitening(self.norms, features)
+
+    @abstractmethod
+    def energies(self, features: Features) -> list[Tensor]:
+        """Return negative log-likelihoods up to a constant, at least 0, for each feature map, (B, 1, h, w)."""
+
+    def likelihoods(self, energies: Iterable[Tensor]) -> Tensor:
+        r"""Return :math:`\exp(-f e)` of energies e with factors f of their positions, upsampled, (M, B, 1, H, W)."""
+        pairs = zip(self.scales, energies, strict=True)
+        return torch.stack([self.upsample(torch.exp(-scale(energy))) for scale, energy in pairs])
+
+    @torch.no_grad()
+    def fit_local_scale(self, features: Iterable[Features]) -> None:
+        """Set the usual energy at each position."""
+        fit_local_scales(self.scales, (self.energies(batch) for batch in features))
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Return Adam on norms and flows."""
+        trained = [*self.norms.parameters(), *self.flows.parameters()]
+        return adam(trained, self.learning_rate, self.weight_decay)
+
+    def learning_rate_factor(self, progress: float) -> float:
+        """Return the factor of the learning rate at a share of the training."""
+        return SCHEDULES[self.schedule](progress)
