@@ -7,7 +7,7 @@ from pathlib import Path
 from anomalib_flows.export.exporter import Exported, Exporter, ExportJob
 
 
-def write(job: ExportJob, file: Path) -> Exported:
+def write_graph(job: ExportJob, file: Path) -> Exported:
     """Write a graph."""
     from anomalib_flows.export.openvino.write import write_openvino  # an optional extra
 
@@ -17,7 +17,7 @@ def write(job: ExportJob, file: Path) -> Exported:
 EXPORTER = Exporter(
     suffix=".xml",
     precisions=("fp16", "fp32", "int8"),
-    write=write,
+    write=write_graph,
     interfaces=("native", "model-api", "model-api-map", "anomalib"),
     layouts=("folder", "ovms"),
     modules=("openvino",),
