@@ -7,6 +7,7 @@ import pytest
 
 from anomalib_flows.core import registry
 from anomalib_flows.export.folding import deployable
+from anomalib_flows.models.flow_detector import FlowDetector
 from anomalib_flows.testing import DETECTOR_CHECKS, Make
 from anomalib_flows.testing.detectors import DEPLOYED_ERROR
 from anomalib_flows.testing.trials import (
@@ -68,7 +69,7 @@ def test_what_is_exported_gives_the_same_maps(name: str, arguments: dict[str, An
     for _ in range(2):  # as trained, and calibrated
         before, maps = state_of(detector), maps_of(detector, images)
         lean = deployable(detector)
-        assert lean is not detector
+        assert lean is not detector or not isinstance(detector, FlowDetector)
         assert relative_difference(maps_of(lean, images), maps) <= DEPLOYED_ERROR
         assert all(tensor.equal(before[key]) for key, tensor in detector.state_dict().items())
         set_constants_of(detector)

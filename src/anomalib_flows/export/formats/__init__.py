@@ -17,8 +17,8 @@ def format_names() -> list[str]:
     """Return the names of all formats, without importing them.
 
     Example:
-        >>> format_names()
-        ['onnx', 'openvino', 'torch']
+        >>> "openvino" in format_names()
+        True
     """
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
