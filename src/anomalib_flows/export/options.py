@@ -97,7 +97,7 @@ class ExportOptions:
     """File to write for a trained detector, and images to compare it with the detector on.
 
     Args:
-        format: Export format, such as ``openvino`` for Intel CPUs, GPUs and NPUs, ``onnx``, or ``torch`` (torch.export).
+        format: Format: ``openvino`` for Intel CPUs, GPUs and NPUs, ``onnx``, ``torch`` (torch.export) or another.
         precision: Precision of the weights: fp32, fp16 or int8. By default fp16 for openvino, fp32 for the others.
         interface: Program that reads the file: ``native`` for our runtime, ``model-api`` for OpenVINO Model API in
             Python, ``model-api-map`` for Model API in C++ (raw map only), ``anomalib`` for its OpenVINOInferencer.
