@@ -33,7 +33,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         VIT | {"steps": 2, "norm": "none"},
     ],
 }
-"""For each registered model arguments that make it small, for the variants that its code tells apart."""
+"""For each registered model arguments that make it small, for the variants that its code distinguishes."""
 
 
 def is_ours(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Let anomalib's OpenVINOInferencer judge images.
+"""Let anomalib's OpenVINOInferencer predict images.
 
 It runs in an environment with anomalib: python anomalib_inferencer.py MODEL OUTPUT IMAGE ...
 """

@@ -97,7 +97,7 @@ def dense_net(inputs: int, outputs: int) -> nn.Module:
 
 
 def positional_code(length: int, height: int, width: int) -> Tensor:
-    """Return the code of each position, (D, H, W): the first half tells the column, the second the row."""
+    """Return the code of each position, (D, H, W): the first half encodes the column, the second the row."""
     half = length // 2
     frequencies = torch.exp(torch.arange(0.0, half, 2) * -(math.log(1e4) / half))
     code = torch.zeros(length, height, width)

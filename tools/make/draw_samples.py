@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -37,9 +38,8 @@ def sample(detector: Detector) -> Tensor:
     if isinstance(detector, CFlow):
         channels, height, width = detector.encoder.shapes[0]
         z = TEMPERATURE * torch.randn(height * width, channels)
-        code = detector.flows[0].code
-        condition = code.everywhere() if code else None
-        return detector.flows[0].inverse(z, condition)[0].T.view(channels, height, width)
+        flow = detector.flows[0]
+        return flow.inverse(z, flow.code.everywhere() if flow.code else None)[0].T.view(channels, height, width)
     raise SystemExit(f"{type(detector).__name__} cannot be sampled: name a run of FastFlow or CFLOW.")
 
 
@@ -69,9 +69,9 @@ def draw(folder: Path) -> list[Image.Image]:
 @torch.no_grad()
 def encode(pipeline: Pipeline, resized: Tensor) -> Tensor:
     """Return the input of the first flow for one image (1, 3, H, W), of shape (C, h, w)."""
-    features = pipeline.features(resized)[0]
-    detector = pipeline.detector
-    return (detector.norms[0](features) if isinstance(detector, FastFlow) else features)[0]
+    detector: Any = pipeline.detector
+    features: Tensor = detector.norms[0](pipeline.features(resized)[0])
+    return features[0]
 
 
 def main() -> None:

@@ -6,10 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from anomalib_flows.benchmark.latency_options import LatencyOptions, progress
+from anomalib_flows.benchmark.latency import LatencyOptions, progress
 from anomalib_flows.core.timing import Elapsed
 from anomalib_flows.runtime import measuring
-from anomalib_flows.runtime.memory import memory
 from anomalib_flows.runtime.network import inference_errors
 
 MEASUREMENTS = 3
@@ -17,22 +16,14 @@ MEASUREMENTS = 3
 
 
 def measure_exported(model: Path, options: LatencyOptions) -> dict[str, Any]:
-    """Measure an exported model.
-
-    Args:
-        model: The .xml file.
-        options: How to measure.
-
-    Raises:
-        InputError: If the model is invalid, or the device is not available.
-    """
+    """Measure an exported model."""
     subject = measuring.open_subject(model, options.device, options.read_images(), options.noise_size)
     with inference_errors(model, subject.device):
         precisions = options.choose_precisions(subject.precisions, subject.device)
-        used = memory(model, subject.device, precisions[0], subject.image_sizes[0])
+        used = measuring.memory(model, subject.device, precisions[0], subject.image_sizes[0])
         with progress(MEASUREMENTS * len(precisions) * options.seconds) as elapsed:
             rows = [measure_precision(subject, precision, options, elapsed) for precision in precisions]
-        machine = measuring.machine(subject, precisions[0])
+        machine = measuring.openvino_machine(subject, precisions[0])
     return {
         "image_sizes": subject.image_sizes,
         "batch": subject.batch,
@@ -45,15 +36,8 @@ def measure_exported(model: Path, options: LatencyOptions) -> dict[str, Any]:
 def measure_precision(
     subject: measuring.Subject, precision: str, options: LatencyOptions, elapsed: Elapsed
 ) -> dict[str, Any]:
-    """Measure an exported model in one precision.
-
-    Args:
-        subject: The model and the images.
-        precision: Inference precision.
-        options: How to measure.
-        elapsed: Called with the seconds that have passed since its last call.
-    """
-    single = measuring.latency(subject, precision, options.seconds, elapsed)
+    """Measure an exported model in one precision."""
+    single = measuring.single_latency(subject, precision, options.seconds, elapsed)
     several = measuring.throughput(subject, precision, options.seconds, elapsed, options.stream_count)
     parts = measuring.parts(subject, precision, options.seconds, elapsed)
     return {"precision": precision, **asdict(single), **asdict(several), "parts_ms": parts}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from anomalib_flows.benchmark.latency_options import LatencyOptions, progress
+from anomalib_flows.benchmark.latency import LatencyOptions, progress
 from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.timing import Elapsed, cores, repeat, summary
 from anomalib_flows.core.types import ImageSize
@@ -26,80 +27,51 @@ from anomalib_flows.run.directory import Run
 PRECISIONS = ["f32", "bf16"]
 
 
-def measure_run(run: Path, options: LatencyOptions) -> dict[str, Any]:
-    """Measure the model of a run, one image after the other.
-
-    Args:
-        run: Run directory.
-        options: How to measure.
-
-    Raises:
-        InputError: If the run is invalid, or the device is not available.
-    """
+def measure_run(model: Path, options: LatencyOptions) -> dict[str, Any]:
+    """Measure the model of a run, one image after the other."""
     name = options.device.lower()
     require(name in ("auto", "cpu", "cuda"), "device", options.device, "cpu or cuda for a run: export it for others")
     if options.stream_count:
         raise InputError("`streams` is for exported models (.xml) only: leave it out.")
-    device, file = choose_device(name), Run.open(run).model_file
+    device, file = choose_device(name), Run.open(model).model_file
     precisions = options.choose_precisions(PRECISIONS, "torch")
     images = [image.to(device) for image in input_images(options, load_pipeline(file).preprocess.size)]
+    rows = []
     with progress(len(precisions) * options.seconds) as elapsed:
-        rows = [
-            {"precision": precision, **time_pipeline(pipeline, images, options.seconds, elapsed)}
-            for precision, pipeline in ((p, pipeline_in(p, file).to(device)) for p in precisions)
-        ]
+        for precision in precisions:
+            pipeline = load_pipeline(file).to(device)
+            pipeline = pipeline.bfloat16() if precision == "bf16" else pipeline
+            rows.append({"precision": precision, **time_pipeline(pipeline, images, options.seconds, elapsed)})
     return {
         "image_sizes": sorted({(image.shape[-2], image.shape[-1]) for image in images}),
         "batch": 1,
-        "machine": machine(device),
+        "machine": torch_machine(device),
         "rows": rows,
         "memory": None,
     }
 
 
 def input_images(options: LatencyOptions, default: ImageSize) -> list[Tensor]:
-    """Return the images to measure with, of shape (1, 3, h, w); noise if the options name none.
-
-    Args:
-        options: How to measure.
-        default: Height and width of the noise.
-    """
+    """Return the images to measure with, of shape (1, 3, h, w); noise if the options name none."""
     shape = (*(options.noise_size or default), 3)
     pixels = options.read_images() or [np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)]
     return [torch.from_numpy(image).permute(2, 0, 1)[None].contiguous() for image in pixels]
 
 
-def pipeline_in(precision: str, file: Path) -> Pipeline:
-    """Read a pipeline that computes in a precision."""
-    pipeline = load_pipeline(file)
-    return pipeline.bfloat16() if precision == "bf16" else pipeline
-
-
 def time_pipeline(pipeline: Pipeline, images: list[Tensor], seconds: float, elapsed: Elapsed) -> dict[str, Any]:
-    """Time a pipeline, and the share of resizing and the encoder.
-
-    Args:
-        pipeline: The pipeline.
-        images: Images of shape (1, 3, h, w), on the device of the pipeline.
-        seconds: Duration of the measurement.
-        elapsed: Called with the seconds that have passed since its last call.
-    """
+    """Time a pipeline, and the share of resizing and the encoder."""
     with watched(pipeline.preprocess, "resize") as resizing, watched(pipeline.detector, "encode") as encoding:
-        durations = list(repeat([prediction(pipeline, image) for image in images], seconds, elapsed))
+        durations = list(repeat([partial(predict_and_wait, pipeline, image) for image in images], seconds, elapsed))
     count = len(durations)
     known = {"resize": 1000 * sum(resizing[-count:]) / count, "encoder": 1000 * sum(encoding[-count:]) / count}
     rest = 1000 * sum(durations) / count - sum(known.values())
     return {**asdict(summary(durations)), "parts_ms": {**known, "rest": rest}}
 
 
-def prediction(pipeline: Pipeline, image: Tensor) -> Callable[[], None]:
-    """Return a function that predicts for an image and waits for the result."""
-
-    def predict() -> None:
-        pipeline(image)
-        synchronize()
-
-    return predict
+def predict_and_wait(pipeline: Pipeline, image: Tensor) -> None:
+    """Predict for an image and wait for the result."""
+    pipeline(image)
+    synchronize()
 
 
 @contextmanager
@@ -128,7 +100,7 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-def machine(device: torch.device) -> dict[str, Any]:
+def torch_machine(device: torch.device) -> dict[str, Any]:
     """Describe the machine: processor, number of threads and cores, version of torch."""
     on_gpu = device.type == "cuda"
     return {

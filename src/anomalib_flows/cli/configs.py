@@ -1,9 +1,16 @@
-"""Configuration files: those that come with the package, by short name, and those of users."""
+"""Configuration files: those that come with the package, by short name, those of users, and recipes of papers."""
 
 from __future__ import annotations
 
+import json
+import warnings
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.registry import unknown
 
@@ -23,12 +30,75 @@ def config_names() -> list[str]:
 
 
 def find_config(name: str) -> Path:
-    """Return the file of a configuration given by path or short name.
-
-    Raises:
-        InputError: If there is none.
-    """
+    """Return the file of a configuration given by path or short name."""
     for file in (Path(name), config_folder() / f"{name}.yaml"):
         if file.is_file():
             return file
     raise InputError(unknown("configuration", name, config_names()))
+
+
+def published_defaults(words: list[str]) -> list[str]:
+    """Return the recipe of a model's paper, which configurations and options override, for ``--protocol paper``.
+
+    Example:
+        >>> published_defaults(["--model=fastflow", "--protocol=paper"])[0].startswith('--config={"heatmap"')
+        True
+        >>> published_defaults(["--model=fastflow"])
+        []
+    """
+    if any(word.startswith("--resume") for word in words):
+        return []  # its configuration has the recipe already
+    configs, model = configurations(words), chosen_model(words)
+    if not model or last("protocol", words, [config.get("protocol") for config in configs]) != "paper":
+        return []
+    recipe = registry.load("models", model).published
+    if last("protocol", words, []):  # a configuration that asks for the protocol itself differs on purpose
+        warn_of_others(recipe, configs)
+    defaults = {"heatmap": {"top_percent": 0.0}, "model": {"class_path": model, "init_args": recipe}}
+    return [f"--config={json.dumps(defaults)}"]
+
+
+def chosen_model(words: list[str]) -> str | None:
+    """Return the model that a normalised command line names, itself or in its last configuration that names one."""
+    return last("model", words, [class_of(config.get("model")) for config in configurations(words)])
+
+
+def warn_of_others(recipe: dict[str, Any], configs: list[dict[str, Any]]) -> None:
+    """Warn of values in configurations that differ from the published recipe, which they override."""
+    given: dict[str, Any] = {}
+    for config in configs:
+        if isinstance(model := config.get("model"), dict):
+            given |= model.get("init_args") or {}
+    others = {name: given[name] for name in recipe if name in given and given[name] != recipe[name]}
+    if others:
+        listed = ", ".join(f"{name} {value} ({recipe[name]} is published)" for name, value in others.items())
+        warnings.warn(f"`protocol` paper follows your configuration where it differs: {listed}.", stacklevel=3)
+
+
+def configurations(words: list[str]) -> list[dict[str, Any]]:
+    """Read the configurations that a normalised command line names."""
+    return [read(word.partition("=")[2]) for word in words if word.startswith("--config=")]
+
+
+def read(file: str) -> dict[str, Any]:
+    """Read a configuration; one that is invalid is reported when it is used."""
+    try:
+        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def class_of(model: Any) -> Any:
+    """Return the name of the class in the value of ``model``."""
+    return model.get("class_path") if isinstance(model, dict) else model
+
+
+def last(option: str, words: list[str], configured: list[Any]) -> str | None:
+    """Return the value of an option: that of the command line, else of the last configuration that has one."""
+    given = [
+        word.partition("=")[2] or following
+        for word, following in pairwise([*words, ""])
+        if word.partition("=")[0] == f"--{option}"
+    ]
+    return next((value for value in reversed([*configured, *given]) if isinstance(value, str)), None)

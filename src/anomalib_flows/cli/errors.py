@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,6 @@ def option(name: str) -> str:
 def with_options(message: str, names: Collection[str]) -> str:
     """Replace the fields in a message by options.
 
-    Args:
-        message: Message with field names in backticks.
-        names: Names of the options of the command, such as ``model.steps``.
-
     Example:
         >>> with_options("`steps` cannot be 0.", ["seed", "model.steps"])
         '--model.steps cannot be 0.'
@@ -64,13 +60,9 @@ def require_present_names(config: Mapping[str, Any]) -> None:
 
 @contextmanager
 def spoken(names: Collection[str]) -> Iterator[None]:
-    """Put options into the errors and warnings that pass, and append the next command to type.
-
-    Args:
-        names: Names of the options of the command; the collection may grow later.
-    """
+    """Put options into the errors and warnings that pass, and append the next command to type."""
     shown, printer = warnings.showwarning, Printer(names)
-    warnings.showwarning = _translated(shown, names)
+    warnings.showwarning = lambda text, *rest: shown(with_options(str(text), names), *rest)
     logging.getLogger("timm").setLevel(logging.ERROR)
     PACKAGE.addHandler(printer)
     PACKAGE.setLevel(logging.INFO)
@@ -88,11 +80,7 @@ def spoken(names: Collection[str]) -> Iterator[None]:
 
 
 class Printer(logging.Handler):
-    """Print the messages of the package, above a progress bar if there is one.
-
-    Args:
-        names: Names of the options of the command.
-    """
+    """Print the messages of the package, above a progress bar if there is one."""
 
     def __init__(self, names: Collection[str]) -> None:
         super().__init__()
@@ -103,13 +91,6 @@ class Printer(logging.Handler):
         from tqdm import tqdm
 
         tqdm.write(with_options(record.getMessage(), self.names))
-
-
-def _translated(show: Callable[..., Any], names: Collection[str]) -> Callable[..., None]:
-    def show_with_options(message: Warning | str, *arguments: Any) -> None:
-        show(with_options(str(message), names), *arguments)
-
-    return show_with_options
 
 
 def next_commands(interrupted: Interrupted) -> str:

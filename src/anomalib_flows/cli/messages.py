@@ -15,10 +15,6 @@ POSITIONAL = ("run", "kind", "file", "name", "action", "folder")
 def explain(message: str, known: list[str]) -> str:
     """Explain a parse error.
 
-    Args:
-        message: The message of jsonargparse.
-        known: All options of the command.
-
     Example:
         >>> explain("Unrecognized arguments: --sed 3", ["--seed", "--model"])
         'There is no option --sed: did you mean --seed?'

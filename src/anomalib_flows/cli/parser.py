@@ -6,19 +6,19 @@ as defaults, and hyphens for underscores.
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any, Optional, get_type_hints
+from types import NoneType
+from typing import Any, Optional, get_args, get_type_hints
 
 import yaml
 from docstring_parser import parse as parse_docstring
-from jsonargparse import ArgumentParser, set_loader
+from jsonargparse import ArgumentParser
 
 from anomalib_flows.cli.configs import find_config
 from anomalib_flows.cli.errors import require_present_names
-from anomalib_flows.cli.signature import KINDS, is_record, without_none
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError, first_line
@@ -28,6 +28,8 @@ from anomalib_flows.models.options import Model
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.directory import Run, is_exported
 
+KINDS: dict[str, registry.Kind] = {"model": "models", "data": "datasets"}
+"""Kinds of the components, by the option that names one."""
 ENCODER = {"backbone", "weights", "layers", "timm_args", "mean", "std"}
 """Arguments that another model takes over from a configuration."""
 TYPES = {"model": Callable[[ImageSize], Model], "data": Dataset}
@@ -59,6 +61,17 @@ def make_parser(command: Command, run: str = "") -> ArgumentParser:
             add_parameter(parser, command, parameter, kind, positional=position == 0)
     set_run_defaults(command, parser, run)
     return parser
+
+
+def is_record(kind: Any) -> bool:
+    """Return whether a type is a record whose fields are options."""
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind) and kind is not Component
+
+
+def without_none(annotation: Any) -> Any:
+    """Return ``X`` for ``X | None``, and any other type unchanged."""
+    others = [one for one in get_args(annotation) if one is not NoneType]
+    return others[0] if len(others) == 1 and NoneType in get_args(annotation) else annotation
 
 
 def add_record(parser: ArgumentParser, record: type[Any], needed: set[str]) -> None:
@@ -102,13 +115,8 @@ def add_parameter(
 def load_yaml(text: str, chosen: dict[str, str]) -> Any:
     """Read YAML, with registered names of models and datasets replaced by the paths of their classes.
 
-    Args:
-        text: The YAML.
-        chosen: Paths of the classes that the command line names. Where they differ from those of the configuration,
-            its arguments are left out, except for those of the encoder.
-
-    Raises:
-        InputError: If it is not YAML, or names an unknown class.
+    Where the classes that the command line names (``chosen``) differ from those of the configuration, its arguments are
+    left out, except for those of the encoder.
     """
     try:
         content = yaml.safe_load(text)
@@ -190,11 +198,6 @@ def named_classes(words: list[str]) -> dict[str, str]:
     """Return the paths of the classes that a normalised command line names, by key."""
     pairs = (word[2:].partition("=") for word in words if word.startswith("--"))
     return {key: path for key, _, path in pairs if key in KINDS and path}
-
-
-def use_names(chosen: dict[str, str]) -> None:
-    """Let configurations name models and datasets by their registered names."""
-    set_loader("registry_yaml", partial(load_yaml, chosen=chosen))
 
 
 def set_run_defaults(command: Command, parser: ArgumentParser, run: str) -> None:

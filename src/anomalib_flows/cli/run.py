@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from functools import partial
 from itertools import pairwise
 from typing import Any, get_type_hints
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, set_loader
 
+from anomalib_flows.cli.configs import chosen_model, published_defaults
 from anomalib_flows.cli.errors import spoken
 from anomalib_flows.cli.messages import explain
-from anomalib_flows.cli.parser import class_path, make_parser, named_classes, normalise, use_names
-from anomalib_flows.cli.published import chosen_model, published_defaults
-from anomalib_flows.cli.signature import KINDS, is_record, without_none
+from anomalib_flows.cli.parser import (
+    KINDS,
+    class_path,
+    is_record,
+    load_yaml,
+    make_parser,
+    named_classes,
+    normalise,
+    without_none,
+)
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
@@ -23,18 +32,14 @@ from anomalib_flows.run.validation import validated
 
 
 def run_command(command: Command, arguments: list[str]) -> None:
-    """Parse the options of a command and call its function.
-
-    Raises:
-        InputError: If an option is unknown or invalid, or the command cannot do what is asked for.
-    """
+    """Parse the options of a command and call its function."""
     words = normalise(arguments)  # first: unknown names need no parser
     chosen = named_classes(words)
     if command.config:
         if model := chosen_model(words):  # named by the last of several configurations
             chosen = {"model": class_path("model", model)} | chosen
         words = published_defaults(words) + words
-    use_names(chosen)
+    set_loader("registry_yaml", partial(load_yaml, chosen=chosen))
     names: list[str] = []
     with spoken(names):
         options = parse(make_parser(command, named_run(command, arguments)), words, names)
@@ -46,11 +51,7 @@ def run_command(command: Command, arguments: list[str]) -> None:
 
 
 def parse(parser: ArgumentParser, words: list[str], names: list[str]) -> dict[str, Any]:
-    """Parse the options, and collect the names of all options.
-
-    Raises:
-        InputError: If an option is unknown or invalid.
-    """
+    """Parse the options, and collect the names of all options."""
     known = option_names(parser)
     try:
         options = parser.parse_args(words)

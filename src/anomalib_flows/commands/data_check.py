@@ -21,7 +21,7 @@ SHOWN = 4
 """Number of different sizes that are listed one by one."""
 
 
-def check(folder: Path | None = None, data: Component | None = None, output: Path = Path("results")) -> None:
+def check_data(folder: Path | None = None, data: Component | None = None, output: Path = Path("results")) -> None:
     """Read a whole dataset; report what is there and what is wrong with it, and draw a sheet of examples.
 
     Faults are files that cannot be read, masks of another size than their image, and images of the same content in
@@ -32,9 +32,6 @@ def check(folder: Path | None = None, data: Component | None = None, output: Pat
             dataset is given by --data, as for training.
         data: Name of the dataset, see 'anomalib-flows list datasets'; its options follow as --data.OPTION.
         output: Folder for the sheet, OUTPUT/check/DATASET/CATEGORY.jpg.
-
-    Raises:
-        InputError: If there are faults, or nothing was given to check.
     """
     from anomalib_flows.data.checks.inspection import inspect_dataset, mvtec_datasets
 
@@ -43,20 +40,20 @@ def check(folder: Path | None = None, data: Component | None = None, output: Pat
     faults = 0
     for dataset in [data.build("datasets")] if data else mvtec_datasets(folder or Path()):
         found = inspect_dataset(dataset)
-        report(dataset, found, output / "check" / dataset.name / f"{dataset.subset}.jpg")
+        print_inspection(dataset, found, output / "check" / dataset.name / f"{dataset.subset}.jpg")
         faults += len(found.faults)
     if faults:
         raise InputError(f"Faults named above: {faults}; mend them before training.")
 
 
-def report(dataset: Dataset, found: Inspection, sheet: Path) -> None:
+def print_inspection(dataset: Dataset, found: Inspection, sheet: Path) -> None:
     """Print what was found, and draw the sheet."""
     from anomalib_flows.results.overview import overview
     from anomalib_flows.results.pictures import save_image
 
     print(f"\n{dataset.name} {dataset.subset}: {len(found.sound)} images that can be read")
     if found.sound:
-        print(f"\n{table(found)}\n\nsizes  {sizes(found.sizes)}\nfiles  {most(found.kinds)}")
+        print(f"\n{count_table(found)}\n\nsizes  {describe_sizes(found.sizes)}\nfiles  {most(found.kinds)}")
         save_image(overview([one.sample for one in found.sound]), sheet)
         print(f"sheet  {sheet}")
     for kind, texts in (("warning", found.remarks), ("fault", found.faults)):
@@ -64,7 +61,7 @@ def report(dataset: Dataset, found: Inspection, sheet: Path) -> None:
             print(f"{kind}: {FIELD.sub(OF_DATASET, text)}", flush=True)
 
 
-def table(found: Inspection) -> str:
+def count_table(found: Inspection) -> str:
     """Count images, masks and empty masks of each split and kind."""
     rows = [("split", "kind", "images", "masks", "empty")]
     for group in found.groups:
@@ -75,7 +72,7 @@ def table(found: Inspection) -> str:
     return "\n".join("  ".join(row).rstrip() for row in aligned)
 
 
-def sizes(counted: Counter[ImageSize]) -> str:
+def describe_sizes(counted: Counter[ImageSize]) -> str:
     """Return the heights and widths, or their ranges if there are many."""
     if len(counted) <= SHOWN:
         return most(Counter({f"{height} x {width}": n for (height, width), n in counted.items()}))
@@ -88,4 +85,4 @@ def most(counted: Counter[str]) -> str:
     return "; ".join(f"{n} of {name}" for name, n in counted.most_common())
 
 
-COMMAND = Command("data check", "check a whole dataset: counts, broken files, duplicates", check, order=90)
+COMMAND = Command("data check", "check a whole dataset: counts, broken files, duplicates", check_data, order=90)

@@ -23,9 +23,6 @@ def prepare(name: str, root: Path, archive: list[Path] | None = None, download: 
         archive: Archives that you have downloaded: tar (plain, gz, bz2 or xz) or zip files.
         download: Download the archives from the address that their makers publish. If the connection breaks, the part
             that was fetched is kept beside ROOT, and the next call continues from there.
-
-    Raises:
-        InputError: If the dataset is not a published one, or an archive is refused.
     """
     from anomalib_flows.core import registry
     from anomalib_flows.data.publish.preparing import describe_card, prepare_dataset, published_card

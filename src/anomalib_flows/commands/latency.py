@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from anomalib_flows.benchmark.latency import measure_latency
-from anomalib_flows.benchmark.latency_options import LatencyOptions
+from anomalib_flows.benchmark.latency import LatencyOptions, measure_latency
 from anomalib_flows.commands.command import Command
 
 BUSY = 0.25
@@ -45,7 +44,7 @@ def described(measured: dict[str, Any]) -> str:
     lines = [
         *headline(measured),
         "",
-        aligned([list(TIMES.values()), *([cell(row.get(key)) for key in TIMES] for row in rows)]),
+        aligned([list(TIMES.values()), *([value_text(row.get(key)) for key in TIMES] for row in rows)]),
         "",
         aligned([["ms in", *rows[0]["parts_ms"]], *parts]),
     ]
@@ -79,7 +78,7 @@ def with_shares(parts: dict[str, float]) -> list[str]:
     return [f"{value:.2f} ({value / total:.0%})".replace("%", " %") for value in parts.values()]
 
 
-def cell(value: Any) -> str:
+def value_text(value: Any) -> str:
     """Return a cell of the table."""
     return "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)
 

@@ -17,8 +17,7 @@ def predict(run: Path, options: PredictOptions) -> None:
     """
     from anomalib_flows.experiment.predict import predict as run_prediction
 
-    summary = run_prediction(run, options)
-    print(f"Anomalous: {summary.anomalous} of {summary.total}. Table and pictures: {summary.table.parent}")
+    run_prediction(run, options)
 
 
 COMMAND = Command("predict", "predict for new images: scores, heatmaps, masks", predict, order=30, from_run=("loader",))

@@ -26,44 +26,39 @@ LISTED = "Validation, on the validation images of the dataset:"
 def print_summary(run: Run, *, validated: bool = True, disturbed: bool = False) -> None:
     """Print a run's metrics, overall and for each kind of defect, and its files.
 
-    Args:
-        run: The run.
-        validated: Whether the metrics of the validation, if there are any, are current.
-        disturbed: Whether to print the metrics on disturbed images beside those on the original images.
+    With ``validated`` the metrics of the validation are current; ``disturbed`` shows those on disturbed images.
     """
     metrics = run.metrics()
     beside = run.disturbed.metrics() if disturbed else None
-    print("\n" + (table(metrics, beside) if metrics else "There are no test images, so nothing was tested."))
+    print("\n" + (metrics_table(metrics, beside) if metrics else "There are no test images, so nothing was tested."))
     validation = run.validation.metrics() if validated else None
     if validation:
-        print(f"\n{DRAWN if validation.get('anomalies') == 'drawn' else LISTED}\n\n{table(validation)}")
-    print(f"\n{files(run)}")
+        print(f"\n{DRAWN if validation.get('anomalies') == 'drawn' else LISTED}\n\n{metrics_table(validation)}")
+    print(f"\n{run_files(run)}")
     if validation:
         print(f"{'validation':12} {run.validation.path}")
     if beside:
         print(f"{'disturbed':12} {run.disturbed.path}")
 
 
-def table(metrics: dict[str, Any], disturbed: dict[str, Any] | None = None) -> str:
+def metrics_table(metrics: dict[str, Any], disturbed: dict[str, Any] | None = None) -> str:
     """Lay out metrics: a column for each, a row for all images and for each kind of defect, and notes below.
 
-    Args:
-        metrics: Metrics on the original images.
-        disturbed: Metrics on the same images changed at random, each row below its counterpart.
+    Metrics on the same images changed at random are rows below their counterparts.
     """
     rows = [("", *(title for title, _, _ in COLUMNS))]
     beside = disturbed or {"defects": {}}
     parts = [("all", metrics, disturbed)]
     parts += [(kind, of_kind, beside["defects"].get(kind)) for kind, of_kind in metrics["defects"].items()]
     for name, original, changed in parts:
-        rows.append((name, *cells(original)))
-        rows += [(f"{name}, disturbed", *cells(changed))] if changed else []
+        rows.append((name, *metric_cells(original)))
+        rows += [(f"{name}, disturbed", *metric_cells(changed))] if changed else []
     width = max(len(row[0]) for row in rows)
     lines = ["  ".join([row[0].ljust(width), *(cell.rjust(12) for cell in row[1:])]) for row in rows]
-    return "\n".join([*lines, *notes(metrics)])
+    return "\n".join([*lines, *metric_notes(metrics)])
 
 
-def notes(metrics: dict[str, Any]) -> list[str]:
+def metric_notes(metrics: dict[str, Any]) -> list[str]:
     """Return what the metrics were measured on, and how."""
     image = metrics["image"]
     counts = f"normal: {image['normal_images']}, anomalous: {image['anomalous_images']}"
@@ -75,13 +70,13 @@ def notes(metrics: dict[str, Any]) -> list[str]:
     return lines
 
 
-def cells(metrics: dict[str, Any]) -> list[str]:
+def metric_cells(metrics: dict[str, Any]) -> list[str]:
     """Return the metrics of a row as text; a dash where one is undefined."""
     values = [metrics[level][key] for _, level, key in COLUMNS]
     return ["-" if value is None else f"{value:.4f}" for value in values]
 
 
-def files(run: Run) -> str:
+def run_files(run: Run) -> str:
     """Return the paths of the files of a run."""
     named = {
         "model": run.model_file,

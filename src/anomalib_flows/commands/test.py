@@ -34,10 +34,4 @@ def validation_is_complete(run: Path) -> bool:
     return file.is_file() and all(s.path.is_file() for s in read_splits(file) if s.split == "validation")
 
 
-COMMAND = Command(
-    "test",
-    "test a trained detector again",
-    test,
-    order=20,
-    from_run=("data", "loader", "pictures"),
-)
+COMMAND = Command("test", "test a trained detector again", test, order=20, from_run=("data", "loader", "pictures"))

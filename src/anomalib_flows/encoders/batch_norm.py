@@ -24,20 +24,8 @@ NamePairs: TypeAlias = "list[tuple[str, str]]"
 def without_batch_norms(network: nn.Module, images: Tensor) -> nn.Module:
     """Return a copy of a network in evaluation mode with batch norms folded into its convolutions.
 
-    Args:
-        network: Returns a list of feature maps for images. Batch norms without a convolution before them stay.
-        images: Images (B, 3, H, W); both networks are compared on the first one.
-
-    Returns:
-        The copy, or the network itself if there is nothing to fold or the features would change.
-
-    Example:
-        >>> network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).eval()
-        >>> without_batch_norms(network, torch.rand(1, 3, 2, 2))
-        Sequential(
-          (0): Conv2d(3, 4, kernel_size=(1, 1), stride=(1, 1))
-          (1): Identity()
-        )
+    Batch norms without a convolution before them stay. The network itself is returned if there is nothing to fold, or
+    if its feature maps of the first image (B, 3, H, W) would change.
     """
     if not any(type(module) in NORMS for module in network.modules()):
         return network

@@ -126,10 +126,9 @@ class Encoder(nn.Module):
 
     def _shapes(self, image_size: ImageSize) -> list[tuple[int, int, int]]:
         """Find channels, height and width of each feature map by encoding one black image."""
+        image = torch.zeros(1, 3, *image_size)
         try:
-            return [
-                (f.shape[1], f.shape[2], f.shape[3]) for f in self._maps(self.network, torch.zeros(1, 3, *image_size))
-            ]
+            return [(f.shape[1], f.shape[2], f.shape[3]) for f in self._maps(self.network, image)]
         except (AssertionError, RuntimeError) as error:
             size = ",".join(map(str, image_size))
             raise InputError(
@@ -138,18 +137,7 @@ class Encoder(nn.Module):
 
 
 def extractor(name: str, weights: Weights, size: ImageSize, args: dict[str, Any], choice: LayerChoice) -> Any:
-    """Build a feature extractor of the chosen layers with its weights.
-
-    Args:
-        name: Name of a model of timm.
-        weights: Source of the weights.
-        size: Height and width of the images.
-        args: Further arguments of ``timm.create_model``.
-        choice: The layers.
-
-    Raises:
-        InputError: If the model is unknown or cannot be made, the weights do not fit, or a layer does not exist.
-    """
+    """Build a feature extractor of the chosen layers with its weights."""
     if not timm().is_model(name):
         raise InputError(unknown("backbone", name, timm().list_models()))
     if reserved := sorted(RESERVED & set(args)):

@@ -18,30 +18,15 @@ Padding = Literal["zeros", "reflect"]
 
 @dataclass(frozen=True, kw_only=True)
 class LayerChoice:
-    """Layers whose outputs are the feature maps.
+    """Layers whose outputs are the feature maps, by the arguments of ``Encoder``."""
 
-    Args:
-        layers: Indices of timm's feature maps, or of blocks for transformers; None to choose by the other arguments.
-        strides: Strides of the maps that are taken from convolutional networks.
-        depths: Blocks that are taken from transformers, as shares of their depth.
-        final_norm: Whether the final norm of a transformer is applied to the tokens of each block.
-    """
-
-    layers: Sequence[int] | None = None
-    strides: Sequence[int] = (4, 8, 16)
-    depths: Sequence[float] = (2 / 3,)
-    final_norm: bool = True
+    layers: Sequence[int] | None
+    strides: Sequence[int]
+    depths: Sequence[float]
+    final_norm: bool
 
     def indices(self, name: str, network: Any) -> list[int]:
-        """Return the indices of the layers in a network.
-
-        Args:
-            name: Name of the network, for errors.
-            network: The network with all its feature maps.
-
-        Raises:
-            InputError: If a layer does not exist.
-        """
+        """Return the indices of the layers in a network with all its feature maps; the name is for errors."""
         infos = network.feature_info.info
         depth = len(infos)
         if is_transformer(network):
@@ -62,11 +47,7 @@ def is_transformer(network: nn.Module) -> bool:
 
 
 def pad_convolutions(network: Any, padding: Padding) -> Any:
-    """Set what the convolutions of a network see beyond the border, in place, and return the network.
-
-    Raises:
-        InputError: If some of them pad in a way of their own.
-    """
+    """Set what the convolutions of a network see beyond the border, in place, and return the network."""
     wide = [m for m in network.modules() if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1]
     if padding != "zeros" and any(type(m) is not nn.Conv2d for m in wide):
         raise InputError(
@@ -80,13 +61,7 @@ def pad_convolutions(network: Any, padding: Padding) -> Any:
 class TokenMaps(nn.Module):
     """Return the tokens of some blocks of a transformer as maps, without the later blocks.
 
-    Images whose sides are not multiples of the patch are stretched by the few pixels that they lack.
-
-    Args:
-        model: The transformer.
-        indices: Numbers of the blocks.
-        size: Height and width of the images that fill whole patches.
-        final_norm: Whether the transformer's final norm is applied to the tokens of each block.
+    Images whose sides are not multiples of the patch are stretched by the few pixels that they lack to ``size``.
     """
 
     model: Any

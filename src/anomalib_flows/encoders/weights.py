@@ -37,11 +37,7 @@ def weights_follow() -> Iterator[None]:
 
 
 def weight_arguments(weights: Weights) -> dict[str, Any]:
-    """Return the arguments of ``timm.create_model`` that name the source of the weights.
-
-    Raises:
-        InputError: If there is no such file.
-    """
+    """Return the arguments of ``timm.create_model`` that name the source of the weights."""
     if weights == "random" or _weights_follow.get():
         return {}
     if weights == "pretrained":
@@ -79,11 +75,7 @@ def require_complete(network: nn.Module, source: dict[str, Any], name: str) -> N
 
 
 def read_state(file: Path) -> dict[str, Tensor]:
-    """Read the floating-point tensors of a file without running code from it.
-
-    Raises:
-        InputError: If the file is not a state dict.
-    """
+    """Read the floating-point tensors of a file without running code from it."""
     try:
         state = timm().models.load_state_dict(str(file), weights_only=True)
         return {key: tensor for key, tensor in state.items() if tensor.is_floating_point()}
@@ -95,11 +87,7 @@ def read_state(file: Path) -> dict[str, Tensor]:
 
 
 def create_network(name: str, size: ImageSize, args: dict[str, Any]) -> Any:
-    """Create a model of timm. Transformers take the image size, other models do not.
-
-    Raises:
-        InputError: If that fails.
-    """
+    """Create a model of timm. Transformers take the image size, other models do not."""
     try:
         with _impatient_hub() if _asks_hub(name, args) else contextlib.nullcontext():
             with contextlib.suppress(TypeError):

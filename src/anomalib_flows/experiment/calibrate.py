@@ -87,8 +87,8 @@ def open_calibrated(run: Run) -> Pipeline:
         raise NotCalibratedError(run.path)
     if pipeline.protocol == "paper":
         warnings.warn(
-            f"The thresholds of {run.path} were set on its test images (protocol paper): before use, calibrate it with "
-            "other images (`images`).",
+            f"The thresholds of {run.path} were set on its test images (protocol paper): before use, calibrate it on "
+            "normal images that it is not tested on.",
             UserWarning,
             stacklevel=2,
         )

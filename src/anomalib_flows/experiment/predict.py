@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from anomalib_flows.run.options import LoaderOptions
 
 if TYPE_CHECKING:
     from anomalib_flows.runtime.model_card import ModelCard
+
+logger = logging.getLogger(__name__)
 
 PARTS = ("predictions.csv", "heatmap", "overlay", "mask")
 
@@ -56,11 +59,15 @@ def predict(model: Path, options: PredictOptions) -> PredictSummary:
     results, name = (predict_exported if is_exported(model) else predict_run)(model, options)
     table, labels = options.output / PARTS[0], LabelCounter()
     first = next(results)  # an error before it leaves no folder behind
-    with open_table(table, keep=True) as rows, drawing() as threads:
-        sinks: list[Sink] = [rows, labels, PictureSink(threads, options.output, name)]
-        drain([first], sinks)
-        drain(results, sinks)
-    return PredictSummary(table, labels.counts[ANOMALOUS], labels.counts.total())
+    try:
+        with open_table(table, keep=True) as rows, drawing() as threads:
+            sinks: list[Sink] = [rows, labels, PictureSink(threads, options.output, name)]
+            drain([first], sinks)
+            drain(results, sinks)
+    finally:  # also for what was kept before an error
+        summary = PredictSummary(table, labels.counts[ANOMALOUS], labels.counts.total())
+        logger.info("Anomalous: %d of %d. Table and pictures: %s", summary.anomalous, summary.total, options.output)
+    return summary
 
 
 def predict_run(model: Path, options: PredictOptions) -> Predictions:

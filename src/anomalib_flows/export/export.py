@@ -11,14 +11,13 @@ from pathlib import Path
 from anomalib_flows.core.errors import InputError, NotCalibratedError
 from anomalib_flows.core.files import fresh_folder
 from anomalib_flows.core.types import Sample
-from anomalib_flows.export.exporter import Exported, Exporter, ExportJob
+from anomalib_flows.export.exporter import Exported, Exporter, ExportJob, ExportReport
 from anomalib_flows.export.formats import exporter
 from anomalib_flows.export.images import select_images
 from anomalib_flows.export.network import Network
 from anomalib_flows.export.options import ExportOptions
 from anomalib_flows.export.parity import BOUNDS, compare, summarise
 from anomalib_flows.export.predictors import pipeline_predictor
-from anomalib_flows.export.report import ExportReport
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.directory import Run
@@ -43,34 +42,26 @@ def export(run: Path, options: ExportOptions = DEFAULTS) -> ExportReport:
     require_installed(writer, options)
     opened = Run.open(run)
     target = new_folder(opened, options)
-    job, compared = prepare(opened, options)
+    job, compared = prepare_job(opened, options)
     with fresh_folder(target, replace=False) as folder:
         file = (folder / "model" / "1" if options.layout == "ovms" else folder) / f"model{writer.suffix}"
         file.parent.mkdir(parents=True, exist_ok=True)
-        report = measure(job, writer.write(job, file), compared, target / file.relative_to(folder))
+        report = compare_file(job, writer.write(job, file), compared, target / file.relative_to(folder))
         (folder / "parity.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
         report.require_parity(options.precision)
     return report
 
 
 def new_folder(run: Run, options: ExportOptions) -> Path:
-    """Return the folder to write.
-
-    Raises:
-        InputError: If it exists.
-    """
+    """Return the folder to write."""
     folder = options.output or run.path / "export" / options.folder_name
     if folder.exists():
         raise InputError(f"{folder} exists already: choose another folder as `output`.")
     return folder
 
 
-def prepare(run: Run, options: ExportOptions) -> tuple[ExportJob, list[Sample]]:
-    """Read the pipeline of a run, check that it can be exported, and select the images to compare on.
-
-    Raises:
-        InputError: If the pipeline cannot be exported with these options, or images are missing.
-    """
+def prepare_job(run: Run, options: ExportOptions) -> tuple[ExportJob, list[Sample]]:
+    """Read the pipeline of a run, check that it can be exported, and select the images to compare on."""
     pipeline = calibrated_pipeline(run)
     require_suitable(pipeline, options)
     if options.precision == "int8" and pipeline.protocol == "paper":
@@ -78,20 +69,16 @@ def prepare(run: Run, options: ExportOptions) -> tuple[ExportJob, list[Sample]]:
             "`precision` int8 needs held-out images to set its thresholds, but those of this run were set on test "
             f"images (`protocol` paper): calibrate {run.path} on normal images first."
         )
-    images = select_images(run, options)
+    compared, available = select_images(run, options)
     network = Network(pipeline, options.input, unit_floats=options.interface == "anomalib")
     job = ExportJob(
-        run=run, config=run.config(), pipeline=pipeline, network=network, options=options, samples=images.available
+        run=run, config=run.config(), pipeline=pipeline, network=network, options=options, samples=available
     )
-    return job, images.compared
+    return job, compared
 
 
 def calibrated_pipeline(run: Run) -> Pipeline:
-    """Read the pipeline of a run, and warn if its thresholds were set on test images.
-
-    Raises:
-        NotCalibratedError: If it has no thresholds.
-    """
+    """Read the pipeline of a run, and warn if its thresholds were set on test images."""
     pipeline = checkpoint.load_pipeline(run.model_file)
     if not pipeline.postprocess.calibrated:
         raise NotCalibratedError(run.path)
@@ -105,15 +92,8 @@ def calibrated_pipeline(run: Run) -> Pipeline:
     return pipeline
 
 
-def measure(job: ExportJob, written: Exported, samples: list[Sample], file: Path) -> ExportReport:
-    """Compare a file with the trained pipeline, in the intended inference precision and in the device's default.
-
-    Args:
-        job: The pipeline and the options.
-        written: The file.
-        samples: Images to compare on.
-        file: Path that the file will have.
-    """
+def compare_file(job: ExportJob, written: Exported, samples: list[Sample], file: Path) -> ExportReport:
+    """Compare a file with the trained pipeline, in the intended inference precision and in the device's default."""
     trained = pipeline_predictor(job.pipeline, job.network)
     compared = compare(trained, written.predictors, samples, batch=max(1, job.options.input.batch))
     bounds = BOUNDS.get(str(job.options.precision))

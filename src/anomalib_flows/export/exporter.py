@@ -1,12 +1,13 @@
-"""The contract of an export format, and the records that it receives and returns."""
+"""The contract of an export format, and the records of an export."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Interface, Precision, Sample
 from anomalib_flows.export.network import Network
 from anomalib_flows.export.options import ExportOptions, FolderLayout
@@ -58,12 +59,15 @@ class Exported:
     quantization: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Exporter(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class Exporter:
     """An export format. The module ``anomalib_flows.export.formats.NAME`` contains one as ``EXPORTER``.
 
-    Attributes:
+    Args:
         suffix: Suffix of the file.
         precisions: Precisions of the weights, the default first.
+        write: Function that writes a file, and reads it again to predict with it. It raises an InputError if the model
+            cannot be converted.
         interfaces: Programs that the file can be written for.
         layouts: Layouts of the output folder.
         modules: Modules that must be installed.
@@ -72,18 +76,56 @@ class Exporter(Protocol):
 
     suffix: str
     precisions: tuple[Precision, ...]
-    interfaces: tuple[Interface, ...]
-    layouts: tuple[FolderLayout, ...]
-    modules: tuple[str, ...]
-    extra: str
+    write: Callable[[ExportJob, Path], Exported]
+    interfaces: tuple[Interface, ...] = ("native",)
+    layouts: tuple[FolderLayout, ...] = ("folder",)
+    modules: tuple[str, ...] = ()
+    extra: str = ""
 
-    def write(self, job: ExportJob, file: Path) -> Exported:
-        """Write a file, and read it again to predict with it.
 
-        Args:
-            job: The pipeline and the options.
-            file: The file to write.
+@dataclass(frozen=True, kw_only=True)
+class ExportReport:
+    """File that was written, and its differences from the trained model.
 
-        Raises:
-            InputError: If the model cannot be converted.
-        """
+    Args:
+        file: The exported model.
+        images: Images that were compared: ``calibration``, ``test`` or a folder.
+        count: Number of these images.
+        seconds: Duration of the conversion.
+        sizes: Bytes of the constants of each part of the model; empty if a format does not separate parts.
+        quantization: How the model was quantised to INT8.
+        computed_in: Differences by inference precision, see :func:`~anomalib_flows.export.parity.summarise`: the
+            intended precision first, then the default of this device, if that is another.
+    """
+
+    file: Path
+    images: str
+    count: int
+    seconds: float
+    sizes: Mapping[str, int]
+    quantization: Mapping[str, Any]
+    computed_in: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def intended(self) -> Mapping[str, Any]:
+        """Differences in the intended inference precision."""
+        return next(iter(self.computed_in.values()))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of ``parity.json``."""
+        return {
+            "images": {"what": self.images, "count": self.count},
+            "converted_in_seconds": round(self.seconds, 2),
+            "bytes": dict(self.sizes),
+            "quantization": dict(self.quantization),
+            "computed_in": dict(self.computed_in),
+        }
+
+    def require_parity(self, precision: str | None) -> None:
+        """Raise an InputError if the differences exceed the bounds of a precision."""
+        if not self.intended.get("within", True):
+            raise InputError(
+                f"The {precision} model decides otherwise than the trained one: "
+                f"{'; '.join(self.intended['exceeded'])}. Nothing was written; please report this with the run's "
+                "config.yaml."
+            )

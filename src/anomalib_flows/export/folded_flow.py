@@ -64,13 +64,8 @@ class FoldedStep(nn.Module):
         z_1 = \sigma_1 x_1 + b_1, \quad z_2 = x_2 \odot \exp(s + \log \sigma_2) + t', \quad t' = \sigma_2 t + b_2
 
     where the last layer, which gives t', takes :math:`\sigma_2` and :math:`b_2` into its weights. A rotation takes the
-    whole scaling into its own weights. The linear image of a condition is the sum of a term of the row and one of the
-    column, both constant.
-
-    Args:
-        step: A chain of coupling, scaling and permutation.
-        code: Positional code that the coupling is conditioned on, if any.
-        unordered: Whether the permutation is left out.
+    whole scaling into its own weights; if ``unordered``, permutations are left out. The linear image of a condition is
+    the sum of a term of the row and one of the column, both constant.
     """
 
     scale: Tensor

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -18,28 +17,10 @@ from anomalib_flows.export.options import ExportOptions
 from anomalib_flows.run.directory import Run
 
 
-@dataclass(frozen=True)
-class ExportImages:
-    """Images of an export.
+def select_images(run: Run, options: ExportOptions) -> tuple[list[Sample], list[Sample]]:
+    """Return the images to compare on, and images of the run that INT8 may use.
 
-    Args:
-        compared: Images to compare on.
-        available: Images of the run that INT8 may use.
-    """
-
-    compared: list[Sample]
-    available: list[Sample]
-
-
-def select_images(run: Run, options: ExportOptions) -> ExportImages:
-    """Select the images of an export, and warn of those that are missing or have another size than the input.
-
-    Args:
-        run: The run.
-        options: The options, with the precision filled in.
-
-    Raises:
-        InputError: If there are no images to compare on, or none of a split that INT8 needs.
+    Warn of those that are missing or have another size than the input.
     """
     listed = read_splits(run.splits_file)
     needed = quantization_splits(listed, options)
@@ -47,11 +28,11 @@ def select_images(run: Run, options: ExportOptions) -> ExportImages:
         own = cast("Split", options.images)
         needed.setdefault(own, "set `images` to a folder of other images")
         available = existing(run, listed, needed)
-        selected = ExportImages([sample for sample in available if sample.split == own], available)
+        compared = [sample for sample in available if sample.split == own]
     else:
-        selected = ExportImages(images_of_folder(Path(options.images)), existing(run, listed, needed))
-    warn_of_sizes([*selected.compared, *selected.available], options.input.fixed_size)
-    return selected
+        compared, available = images_of_folder(Path(options.images)), existing(run, listed, needed)
+    warn_of_sizes([*compared, *available], options.input.fixed_size)
+    return compared, available
 
 
 def quantization_splits(samples: Sequence[Sample], options: ExportOptions) -> dict[Split, str]:
@@ -66,11 +47,7 @@ def quantization_splits(samples: Sequence[Sample], options: ExportOptions) -> di
 
 
 def images_of_folder(folder: Path) -> list[Sample]:
-    """List the images of a folder.
-
-    Raises:
-        InputError: If there are none.
-    """
+    """List the images of a folder."""
     found = [Sample(path, "test") for path in image_files(folder, recursive=True)]
     if not found:
         raise InputError(f"`images` {folder} contains no images: give a folder of images, 'calibration' or 'test'.")
@@ -78,16 +55,7 @@ def images_of_folder(folder: Path) -> list[Sample]:
 
 
 def existing(run: Run, samples: Sequence[Sample], needed: Mapping[Split, str]) -> list[Sample]:
-    """List the images of some splits of a run that exist, and warn of those that are missing.
-
-    Args:
-        run: The run.
-        samples: Its images.
-        needed: Splits, each with advice in case all its images are missing.
-
-    Raises:
-        InputError: If a split has no images, or all are missing.
-    """
+    """List the images of some splits of a run that exist, and warn of those that are missing."""
     listed = [sample for sample in samples if sample.split in needed]
     found = [sample for sample in listed if sample.path.is_file()]
     for split, advice in needed.items():

@@ -1,20 +1,25 @@
-"""The pipeline as modules that can be traced: from images to raw maps, and from raw maps to decisions."""
+"""The pipeline as modules that can be traced, and as a program of ``torch.export``."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import warnings
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.types import ImageSize
 from anomalib_flows.export.folding import deployable
 from anomalib_flows.export.options import InputOptions
-from anomalib_flows.export.resizing import hide_padding, resize
+from anomalib_flows.export.resizing import traced_hide_padding, traced_resize
 from anomalib_flows.models.components.whitening import Whitening
 from anomalib_flows.models.heatmap import smooth
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
+
+MAX_SIDE = 16384
+"""Largest height and width of the images that an exported program accepts."""
 
 
 class NetworkOutput(NamedTuple):
@@ -36,13 +41,7 @@ class NetworkOutput(NamedTuple):
 
 
 class Network(nn.Module):
-    """From images to raw maps.
-
-    Args:
-        pipeline: The trained pipeline.
-        options: Input of the exported model.
-        unit_floats: Whether images are floats from 0 to 1 in NCHW, as anomalib passes them.
-    """
+    """From images to raw maps; with ``unit_floats`` images are floats from 0 to 1 in NCHW, as anomalib passes them."""
 
     def __init__(self, pipeline: Pipeline, options: InputOptions, *, unit_floats: bool = False) -> None:
         super().__init__()
@@ -76,7 +75,7 @@ class Network(nn.Module):
         size, mode = self.preprocess.size, self.preprocess.mode
         if self.options.preprocessing:
             values = images if self.channels_last else images.permute(0, 2, 3, 1)
-            images, content = resize(255 * values if self.unit_floats else values, size, mode)
+            images, content = traced_resize(255 * values if self.unit_floats else values, size, mode)
         if self.options.channels == "BGR":
             images = images.flip(1)
         normalised = self.preprocess.normalise(images)
@@ -84,7 +83,7 @@ class Network(nn.Module):
         unsmoothed, whitened = self.anomaly_maps(features)
         maps = smooth(unsmoothed, self.smoothing)
         if self.options.preprocessing and mode == "pad":
-            maps = hide_padding(maps, content, size)
+            maps = traced_hide_padding(maps, content, size)
         return NetworkOutput(maps, unsmoothed, normalised, tuple(features), whitened)
 
     def anomaly_maps(self, features: list[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -117,11 +116,7 @@ class GraphOutputs(NamedTuple):
 
 
 class DecisionHead(nn.Module):
-    """From raw maps to decisions, as :class:`~anomalib_flows.models.postprocess.Postprocess` makes them.
-
-    Args:
-        postprocess: Calibrated constants.
-    """
+    """From raw maps to decisions, as :class:`~anomalib_flows.models.postprocess.Postprocess` makes them."""
 
     def __init__(self, postprocess: Postprocess) -> None:
         super().__init__()
@@ -139,3 +134,38 @@ class DecisionHead(nn.Module):
             pred_mask=self.postprocess.masks(maps).to(torch.uint8),
             raw_score=raw,
         )
+
+
+class DeployedPipeline(nn.Module):
+    """From images to decisions."""
+
+    def __init__(self, network: Network, postprocess: Postprocess) -> None:
+        super().__init__()
+        self.network, self.decision = network, DecisionHead(postprocess)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Return the fields of :class:`~anomalib_flows.export.network.GraphOutputs` for a batch of images."""
+        return tuple(self.decision(self.network(image).maps))
+
+
+def export_program(network: Network, postprocess: Postprocess) -> Any:
+    """Export a pipeline by ``torch.export``."""
+    deployed = DeployedPipeline(network, postprocess).eval()
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.export.export(deployed, (network.example(),), dynamic_shapes=dynamic_shapes(network))
+    except Exception as error:  # the code of a plug-in may raise anything
+        raise InputError(f"This model cannot be exported by torch.export: {first_line(error)}") from error
+
+
+def dynamic_shapes(network: Network) -> tuple[dict[int, Any]]:
+    """Return the dynamic axes of the input, by number."""
+    axes: dict[int, Any] = {}
+    if network.options.batch == 0:
+        axes[0] = torch.export.Dim("batch", min=1, max=1024)
+    first = 1 if network.channels_last else 2
+    for axis, side, name in zip((first, first + 1), network.input_size, ("height", "width"), strict=True):
+        if side == -1:
+            axes[axis] = torch.export.Dim(name, min=2, max=MAX_SIDE)
+    return (axes,)

@@ -52,13 +52,9 @@ class Comparison(NamedTuple):
 def compare(
     trained: PredictImage, exported: Mapping[str, PredictImage], samples: Sequence[Sample], batch: int = 1
 ) -> dict[str, list[Comparison]]:
-    """Compare exported models with the trained one, image by image.
+    """Compare exported models, by name, with the trained one, image by image.
 
-    Args:
-        trained: Prediction of the trained model.
-        exported: Predictions of exported models, by name.
-        samples: Images.
-        batch: Images that an exported model computes at once, which its duration is divided by.
+    The duration of an exported model is divided by the number of images that it computes at once, ``batch``.
     """
     compared: dict[str, list[Comparison]] = {name: [] for name in exported}
     for predict in (trained, *exported.values()):  # the first prediction takes longer
@@ -80,13 +76,7 @@ def timed_prediction(predict: PredictImage, image: Tensor) -> tuple[ImageResult,
 
 
 def compare_results(trained: ImageResult, exported: ImageResult, seconds: tuple[float, float]) -> Comparison:
-    """Compare the results of two models for the same image.
-
-    Args:
-        trained: Result of the trained model.
-        exported: Result of the exported model.
-        seconds: Duration of both predictions.
-    """
+    """Compare the results of two models for the same image."""
     difference = np.abs(trained.anomaly_map - exported.anomaly_map)
     unequal = trained.mask != exported.mask
     scores, raw = (trained.score, exported.score), (trained.raw_score, exported.raw_score)
@@ -105,13 +95,7 @@ def compare_results(trained: ImageResult, exported: ImageResult, seconds: tuple[
 def summarise(
     compared: Sequence[Comparison], samples: Sequence[Sample], bounds: Mapping[str, float] | None
 ) -> dict[str, Any]:
-    """Summarise the differences between an exported model and the trained one.
-
-    Args:
-        compared: Comparison for each image.
-        samples: The images.
-        bounds: Largest differences of normalised scores and maps that are allowed; None for no bounds.
-    """
+    """Summarise the differences between an exported model and the trained one, with bounds if there are any."""
     scores, labels, ranks, seconds = (
         np.array([getattr(one, pair) for one in compared]).T for pair in ("scores", "labels", "ranks", "seconds")
     )

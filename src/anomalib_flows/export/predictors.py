@@ -26,12 +26,7 @@ Array = npt.NDArray[Any]
 
 
 def pipeline_predictor(pipeline: Pipeline, network: Network) -> PredictImage:
-    """Return a function that predicts with the trained pipeline, in torch and float32.
-
-    Args:
-        pipeline: The trained pipeline.
-        network: Network of the export, whose input may have a fixed size.
-    """
+    """Return a function that predicts with the trained pipeline, in torch and float32."""
     pipeline = copy.deepcopy(pipeline).cpu().eval()
 
     def predict(image: Tensor) -> ImageResult:
@@ -43,18 +38,12 @@ def pipeline_predictor(pipeline: Pipeline, network: Network) -> PredictImage:
 
 
 def program_predictor(program: Any, network: Network, postprocess: Postprocess) -> PredictImage:
-    """Return a function that predicts with a program of ``torch.export``.
-
-    Args:
-        program: The program.
-        network: The network that it was exported from.
-        postprocess: Calibrated constants.
-    """
-    convert, module = graph_input(network), program.module()
+    """Return a function that predicts with a program of ``torch.export``."""
+    module = program.module()
 
     def predict(image: Tensor) -> ImageResult:
         with torch.no_grad():
-            outputs = module(torch.from_numpy(convert(image)))
+            outputs = module(torch.from_numpy(graph_input(image, network)))
         named = {name: value.numpy() for name, value in zip(GraphOutputs._fields, outputs, strict=True)}
         return to_result(named, content_of(image, network), postprocess)
 
@@ -62,13 +51,7 @@ def program_predictor(program: Any, network: Network, postprocess: Postprocess) 
 
 
 def to_result(outputs: Mapping[str, Array], content: ImageSize, postprocess: Postprocess) -> ImageResult:
-    """Convert the outputs of an exported model to the result for the first image of the batch.
-
-    Args:
-        outputs: Outputs by name; a raw map alone is decided by the postprocess.
-        content: Height and width of the image within the maps, without padding.
-        postprocess: Calibrated constants of the exported model.
-    """
+    """Convert outputs, by name, to the result for the first image; the postprocess decides a raw map alone."""
     if "raw_map" in outputs:
         return postprocess.image_results(torch.from_numpy(outputs["raw_map"][:1].copy()), [content])[0]
     height, width = content
@@ -83,26 +66,17 @@ def to_result(outputs: Mapping[str, Array], content: ImageSize, postprocess: Pos
     )
 
 
-def graph_input(network: Network) -> Callable[[Tensor], Array]:
-    """Return a function that converts an image (3, h, w), uint8, to the input of a network's graph.
-
-    If the graph accepts batches of a fixed size only, the image is repeated.
-    """
-
-    def convert(image: Tensor) -> Array:
-        image = fitted(image, network)
-        if not network.options.preprocessing:
-            return repeated(network.preprocess.resize(image[None]).numpy())
-        if network.options.channels == "BGR":
-            image = image.flip(0)
+def graph_input(image: Tensor, network: Network) -> Array:
+    """Convert an image (3, h, w), uint8, to the input of a network's graph; repeated for batches of fixed size."""
+    image = fitted(image, network)
+    if not network.options.preprocessing:
+        array = network.preprocess.resize(image[None]).numpy()
+    else:
+        image = image.flip(0) if network.options.channels == "BGR" else image
         values = image.permute(1, 2, 0) if network.channels_last else image
         array = np.ascontiguousarray(values.numpy())[None]
-        return repeated(array.astype(np.float32) / 255 if network.unit_floats else array)
-
-    def repeated(array: Array) -> Array:
-        return np.repeat(array, max(1, network.options.batch), axis=0)
-
-    return convert
+        array = array.astype(np.float32) / 255 if network.unit_floats else array
+    return np.repeat(array, max(1, network.options.batch), axis=0)
 
 
 def fitted(image: Tensor, network: Network) -> Tensor:

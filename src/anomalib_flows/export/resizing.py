@@ -16,7 +16,7 @@ Sides = tuple[Tensor, Tensor]
 """Height and width as tensors, which stay variables of a traced graph."""
 
 
-def resize(images: Tensor, size: ImageSize, mode: ResizeMode) -> tuple[Tensor, Sides]:
+def traced_resize(images: Tensor, size: ImageSize, mode: ResizeMode) -> tuple[Tensor, Sides]:
     """Resize images as :func:`anomalib_flows.core.preprocess.resize` does.
 
     Args:
@@ -29,7 +29,7 @@ def resize(images: Tensor, size: ImageSize, mode: ResizeMode) -> tuple[Tensor, S
     """
     count, height, width, colours = images.shape
     rows, columns = torch.arange(height), torch.arange(width)
-    content = content_size(rows[-1] + 1, columns[-1] + 1, size, mode)
+    content = traced_content_size(rows[-1] + 1, columns[-1] + 1, size, mode)
     of_rows, of_columns = weights(rows, content[0], size[0]), weights(columns, content[1], size[1])
     lower = of_rows @ images.float().reshape(count, height, width * colours)
     lower = lower.reshape(count, size[0], width, colours).permute(0, 2, 3, 1)
@@ -63,7 +63,7 @@ def weights(old: Tensor, within: Tensor, size: int) -> Tensor:
     return overlap / overlap.sum(1, keepdim=True)
 
 
-def content_size(height: Tensor, width: Tensor, size: ImageSize, mode: ResizeMode) -> Sides:
+def traced_content_size(height: Tensor, width: Tensor, size: ImageSize, mode: ResizeMode) -> Sides:
     """Return height and width within ``size``, as :func:`anomalib_flows.core.geometry.content_size` does."""
     whole = torch.tensor(size[0]), torch.tensor(size[1])
     if mode == "stretch":
@@ -81,7 +81,7 @@ def divided(dividend: Tensor, divisor: Tensor) -> Tensor:
     return quotient + torch.where(twice == divisor, odd, (twice > divisor).long())
 
 
-def hide_padding(maps: Tensor, content: Sides, size: ImageSize) -> Tensor:
+def traced_hide_padding(maps: Tensor, content: Sides, size: ImageSize) -> Tensor:
     """Set the padding of each map of a batch (N, M, H, W) to the lowest value of its content."""
     height, width = content
     within = (torch.arange(size[0]) < height)[:, None] & (torch.arange(size[1]) < width)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -63,8 +61,4 @@ def condition_on(c: Tensor) -> Condition:
         >>> condition_on(torch.ones(2, 3))(torch.zeros(2, 1), torch.ones(1, 3)).tolist()
         [[3.0], [3.0]]
     """
-    return partial(_add_condition, c)
-
-
-def _add_condition(c: Tensor, hidden: Tensor, weight: Tensor) -> Tensor:
-    return hidden + F.linear(c, weight)
+    return lambda hidden, weight: hidden + F.linear(c, weight)

@@ -7,12 +7,7 @@ from torch import Tensor
 
 
 def sum_per_image(x: Tensor) -> Tensor:
-    """Sum over all dimensions except the batch, in float32 at least: (B, C, ...) -> (B,).
-
-    Example:
-        >>> sum_per_image(torch.ones(2, 3, 4, 4, dtype=torch.bfloat16))
-        tensor([48., 48.])
-    """
+    """Sum over all dimensions except the batch, in float32 at least: (B, C, ...) -> (B,)."""
     return x.sum(list(range(1, x.ndim)), dtype=torch.promote_types(x.dtype, torch.float32))
 
 
@@ -27,12 +22,7 @@ def zeros_per_image(x: Tensor) -> Tensor:
 
 
 def own_gradient(x: Tensor) -> bool:
-    """Return whether to use a hand-written gradient: gradients are enabled, and x is not wrapped by a transform.
-
-    Example:
-        >>> own_gradient(torch.ones(1)), torch.no_grad()(own_gradient)(torch.ones(1))
-        (True, False)
-    """
+    """Return whether to use a hand-written gradient: gradients are enabled, and x is not wrapped by a transform."""
     if not torch.is_grad_enabled() or torch.jit.is_tracing() or torch.compiler.is_exporting():  # type: ignore[attr-defined, no-untyped-call]
         return False
     if torch.compiler.is_dynamo_compiling():  # it understands our gradients, but not the next call
@@ -41,10 +31,5 @@ def own_gradient(x: Tensor) -> bool:
 
 
 def channel_products(a: Tensor, b: Tensor) -> Tensor:
-    """Sum the products of two tensors over all dimensions except the channels, (B, C, ...) -> (C,).
-
-    Example:
-        >>> channel_products(torch.ones(2, 3, 4), torch.full((2, 3, 4), 2.0))
-        tensor([16., 16., 16.])
-    """
+    """Sum the products of two tensors over all dimensions except the channels, (B, C, ...) -> (C,)."""
     return (a * b).sum([dim for dim in range(a.ndim) if dim != 1])

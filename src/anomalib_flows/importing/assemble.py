@@ -21,18 +21,8 @@ OWN_CONSTANTS = ("max_log_probs", "max_likelihood_sum", "scales.")
 
 
 def assemble_detector(parts: Parts, image_size: ImageSize | None, options: dict[str, Any]) -> Detector:
-    """Return our model with the weights of another.
-
-    Args:
-        parts: The other model.
-        image_size: Image size, if it was given.
-        options: Options of our model that replace those of the parts.
-
-    Raises:
-        InputError: If the image size is missing, or weights are missing or do not fit.
-    """
-    size = image_size or parts.image_size
-    if size is None:
+    """Return our model with the weights of another; ``options`` replace those of its parts."""
+    if (size := image_size or parts.image_size) is None:
         raise InputError(
             "`image_size` must be given: the size of the images in training, which the file does not contain."
         )
@@ -73,11 +63,7 @@ def build_detector(parts: Parts, size: ImageSize, given: dict[str, Any]) -> Dete
 
 
 def load_parts(detector: Detector, parts: Parts) -> None:
-    """Load the weights of the parts into a model, all of them and no others.
-
-    Raises:
-        InputError: If some are missing, left over or of another shape.
-    """
+    """Load the weights of the parts into a model, all of them and no others."""
     wanted = detector.state_dict()
     state = rename_tensors(parts, [key for key in wanted if key.startswith("encoder.network.")])
     own = {key: tensor for key, tensor in wanted.items() if key.startswith(OWN_CONSTANTS)}

@@ -45,16 +45,7 @@ class Parts:
 
 
 def read_parts(checkpoint: Checkpoint, source: Source, backbone: str | None) -> Parts:
-    """Take a checkpoint apart.
-
-    Args:
-        checkpoint: The file.
-        source: The code base that wrote it.
-        backbone: Name of the encoder in timm, if it was given.
-
-    Raises:
-        InputError: If it is not of that code base, or holds tensors that our models have no place for.
-    """
+    """Take a checkpoint apart."""
     if not KEYS[source] <= checkpoint.content.keys():
         others = [name for name, keys in KEYS.items() if keys <= checkpoint.content.keys()]
         advice = f"it looks like one of {others[0]}, `from` {others[0]}" if others else "name another file"
@@ -73,12 +64,11 @@ def anomalib_parts(checkpoint: Checkpoint, backbone: str | None) -> Parts:
 
     Thresholds are left out, since they come from labelled images.
     """
-    weights = checkpoint.content["state_dict"]
-    of_model = {k: v for k, v in weights.items() if str(k).startswith("model.")} if isinstance(weights, dict) else {}
+    weights = dict_entry(checkpoint.content, "state_dict")
+    of_model = {k: v for k, v in weights.items() if str(k).startswith("model.")}
     state = freia.take_prefix(checkpoint.tensors(of_model), "model.")
     settings = dict_entry(checkpoint.content, "hyper_parameters")
-    named = backbone or settings.get("backbone")
-    named = named if isinstance(named, str) else None
+    named = backbone or (name if isinstance(name := settings.get("backbone"), str) else None)
     if any(key.startswith("fast_flow_blocks.") for key in state):
         parts = fastflow_parts(checkpoint, state, "fast_flow_blocks.", named)
     elif any(key.startswith("decoders.") for key in state):
@@ -95,7 +85,7 @@ def fastflow_parts(checkpoint: Checkpoint, state: State, prefix: str, backbone: 
     require_empty(checkpoint, state)
     backbone = backbone or encoders.identify_network(encoder)
     blocks = {"deit_base_distilled_patch16_384": [7], "cait_m48_448": [40]}  # FastFlow's table 6
-    parts = Parts("fastflow", encoder, flows, backbone, blocks.get(architecture(backbone), [1, 2, 3]), norms)
+    parts = Parts("fastflow", encoder, flows, backbone, blocks.get(backbone.partition(".")[0], [1, 2, 3]), norms)
     parts.image_size = encoders.position_size(encoder) or norm_size(norms, backbone)
     return parts
 
@@ -109,17 +99,10 @@ def norm_size(norms: State, backbone: str) -> ImageSize | None:
     return first.shape[1] * stride, first.shape[2] * stride
 
 
-def architecture(backbone: str) -> str:
-    """Return the name of a network without the tag of its weights: ``resnet18`` for ``resnet18.a1_in1k``."""
-    return backbone.partition(".")[0]
-
-
 def anomalib_cflow_parts(checkpoint: Checkpoint, state: State, settings: dict[Any, Any], backbone: str | None) -> Parts:
     """Take apart the state dict of anomalib's CFLOW."""
-    encoder, flows = (
-        freia.take_prefix(state, "encoder.feature_extractor."),
-        freia.split_flows(freia.take_prefix(state, "decoders.")),
-    )
+    encoder = freia.take_prefix(state, "encoder.feature_extractor.")
+    flows = freia.split_flows(freia.take_prefix(state, "decoders."))
     require_empty(checkpoint, state)
     if "pos_embed" in encoder:
         raise InputError(
@@ -129,17 +112,12 @@ def anomalib_cflow_parts(checkpoint: Checkpoint, state: State, settings: dict[An
     backbone = backbone or encoders.identify_network(encoder)
     layers = find_layers(backbone, flows, settings.get("layers"))
     clamp = settings.get("clamp_alpha")
-    return Parts(
-        "cflow", encoder, flows, backbone, layers, options={"clamp": clamp} if isinstance(clamp, int | float) else {}
-    )
+    options = {"clamp": clamp} if isinstance(clamp, int | float) else {}
+    return Parts("cflow", encoder, flows, backbone, layers, options=options)
 
 
 def find_layers(backbone: str, flows: list[Flow], names: Any) -> list[int]:
-    """Find feature maps by their names, such as ``layer2``, or else by the channels of their flows.
-
-    Raises:
-        InputError: If some are not there, or are not in the network's order.
-    """
+    """Find feature maps by their names, such as ``layer2``, or else by the channels of their flows."""
     infos = encoders.feature_infos(backbone)
     if isinstance(names, list | tuple):
         known = {info["module"]: i for i, info in enumerate(infos)} | {i: i for i in range(len(infos))}
@@ -153,11 +131,7 @@ def find_layers(backbone: str, flows: list[Flow], names: Any) -> list[int]:
 
 
 def with_transforms(parts: Parts, checkpoint: Checkpoint) -> Parts:
-    """Add the preparation of images that anomalib records since version 2.7.
-
-    Raises:
-        InputError: If images are not only resized and normalised.
-    """
+    """Add the preparation of images that anomalib records since version 2.7."""
     spec = dict_entry(dict_entry(checkpoint.content, "anomalib_pre_processor_config"), "transform")
     steps = dict_entry(spec, "init_args").get("transforms", [spec] if spec else [])
     for step in (s for s in steps if isinstance(s, dict)) if isinstance(steps, list) else ():
@@ -194,12 +168,10 @@ def cflow_ad_parts(checkpoint: Checkpoint, backbone: str | None) -> Parts:
     if not isinstance(decoders, list):
         raise checkpoint.error("its decoders are not a list")
     encoder = checkpoint.tensors(checkpoint.content["encoder_state_dict"])
-    tensors = [checkpoint.tensors(decoder) for decoder in decoders]
-    flows = freia.split_flows(
-        {f"{i}.{key}": tensor for i, state in enumerate(tensors) for key, tensor in state.items()}
-    )
+    states = enumerate(map(checkpoint.tensors, decoders))
+    flows = freia.split_flows({f"{i}.{key}": tensor for i, state in states for key, tensor in state.items()})
     backbone = backbone or encoders.identify_network(encoder)
-    if not re.fullmatch(CFLOW_AD_ENCODERS, architecture(backbone)):
+    if not re.fullmatch(CFLOW_AD_ENCODERS, backbone.partition(".")[0]):
         raise InputError(f"The encoder {backbone} of cflow-ad cannot be imported: only its ResNets and ViTs can be.")
     transformer = backbone.startswith("vit")
     layers = [10, 2, 6] if transformer else [2, 3, 4]

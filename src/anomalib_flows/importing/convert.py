@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import fresh_folder
@@ -46,26 +45,15 @@ def import_checkpoint(
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise InputError(f"`output` {output} exists already: name a new folder.")
     size = None if options.image_size is None else parse_size(options.image_size, "image_size")
+    named = {"clamp": options.clamp, "mean": options.mean, "std": options.std}
+    given = {key: value for key, value in named.items() if value is not None}
     with open_checkpoint(file) as checkpoint:
-        detector = assemble_detector(read_parts(checkpoint, from_, options.backbone), size, model_options(options))
+        detector = assemble_detector(read_parts(checkpoint, from_, options.backbone), size, given)
     return write_run(detector, output, options.data, {"from": from_, "file": str(file.absolute())})
 
 
-def model_options(options: ImportOptions) -> dict[str, Any]:
-    """Return the options of our model that are given."""
-    named = {"clamp": options.clamp, "mean": options.mean, "std": options.std}
-    return {key: value for key, value in named.items() if value is not None}
-
-
 def write_run(detector: Detector, output: Path, data: Component | None, source: dict[str, str]) -> Run:
-    """Write a run directory as a whole.
-
-    Args:
-        detector: The imported detector.
-        output: The directory.
-        data: Dataset that the model was trained on, if known.
-        source: Code base and file, for the record.
-    """
+    """Write a run directory as a whole; ``source`` is the code base and the file, for the record."""
     samples: list[Sample] = data.build("datasets").samples() if data else []
     pipeline = Pipeline(detector, heatmap=HeatmapOptions(top_percent=0))  # as the other code bases score
     config = TrainConfig(

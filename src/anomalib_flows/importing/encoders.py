@@ -37,9 +37,6 @@ def identify_network(state: State) -> str:
     """Return the name of an encoder's network, found by its weights.
 
     A file may lack the layers after the last one that was used; networks that differ only there are not told apart.
-
-    Raises:
-        InputError: If the network is not known.
     """
     if "pos_embed" in state:
         shape = tuple(state["pos_embed"].shape[1:])
@@ -58,14 +55,8 @@ def is_resnet(name: str, state: State) -> bool:
     used = [count for count in counts if count]
     basic = "layer1.0.conv3.weight" not in state
     second = state.get("layer1.0.conv2.weight")
-    return (
-        bool(used)
-        and counts == used + [0] * (4 - len(used))
-        and tuple(used) == blocks[: len(used)]
-        and basic == (name in BASIC_BLOCKS)
-        and second is not None
-        and tuple(second.shape[:2]) == width
-    )
+    fits = counts == [*blocks[: len(used)], *[0] * (4 - len(used))] and basic == (name in BASIC_BLOCKS)
+    return bool(used) and fits and second is not None and tuple(second.shape[:2]) == width
 
 
 def position_size(state: State) -> ImageSize | None:
@@ -77,16 +68,11 @@ def position_size(state: State) -> ImageSize | None:
 
 
 def feature_infos(backbone: str) -> list[dict[str, Any]]:
-    """Return timm's description of each feature map of a network: channels, stride and module.
-
-    Raises:
-        InputError: If timm has no such network, or one without several feature maps.
-    """
+    """Return timm's description of each feature map of a network: channels, stride and module."""
     if not timm().is_model(backbone):
         raise InputError(unknown("backbone", backbone, timm().list_models()))
     try:
-        network: Any = timm().create_model(backbone, features_only=True)
-        infos = list(network.feature_info.info)
+        infos: list[dict[str, Any]] = timm().create_model(backbone, features_only=True).feature_info.info
     except (RuntimeError, AttributeError, AssertionError) as error:  # raised for networks without feature maps
         raise InputError(f"`backbone` {backbone} gives no feature maps ({first_line(error)}): name another.") from error
     require(len(infos) > 1, "backbone", backbone, "a network with several feature maps")
@@ -99,9 +85,6 @@ def select_encoder(state: State, wanted: Collection[str]) -> State:
     Args:
         state: Tensors of the file's encoder, by timm's names.
         wanted: Names in our encoder, which may begin with ``model.``, as a pruned transformer's do.
-
-    Raises:
-        InputError: If a tensor is left over that the features depend on.
     """
     sources = {key: key if key in state else key.removeprefix("model.") for key in wanted}
     kept = set(sources.values())
@@ -112,11 +95,9 @@ def select_encoder(state: State, wanted: Collection[str]) -> State:
 
 def is_after(key: str, kept: Collection[str]) -> bool:
     """Return whether a tensor belongs to a module after those that are kept: a later block, layer, or the head."""
-    number = block_number(key)
-    if number is not None:
+    if (number := block_number(key)) is not None:
         return number > max((n for n in map(block_number, kept) if n is not None), default=-1)
-    module = key.partition(".")[0]
-    return all(other.partition(".")[0] != module for other in kept)
+    return key.partition(".")[0] not in {other.partition(".")[0] for other in kept}
 
 
 def block_number(key: str) -> int | None:

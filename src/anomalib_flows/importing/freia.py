@@ -24,11 +24,7 @@ def take_prefix(state: State, prefix: str) -> State:
 
 
 def split_numbered(state: State, what: str) -> list[State]:
-    """Split ``0.a``, ``0.b``, ``1.a``, ... by number.
-
-    Raises:
-        InputError: If there are no parts, or the numbers are not 0, 1, 2, ...
-    """
+    """Split ``0.a``, ``0.b``, ``1.a``, ... by number."""
     parts: dict[str, State] = {}
     for key, tensor in state.items():
         number, _, rest = key.partition(".")
@@ -40,11 +36,7 @@ def split_numbered(state: State, what: str) -> list[State]:
 
 
 def split_flows(state: State) -> list[Flow]:
-    """Split the state dict of a list of flows, ``FrEIA.framework.SequenceINN``, into flows and blocks.
-
-    Raises:
-        InputError: If they are not made of blocks that our steps can replace.
-    """
+    """Split the state dict of a list of flows, ``FrEIA.framework.SequenceINN``, into flows and blocks."""
     found: list[Flow] = []
     for i, flow in enumerate(split_numbered(state, "flows")):
         blocks = split_numbered(take_prefix(flow, "module_list."), f"blocks of flow {i}")
@@ -97,9 +89,6 @@ def kernel_sizes(flow: Flow) -> list[int]:
 def hidden_ratio(found: list[Flow]) -> float:
     """Return the ratio r with the fewest digits that gives the hidden channels int(r n) of all flows with n inputs.
 
-    Raises:
-        InputError: If there is no such ratio.
-
     Example:
         >>> import torch
         >>> widths = {128: 20, 256: 40, 512: 81}
@@ -122,8 +111,7 @@ def permutation_kind(found: list[Flow]) -> str:
 
 def mixing_matrix(block: State) -> Tensor:
     """Return the matrix W (C, C) of a block that mixes channels, z = W y."""
-    size = block["global_scale"].numel()
-    return block["w_perm"].reshape(size, size)
+    return block["w_perm"].reshape([block["global_scale"].numel()] * 2)
 
 
 def is_permutation(weights: Tensor) -> bool:
@@ -133,12 +121,7 @@ def is_permutation(weights: Tensor) -> bool:
 
 
 def translate_flows(found: list[Flow], layers: tuple[str, str]) -> State:
-    """Rename the tensors of flows to those of our models.
-
-    Args:
-        found: The flows.
-        layers: Names of the two layers in our network.
-    """
+    """Rename the tensors of flows to those of our models, whose networks have two layers of these names."""
     kind = permutation_kind(found)
     return {
         f"flows.{i}.steps.{k}.steps.{name}": tensor

@@ -52,25 +52,20 @@ class Inert(dict[Any, Any]):
         """Return the identity, so that it can be a key."""
         return id(self)
 
-    def __setstate__(*_: Any) -> None:
-        """Accept any state."""
-
     def append(*_: Any) -> None:
-        """Accept any item."""
+        """Accept any item or state."""
 
-    extend = add = append
+    extend = add = __setstate__ = append
 
 
 class Stored:
     """A tensor, as the arguments in the file to rebuild it."""
 
     arguments: tuple[Any, ...] = ()
+    __setstate__ = Inert.append
 
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
-
-    def __setstate__(*_: Any) -> None:
-        """Accept any state."""
 
     def read(self) -> Tensor:
         """Read the numbers; raise an error of any kind if the arguments are invalid."""
@@ -94,23 +89,21 @@ class Storage(NamedTuple):
 class Parameter:
     """Stand for the function that makes a parameter of a tensor: return the tensor."""
 
+    __setstate__ = Inert.append
+
     def __new__(cls, tensor: Any = None, *_: Any) -> Any:
         """Return the tensor."""
         return tensor
-
-    def __setstate__(*_: Any) -> None:
-        """Accept any state."""
 
 
 class Attribute:
     """Stand for ``getattr``, by which pickles name classes within classes: return a class that does nothing."""
 
+    __setstate__ = Inert.append
+
     def __new__(cls, *_: Any) -> Any:
         """Return the class."""
         return Inert
-
-    def __setstate__(*_: Any) -> None:
-        """Accept any state."""
 
 
 STAND_INS: dict[tuple[str, str], Any] = {
@@ -144,15 +137,7 @@ class Unpickler(pickle.Unpickler):
 class Checkpoint:
     """A file of ``torch.save`` since torch 1.6, a zip of ``NAME/data.pkl`` and of the numbers of all tensors.
 
-    Args:
-        file: The file.
-        archive: The same, opened.
-
-    Attributes:
-        content: The dictionary in it, with :class:`Stored` for tensors.
-
-    Raises:
-        InputError: If it is damaged or foreign.
+    Its ``content`` is a dictionary with :class:`Stored` for tensors.
     """
 
     def __init__(self, file: Path, archive: zipfile.ZipFile) -> None:
@@ -176,11 +161,7 @@ class Checkpoint:
         return self.archive.read(info)
 
     def tensors(self, state: Any) -> dict[str, Tensor]:
-        """Read a state dict.
-
-        Raises:
-            InputError: If it is not a state dict, or holds values that are not finite.
-        """
+        """Read a state dict."""
         if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
             raise self.error("its weights are not a dictionary of tensors")
         return {key: self.tensor(key, value) for key, value in state.items()}
@@ -207,11 +188,7 @@ class Checkpoint:
 
 @contextmanager
 def open_checkpoint(file: Path) -> Iterator[Checkpoint]:
-    """Open a checkpoint; tensors can be read while it is open.
-
-    Raises:
-        InputError: If the file is missing, damaged or foreign.
-    """
+    """Open a checkpoint; tensors can be read while it is open."""
     if not file.is_file():
         raise InputError(f"There is no file {file}: name the checkpoint to import.")
     try:

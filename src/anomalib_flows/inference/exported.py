@@ -51,8 +51,8 @@ class ExportedPredictor:
         found = tqdm(frames(video, checker.fault), "Predicting", unit="frame", delay=1, leave=False)
         ahead, named = tee(found)
         results = self.model.stream(pixels for _, pixels in ahead)
-        for result, (name, _) in zip(results, named, strict=True):
-            yield replace(result, sample=Sample(Path(name), "test"))
+        for result, (name, pixels) in zip(results, named, strict=True):
+            yield replace(result, sample=checker.image(Sample(Path(name), "test"), pixels, None))
         checker.finish()
 
     def _photos(self, samples: Sequence[Sample], checker: Checker) -> Iterator[Photo]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -232,10 +233,7 @@ def log_prob_per_channel(z: Tensor, log_det: Tensor) -> Tensor:
 def position_steps(channels: int, condition: int, steps: int, clamp: float, permutation: str) -> list[Chain]:
     """Return the steps of a feature map's flow: coupling, scaling and permutation in each."""
     permute = {"hard": Permutation, "soft": SoftPermutation}[permutation]
-
-    def subnet(inputs: int, outputs: int) -> DenseSubnet:
-        return DenseSubnet(inputs, outputs, condition)
-
+    subnet = partial(DenseSubnet, condition=condition)
     return [
         Chain(AffineCoupling(channels, subnet, clamp), GlobalAffine(channels), permute(channels)) for _ in range(steps)
     ]

@@ -96,26 +96,13 @@ def load_pipeline(file: Path | str) -> Pipeline:
 
 
 def build_pipeline(description: dict[str, Any] | None, file: Path) -> Pipeline:
-    """Build the pipeline that a checkpoint describes, without weights.
-
-    Args:
-        description: The description in the file; None if there is none.
-        file: Path of the file, for errors.
-
-    Raises:
-        InputError: If the description is missing, of another version, or names something else than a detector.
-    """
+    """Build the pipeline that a checkpoint describes, without weights."""
     if description is None:
         raise InputError(f"{file} is not a model of anomalib-flows: it has no description of how to build one.")
-    if description["format"] > FORMAT:
-        raise InputError(
-            f"The model {file} was written by anomalib-flows {description['version']}: upgrade from {__version__}."
-        )
-    if description["format"] < FORMAT:
-        raise InputError(
-            f"The model {file} was written by anomalib-flows {description['version']} in a layout that is no longer "
-            "read: train it again."
-        )
+    if description["format"] != FORMAT:
+        newer = description["format"] > FORMAT
+        advice = f": upgrade from {__version__}" if newer else " in a layout that is no longer read: train it again"
+        raise InputError(f"The model {file} was written by anomalib-flows {description['version']}{advice}.")
     detector = registry.load("models", description["model"]["class_path"])
     if not (isinstance(detector, type) and issubclass(detector, Detector)):
         raise InputError(f"The model {file} names {detector!r}, which is not a detector: do not trust this file.")

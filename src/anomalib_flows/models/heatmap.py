@@ -13,12 +13,6 @@ def smooth(maps: Tensor, sigma: float) -> Tensor:
     """Convolve each map of a batch (B, M, H, W) with a Gaussian that is cut off at four standard deviations.
 
     Maps are padded with the values at their border.
-
-    Example:
-        >>> maps = torch.zeros(1, 1, 9, 9)
-        >>> maps[..., 4, 4] = 1
-        >>> round(float(smooth(maps, 1.0)[..., 4, 4]), 4)
-        0.1592
     """
     if sigma == 0:
         return maps
@@ -32,13 +26,7 @@ def smooth(maps: Tensor, sigma: float) -> Tensor:
 
 
 def image_scores(maps: Tensor, top_percent: float) -> Tensor:
-    """Return the maximum of each map, or the mean of its highest values: (B, 1, H, W) -> (B,).
-
-    Example:
-        >>> maps = torch.arange(100.0).view(1, 1, 10, 10)
-        >>> image_scores(maps, 0).item(), image_scores(maps, 2).item()
-        (99.0, 98.5)
-    """
+    """Return the maximum of each map, or the mean of its highest values: (B, 1, H, W) -> (B,)."""
     values = maps.flatten(1)
     if top_percent == 0:
         return values.amax(1)

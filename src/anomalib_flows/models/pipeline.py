@@ -78,12 +78,7 @@ class Pipeline(nn.Module):
 
 
 def hide_padding(maps: Tensor, contents: list[ImageSize]) -> Tensor:
-    """Set the padding of each map to the lowest value of the map's content, so that it decides nothing.
-
-    Args:
-        maps: Raw maps of shape (B, M, H, W).
-        contents: For each image its height and width without padding.
-    """
+    """Set the padding of maps (B, M, H, W) to the lowest value of their contents (h, w), so that it decides nothing."""
     if all(content == maps.shape[-2:] for content in contents):
         return maps
     hidden = maps.clone()

@@ -65,13 +65,8 @@ class Postprocess(nn.Module):
     def forward(self, maps: Tensor) -> Prediction:
         """Decide on raw maps of shape (B, M, H, W)."""
         scores = self.scores(maps)
-        return Prediction(
-            scores=scores,
-            labels=self.labels(scores),
-            p_values=self.p_values(scores),
-            maps=maps,
-            masks=self.masks(maps),
-        )
+        labels, p_values = self.labels(scores), self.p_values(scores)
+        return Prediction(scores=scores, labels=labels, p_values=p_values, maps=maps, masks=self.masks(maps))
 
     def image_results(self, maps: Tensor, contents: Sequence[ImageSize]) -> list[ImageResult]:
         """Return one result for each image, without its padding.
@@ -79,14 +74,6 @@ class Postprocess(nn.Module):
         Args:
             maps: Raw maps on the CPU, of shape (B, M, H, W).
             contents: For each image its height and width within (H, W); the rest is padding.
-
-        Example:
-            >>> post = Postprocess(1)
-            >>> post.image_threshold, post.pixel_threshold, post.typical = torch.tensor([1.0, 1.0, 0.0])
-            >>> post.calibration_scores = torch.tensor([0.5])
-            >>> (result,) = post.image_results(torch.tensor([[[[0.0, 3.0]]]]), [(1, 2)])
-            >>> result.score, result.label, result.mask.tolist()
-            (1.0, 1, [[False, True]])
         """
         decided = self(maps)
         scores, shown = self.normalise_scores(decided.scores).tolist(), self.normalise(maps[:, 0]).numpy()
@@ -138,11 +125,6 @@ class Postprocess(nn.Module):
 
 
 def rescale(values: Tensor, zero: Tensor, half: Tensor) -> Tensor:
-    """Scale values so that ``zero`` becomes 0 and ``half`` 0.5, clipped to [0, 1].
-
-    Example:
-        >>> rescale(torch.tensor([1.0, 2.0, 5.0]), torch.tensor(1.0), torch.tensor(3.0))
-        tensor([0.0000, 0.2500, 1.0000])
-    """
+    """Scale values so that ``zero`` becomes 0 and ``half`` 0.5, clipped to [0, 1]."""
     span = (half - zero).clamp_min(torch.finfo(values.dtype).tiny)
     return (0.5 * (values - zero) / span).clamp(0, 1)

@@ -22,14 +22,7 @@ HIGHEST = np.nextafter(np.float32(1), np.float32(0))
 class DecisionRule:
     """Decide with the thresholds of the model, with another threshold, or for another false-alarm rate.
 
-    Args:
-        card: Card of the model.
-        name: Name of the model, for errors.
-        threshold: Normalised score or value above which an image or a pixel is anomalous.
-        false_alarm_rate: Rate to set thresholds for, from the calibration scores of the model.
-
-    Raises:
-        InputError: If both are given, one is out of range, or the model has no calibration scores.
+    A false-alarm rate needs the calibration scores of the model.
     """
 
     def __init__(
@@ -54,12 +47,7 @@ class DecisionRule:
             self._limit = within_range(normalised_maximum(card, place), name, false_alarm_rate)
 
     def __call__(self, outputs: Mapping[str, npt.NDArray[Any]], content: ImageSize) -> ImageResult:
-        """Return the result for one image.
-
-        Args:
-            outputs: Outputs of the model for a batch of one image.
-            content: Height and width of the image within the maps, without padding.
-        """
+        """Return the result for one image."""
         height, width = content
         anomaly_map, given_mask = (outputs[name][0, 0, :height, :width] for name in ("anomaly_map", "pred_mask"))
         score, raw = outputs["pred_score"][0], outputs["raw_score"][0]

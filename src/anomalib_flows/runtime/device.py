@@ -39,24 +39,13 @@ class DeviceOptions:
         object.__setattr__(self, "name", self.name.upper())
 
     def precisions(self, preferred: str) -> list[str]:
-        """Return the precisions to try, in this order.
-
-        Args:
-            preferred: Precision that the model asks for.
-        """
+        """Return the precisions to try, in this order."""
         if self.precision:
             return [self.precision]
         return [preferred] if self.name == "CPU" else list(dict.fromkeys([preferred, "f16"]))
 
     def properties(self, requests: int | None) -> dict[str, Any]:
-        """Return the properties to compile a model with.
-
-        Args:
-            requests: Number of images to compute at the same time; None to compute one image as fast as possible.
-
-        Raises:
-            InputError: If the folder for compiled models is not writable.
-        """
+        """Return the properties to compile a model with."""
         properties: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if requests and requests > 1:
             properties = {"PERFORMANCE_HINT": "THROUGHPUT", "PERFORMANCE_HINT_NUM_REQUESTS": requests}
@@ -67,15 +56,7 @@ class DeviceOptions:
 
 
 def require_device(core: ov.Core, device: str) -> None:
-    """Raise an InputError unless a device is available.
-
-    Args:
-        core: OpenVINO.
-        device: Name of the device in upper case.
-
-    Raises:
-        InputError: If the device is not available. The message lists those that are.
-    """
+    """Raise an InputError unless a device is available."""
     available = core.available_devices
     kind, _, listed = device.partition(":")
     names = [name.strip(" -") for name in listed.split(",") if name] if kind in VIRTUAL else [device]

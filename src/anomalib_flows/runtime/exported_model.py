@@ -172,11 +172,7 @@ def require_single_images(card: ModelCard, input: ImageInput, path: Path) -> Non
 
 
 def to_pixels(image: ImageSource) -> Pixels:
-    """Convert an image to 8-bit RGB of shape (h, w, 3).
-
-    Raises:
-        InputError: If the image cannot be read, or has an invalid shape or type.
-    """
+    """Convert an image to 8-bit RGB of shape (h, w, 3)."""
     if isinstance(image, str | Path):
         return read_pixels(Path(image))
     if isinstance(image, Image.Image):

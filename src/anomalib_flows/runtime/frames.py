@@ -49,12 +49,12 @@ def frames(source: Path | str | int, on_fault: OnFault = None) -> Iterator[tuple
             try:
                 pixels = read_pixels(file)
             except InputError as fault:
-                report(fault, on_fault)
+                skip_or_raise(fault, on_fault)
             else:
                 yield str(file), pixels
 
 
-def report(fault: InputError, on_fault: OnFault) -> None:
+def skip_or_raise(fault: InputError, on_fault: OnFault) -> None:
     """Call ``on_fault`` with an error, or raise the error if there is no such function."""
     if on_fault is None:
         raise fault
@@ -62,11 +62,7 @@ def report(fault: InputError, on_fault: OnFault) -> None:
 
 
 def is_video(path: Path) -> bool:
-    """Return whether a path is a video, and not an image, a folder or a pattern.
-
-    Raises:
-        InputError: If it is a file that is neither a video nor an image.
-    """
+    """Return whether a path is a video, and not an image, a folder or a pattern."""
     if not path.is_file() or path.suffix.lower() in IMAGE_SUFFIXES or is_still(path):
         return False
     with opened(str(path)):
@@ -85,11 +81,7 @@ def is_still(path: Path) -> bool:
 
 
 def listed(path: Path) -> list[Path]:
-    """List the images of a file, a folder or a pattern.
-
-    Raises:
-        InputError: If there are none.
-    """
+    """List the images of a file, a folder or a pattern."""
     if path.is_file():
         return [path]
     base, pattern = split_pattern(path)
@@ -101,11 +93,7 @@ def listed(path: Path) -> list[Path]:
 
 
 def camera(number: int, on_fault: OnFault = None) -> Iterator[tuple[str, Pixels]]:
-    """Yield the frames of a camera until it is disconnected.
-
-    Raises:
-        InputError: If it cannot be opened.
-    """
+    """Yield the frames of a camera until it is disconnected."""
     if sys.platform not in CAMERAS:
         raise InputError(f"Cameras have no numbers on {sys.platform}: give the address of a stream (rtsp://...).")
     name, file_format = CAMERAS[sys.platform]
@@ -115,17 +103,7 @@ def camera(number: int, on_fault: OnFault = None) -> Iterator[tuple[str, Pixels]
 def video(
     address: str, name: str, on_fault: OnFault = None, file_format: str | None = None
 ) -> Iterator[tuple[str, Pixels]]:
-    """Yield the frames of a video.
-
-    Args:
-        address: Path or address of the video.
-        name: Name of the frames, which their number follows.
-        on_fault: Called with the error for a frame that cannot be decoded.
-        file_format: FFmpeg's name of the format; by default FFmpeg detects it.
-
-    Raises:
-        InputError: If the video cannot be read.
-    """
+    """Yield the frames of a video, named by number after ``name``; by default FFmpeg detects the format."""
     numbers = count(1)
     with opened(address, file_format) as container:
         for packet in container.demux(video=0):
@@ -133,7 +111,7 @@ def video(
                 decoded = packet.decode()
             except av_module().FFmpegError as error:
                 fault = f"Frame {next(numbers)} of {address} is damaged ({error.strerror}): replace the video."
-                report(InputError(fault), on_fault)
+                skip_or_raise(InputError(fault), on_fault)
                 continue
             for frame in decoded:
                 turns = getattr(frame, "rotation", 0) // 90  # missing in early versions of av
@@ -144,11 +122,7 @@ def video(
 
 @contextmanager
 def opened(address: str, file_format: str | None = None) -> Iterator[Any]:
-    """Open a video that contains pictures.
-
-    Raises:
-        InputError: If it cannot be opened or read.
-    """
+    """Open a video that contains pictures."""
     av = av_module()
     try:
         with av.open(address, format=file_format) as container:
@@ -165,11 +139,7 @@ def unreadable(address: str, reason: str) -> str:
 
 
 def av_module() -> Any:
-    """Import av.
-
-    Raises:
-        InputError: If it is not installed.
-    """
+    """Import av."""
     try:
         import av  # an optional extra
     except ModuleNotFoundError as error:

@@ -1,11 +1,14 @@
-"""Latency and throughput of an exported model on this machine, and the time that each of its parts takes."""
+"""Latency, throughput and memory of an exported model on this machine, and the time that each of its parts takes."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import cycle
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,40 +21,39 @@ from anomalib_flows.core.types import ImageSize
 from anomalib_flows.runtime.device import require_device
 from anomalib_flows.runtime.model_card import ModelCard, read_card
 from anomalib_flows.runtime.network import compile_network, read_network
-from anomalib_flows.runtime.parts import PARTS, part_of
-from anomalib_flows.runtime.ports import ANY, ImageInput, spatial_size
+from anomalib_flows.runtime.ports import ANY, PARTS, ImageInput, part_of, spatial_size
 
 PRECISIONS = {"FP32": "f32", "BF16": "bf16", "FP16": "f16"}
 """Names of inference precisions, by their names among OpenVINO's ``OPTIMIZATION_CAPABILITIES``."""
+STATUS = Path("/proc/self/status")
+"""File with the memory of a process, on Linux."""
 
 
 @dataclass(frozen=True)
 class Throughput:
-    """Throughput of a device with several requests at the same time.
-
-    Args:
-        images_per_second: Images per second.
-        requests: Number of requests in progress.
-        streams: Number of requests that are computed at the same time; None if the device does not report it.
-    """
+    """Throughput of a device with several requests in progress, of which ``streams`` are computed at the same time."""
 
     images_per_second: float
     requests: int
-    streams: int | None
+    streams: int | None  # None if the device does not report it
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Mebibytes of a new process that loads a model and runs it a few times.
+
+    Args:
+        peak_mib: Peak memory of the process.
+        model_mib: Memory for reading, compiling and the first inferences, without that of OpenVINO itself.
+    """
+
+    peak_mib: float
+    model_mib: float
 
 
 @dataclass(frozen=True)
 class Subject:
-    """Model to measure, and the images to measure it with.
-
-    Args:
-        core: OpenVINO.
-        network: The model.
-        card: Its card.
-        path: Its file.
-        device: Name of the device in upper case.
-        tensors: Input of the model, one tensor for each image.
-    """
+    """Model to measure, and the images to measure it with, one tensor for each; the device is in upper case."""
 
     core: ov.Core
     network: ov.Model
@@ -80,27 +82,16 @@ class Subject:
         return sorted(offered, key=lambda name: name != asked) or [asked]
 
     def compile(self, precision: str, **properties: Any) -> ov.CompiledModel:
-        """Compile the model for the device.
-
-        Raises:
-            InputError: If the device does not support that.
-        """
+        """Compile the model for the device."""
         return compile_network(self.core, self.network, self.path, self.device, [precision], properties)[0]
 
 
 def open_subject(
     path: Path, device: str, images: Sequence[Pixels] = (), image_size: ImageSize | None = None
 ) -> Subject:
-    """Read a model, and prepare images to measure it with.
+    """Read a model, and prepare images (h, w, 3) to measure it with, by default noise.
 
-    Args:
-        path: The .xml file.
-        device: Name of the device.
-        images: Images of shape (h, w, 3); noise by default.
-        image_size: Height and width of the noise. By default the size that the model accepts, or that it resizes to.
-
-    Raises:
-        InputError: If the model is invalid, the device is not available, or the model does not accept the images.
+    The noise has by default the size that the model accepts, or else that it resizes to.
     """
     core, device = ov.Core(), device.upper()
     require_device(core, device)
@@ -113,16 +104,10 @@ def open_subject(
     return Subject(core, network, card, path, device, [ov.Tensor(accepted.arrange(image)) for image in images])
 
 
-def latency(subject: Subject, precision: str, seconds: float, elapsed: Elapsed) -> Times:
+def single_latency(subject: Subject, precision: str, seconds: float, elapsed: Elapsed) -> Times:
     """Time single inferences, each of which has the whole device.
 
     They are measured from an image in memory to results in memory, without reading and decoding files.
-
-    Args:
-        subject: Model and images.
-        precision: Inference precision.
-        seconds: Duration of the measurement.
-        elapsed: Called with the seconds that have passed since its last call.
     """
     request = subject.compile(precision, PERFORMANCE_HINT="LATENCY").create_infer_request()
     return timed([inference(request, tensor) for tensor in subject.tensors], seconds, elapsed)
@@ -142,15 +127,7 @@ def inference(request: ov.InferRequest, tensor: ov.Tensor) -> Callable[[], None]
 def throughput(
     subject: Subject, precision: str, seconds: float, elapsed: Elapsed, streams: int | None = None
 ) -> Throughput:
-    """Count the images per second with several requests at the same time.
-
-    Args:
-        subject: Model and images.
-        precision: Inference precision.
-        seconds: Duration of the measurement.
-        elapsed: Called with the seconds that have passed since its last call.
-        streams: Number of requests to compute at the same time; by default OpenVINO chooses it.
-    """
+    """Count the images per second with several requests at the same time; by default OpenVINO chooses their number."""
     properties = {"NUM_STREAMS": streams} if streams else {"PERFORMANCE_HINT": "THROUGHPUT"}
     compiled = subject.compile(precision, **properties)
     queue = ov.AsyncInferQueue(compiled, get_property(compiled, "OPTIMAL_NUMBER_OF_INFER_REQUESTS") or 1)
@@ -175,12 +152,6 @@ def parts(subject: Subject, precision: str, seconds: float, elapsed: Elapsed) ->
 
     Profiling takes time itself, so the sum is not the latency. If the device has fused operations of several parts,
     their time counts for the first of these parts.
-
-    Args:
-        subject: Model and images.
-        precision: Inference precision.
-        seconds: Duration of the measurement.
-        elapsed: Called with the seconds that have passed since its last call.
     """
     compiled = subject.compile(precision, PERFORMANCE_HINT="LATENCY", PERF_COUNT=True)
     request = compiled.create_infer_request()
@@ -200,7 +171,7 @@ def original_names(node: ov.Node) -> list[str]:
     return str(info["originalLayersNames"].astype(str)).split(",") if "originalLayersNames" in info else []
 
 
-def machine(subject: Subject, precision: str) -> dict[str, Any]:
+def openvino_machine(subject: Subject, precision: str) -> dict[str, Any]:
     """Describe the machine: processor, number of threads and cores, version of OpenVINO."""
     compiled = subject.compile(precision, PERFORMANCE_HINT="LATENCY")
     devices = get_property(compiled, "EXECUTION_DEVICES") or [subject.device]
@@ -219,3 +190,28 @@ def get_property(compiled: ov.CompiledModel, name: str) -> Any:
         return compiled.get_property(name)
     except RuntimeError:
         return None
+
+
+def memory(path: Path, device: str, precision: str, image_size: ImageSize) -> Memory | None:
+    """Measure the memory of a new process that loads a model; None where the system does not report it."""
+    if not STATUS.exists():
+        return None
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        return fresh.submit(load_and_measure, path, device, precision, image_size).result()
+
+
+def load_and_measure(path: Path, device: str, precision: str, image_size: ImageSize) -> Memory:
+    """Load a model in this process, run it a few times and return the memory that was added."""
+    require_device(ov.Core(), device)  # loads the libraries of the device
+    before = mebibytes("VmRSS")
+    subject = open_subject(path, device, image_size=image_size)
+    infer = inference(subject.compile(precision, PERFORMANCE_HINT="LATENCY").create_infer_request(), subject.tensors[0])
+    for _ in range(WARM_UP):
+        infer()
+    return Memory(mebibytes("VmHWM"), mebibytes("VmRSS") - before)
+
+
+def mebibytes(name: str) -> float:
+    """Return the memory of this process: ``VmRSS`` at this moment, ``VmHWM`` at its peak."""
+    found = re.search(rf"{name}:\s*(\d+) kB", STATUS.read_text())
+    return int(found[1]) / 1024 if found else 0.0

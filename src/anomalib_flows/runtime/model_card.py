@@ -87,15 +87,7 @@ def write_card(model: ov.Model, card: ModelCard) -> None:
 
 
 def read_card(model: ov.Model, name: Path | str = "The model") -> ModelCard:
-    """Read the card of a model.
-
-    Args:
-        model: The model, as read from its file.
-        name: Name of the model, for errors.
-
-    Raises:
-        InputError: If the model has no card, a card of a later version, or an incomplete or invalid card.
-    """
+    """Read the card of a model, and raise an InputError if it has none, an invalid one, or one of a later version."""
     if not model.has_rt_info([SECTION, "format"]):
         raise InputError(f"{name} was not exported by anomalib-flows: export a run, and give that file.")
     number = _read(model, "format")

@@ -14,11 +14,7 @@ from anomalib_flows.runtime.device import require_device
 
 
 def read_network(core: ov.Core, path: Path) -> ov.Model:
-    """Read an OpenVINO model.
-
-    Raises:
-        InputError: If the file is missing, damaged, or not an OpenVINO model.
-    """
+    """Read an OpenVINO model."""
     if not path.is_file():
         fault = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"{path} {fault}: give the .xml file of an exported model.")
@@ -39,22 +35,7 @@ def read_network(core: ov.Core, path: Path) -> ov.Model:
 def compile_network(
     core: ov.Core, model: ov.Model, path: Path, device: str, precisions: list[str], properties: dict[str, Any]
 ) -> tuple[ov.CompiledModel, str]:
-    """Compile a model for a device.
-
-    Args:
-        core: OpenVINO.
-        model: The model.
-        path: Its file, for errors.
-        device: Name of the device in upper case.
-        precisions: Inference precisions; the first one that the device supports is used.
-        properties: Further properties of OpenVINO.
-
-    Returns:
-        The compiled model and its inference precision.
-
-    Raises:
-        InputError: If the device is not available, or supports none of the precisions.
-    """
+    """Compile a model for a device, in the first of the precisions that it supports; return that precision too."""
     require_device(core, device)
     for precision in precisions:
         try:

@@ -1,4 +1,4 @@
-"""Input and outputs of an exported model: names, shapes and types."""
+"""Input, outputs and parts of an exported model: names, shapes and types."""
 
 from __future__ import annotations
 
@@ -20,6 +20,23 @@ OUTPUTS = ("pred_score", "pred_label", "anomaly_map", "pred_mask", "raw_score")
 
 ANY = -1
 """Length of a dynamic axis."""
+
+PARTS = ("preprocess", "encoder", "whitening", "flow", "decision")
+"""Parts of a model. The name of each operation begins with the name of its part."""
+
+
+def part_of(*names: str) -> str:
+    """Return the part that the first name with a part belongs to, or ``decision`` if no name has one.
+
+    Args:
+        names: Name of an operation, or names of the operations that a device fused into one.
+
+    Example:
+        >>> part_of("encoder/conv1"), part_of("Multiply_7", "flow/add"), part_of("Result_7")
+        ('encoder', 'flow', 'decision')
+    """
+    beginnings = (name.partition("/")[0] for name in names)
+    return next((part for part in beginnings if part in PARTS), "decision")
 
 
 def lengths(port: ov.Output) -> list[int]:
@@ -68,12 +85,7 @@ class ImageInput:
         return spatial_size(self.shape, self.order)
 
     def require_size(self, size: Sequence[int], name: object = "An image") -> None:
-        """Raise an InputError if the model does not accept images of a size.
-
-        Args:
-            size: Height and width in pixels.
-            name: Name of the image, for the error.
-        """
+        """Raise an InputError if the model does not accept images of a size."""
         if not all(expected in (ANY, given) for expected, given in zip(self.size, size, strict=True)):
             wanted = " x ".join("any" if expected == ANY else str(expected) for expected in self.size)
             raise InputError(
@@ -82,15 +94,7 @@ class ImageInput:
             )
 
     def arrange(self, image: Pixels, name: object = "An image") -> npt.NDArray[Any]:
-        """Convert an image to the input of the model; if the batch has a fixed size, the image is repeated.
-
-        Args:
-            image: Pixels of shape (h, w, 3).
-            name: Name of the image, for errors.
-
-        Raises:
-            InputError: If the model does not accept images of this size.
-        """
+        """Convert an image (h, w, 3) to the input of the model; it is repeated if the batch has a fixed size."""
         self.require_size(image.shape[:2], name)
         axes = image if self.order == "NHWC" else image.transpose(2, 0, 1)
         repeated = np.broadcast_to(axes, (max(1, self.batch), *axes.shape))

@@ -23,17 +23,7 @@ class Requests:
     After one request has failed, the others are invalid. OpenVINO 2026.4 computes later images on the CPU with what it
     had prepared for the image that failed, and reports no error. So each request waits for those that were started
     before it, whether or not somebody else still waits for them.
-
-    Args:
-        compiled: The model.
-        path: Its file, for errors.
-        device: Its device, for errors.
-
-    Attributes:
-        failed: Whether a request has failed.
     """
-
-    failed: bool
 
     def __init__(self, compiled: ov.CompiledModel, path: Path, device: str) -> None:
         self._compiled, self._path, self._device, self.failed = compiled, path, device, False
@@ -42,11 +32,7 @@ class Requests:
         self._lock = Lock()
 
     def start(self, images: npt.NDArray[Any]) -> ov.InferRequest:
-        """Start inference with an idle request, or a new one.
-
-        Raises:
-            InputError: If the device fails.
-        """
+        """Start inference with an idle request, or a new one."""
         with self._watched():
             try:
                 request = self._idle.pop()
@@ -58,11 +44,7 @@ class Requests:
         return request
 
     def wait(self, request: ov.InferRequest) -> None:
-        """Wait for the outputs of a request. They are valid until it is released.
-
-        Raises:
-            InputError: If the device fails, or failed on another image in the meantime.
-        """
+        """Wait for the outputs of a request. They are valid until it is released."""
         with self._lock:
             older = self._started[: self._started.index(request)]
         for one in older:

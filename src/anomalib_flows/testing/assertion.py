@@ -4,14 +4,6 @@ from __future__ import annotations
 
 
 def ensure(condition: bool, otherwise: str) -> None:
-    """Raise an AssertionError with a message unless a condition holds.
-
-    Args:
-        condition: The condition.
-        otherwise: The message.
-
-    Raises:
-        AssertionError: If the condition does not hold.
-    """
+    """Raise an AssertionError with a message unless a condition holds."""
     if not condition:
         raise AssertionError(otherwise)

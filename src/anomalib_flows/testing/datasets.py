@@ -54,10 +54,8 @@ def check_labels(dataset: Dataset) -> None:
         anomalous = sample.label == ANOMALOUS
         normal_only = sample.split in ("train", "calibration")
         ensure(not (anomalous and normal_only), f"{name} is anomalous and in the split {sample.split}")
-        ensure(
-            anomalous == (sample.defect != "good"),
-            f"{name} has label {sample.label} and defect '{sample.defect}'",
-        )
+        fits = anomalous == (sample.defect != "good")
+        ensure(fits, f"{name} has label {sample.label} and defect '{sample.defect}'")
         ensure(anomalous or sample.mask is None, f"{name} is normal and has a mask")
 
 
@@ -90,9 +88,8 @@ def check_options(dataset: Dataset) -> None:
         try:
             json.dumps(plain(getattr(dataset, field.name)))
         except TypeError as error:
-            raise AssertionError(
-                f"the option {field.name} is neither number, text, path, list nor None: {error}"
-            ) from error
+            message = f"the option {field.name} is neither number, text, path, list nor None: {error}"
+            raise AssertionError(message) from error
     same = dataclasses.replace(dataset).samples() == dataset.samples()
     ensure(same, "another dataset with the same options gives other samples()")
 

@@ -55,8 +55,7 @@ def check_shapes(make: Make) -> None:
         size = detector.image_size
         features = detector.eval().encode(noise_images(size, 2))
         for f in features:
-            fits = f.ndim == 4 and len(f) == 2
-            ensure(fits, f"encode gives a feature map of {tuple(f.shape)}, not (2, C, h, w)")
+            ensure(f.ndim == 4 and len(f) == 2, f"encode gives a feature map of {tuple(f.shape)}, not (2, C, h, w)")
         maps = detector.anomaly_map(features)
         fits = maps.shape in ((2, 1, *size), (2, 2, *size))
         ensure(fits, f"anomaly_map gives {tuple(maps.shape)} for 2 images of {size}")
@@ -69,10 +68,9 @@ def check_encoding(make: Make) -> None:
     before, images = state_of(detector), noise_images(detector.image_size)
     features = detector.encode(images)
     ensure(not any(f.requires_grad for f in features), "encode gives features with a gradient: use torch.no_grad()")
-    repeated = equal_features(features, detector.encode(images))
-    ensure(repeated, "encode gives other features of the same images when repeated")
-    evaluated = equal_features(features, detector.eval().encode(images))
-    ensure(evaluated, "encode gives other features after train() than after eval()")
+    repeated, evaluated = detector.encode(images), detector.eval().encode(images)
+    ensure(equal_features(features, repeated), "encode gives other features of the same images when repeated")
+    ensure(equal_features(features, evaluated), "encode gives other features after train() than after eval()")
     ensure_unchanged(detector, before, "encode")
 
 
@@ -86,8 +84,7 @@ def check_gradients(make: Make) -> None:
         loss.backward()  # type: ignore[no-untyped-call]
     for name, p in detector.named_parameters():
         if id(p) not in in_optimizer:
-            forgotten = f"{name} requires a gradient but is not in optimizer(): freeze it, or add it"
-            ensure(not p.requires_grad, forgotten)
+            ensure(not p.requires_grad, f"{name} requires a gradient but is not in optimizer(): freeze it, or add it")
         elif p.grad is None:
             raise AssertionError(f"{name} is in optimizer(), but the loss does not depend on it")
         else:
@@ -100,8 +97,7 @@ def check_batch_count(make: Make) -> None:
     images = noise_images(detector.image_size)
     found = len(list(detector.training_batches(detector.encode(images))))
     stated = detector.training_batch_count(len(images))
-    message = f"training_batches yields {found}, but training_batch_count({len(images)}) says {stated}"
-    ensure(found == stated, message)
+    ensure(found == stated, f"training_batches yields {found}, but training_batch_count({len(images)}) says {stated}")
 
 
 def check_learning(make: Make) -> None:
@@ -149,8 +145,8 @@ def check_arguments(make: Make) -> None:
         arguments = json.loads(json.dumps(plain(detector.init_args)))
     except TypeError as error:
         raise AssertionError(f"an argument of {name} is neither number, text, list, dict nor None: {error}") from error
-    top = type(detector).__qualname__.isidentifier()
-    ensure(top, f"{name} cannot be imported again: define it at the top of its module")
+    at_top = type(detector).__qualname__.isidentifier()
+    ensure(at_top, f"{name} cannot be imported again: define it at the top of its module")
     found = registry.load("models", registry.name_of("models", type(detector)))
     ensure(found is type(detector), f"importing {name} gives another class")
     again = found(detector.image_size, **arguments)
@@ -206,8 +202,9 @@ def check_deployable(make: Make) -> None:
     for state in ("trained", "calibrated"):
         before, maps = state_of(detector), maps_of(detector, images)
         error = relative_difference(maps_of(detector.deployable(), images), maps)
-        message = f"once {state}, maps of deployable() differ by {error:.1e} of the largest value"
-        ensure(error <= DEPLOYED_ERROR, message)
+        ensure(
+            error <= DEPLOYED_ERROR, f"once {state}, maps of deployable() differ by {error:.1e} of the largest value"
+        )
         ensure_unchanged(detector, before, "deployable")
         set_constants_of(detector)
 
@@ -220,8 +217,7 @@ def ensure_independence(detector: Detector) -> None:
     same = torch.equal(maps_of(detector, others)[0], maps[0])
     ensure(same, "an image's map changes with the other images of its batch")
     error = relative_difference(maps_of(detector, images[:1]), maps[:1])
-    message = f"an image's map changes by {error:.1e} of its maximum when it is alone in a batch"
-    ensure(error <= BATCH_ERROR, message)
+    ensure(error <= BATCH_ERROR, f"an image's map changes by {error:.1e} of its maximum when it is alone in a batch")
 
 
 DETECTOR_CHECKS: tuple[Callable[[Make], None], ...] = (

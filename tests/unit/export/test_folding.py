@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_flows.export.folded_flow import FoldedFlow, Reordering
-from anomalib_flows.export.folding import deployable, fold_flow
-from anomalib_flows.export.upsampling import MatrixUpsample
+from anomalib_flows.export.folding import MatrixUpsample, deployable, fold_flow
 from anomalib_flows.flows import (
     AffineCoupling,
     Bijection,

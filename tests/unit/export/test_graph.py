@@ -21,7 +21,7 @@ from anomalib_flows.export.options import InputOptions
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
-from anomalib_flows.runtime.parts import PARTS
+from anomalib_flows.runtime.ports import PARTS
 
 PHOTOS = [(64, 64), (65, 66), (201, 97), (30, 111)]
 TYPES = {"pred_score": "f32", "pred_label": "i32", "anomaly_map": "f32", "pred_mask": "u8", "raw_score": "f32"}

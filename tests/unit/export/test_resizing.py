@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from anomalib_flows.core import geometry, preprocess
 from anomalib_flows.export.openvino.graph import convert
-from anomalib_flows.export.resizing import content_size, hide_padding, resize
+from anomalib_flows.export.resizing import traced_content_size, traced_hide_padding, traced_resize
 from anomalib_flows.models import pipeline
 
 GREY_LEVELS = 5e-3
@@ -39,7 +39,7 @@ def channels_first(images: Tensor) -> Tensor:
 @given(EDGES, EDGES, EDGES, EDGES, MODES)
 def test_resizing_is_that_of_training(h: int, w: int, height: int, width: int, mode) -> None:
     images = photo(h, w)
-    resized, content = resize(images, (height, width), mode)
+    resized, content = traced_resize(images, (height, width), mode)
     assume(int(content[1]) > 1)  # torch itself is wrong there, see below
     assert tuple(map(int, content)) == geometry.content_size(h, w, (height, width), mode)
     expected = preprocess.resize(channels_first(images), (height, width), mode)
@@ -50,7 +50,7 @@ def test_resizing_is_that_of_training(h: int, w: int, height: int, width: int, m
 def test_images_that_become_one_pixel_wide_are_those_of_pillow(shape: tuple[int, int]) -> None:
     """PyTorch's antialiasing takes their first row for all of them."""
     images = photo(*shape)
-    resized, _ = resize(images, (13, 1), "stretch")
+    resized, _ = traced_resize(images, (13, 1), "stretch")
     for found, colour in zip(resized[0], images[0].permute(2, 0, 1), strict=True):
         expected = Image.fromarray(colour.float().numpy()).resize((1, 13), Image.Resampling.BILINEAR)
         np.testing.assert_allclose(found, np.asarray(expected), atol=GREY_LEVELS)
@@ -58,13 +58,13 @@ def test_images_that_become_one_pixel_wide_are_those_of_pillow(shape: tuple[int,
 
 def test_each_image_of_a_batch_is_its_own() -> None:
     images = torch.cat([photo(30, 40, seed) for seed in range(3)])
-    together, _ = resize(images, SIZE, "pad")
-    torch.testing.assert_close(together, torch.cat([resize(image[None], SIZE, "pad")[0] for image in images]))
+    together, _ = traced_resize(images, SIZE, "pad")
+    torch.testing.assert_close(together, torch.cat([traced_resize(image[None], SIZE, "pad")[0] for image in images]))
 
 
 @given(st.integers(1, 10**5), st.integers(1, 10**5), st.integers(1, 4096), st.integers(1, 4096))
 def test_content_is_that_of_training(h: int, w: int, height: int, width: int) -> None:
-    found = content_size(torch.tensor(h), torch.tensor(w), (height, width), "pad")
+    found = traced_content_size(torch.tensor(h), torch.tensor(w), (height, width), "pad")
     assert tuple(map(int, found)) == geometry.content_size(h, w, (height, width), "pad")
 
 
@@ -73,16 +73,16 @@ def test_halves_go_to_even_numbers(half: int, whole: int) -> None:
     """An image of 2 n x (2 m + 1) pixels that is made n high is m + 1/2 pixels wide, which is rounded."""
     height, width = 2 * half, 2 * min(whole, half - 1) + 1
     expected = max(1, round(Fraction(width, 2)))
-    found = content_size(torch.tensor(height), torch.tensor(width), (half, half), "pad")
+    found = traced_content_size(torch.tensor(height), torch.tensor(width), (half, half), "pad")
     assert tuple(map(int, found)) == (half, expected)
-    sideways = content_size(torch.tensor(width), torch.tensor(height), (half, half), "pad")
+    sideways = traced_content_size(torch.tensor(width), torch.tensor(height), (half, half), "pad")
     assert tuple(map(int, sideways)) == (expected, half)
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**16))
 def test_padding_is_hidden_as_in_training(height: int, width: int, seed: int) -> None:
     maps = torch.randn(2, 1, 40, 40, generator=torch.Generator().manual_seed(seed))
-    hidden = hide_padding(maps, (torch.tensor(height), torch.tensor(width)), (40, 40))
+    hidden = traced_hide_padding(maps, (torch.tensor(height), torch.tensor(width)), (40, 40))
     assert torch.equal(hidden, pipeline.hide_padding(maps, [(height, width)] * 2))
 
 
@@ -94,7 +94,7 @@ class Resize(nn.Module):
         self.mode = mode
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        resized, content = resize(images, SIZE, self.mode)
+        resized, content = traced_resize(images, SIZE, self.mode)
         return resized, *content
 
 

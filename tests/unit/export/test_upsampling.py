@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from anomalib_flows.export.upsampling import exportable_upsample
+from anomalib_flows.export.folding import exportable_upsample
 from anomalib_flows.models.components.upsample import Upsample
 
 

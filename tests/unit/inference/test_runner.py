@@ -177,7 +177,7 @@ def test_no_more_images_are_in_memory_than_are_worked_on(
         drain(runner.predict(many), [*sinks, Watch()])
         waiting = sinks[-1].drawing.limit
     gc.collect()
-    assert len(pixels) == len(many) == len(sinks[0].maps)
+    assert len(pixels) == len(many) == len(sinks[0].kept["maps"])
     assert sum(ref() is not None for ref in pixels) == 0
     assert max(alive) <= 2 * (AHEAD + 3) + waiting < 50
 

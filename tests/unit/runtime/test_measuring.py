@@ -9,11 +9,17 @@ from openvino import opset13 as ops
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.timing import MIN_CALLS, WARM_UP
 from anomalib_flows.runtime import ExportedModel, measuring
-from anomalib_flows.runtime import memory as weighing
-from anomalib_flows.runtime.measuring import inference, latency, machine, open_subject, parts, throughput
-from anomalib_flows.runtime.memory import memory
+from anomalib_flows.runtime.measuring import (
+    inference,
+    memory,
+    open_subject,
+    openvino_machine,
+    parts,
+    single_latency,
+    throughput,
+)
 from anomalib_flows.runtime.model_card import write_card
-from anomalib_flows.runtime.parts import PARTS
+from anomalib_flows.runtime.ports import PARTS
 from tiny_export import CARD, build
 
 RANDOM = np.random.default_rng(0)
@@ -76,7 +82,7 @@ def test_batches_have_the_size_that_the_model_accepts(export, batch, images):
     subject = open_subject(export(batch=batch), "CPU", PHOTOS)
     assert subject.batch == images
     assert all((tensor.data == photo).all() for tensor, photo in zip(subject.tensors, PHOTOS, strict=True))
-    assert latency(subject, "f32", 0.01, forget).calls >= MIN_CALLS
+    assert single_latency(subject, "f32", 0.01, forget).calls >= MIN_CALLS
 
 
 @pytest.mark.parametrize(
@@ -156,7 +162,7 @@ def test_time_of_one_part_is_all_of_that_part(tmp_path, part):
     assert taken[part] >= 0.9 * sum(taken.values())  # what OpenVINO puts in at the end has no part
 
 
-@pytest.mark.skipif(not weighing.STATUS.exists(), reason="this system does not report memory")
+@pytest.mark.skipif(not measuring.STATUS.exists(), reason="this system does not report memory")
 def test_memory_is_that_of_the_model(tmp_path):
     def weigh(size: int):
         image = ops.parameter([1, 8, 12, 3], np.uint8, name="image")
@@ -175,13 +181,13 @@ def test_memory_is_that_of_the_model(tmp_path):
 
 
 def test_systems_that_do_not_report_memory(export, monkeypatch, tmp_path):
-    monkeypatch.setattr(weighing, "STATUS", tmp_path / "none")
+    monkeypatch.setattr(measuring, "STATUS", tmp_path / "none")
     assert memory(export(), "CPU", "f32", (8, 12)) is None
 
 
 @pytest.mark.parametrize("device", ["CPU", "AUTO"])
 def test_the_machine_is_described(export, device):
-    described = machine(open_subject(export(), device), "f32")
+    described = openvino_machine(open_subject(export(), device), "f32")
     assert described["device"] == ov.Core().get_property("CPU", "FULL_DEVICE_NAME")
     assert described["software"].split()[1] in ov.__version__
     assert described["cores"] >= 1

@@ -10,54 +10,33 @@ from typing import Any
 import torch
 
 from anomalib_flows.core.errors import InputError, first_line
-from anomalib_flows.core.types import Interface, Precision
-from anomalib_flows.export.exporter import INFERENCE_PRECISION, Exported, ExportJob
-from anomalib_flows.export.network import GraphOutputs
-from anomalib_flows.export.options import FolderLayout
-from anomalib_flows.export.programs import export_program
+from anomalib_flows.export.exporter import INFERENCE_PRECISION, Exported, Exporter, ExportJob
+from anomalib_flows.export.network import GraphOutputs, export_program
 
 
-class ONNXExporter:
-    """Write an ONNX file."""
+def write_onnx(job: ExportJob, file: Path) -> Exported:
+    """Write a file, and read it with OpenVINO."""
+    from anomalib_flows.export.openvino.predictors import compile_model, openvino_predictor  # an optional extra
 
-    suffix = ".onnx"
-    precisions: tuple[Precision, ...] = ("fp32",)
-    interfaces: tuple[Interface, ...] = ("native",)
-    layouts: tuple[FolderLayout, ...] = ("folder", "ovms")
-    modules: tuple[str, ...] = ("openvino", "onnx", "onnxscript")
-    extra = "onnx"
-
-    def write(self, job: ExportJob, file: Path) -> Exported:
-        """Write a file, and read it with OpenVINO."""
-        from anomalib_flows.export.openvino.predictors import compile_model, openvino_predictor  # an optional extra
-
-        start = time.perf_counter()
-        save(export_program(job.network, job.pipeline.postprocess), file)
-        seconds = time.perf_counter() - start
-        compiled = compile_model(file, INFERENCE_PRECISION)
-        predict = openvino_predictor(compiled, job.network, job.pipeline.postprocess)
-        return Exported(predictors={INFERENCE_PRECISION: predict}, seconds=seconds)
-
-
-def save(program: Any, file: Path) -> None:
-    """Write a program of ``torch.export`` as ONNX.
-
-    Raises:
-        InputError: If torch cannot convert it.
-    """
+    start = time.perf_counter()
+    program, names = export_program(job.network, job.pipeline.postprocess), list(GraphOutputs._fields)
+    options: dict[str, Any] = {"dynamo": True, "verbose": False, "external_data": False}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.onnx.export(
-                program,
-                f=str(file),
-                dynamo=True,
-                verbose=False,
-                external_data=False,
-                output_names=list(GraphOutputs._fields),
-            )
+            torch.onnx.export(program, f=str(file), output_names=names, **options)
     except Exception as error:
         raise InputError(f"This model cannot be written as ONNX: {first_line(error)}") from error
+    seconds = time.perf_counter() - start
+    predict = openvino_predictor(compile_model(file, INFERENCE_PRECISION), job.network, job.pipeline.postprocess)
+    return Exported(predictors={INFERENCE_PRECISION: predict}, seconds=seconds)
 
 
-EXPORTER = ONNXExporter()
+EXPORTER = Exporter(
+    suffix=".onnx",
+    precisions=("fp32",),
+    write=write_onnx,
+    layouts=("folder", "ovms"),
+    modules=("openvino", "onnx", "onnxscript"),
+    extra="onnx",
+)

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from anomalib_flows.core.types import Interface, Precision
-from anomalib_flows.export.exporter import Exported, ExportJob
-from anomalib_flows.export.options import FolderLayout
+from anomalib_flows.export.exporter import Exported, Exporter, ExportJob
 
 
-class OpenVINOExporter:
-    """Write a graph of OpenVINO."""
+def write_graph(job: ExportJob, file: Path) -> Exported:
+    """Write a graph."""
+    from anomalib_flows.export.openvino.write import write_openvino  # an optional extra
 
-    suffix = ".xml"
-    precisions: tuple[Precision, ...] = ("fp16", "fp32", "int8")
-    interfaces: tuple[Interface, ...] = ("native", "model-api", "model-api-map", "anomalib")
-    layouts: tuple[FolderLayout, ...] = ("folder", "ovms")
-    modules: tuple[str, ...] = ("openvino",)
-    extra = "openvino"
-
-    def write(self, job: ExportJob, file: Path) -> Exported:
-        """Write a graph."""
-        from anomalib_flows.export.openvino.write import write_openvino  # an optional extra
-
-        return write_openvino(job, file)
+    return write_openvino(job, file)
 
 
-EXPORTER = OpenVINOExporter()
+EXPORTER = Exporter(
+    suffix=".xml",
+    precisions=("fp16", "fp32", "int8"),
+    write=write_graph,
+    interfaces=("native", "model-api", "model-api-map", "anomalib"),
+    layouts=("folder", "ovms"),
+    modules=("openvino",),
+    extra="openvino",
+)

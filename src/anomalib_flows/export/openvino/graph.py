@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable, Mapping
 
 import openvino as ov
 import torch
@@ -12,9 +13,8 @@ from torch import Tensor, nn
 from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.types import Interface
 from anomalib_flows.export.network import DecisionHead, GraphOutputs, Network
-from anomalib_flows.export.openvino.parts import label
 from anomalib_flows.models.postprocess import Postprocess
-from anomalib_flows.runtime.ports import ANY, lengths
+from anomalib_flows.runtime.ports import ANY, PARTS, lengths, part_of
 
 OUTPUTS: dict[Interface, tuple[str, ...]] = {
     "native": GraphOutputs._fields,
@@ -28,11 +28,7 @@ RAW = OUTPUTS["model-api-map"]
 
 
 def build_network(network: Network) -> ov.Model:
-    """Return the graph from images to raw maps, with each operation named by its part.
-
-    Raises:
-        InputError: If OpenVINO cannot convert the model.
-    """
+    """Return the graph from images to raw maps, with each operation named by its part."""
     example, (height, width) = network.example(), network.input_size
     batch = network.options.batch or -1
     shape = [batch, height, width, 3] if network.channels_last else [batch, 3, height, width]
@@ -48,11 +44,7 @@ def build_network(network: Network) -> ov.Model:
 
 
 class TraceableNetwork(nn.Module):
-    """A network that returns all its outputs in one tuple, as tracing requires.
-
-    Args:
-        network: The network.
-    """
+    """A network that returns all its outputs in one tuple, as tracing requires."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -72,16 +64,7 @@ class TraceableNetwork(nn.Module):
 
 
 def decide(network: ov.Model, postprocess: Postprocess, interface: Interface) -> ov.Model:
-    """Append the decision to a graph that returns raw maps.
-
-    Args:
-        network: The graph, which may be changed.
-        postprocess: Calibrated constants.
-        interface: Program that reads the graph.
-
-    Raises:
-        InputError: If the program scores images by the shown map, and the model by another one.
-    """
+    """Append the decision to a graph that returns raw maps; the graph may be changed."""
     maps = network.get_results()[0].input_value(0)
     if OUTPUTS[interface] == RAW:
         require_one_map(maps, interface)
@@ -121,16 +104,7 @@ def require_one_map(maps: ov.Output, interface: Interface) -> None:
 
 
 def convert(module: nn.Module, example: Tensor, shape: list[int]) -> ov.Model:
-    """Convert a module with one input.
-
-    Args:
-        module: The module.
-        example: Input for tracing.
-        shape: Shape of the input, -1 for dynamic axes.
-
-    Raises:
-        InputError: If OpenVINO cannot convert it.
-    """
+    """Convert a module with one input, whose shape has -1 for dynamic axes."""
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing warns of every shape that becomes a constant
         try:
@@ -151,3 +125,50 @@ def named_output(value: ov.Output, name: str) -> ov.Node:
 def set_name(value: ov.Output, name: str) -> None:
     """Name a value; tracing gives it the names of variables."""
     value.get_tensor().set_names({name})
+
+
+def ancestors(nodes: Iterable[ov.Node]) -> set[str]:
+    """Return the names of operations and of all operations that they depend on."""
+    found: set[str] = set()
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if node.get_friendly_name() not in found:
+            found.add(node.get_friendly_name())
+            waiting += [value.get_node() for value in node.input_values()]
+    return found
+
+
+def label(model: ov.Model, ends: Mapping[str, Iterable[ov.Node]], rest: str) -> None:
+    """Prefix the name of each operation with its part.
+
+    Args:
+        model: The graph.
+        ends: Last operations of each part, in the order of the parts. An operation that several parts depend on belongs
+            to the first of them.
+        rest: Part of all other operations.
+    """
+    within = {part: ancestors(nodes) for part, nodes in ends.items()}
+    for node in model.get_ops():
+        name = node.get_friendly_name()
+        part = next((part for part, names in within.items() if name in names), rest)
+        node.set_friendly_name(f"{part}/{name}")
+
+
+def part_bytes(model: ov.Model) -> dict[str, int]:
+    """Return the bytes of the constants of each part; a constant belongs to the part that uses it."""
+    total = dict.fromkeys(PARTS, 0)
+    for node in model.get_ops():
+        if node.get_type_name() == "Constant":
+            total[part_of(first_labelled(node).get_friendly_name())] += node.get_byte_size()
+    return total
+
+
+def first_labelled(node: ov.Node) -> ov.Node:
+    """Return the first operation, among an operation and its users, with a part in its name; INT8 weights have none."""
+    while node.get_friendly_name().partition("/")[0] not in PARTS:
+        users = node.output(0).get_target_inputs() if node.get_output_size() else ()
+        if not users:
+            break
+        node = next(iter(users)).get_node()
+    return node

@@ -6,7 +6,7 @@ import copy
 import random
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,63 +30,45 @@ from anomalib_flows.inference.fitting import calibrate_postprocess
 from anomalib_flows.models.postprocess import Postprocess
 
 
-@dataclass(frozen=True, kw_only=True)
-class QuantizationData:
-    """Images that INT8 needs, by their use.
+def select_data(job: ExportJob) -> tuple[list[Sample], list[Sample], list[Sample]]:
+    """Select the images for INT8, by their use.
 
-    Args:
-        training: Normal images that activations are measured on.
-        calibration: Normal images, not trained on, that thresholds are set on.
-        validation: Normal and anomalous images that accuracy control ranks; empty to use the calibration images with
-            and without synthetic defects.
+    Activations are measured on training images, selected by the seed of the run, and thresholds are set on calibration
+    images. Accuracy control ranks validation images; there are none unless they are normal and anomalous.
     """
-
-    training: Sequence[Sample]
-    calibration: Sequence[Sample]
-    validation: Sequence[Sample]
-
-
-def select_data(job: ExportJob) -> QuantizationData:
-    """Select the images for INT8: training images by the seed of the run, and all held-out images."""
     training, calibration, validation = (
         [s for s in job.samples if s.split == split] for split in ("train", "calibration", "validation")
     )
     count = min(job.options.int8.images, len(training))
-    return QuantizationData(
-        training=random.Random(job.config.seed).sample(training, count),  # noqa: S311
-        calibration=calibration,
-        validation=validation if {s.label for s in validation} == {0, 1} else [],
-    )
+    selected = random.Random(job.config.seed).sample(training, count)  # noqa: S311
+    return selected, calibration, validation if {s.label for s in validation} == {0, 1} else []
 
 
 def quantize_and_calibrate(graph: ov.Model, job: ExportJob) -> tuple[ov.Model, Postprocess, dict[str, Any]]:
     """Quantise a graph that returns raw maps, and set thresholds on its maps of the calibration images.
 
-    Args:
-        graph: The graph, which may be changed.
-        job: The pipeline and the options.
-
-    Returns:
-        The quantised graph, its constants, and how it was quantised.
+    Return the quantised graph, its constants, and how it was quantised. The graph itself may be changed.
     """
-    data, options, post = select_data(job), job.options.int8, job.pipeline.postprocess
-    read = reader(job.network)
-    control = AccuracyControl(labelled(data), image_auroc_metric(post, read)) if options.accuracy_control else None
+    training, calibration, validation = select_data(job)
+    options, post = job.options.int8, job.pipeline.postprocess
+    read = partial(read_input, network=job.network)
+    items, metric = labelled(calibration, validation), image_auroc_metric(post, read)
+    control = AccuracyControl(items, metric) if options.accuracy_control else None
     before = control.metric(compile_model(graph), control.items) if control else 0.0
-    quantized = quantize(graph, [Photo(sample.path) for sample in data.training], options, read, control)
+    quantized = quantize(graph, [LazyImage(sample.path) for sample in training], options, read, control)
     compress_to_fp16(quantized)  # before thresholds are set, since it rounds the weights that are left in float32
-    facts: dict[str, Any] = {"training_images": len(data.training)}
+    facts: dict[str, Any] = {"training_images": len(training)}
     if control:
         after = control.metric(compile_model(quantized), control.items)
         warn_of_drop(before - after, options.max_drop)
-        images = "validation" if data.validation else "calibration, with drawn defects"
+        images = "validation" if validation else "calibration, with drawn defects"
         facts["accuracy_control"] = {
             "auroc": [before, after],
             "images": {"what": images, "count": len(control.items)},
             "max_drop": options.max_drop,
         }
     recalibrated = copy.deepcopy(post)
-    calibrate_postprocess(recalibrated, raw_maps(quantized, job.network, data.calibration), job.config.false_alarm_rate)
+    calibrate_postprocess(recalibrated, raw_maps(quantized, job.network, calibration), job.config.false_alarm_rate)
     return quantized, recalibrated, facts
 
 
@@ -101,7 +83,7 @@ def warn_of_drop(drop: float, max_drop: float) -> None:
         )
 
 
-class Photo(NamedTuple):
+class LazyImage(NamedTuple):
     """An image that is read when it is needed; large photos would not all fit into memory.
 
     Args:
@@ -113,28 +95,23 @@ class Photo(NamedTuple):
     defect: int | None = None
 
 
-def reader(network: Network) -> Callable[[Photo], Array]:
-    """Return a function that reads an image as the input of a network's graph."""
-    convert = graph_input(network)
-
-    def read(photo: Photo) -> Array:
-        image = read_image(photo.path)
-        if photo.defect is not None:
-            image = add_synthetic_defect(image, 0, photo.defect)[0].round().to(torch.uint8)
-        return convert(image)
-
-    return read
+def read_input(image: LazyImage, network: Network) -> Array:
+    """Read an image as the input of a network's graph."""
+    pixels = read_image(image.path)
+    if image.defect is not None:
+        pixels = add_synthetic_defect(pixels, 0, image.defect)[0].round().to(torch.uint8)
+    return graph_input(pixels, network)
 
 
-def labelled(data: QuantizationData) -> list[Item]:
+def labelled(calibration: Sequence[Sample], validation: Sequence[Sample]) -> list[Item]:
     """List labelled images: validation images, or calibration images with and without synthetic defects."""
-    if data.validation:
-        return [(Photo(sample.path), sample.label) for sample in data.validation]
-    pairs = [(Photo(s.path), Photo(s.path, number)) for number, s in enumerate(data.calibration)]
+    if validation:
+        return [(LazyImage(sample.path), sample.label) for sample in validation]
+    pairs = [(LazyImage(s.path), LazyImage(s.path, number)) for number, s in enumerate(calibration)]
     return [(photo, label) for pair in pairs for label, photo in enumerate(pair)]
 
 
-def image_auroc_metric(postprocess: Postprocess, read: Callable[[Photo], Array]) -> Metric:
+def image_auroc_metric(postprocess: Postprocess, read: Callable[[LazyImage], Array]) -> Metric:
     """Return the function that computes the image AUROC of a graph that returns raw maps."""
 
     def auroc(model: ov.CompiledModel, items: Iterable[Item]) -> float:
@@ -150,9 +127,9 @@ def image_auroc_metric(postprocess: Postprocess, read: Callable[[Photo], Array])
 
 def raw_maps(graph: ov.Model, network: Network, samples: Sequence[Sample]) -> Tensor:
     """Return the raw maps of images, (n, M, H, W), in the inference precision of exported models."""
-    request, convert = compile_model(graph).create_infer_request(), graph_input(network)
+    request = compile_model(graph).create_infer_request()
     found = [
-        np.array(request.infer({0: convert(read_image(sample.path))})[0])[:1]
+        np.array(request.infer({0: graph_input(read_image(sample.path), network)})[0])[:1]
         for sample in tqdm(samples, "Calibrating", unit="image", delay=1, leave=False)
     ]
     return torch.from_numpy(np.concatenate(found))

@@ -16,30 +16,19 @@ from anomalib_flows.runtime.network import inference_errors
 
 
 def compile_model(model: ov.Model | Path, precision: str | None = INFERENCE_PRECISION) -> ov.CompiledModel:
-    """Compile a graph or a file for the CPU.
-
-    Args:
-        model: The graph, or the file.
-        precision: Inference precision; None for the default of the device.
-    """
+    """Compile a graph or a file for the CPU; a precision of None is the default of the device."""
     hint = {"PERFORMANCE_HINT": "LATENCY"} | ({"INFERENCE_PRECISION_HINT": precision} if precision else {})
     with inference_errors(model if isinstance(model, Path) else "The exported model", "CPU"):
         return ov.Core().compile_model(model, "CPU", hint)
 
 
 def openvino_predictor(model: ov.CompiledModel, network: Network, postprocess: Postprocess) -> PredictImage:
-    """Return a function that predicts with a compiled graph; the postprocess decides if it returns raw maps only.
-
-    Args:
-        model: The compiled graph.
-        network: The network that it was built from.
-        postprocess: Calibrated constants of the graph.
-    """
-    convert, request = graph_input(network), model.create_infer_request()
+    """Return a function that predicts with a compiled graph; the postprocess decides if it returns raw maps only."""
+    request = model.create_infer_request()
 
     def predict(image: Tensor) -> ImageResult:
         with inference_errors("The exported model", "CPU"):
-            outputs = request.infer({0: convert(image)})
+            outputs = request.infer({0: graph_input(image, network)})
         named = {name: values for output, values in outputs.items() for name in output.get_names()}
         return to_result(named, content_of(image, network), postprocess)
 
@@ -50,11 +39,6 @@ def file_predictors(file: Path, network: Network, postprocess: Postprocess) -> d
     """Read a file again, and return functions that predict with it, by inference precision.
 
     The first one is the intended precision, the second the default of the device, if that is another.
-
-    Args:
-        file: The ``.xml`` file.
-        network: The network that it was built from.
-        postprocess: Calibrated constants of the graph.
     """
     predictors: dict[str, PredictImage] = {}
     for precision in (INFERENCE_PRECISION, None):

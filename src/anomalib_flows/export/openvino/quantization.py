@@ -13,7 +13,7 @@ import openvino as ov
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.export.openvino.storage import is_layer, weights_of
 from anomalib_flows.export.options import QuantizationOptions
-from anomalib_flows.runtime.parts import part_of
+from anomalib_flows.runtime.ports import part_of
 
 Item = tuple[Any, int]
 """An image, before it is converted to the input of a graph, and its label."""
@@ -24,12 +24,7 @@ Metric = Callable[[ov.CompiledModel, Iterable[Item]], float]
 
 @dataclass(frozen=True)
 class AccuracyControl:
-    """Return layers to floating point until a metric is restored.
-
-    Args:
-        items: Labelled images.
-        metric: Metric on these images.
-    """
+    """Return layers to floating point until a metric on labelled images is restored."""
 
     items: Sequence[Item]
     metric: Metric
@@ -60,16 +55,11 @@ def permutes(weights: ov.Node) -> bool:
     return bool(ones) and bool(np.isin(values, (0, 1)).all()) and all(bool((of == 1).all()) for of in ones)
 
 
-def unchanged(image: Any) -> Any:
-    """Return an image that is a graph's input already."""
-    return image
-
-
 def quantize(
     network: ov.Model,
     images: Sequence[Any],
     options: QuantizationOptions,
-    read: Callable[[Any], Any] = unchanged,
+    read: Callable[[Any], Any] = lambda image: image,
     control: AccuracyControl | None = None,
 ) -> ov.Model:
     """Quantise a graph that returns raw maps.

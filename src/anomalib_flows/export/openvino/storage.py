@@ -6,7 +6,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from anomalib_flows.runtime.parts import part_of
+from anomalib_flows.runtime.ports import part_of
 
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
 

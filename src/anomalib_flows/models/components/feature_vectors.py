@@ -10,17 +10,11 @@ from torch import Tensor
 
 
 class FeatureVectors(NamedTuple):
-    """Feature vectors of one layer to train on, at the same positions of B images.
-
-    Args:
-        layer: Number of the feature map.
-        vectors: Feature vectors of shape (B * P, C), in the order (B, P).
-        positions: Positions y W + x of the vectors, of shape (P,).
-    """
+    """Feature vectors of one layer to train on, at the same P positions of B images."""
 
     layer: int
-    vectors: Tensor
-    positions: Tensor
+    vectors: Tensor  # (B * P, C), in the order (B, P)
+    positions: Tensor  # y W + x, (P,)
 
 
 def select_positions(layer: int, vectors: Tensor, positions: Tensor) -> FeatureVectors:

@@ -17,12 +17,6 @@ class PositionFlow(Chain):
         steps: The bijections, in the order in which they are applied.
         code: Codes of the positions; None for flows without a condition.
         max_vectors: Largest number of feature vectors that :meth:`on_map` transforms at once, at least one per image.
-
-    Example:
-        >>> from anomalib_flows.flows import GlobalAffine
-        >>> z, log_det = PositionFlow(GlobalAffine(4), code=None).on_map(torch.ones(2, 4, 3, 5))
-        >>> z.shape, log_det.shape
-        (torch.Size([2, 4, 3, 5]), torch.Size([2, 1, 3, 5]))
     """
 
     def __init__(self, *steps: Bijection, code: PositionalCode | None, max_vectors: int = 65536) -> None:

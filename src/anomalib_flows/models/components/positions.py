@@ -27,16 +27,9 @@ class PositionalCode(nn.Module):
         height: Rows H of the feature map.
         width: Columns W of the feature map.
 
-    Raises:
-        InputError: If D is not a multiple of 4.
-
     References:
         CFLOW-AD (Gudovskiy et al., 2021), https://arxiv.org/abs/2107.12571, section 4, with the published
         implementation's order of the entries.
-
-    Example:
-        >>> PositionalCode(8, 2, 3).codes(torch.arange(6)).shape
-        torch.Size([6, 8])
     """
 
     columns: Tensor
@@ -56,11 +49,7 @@ class PositionalCode(nn.Module):
     def at(self, positions: Tensor) -> Condition:
         """Condition feature vectors of B images at the same P positions, in the order (B, P)."""
         codes = self.codes(positions)
-
-        def add(hidden: Tensor, weight: Tensor) -> Tensor:
-            return add_to_each(hidden, F.linear(codes, weight))
-
-        return add
+        return lambda hidden, weight: add_to_each(hidden, F.linear(codes, weight))
 
     def everywhere(self) -> Condition:
         """Condition the feature vectors of B whole maps, in the order (B, H, W)."""

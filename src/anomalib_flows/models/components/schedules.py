@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 Schedule = Literal["constant", "cosine", "published"]
-
-
-def constant_factor(progress: float) -> float:
-    """Return 1."""
-    return 1.0
 
 
 def cosine_factor(progress: float) -> float:
@@ -30,4 +26,8 @@ def published_factor(progress: float, epochs: int = 25, warm_up: int = 2, lowest
     return cosine(math.floor(epoch))
 
 
-SCHEDULES = {"constant": constant_factor, "cosine": cosine_factor, "published": published_factor}
+SCHEDULES: dict[Schedule, Callable[[float], float]] = {
+    "constant": lambda _: 1.0,
+    "cosine": cosine_factor,
+    "published": published_factor,
+}

@@ -14,17 +14,7 @@ Upsampling = Literal["bilinear", "bilinear-aligned", "bicubic", "nearest"]
 
 
 class Upsample(nn.Module):
-    """Upsample maps.
-
-    Args:
-        size: Height H and width W of the result.
-        mode: Interpolation.
-
-    Example:
-        >>> import torch
-        >>> Upsample((1, 3), "bilinear-aligned")(torch.tensor([[[[0.0, 1.0]]]])).tolist()
-        [[[[0.0, 0.5, 1.0]]]]
-    """
+    """Upsample maps."""
 
     def __init__(self, size: ImageSize, mode: Upsampling) -> None:
         super().__init__()

@@ -109,7 +109,7 @@ class Moments:
 
 
 def shrunk_means(local: Tensor, moments: Moments) -> Tensor:
-    r"""Shrink the means of the positions towards the mean of all, as far as their differences may be chance.
+    r"""Shrink the means (C, h, w) of the positions towards the mean of all, as far as their differences may be chance.
 
     .. math::
         \mu_p = \bar{x} + \frac{\tau^2}{\tau^2 + s^2 / n} (\bar{x}_p - \bar{x})
@@ -117,10 +117,6 @@ def shrunk_means(local: Tensor, moments: Moments) -> Tensor:
     for each channel. :math:`s^2` is the variance among n images at one position without the variance of whole images,
     :math:`\tau^2` the variance among the positions' means that this does not explain. A texture keeps one mean; a
     product in a fixed place keeps one for each position.
-
-    Args:
-        local: Means of the positions, (C, h, w).
-        moments: Moments that they were computed from.
 
     References:
         Stein's estimation rule and its competitors: an empirical Bayes approach (Efron and Morris, 1973).
@@ -157,10 +153,6 @@ def oracle_shrinkage(covariance: Tensor, vectors: int) -> float:
     References:
         Shrinkage algorithms for MMSE covariance estimation (Chen et al., 2010), eq. 23, the OAS estimator as in
         scikit-learn, with a mean variance of 1 as correlations have.
-
-    Example:
-        >>> round(oracle_shrinkage(torch.eye(3), 100), 2), round(oracle_shrinkage(torch.ones(3, 3), 100), 3)
-        (1.0, 0.03)
     """
     power, variance = float(covariance.square().mean()), float(covariance.diagonal().mean())
     surplus = power - variance**2 / len(covariance)
@@ -169,14 +161,11 @@ def oracle_shrinkage(covariance: Tensor, vectors: int) -> float:
 
 def fit_whitening(norms: Iterable[nn.Module], batches: Iterable[Features]) -> None:
     """Set the whitenings among the norms of feature maps from batches of training features."""
-    chosen = [(i, norm) for i, norm in enumerate(norms) if isinstance(norm, Whitening)]
-    if not chosen:
-        return
-    moments = [Moments() for _ in chosen]
-    for batch in batches:
-        for of_layer, (i, _) in zip(moments, chosen, strict=True):
+    moments = {i: (norm, Moments()) for i, norm in enumerate(norms) if isinstance(norm, Whitening)}
+    for batch in batches if moments else ():
+        for i, (_, of_layer) in moments.items():
             of_layer.add(batch[i])
-    for of_layer, (_, norm) in zip(moments, chosen, strict=True):
+    for norm, of_layer in moments.values():
         norm.set(of_layer)
 
 
