@@ -29,7 +29,9 @@ from anomalib_flows.run.options import (
 )
 
 KINDS: tuple[registry.Kind, ...] = ("models", "datasets")
-many = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+many = settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 shares = st.floats(0, 1, exclude_min=True, exclude_max=True)
 sides = st.integers(1, 4096)
