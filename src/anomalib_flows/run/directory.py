@@ -99,8 +99,11 @@ class Run:
 
     def write_config(self, config: TrainConfig) -> None:
         """Write the configuration that makes the same run again."""
+        values = config.to_dict()
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        if yaml.safe_load(text) != values:  # PyYAML reads some letters, such as U+0085, as a space unless escaped
+            text = yaml.safe_dump(values, sort_keys=False)
         with atomic(self.config_file) as temporary:
-            text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
             temporary.write_text(text, encoding="utf-8")
 
     def metrics(self) -> dict[str, Any] | None:
