@@ -17,10 +17,10 @@ from tiny import SMALL
 
 import published
 from anomalib_flows.cli import main
-from anomalib_flows.data.datasets.card import Archive
+from anomalib_flows.data.datasets.base import Archive
 from anomalib_flows.data.datasets.cifar10 import CIFAR10
 from anomalib_flows.data.datasets.stc import STC
-from anomalib_flows.data.splits.splits import read_splits
+from anomalib_flows.data.splits import read_splits
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 

@@ -14,7 +14,7 @@ from tiny import SMALL
 from anomalib_flows.cli import main
 from anomalib_flows.core.types import NORMAL
 from anomalib_flows.data.datasets import synthetic
-from anomalib_flows.data.splits.splits import read_splits
+from anomalib_flows.data.splits import read_splits
 from anomalib_flows.run.directory import Run
 from trees import CASES, Options, case_name
 

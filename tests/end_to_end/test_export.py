@@ -20,7 +20,7 @@ from tiny import draw
 
 from anomalib_flows.cli.app import main
 from anomalib_flows.data.loading.reading import read_image
-from anomalib_flows.data.splits.splits import read_splits, write_splits
+from anomalib_flows.data.splits import read_splits, write_splits
 from anomalib_flows.models.checkpoint import load_pipeline, save_pipeline
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess

@@ -11,7 +11,7 @@ import yaml
 
 from anomalib_flows import FastFlow, load, read_image
 from anomalib_flows.cli import main
-from anomalib_flows.data.splits.splits import read_splits
+from anomalib_flows.data.splits import read_splits
 from anomalib_flows.models.checkpoint import save_pipeline
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from tiny import SMALL, draw
 
 from anomalib_flows.cli import main
-from anomalib_flows.data.splits.validation import draw_defects
+from anomalib_flows.data.splits import draw_defects
 from anomalib_flows.experiment import train as experiment
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them

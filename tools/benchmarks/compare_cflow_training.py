@@ -149,7 +149,7 @@ def prepare(root: Path, category: str, folder: Path) -> Any:
 
     from anomalib_flows.data.datasets.mvtec import MVTec
     from anomalib_flows.data.loading.loader import Loader
-    from anomalib_flows.data.splits.splits import hold_out
+    from anomalib_flows.data.splits import hold_out
     from anomalib_flows.run.options import ImageOptions, LoaderOptions, SplitOptions
     from detection import Truth
 

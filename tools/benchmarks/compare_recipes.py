@@ -21,7 +21,7 @@ from anomalib_flows.core import registry
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.datasets.mvtec import MVTec
 from anomalib_flows.data.datasets.synthetic import Synthetic
-from anomalib_flows.data.splits.splits import hold_out
+from anomalib_flows.data.splits import hold_out
 from anomalib_flows.models.base import Detector
 from anomalib_flows.run.options import ImageOptions, LoaderOptions, SplitOptions
 from recipes.catalogue import RECIPES

@@ -21,7 +21,7 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import atomic
 from anomalib_flows.core.types import NORMAL
 from anomalib_flows.data.loading.reading import read_image
-from anomalib_flows.data.splits.splits import read_splits
+from anomalib_flows.data.splits import read_splits
 from anomalib_flows.models.checkpoint import load_pipeline
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.directory import Run

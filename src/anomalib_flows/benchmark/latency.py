@@ -76,7 +76,7 @@ class LatencyOptions:
     def read_images(self) -> list[Pixels]:
         """Read the images; an empty list stands for noise."""
         from anomalib_flows.core.images import read_pixels  # --help needs no numpy
-        from anomalib_flows.data.listing.sources import find_source
+        from anomalib_flows.data.listing import find_source
 
         if self.images is None:
             return []

@@ -48,8 +48,7 @@ def check_data(folder: Path | None = None, data: Component | None = None, output
 
 def print_inspection(dataset: Dataset, found: Inspection, sheet: Path) -> None:
     """Print what was found, and draw the sheet."""
-    from anomalib_flows.results.overview import overview
-    from anomalib_flows.results.pictures import save_image
+    from anomalib_flows.results.pictures import overview, save_image
 
     print(f"\n{dataset.name} {dataset.subset}: {len(found.sound)} images that can be read")
     if found.sound:

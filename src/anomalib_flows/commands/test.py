@@ -27,7 +27,7 @@ def test(run: Path, options: TestOptions) -> None:
 
 def validation_is_complete(run: Path) -> bool:
     """Return whether the validation images of a run are still there, so that its validation was computed again."""
-    from anomalib_flows.data.splits.splits import read_splits
+    from anomalib_flows.data.splits import read_splits
     from anomalib_flows.run.directory import Run
 
     file = Run(run).splits_file

@@ -10,7 +10,7 @@ from anomalib_flows.core.errors import require
 
 def warn_if_too_few(count: int, false_alarm_rate: float) -> None:
     """Warn if there are too few calibration images for a false-alarm rate."""
-    if rank(count, false_alarm_rate) == 0:
+    if threshold_rank(count, false_alarm_rate) == 0:
         needed = math.ceil(1 / false_alarm_rate - 1 - 1e-9)
         warnings.warn(
             f"The calibration images, {count} in number, are too few for a false-alarm rate of {false_alarm_rate:g}, "
@@ -25,7 +25,7 @@ def require_rate(false_alarm_rate: float) -> None:
     require(0 < false_alarm_rate < 1, "false_alarm_rate", false_alarm_rate, "between 0 and 1, such as 0.01")
 
 
-def rank(count: int, rate: float) -> int:
+def threshold_rank(count: int, rate: float) -> int:
     """Return the rank k, from above, of the normal score that is the threshold: ``floor(rate * (count + 1))``.
 
     Zero means that there are too few scores. The small addend keeps 0.01 * 100 from falling below 1.

@@ -1,17 +1,19 @@
-"""Write files and folders as a whole or not at all."""
+"""Write files and folders as a whole or not at all, and work on many files at once."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, TypeVar, cast
 from uuid import uuid4
 
 from tqdm import tqdm
+from tqdm.contrib.concurrent import thread_map
 
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.timing import cores
 
 
 @contextmanager
@@ -74,3 +76,20 @@ def open_with_progress(path: Path, title: str) -> Iterator[IO[bytes]]:
         tqdm.wrapattr(raw, "read", size, desc=title, leave=False, delay=1, disable=None) as stream,
     ):
         yield cast("IO[bytes]", stream)
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def map_in_threads(work: Callable[[T], R], items: Sequence[T], title: str) -> list[R]:
+    """Apply a function to each item in threads, and return the results in order; its first error ends the work.
+
+    A progress bar with the title appears after two seconds.
+    """
+    return thread_map(work, items, max_workers=default_threads(), desc=title, leave=False, delay=2, disable=None)
+
+
+def default_threads() -> int:
+    """Return the number of cores that this process may use, at most 8."""
+    return min(8, cores())

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anomalib_flows.core.geometry import ResizeMode, content_size
-from anomalib_flows.core.types import ImageSize
+from anomalib_flows.core.types import ImageSize, ResizeMode, content_size
 
 
 def resize(images: Tensor, size: ImageSize, mode: ResizeMode = "stretch") -> Tensor:

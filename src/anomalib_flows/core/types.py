@@ -1,4 +1,4 @@
-"""Records that every package uses."""
+"""Records that every package uses, and the size of an image within the network's input."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from torch import Tensor
+
 
 Split = Literal["train", "calibration", "validation", "test"]
 Protocol = Literal["calibrated", "paper"]
@@ -120,3 +121,19 @@ class ImageResult:
     def wrong(self) -> bool:
         """Whether the true label is known and the predicted one differs from it."""
         return self.sample is not None and self.sample.label != self.label
+
+
+ResizeMode = Literal["stretch", "pad"]
+
+
+def content_size(height: int, width: int, size: ImageSize, mode: ResizeMode) -> ImageSize:
+    """Return the height and width that an image of ``height`` x ``width`` pixels has within ``size``.
+
+    Only integers are multiplied, and each quotient is rounded once, halves to even: an exported graph computes the
+    same size.
+    """
+    if mode == "stretch":
+        return size
+    if size[0] * width <= size[1] * height:
+        return size[0], max(1, round(width * size[0] / height))
+    return max(1, round(height * size[1] / width)), size[1]

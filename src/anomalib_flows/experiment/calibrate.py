@@ -10,7 +10,7 @@ from anomalib_flows.core.errors import InputError, NotCalibratedError
 from anomalib_flows.core.images import image_files
 from anomalib_flows.core.types import Sample
 from anomalib_flows.data.checks.checking import check
-from anomalib_flows.data.splits.splits import read_splits, select, write_splits
+from anomalib_flows.data.splits import read_splits, select, write_splits
 from anomalib_flows.experiment.options import CalibrateOptions
 from anomalib_flows.inference.fitting import calibrate_pipeline, fit_local_scale, set_thresholds
 from anomalib_flows.inference.runner import PipelineRunner, choose_device

@@ -14,14 +14,12 @@ from anomalib_flows.core.errors import InputError, NotCalibratedError
 from anomalib_flows.core.files import fresh_folder
 from anomalib_flows.core.types import NORMAL, Batch, ImageResult, Sample
 from anomalib_flows.data.loading.augmentation import augment_batch
-from anomalib_flows.data.splits.validation import is_drawn
+from anomalib_flows.data.splits import is_drawn
 from anomalib_flows.inference.feature_cache import COMPUTED
 from anomalib_flows.inference.fitting import fit_constants, set_scores
 from anomalib_flows.inference.runner import PipelineRunner
-from anomalib_flows.results.figures import name_figures
-from anomalib_flows.results.pictures import FigureSink, drawing
-from anomalib_flows.results.sinks import MetricsSink, Thresholds, drain
-from anomalib_flows.results.tables import open_table
+from anomalib_flows.results.pictures import FigureSink, drawing, name_figures
+from anomalib_flows.results.sinks import MetricsSink, Thresholds, drain, open_table
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import AugmentOptions
 

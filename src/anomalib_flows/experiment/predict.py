@@ -13,12 +13,10 @@ from anomalib_flows.core.conformal import warn_if_too_few
 from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.images import split_pattern
 from anomalib_flows.core.types import ANOMALOUS, ImageResult, Sample
-from anomalib_flows.data.listing.sources import find_source
+from anomalib_flows.data.listing import find_source
 from anomalib_flows.experiment.options import PredictOptions
-from anomalib_flows.results.figures import relative, unique_names
-from anomalib_flows.results.pictures import PictureSink, drawing
-from anomalib_flows.results.sinks import LabelCounter, Sink, drain
-from anomalib_flows.results.tables import open_table
+from anomalib_flows.results.pictures import PictureSink, drawing, relative, unique_names
+from anomalib_flows.results.sinks import LabelCounter, Sink, drain, open_table
 from anomalib_flows.run.directory import Run, is_exported
 from anomalib_flows.run.options import LoaderOptions
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample
 from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.splits.duplicates import find_duplicates, warn_of_leaks
-from anomalib_flows.data.splits.splits import read_splits, select
+from anomalib_flows.data.splits import find_duplicates, read_splits, select, warn_of_leaks
 from anomalib_flows.experiment.evaluate import (
     TestSet,
     evaluate_disturbed,

@@ -15,9 +15,16 @@ from anomalib_flows.core.errors import InputError, Interrupted
 from anomalib_flows.core.types import Sample, Split
 from anomalib_flows.data.checks.checking import check
 from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.splits.duplicates import find_duplicates, warn_of_leaks
-from anomalib_flows.data.splits.splits import hold_out, read_splits, select, write_splits
-from anomalib_flows.data.splits.validation import draw_defects, hold_out_validation
+from anomalib_flows.data.splits import (
+    draw_defects,
+    find_duplicates,
+    hold_out,
+    hold_out_validation,
+    read_splits,
+    select,
+    warn_of_leaks,
+    write_splits,
+)
 from anomalib_flows.encoders.weights import weights_follow
 from anomalib_flows.experiment.evaluate import TestSet, evaluate_run, evaluate_validation, require_both_labels
 from anomalib_flows.inference.feature_cache import FeatureOptions

@@ -12,7 +12,7 @@ from PIL import Image
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import image_files
 from anomalib_flows.core.types import ImageSize, Sample, Split
-from anomalib_flows.data.splits.splits import read_splits
+from anomalib_flows.data.splits import read_splits
 from anomalib_flows.export.options import ExportOptions
 from anomalib_flows.run.directory import Run
 

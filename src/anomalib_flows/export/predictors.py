@@ -12,9 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from anomalib_flows.core.geometry import content_size
 from anomalib_flows.core.preprocess import resize
-from anomalib_flows.core.types import ImageResult, ImageSize
+from anomalib_flows.core.types import ImageResult, ImageSize, content_size
 from anomalib_flows.export.network import GraphOutputs, Network
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess

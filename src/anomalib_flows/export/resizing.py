@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from anomalib_flows.core.geometry import ResizeMode
-from anomalib_flows.core.types import ImageSize
+from anomalib_flows.core.types import ImageSize, ResizeMode
 
 Sides = tuple[Tensor, Tensor]
 """Height and width as tensors, which stay variables of a traced graph."""
@@ -64,7 +63,7 @@ def weights(old: Tensor, within: Tensor, size: int) -> Tensor:
 
 
 def traced_content_size(height: Tensor, width: Tensor, size: ImageSize, mode: ResizeMode) -> Sides:
-    """Return height and width within ``size``, as :func:`anomalib_flows.core.geometry.content_size` does."""
+    """Return height and width within ``size``, as :func:`anomalib_flows.core.types.content_size` does."""
     whole = torch.tensor(size[0]), torch.tensor(size[1])
     if mode == "stretch":
         return whole

@@ -7,7 +7,7 @@ from pathlib import Path
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import fresh_folder
 from anomalib_flows.core.types import Sample
-from anomalib_flows.data.splits.splits import write_splits
+from anomalib_flows.data.splits import write_splits
 from anomalib_flows.importing.assemble import assemble_detector
 from anomalib_flows.importing.code_bases import read_parts
 from anomalib_flows.importing.inert import open_checkpoint

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from anomalib_flows.core.conformal import rank, require_rate, warn_if_too_few
+from anomalib_flows.core.conformal import require_rate, threshold_rank, warn_if_too_few
 from anomalib_flows.core.types import Sample
 from anomalib_flows.inference.runner import PipelineRunner
 from anomalib_flows.models.base import Features
@@ -64,7 +64,7 @@ def conformal_threshold(scores: Tensor, false_alarm_rate: float) -> Tensor:
     References:
         Distribution-free predictive inference (Lei et al., 2018), https://arxiv.org/abs/1604.04173, section 2.2.
     """
-    place = max(1, rank(len(scores), false_alarm_rate))
+    place = max(1, threshold_rank(len(scores), false_alarm_rate))
     return scores.sort(descending=True).values[place - 1]
 
 

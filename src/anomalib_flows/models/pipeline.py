@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from anomalib_flows.core.geometry import ResizeMode, content_size
 from anomalib_flows.core.preprocess import Preprocess
-from anomalib_flows.core.types import ImageSize, Prediction, Protocol
+from anomalib_flows.core.types import ImageSize, Prediction, Protocol, ResizeMode, content_size
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.components.local_scale import LocalScale
 from anomalib_flows.models.components.whitening import Whitening

@@ -1,24 +1,102 @@
-"""Sinks that draw: figures of a tested set, and heatmap, overlay and mask of each predicted image."""
+"""Sinks that draw, names of pictures (which images get one, and where it goes), and a sheet of examples."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+import logging
+import os
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
+from PIL.Image import Resampling
 
-from anomalib_flows.core.files import atomic
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.files import atomic, default_threads
 from anomalib_flows.core.images import Pixels, read_pixels
-from anomalib_flows.core.parallel import default_threads
-from anomalib_flows.core.types import ImageResult
-from anomalib_flows.results.figure import figure
-from anomalib_flows.results.figures import FigureName
-from anomalib_flows.results.heatmap import as_image, heatmap, mask_image, overlay
+from anomalib_flows.core.types import ANOMALOUS, ImageResult, Sample
+from anomalib_flows.data.loading.reading import read_sample
+from anomalib_flows.results.figure import DEFECT, GREY, LABEL_COLOURS, WHITE, figure, printable, shorten, write
+from anomalib_flows.results.heatmap import as_image, heatmap, mask_image, outline, overlay
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+COLUMNS, CELL, SPACE, LINE = 8, 184, 8, 16
+"""Pictures in a row; their greatest height and width, the space between, and the height of a line, in pixels."""
+
+
+class FigureName(NamedTuple):
+    """Where the figure of an image goes, below the folder of figures, and its title."""
+
+    file: Path
+    title: str
+
+
+def name_figures(samples: Sequence[Sample], synthetic: Path, limit: int) -> dict[Path, FigureName]:
+    """Choose at most ``limit`` images, and name a figure of each, by the path of the image.
+
+    Sub-folders of the images are kept. Images with synthetic defects lie in a folder of their own, ``synthetic``; their
+    figures are put beside those of the others, which go to ``good`` then.
+    """
+    chosen = [samples[i] for i in choose([sample.label == ANOMALOUS for sample in samples], limit)]
+    if len(chosen) < len(samples):
+        logger.info("Figures are drawn of %d of %d images (`pictures`).", len(chosen), len(samples))
+    apart = [sample.path for sample in chosen if sample.path.is_relative_to(synthetic)]
+    others = [sample.path for sample in chosen if not sample.path.is_relative_to(synthetic)]
+    real = [sample.path for sample in samples if not sample.path.is_relative_to(synthetic)]
+    good = "good" if len(real) < len(samples) else ""
+    return _named(apart, synthetic, "") | _named(others, common_root(real or apart), good)
+
+
+def _named(paths: Sequence[Path], root: Path, folder: str) -> dict[Path, FigureName]:
+    names = [relative(path, root) for path in paths]
+    files = [Path(folder, name) for name in unique_names(names, ".jpg")]
+    return {path: FigureName(file, name.as_posix()) for path, name, file in zip(paths, names, files, strict=True)}
+
+
+def choose(anomalous: Sequence[bool], limit: int) -> list[int]:
+    """Choose the indices of at most ``limit`` images, half of them anomalous where possible, evenly spaced."""
+    defective = [i for i, known in enumerate(anomalous) if known]
+    normal = [i for i, known in enumerate(anomalous) if not known]
+    share = max((limit + 1) // 2, limit - len(normal))
+    shown = evenly_spaced(defective, share)
+    return sorted([*shown, *evenly_spaced(normal, limit - len(shown))])
+
+
+def evenly_spaced(items: Sequence[T], count: int) -> Sequence[T]:
+    """Return ``count`` items, evenly spaced from the first to the last."""
+    if len(items) <= count:
+        return items
+    return [items[i * (len(items) - 1) // max(1, count - 1)] for i in range(count)]
+
+
+def relative(path: Path, root: Path) -> Path:
+    """Return the path below ``root``; for a file elsewhere the whole path, without its drive or leading slash."""
+    # Not resolve: a folder of links to images keeps its own names.
+    path, root = (Path(os.path.normpath(p.absolute())) for p in (path, root))
+    return path.relative_to(root if path.is_relative_to(root) else path.anchor)
+
+
+def common_root(paths: Sequence[Path]) -> Path:
+    """Return the deepest folder that holds all files."""
+    return Path(os.path.commonpath([path.absolute().parent for path in paths]))
+
+
+def unique_names(paths: Sequence[Path], suffix: str) -> list[Path]:
+    """Replace the suffix of each file, or append the new one throughout a folder where two names would be equal."""
+    replaced = [path.with_suffix(suffix) for path in paths]
+    # Windows and macOS do not distinguish A.png from a.png.
+    counts = Counter(str(name).casefold() for name in replaced)
+    ambiguous = {str(name.parent).casefold() for name in replaced if counts[str(name).casefold()] > 1}
+    appended = [path.with_name(path.name + suffix) for path in paths]
+    return [a if str(a.parent).casefold() in ambiguous else r for a, r in zip(appended, replaced, strict=True)]
 
 
 class Drawing:
@@ -95,3 +173,43 @@ def save_image(image: Image.Image, file: Path) -> None:
     with atomic(file) as temporary:
         # PNG ignores the last two options and JPEG the first. Without subsampling=0 thin red lines blur.
         image.save(temporary, compress_level=1, quality=90, subsampling=0)
+
+
+def overview(samples: Sequence[Sample]) -> Image.Image:
+    """Lay out examples of each split and kind of defect, a row each, with the outlines of their masks.
+
+    A row shows evenly spaced images of its kind.
+    """
+    groups = defaultdict(list)
+    for sample in sorted(samples, key=lambda sample: (sample.split != "train", sample.label)):
+        groups[sample.split, sample.label, sample.defect].append(sample)
+    if not groups:
+        raise InputError("A contact sheet needs at least one picture and one column.")
+    rows = [[cell(sample) for sample in evenly_spaced(group, COLUMNS)] for group in groups.values()]
+    heights = [max(picture.height for picture in row) + SPACE for row in rows]
+    width = SPACE + max(map(len, rows)) * (CELL + SPACE)
+    sheet = Image.new("RGB", (width, sum(heights) + SPACE), WHITE)
+    for row, top in zip(rows, accumulate(heights, initial=SPACE), strict=False):
+        for column, picture in enumerate(row):
+            sheet.paste(picture, (SPACE + column * (CELL + SPACE), top))
+    return sheet
+
+
+def cell(sample: Sample) -> Image.Image:
+    """Draw an image with its mask above its split, kind and name."""
+    pixels, mask = read_sample(sample)
+    image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    scale = CELL / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    image = image.resize(size, Resampling.LANCZOS if scale < 1 else Resampling.NEAREST)
+    if mask is not None:
+        image = outline(image, mask.numpy(), DEFECT, fill=0.3)
+    canvas = Image.new("RGB", (CELL, image.height + 2 * LINE + 4), WHITE)
+    canvas.paste(image, ((CELL - image.width) // 2, 0))
+    kind = shorten(printable(f"{sample.split} {sample.defect}"), 12, CELL)
+    write(canvas, (0, image.height + LINE / 2 + 4), [(kind, LABEL_COLOURS[sample.label])], 12)
+    unmarked = sample.label == ANOMALOUS and (mask is None or not mask.any())
+    remark = (", no mask" if mask is None else ", empty mask") * unmarked
+    name = shorten(printable(sample.path.name + remark), 12, CELL)
+    write(canvas, (0, image.height + 1.5 * LINE + 4), [(name, GREY)], 12)
+    return canvas

@@ -8,8 +8,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from anomalib_flows.core.errors import InputError, require
-from anomalib_flows.core.geometry import ResizeMode
-from anomalib_flows.core.types import ImageSize
+from anomalib_flows.core.types import ImageSize, ResizeMode
 
 OnError = Literal["stop", "skip"]
 """What to do with files that cannot be read."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from anomalib_flows.core.conformal import rank, require_rate, warn_if_too_few
+from anomalib_flows.core.conformal import require_rate, threshold_rank, warn_if_too_few
 from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.types import ImageResult, ImageSize
 from anomalib_flows.runtime.model_card import ModelCard
@@ -42,7 +42,7 @@ class DecisionRule:
             if not len(self._scores):
                 raise InputError(f"{name} has no calibration scores, which `false_alarm_rate` needs: leave it out.")
             warn_if_too_few(len(self._scores), false_alarm_rate)
-            place = max(1, rank(len(self._scores), false_alarm_rate))
+            place = max(1, threshold_rank(len(self._scores), false_alarm_rate))
             self._least_p = place / (len(self._scores) + 1)
             self._limit = within_range(normalised_maximum(card, place), name, false_alarm_rate)
 

@@ -16,9 +16,8 @@ import openvino as ov
 from PIL import Image, ImageOps
 
 from anomalib_flows.core.errors import InputError, first_line, require
-from anomalib_flows.core.geometry import content_size
 from anomalib_flows.core.images import Pixels, as_pixels, read_pixels
-from anomalib_flows.core.types import ImageResult, ImageSize, Sample
+from anomalib_flows.core.types import ImageResult, ImageSize, Sample, content_size
 from anomalib_flows.runtime.decision import DecisionRule
 from anomalib_flows.runtime.device import DeviceOptions
 from anomalib_flows.runtime.model_card import ModelCard, read_card

@@ -10,8 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import openvino as ov
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.geometry import ResizeMode
-from anomalib_flows.core.types import AxisOrder, ImageSize, Interface, Precision, Protocol
+from anomalib_flows.core.types import AxisOrder, ImageSize, Interface, Precision, Protocol, ResizeMode
 
 SECTION = "anomalib_flows"
 FORMAT = 1

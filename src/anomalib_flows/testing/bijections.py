@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from anomalib_flows.flows import Bijection
-from anomalib_flows.testing.assertion import ensure
+from anomalib_flows.testing.trials import ensure
 
 
 def check_bijection(flow: Bijection, shape: Sequence[int] | Sequence[Sequence[int]], tolerance: float = 1e-6) -> None:

@@ -15,7 +15,7 @@ from anomalib_flows.core.types import ANOMALOUS, NORMAL, Split
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.loading.reading import read_sample
 from anomalib_flows.run.validation import plain
-from anomalib_flows.testing.assertion import ensure
+from anomalib_flows.testing.trials import ensure
 
 
 def check_dataset(dataset: Dataset) -> None:

@@ -11,10 +11,10 @@ import torch
 from anomalib_flows.core import registry
 from anomalib_flows.models.base import Detector
 from anomalib_flows.run.validation import plain
-from anomalib_flows.testing.assertion import ensure
 from anomalib_flows.testing.trials import (
     Make,
     accepted,
+    ensure,
     ensure_unchanged,
     equal_features,
     first_accepted,

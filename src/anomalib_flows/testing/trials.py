@@ -1,4 +1,4 @@
-"""Detectors made, trained a little, calibrated, saved and compared, for the checks."""
+"""Detectors made, trained a little, calibrated, saved and compared, and an assertion with a message, for the checks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from anomalib_flows.core.types import ImageSize
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.checkpoint import load_pipeline, save_pipeline
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.testing.assertion import ensure
 
 Make = Callable[[ImageSize], Detector]
 """Makes a detector for images of a size: a small one with random weights, since many are made."""
@@ -116,3 +115,9 @@ def ensure_unchanged(detector: Detector, before: dict[str, Tensor], culprit: str
     """Raise an AssertionError if weights or buffers have changed."""
     changed = [name for name, tensor in detector.state_dict().items() if not torch.equal(tensor, before[name])]
     ensure(not changed, f"{culprit} changes {', '.join(changed[:3])}")
+
+
+def ensure(condition: bool, otherwise: str) -> None:
+    """Raise an AssertionError with a message unless a condition holds."""
+    if not condition:
+        raise AssertionError(otherwise)

@@ -19,7 +19,7 @@ from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import TrainerOptions
 from anomalib_flows.training.callbacks import EpochCheckpoint, Progress, stop_on_interrupt
-from anomalib_flows.training.module import TrainingModule, explained
+from anomalib_flows.training.module import TrainingModule, compilation_explained
 
 
 def fit(pipeline: Pipeline, samples: list[Sample], config: TrainConfig, run: Run, *, resume: bool = False) -> bool:
@@ -30,7 +30,7 @@ def fit(pipeline: Pipeline, samples: list[Sample], config: TrainConfig, run: Run
     """
     module = TrainingModule(pipeline, samples, config)
     trainer = make_trainer(config.trainer, run, resumed=resume)
-    compiling = explained() if config.trainer.compile else nullcontext()
+    compiling = compilation_explained() if config.trainer.compile else nullcontext()
     with stop_on_interrupt(trainer) as interrupted, warnings.catch_warnings(), compiling:
         warnings.filterwarnings("ignore", module="lightning")
         try:

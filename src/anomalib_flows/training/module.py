@@ -29,7 +29,7 @@ def compiled_loss(detector: Detector) -> Callable[[Any], Tensor]:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def compilation_explained() -> Iterator[None]:
     """Raise an InputError that says why something cannot be compiled."""
     from torch._dynamo.exc import TorchDynamoException
 

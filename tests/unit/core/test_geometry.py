@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from anomalib_flows.core.geometry import content_size
+from anomalib_flows.core.types import content_size
 
 EDGES = [1, 2, 3, 5, 31, 64, 100, 199, 256, 333, 1024, 4097]
 
@@ -20,5 +20,5 @@ def test_padding_scales_by_the_exact_smaller_ratio(size):
 
 
 def test_geometry_and_images_need_no_torch():
-    code = "import sys; sys.modules['torch'] = None; import anomalib_flows.core.geometry, anomalib_flows.core.images"
+    code = "import sys; sys.modules['torch'] = None; import anomalib_flows.core.types, anomalib_flows.core.images"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.parallel import default_threads, map_in_threads
+from anomalib_flows.core.files import default_threads, map_in_threads
 
 
 def test_results_have_the_order_of_the_items() -> None:

@@ -3,8 +3,8 @@ import pytest
 import torch
 from PIL import Image
 
-from anomalib_flows.core.geometry import content_size
 from anomalib_flows.core.preprocess import Preprocess, resize
+from anomalib_flows.core.types import content_size
 
 SHAPES = [(100, 75), (33, 61), (256, 256), (31, 200), (5, 3)]
 SIZES = [(64, 64), (33, 47), (128, 97)]

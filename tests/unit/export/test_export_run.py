@@ -15,7 +15,7 @@ from tiny_pipelines import ARGUMENTS, SIZE, photo
 from anomalib_flows.core.errors import InputError, NotCalibratedError
 from anomalib_flows.core.types import Sample
 from anomalib_flows.data.loading.reading import read_image
-from anomalib_flows.data.splits.splits import write_splits
+from anomalib_flows.data.splits import write_splits
 from anomalib_flows.export.export import export
 from anomalib_flows.export.formats import exporter, format_names
 from anomalib_flows.export.options import ExportOptions, InputOptions, QuantizationOptions

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.data.splits.splits import read_splits
+from anomalib_flows.data.splits import read_splits
 from anomalib_flows.importing.convert import import_checkpoint
 from anomalib_flows.importing.options import ImportOptions
 from anomalib_flows.models.checkpoint import load_pipeline

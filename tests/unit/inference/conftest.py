@@ -11,8 +11,7 @@ from PIL import Image
 
 from anomalib_flows import FastFlow
 from anomalib_flows.core import images
-from anomalib_flows.core.geometry import ResizeMode
-from anomalib_flows.core.types import Sample
+from anomalib_flows.core.types import ResizeMode, Sample
 from anomalib_flows.data.loading import reading
 from anomalib_flows.inference.fitting import calibrate_pipeline, fit_local_scale, fit_statistics
 from anomalib_flows.inference.runner import PipelineRunner

@@ -14,16 +14,13 @@ import torch
 from PIL import Image
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.geometry import content_size
 from anomalib_flows.core.images import read_pixels
-from anomalib_flows.core.types import Batch, ImageResult, Sample
+from anomalib_flows.core.types import Batch, ImageResult, Sample, content_size
 from anomalib_flows.data.loading import reading
 from anomalib_flows.data.loading.loader import AHEAD
 from anomalib_flows.inference.runner import PipelineRunner, choose_device
-from anomalib_flows.results.figures import name_figures
-from anomalib_flows.results.pictures import FigureSink, PictureSink, drawing
-from anomalib_flows.results.sinks import LabelCounter, MetricsSink, drain
-from anomalib_flows.results.tables import open_table
+from anomalib_flows.results.pictures import FigureSink, PictureSink, drawing, name_figures
+from anomalib_flows.results.sinks import LabelCounter, MetricsSink, drain, open_table
 
 Make = Callable[..., PipelineRunner]
 

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from anomalib_flows.core.types import ANOMALOUS, NORMAL, Sample
-from anomalib_flows.results.figures import choose, common_root, evenly_spaced, name_figures, relative, unique_names
+from anomalib_flows.results.pictures import choose, common_root, evenly_spaced, name_figures, relative, unique_names
 
 MakeSample = Callable[..., Sample]
 SYNTHETIC = Path("/run/validation/drawn/defects")

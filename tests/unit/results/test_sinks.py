@@ -11,11 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomalib_flows.core.types import ANOMALOUS, NORMAL, ImageResult, Sample
-from anomalib_flows.results.figures import name_figures
 from anomalib_flows.results.metrics.evaluate import evaluate
-from anomalib_flows.results.pictures import FigureSink, PictureSink, drawing
-from anomalib_flows.results.sinks import LabelCounter, MetricsSink, Thresholds, drain
-from anomalib_flows.results.tables import open_table
+from anomalib_flows.results.pictures import FigureSink, PictureSink, drawing, name_figures
+from anomalib_flows.results.sinks import LabelCounter, MetricsSink, Thresholds, drain, open_table
 
 Make = Callable[..., ImageResult]
 MakeSample = Callable[..., Sample]

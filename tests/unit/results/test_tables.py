@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from anomalib_flows.core.types import ImageResult, Sample
-from anomalib_flows.results.sinks import drain
-from anomalib_flows.results.tables import open_table
+from anomalib_flows.results.sinks import drain, open_table
 
 Make = Callable[..., ImageResult]
 MakeSample = Callable[..., Sample]
@@ -93,7 +92,7 @@ import numpy as np
 from anomalib_flows.core.types import ImageResult, Sample
 from anomalib_flows.results.pictures import PictureSink, drawing
 from anomalib_flows.results.sinks import LabelCounter, drain
-from anomalib_flows.results.tables import open_table
+from anomalib_flows.results.sinks import open_table
 
 def results():
     for number in range(100):

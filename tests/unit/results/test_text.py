@@ -1,6 +1,6 @@
 import pytest
 
-from anomalib_flows.results.text import font, printable, shorten
+from anomalib_flows.results.figure import font, printable, shorten
 
 
 @pytest.mark.parametrize("text", ["plain.png", "Größe\t\r\n.png", "検査/№1", "bad\udcff.png"])

@@ -9,7 +9,7 @@ from openvino import opset13 as ops
 from PIL import Image
 
 from anomalib_flows import runtime
-from anomalib_flows.core.conformal import rank
+from anomalib_flows.core.conformal import threshold_rank
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample
 from anomalib_flows.runtime import DeviceOptions, ExportedModel
@@ -255,7 +255,7 @@ def test_threshold(export, threshold):
 
 @pytest.mark.parametrize("rate", [0.2, 0.4, 0.5, 0.79, 0.99])
 def test_false_alarm_rate_is_that_of_split_conformal_thresholds(export, card, rate):
-    model, place = ExportedModel(export(), false_alarm_rate=rate), rank(4, rate)
+    model, place = ExportedModel(export(), false_alarm_rate=rate), threshold_rank(4, rate)
     level = sorted(card.calibration_maxima)[-place]
     for image in IMAGES:
         result = model(image)

@@ -12,7 +12,7 @@ import torch
 
 from anomalib_flows import CFlow, FastFlow
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.training.module import compiled_loss, explained
+from anomalib_flows.training.module import compilation_explained, compiled_loss
 
 needs_compiler = pytest.mark.skipif(not shutil.which(os.environ.get("CXX", "g++")), reason="there is no C++ compiler")
 
@@ -46,7 +46,7 @@ def test_what_cannot_be_one_graph_is_refused() -> None:
         def loss(self, batch: Any) -> torch.Tensor:
             return batch.sum() if batch.sum() > 0 else batch.mean()
 
-    with pytest.raises(InputError, match="`trainer.compile` is not possible here: "), explained():
+    with pytest.raises(InputError, match="`trainer.compile` is not possible here: "), compilation_explained():
         compiled_loss(Undecided())(torch.ones(2))  # type: ignore[arg-type]
 
 
@@ -56,7 +56,7 @@ def test_what_cannot_be_one_graph_is_refused() -> None:
 def test_the_reason_is_said(message: str, reason: str) -> None:
     with (
         pytest.raises(InputError, match=f"`trainer.compile` is not possible here: {reason} Train without it"),
-        explained(),
+        compilation_explained(),
     ):
         raise torch._dynamo.exc.TorchDynamoException(message)
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.parallel import map_in_threads
+from anomalib_flows.core.files import map_in_threads
 from anomalib_flows.core.types import ANOMALOUS, ImageSize, Sample
 from anomalib_flows.data.loading.reading import read_sample
 from anomalib_flows.run.options import OnError

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.files import map_in_threads
 from anomalib_flows.core.images import describe_file, image_files
-from anomalib_flows.core.parallel import map_in_threads
 from anomalib_flows.core.types import ANOMALOUS, ImageSize, Sample
 from anomalib_flows.data.checks.checking import Inspected, about_darkness, inspect_samples, itemise
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.datasets.layout import categories
 from anomalib_flows.data.datasets.mvtec import MVTec
-from anomalib_flows.data.listing.masks import MissingMaskWarning, mask_files
-from anomalib_flows.data.splits.duplicates import find_duplicates
+from anomalib_flows.data.listing import MissingMaskWarning, mask_files
+from anomalib_flows.data.splits import find_duplicates
 
 
 class GroupCounts(NamedTuple):

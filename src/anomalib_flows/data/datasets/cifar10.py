@@ -14,8 +14,7 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import image_files, natural_key
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ANOMALOUS, Sample
-from anomalib_flows.data.datasets.base import CategoryDataset
-from anomalib_flows.data.datasets.card import Archive, Card, Counts, warn_of_other_counts
+from anomalib_flows.data.datasets.base import Archive, Card, CategoryDataset, Counts, warn_of_other_counts
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 BATCHES = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}

@@ -10,11 +10,16 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import natural_key, split_pattern
 from anomalib_flows.core.types import ANOMALOUS, GOOD, Sample
 from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.listing.masks import pair_masks
-from anomalib_flows.data.listing.sources import Source, find_source, require_disjoint, warn_of_masks
-from anomalib_flows.data.listing.table import read_table, samples_of
-from anomalib_flows.data.splits.duplicates import find_duplicates
-from anomalib_flows.data.splits.splits import draw_subset, moved, select
+from anomalib_flows.data.listing import (
+    Source,
+    find_source,
+    pair_masks,
+    read_table,
+    require_disjoint,
+    samples_of,
+    warn_of_masks,
+)
+from anomalib_flows.data.splits import draw_subset, find_duplicates, moved, select
 from anomalib_flows.run.options import require_fraction
 
 SOURCES = ("normal", "normal_test", "abnormal", "masks")

@@ -10,9 +10,8 @@ from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import image_files, natural_key
 from anomalib_flows.core.types import ANOMALOUS, GOOD, NORMAL, Sample
-from anomalib_flows.data.datasets.base import CategoryDataset
-from anomalib_flows.data.datasets.card import warn_of_other_counts
-from anomalib_flows.data.listing.masks import pair_masks
+from anomalib_flows.data.datasets.base import CategoryDataset, warn_of_other_counts
+from anomalib_flows.data.listing import pair_masks
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample, Split
-from anomalib_flows.data.datasets.card import Archive, Card, Counts, warn_of_other_counts
+from anomalib_flows.data.datasets.base import Archive, Card, Counts, warn_of_other_counts
 from anomalib_flows.data.datasets.layout import LayoutDataset, find_category, list_category
 
 CARD = Card(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from anomalib_flows.data.datasets.card import Archive, Card, Counts
+from anomalib_flows.data.datasets.base import Archive, Card, Counts
 from anomalib_flows.data.datasets.layout import Layout, LayoutDataset
 
 

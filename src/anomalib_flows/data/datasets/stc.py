@@ -12,12 +12,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from anomalib_flows.core.errors import InputError, require
+from anomalib_flows.core.files import map_in_threads
 from anomalib_flows.core.images import image_files, natural_key
-from anomalib_flows.core.parallel import map_in_threads
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ANOMALOUS, Sample
-from anomalib_flows.data.datasets.base import CategoryDataset
-from anomalib_flows.data.datasets.card import Archive, Card
+from anomalib_flows.data.datasets.base import Archive, Card, CategoryDataset
 
 ANOMALY = "anomaly"
 QUALITY = 80

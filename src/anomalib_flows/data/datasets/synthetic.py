@@ -16,8 +16,7 @@ from anomalib_flows.core.store import cache_folder
 from anomalib_flows.core.types import Sample
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.datasets.layout import list_category
-from anomalib_flows.data.drawing.defects import DEFECTS
-from anomalib_flows.data.drawing.scene import draw_photograph
+from anomalib_flows.data.drawing.scene import DEFECTS, draw_photograph
 
 TRAIN_GOOD, TEST_GOOD, TEST_DEFECTIVE = 80, 24, 50
 

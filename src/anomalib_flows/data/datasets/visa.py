@@ -11,9 +11,8 @@ from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import natural_key
 from anomalib_flows.core.types import ANOMALOUS, Sample
-from anomalib_flows.data.datasets.base import CategoryDataset
-from anomalib_flows.data.datasets.card import Archive, Card, Counts, warn_of_other_counts
-from anomalib_flows.data.listing.table import LABELS, read_table, samples_of
+from anomalib_flows.data.datasets.base import Archive, Card, CategoryDataset, Counts, warn_of_other_counts
+from anomalib_flows.data.listing import LABELS, read_table, samples_of
 
 DEFECT = "anomaly"
 """The only kind of defect: the table has no others."""

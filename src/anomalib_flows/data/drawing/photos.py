@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from anomalib_flows.data.drawing.defects import blob, by_name, crack, dent, place, scratch, stain
 from anomalib_flows.data.drawing.products import CANVAS, COLUMNS, ROWS, Array, box, noise, paint, step
-from anomalib_flows.data.drawing.scene import VISIBLE
+from anomalib_flows.data.drawing.scene import VISIBLE, blob, by_name, crack, dent, place, scratch, stain
 from anomalib_flows.data.loading.randomness import generator
 
 SMALLEST = 40

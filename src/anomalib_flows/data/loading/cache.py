@@ -16,7 +16,7 @@ from torch import Tensor
 
 from anomalib_flows.core.store import GB, Store, cache_folder
 from anomalib_flows.core.types import ImageSize, Sample
-from anomalib_flows.data.listing.masks import mask_files
+from anomalib_flows.data.listing import mask_files
 from anomalib_flows.run.options import ImageOptions, LoaderOptions
 
 VERSION = "1"

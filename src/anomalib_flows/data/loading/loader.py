@@ -18,10 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anomalib_flows.core.geometry import content_size
-from anomalib_flows.core.parallel import default_threads
+from anomalib_flows.core.files import default_threads
 from anomalib_flows.core.preprocess import resize
-from anomalib_flows.core.types import NORMAL, Batch, ImageSize, Sample
+from anomalib_flows.core.types import NORMAL, Batch, ImageSize, Sample, content_size
 from anomalib_flows.data.loading.cache import Item, make_cache
 from anomalib_flows.data.loading.reading import read_sample
 from anomalib_flows.run.options import ImageOptions, LoaderOptions

@@ -45,7 +45,10 @@ def read_mask(path: Path, shape: ImageSize, image: Path | str = "its image") -> 
     ``image``, which stands for the image in errors.
     """
     if path.is_dir():
-        return _united(path, shape, image)
+        files = image_files(path)
+        if not files:
+            raise InputError(f"{path} holds no masks of {image}: put them there or remove the folder.")
+        return reduce(operator.or_, [read_mask(file, shape, image) for file in files])
     mask = decode(path)
     least = 128 if path.suffix.lower() in LOSSY else 1  # compression blurs the edges of a mask
     bands = np.atleast_3d(np.asarray(mask) >= least)
@@ -57,14 +60,6 @@ def read_mask(path: Path, shape: ImageSize, image: Path | str = "its image") -> 
         )
     marked = bands[..., :-1].any(-1) & bands[..., -1] if mask.mode.endswith("A") else bands.any(-1)
     return as_tensor(np.asarray(marked))
-
-
-def _united(folder: Path, shape: ImageSize, image: Path | str) -> Tensor:
-    """Read all masks in a folder: true where any of them is."""
-    files = image_files(folder)
-    if not files:
-        raise InputError(f"{folder} holds no masks of {image}: put them there or remove the folder.")
-    return reduce(operator.or_, [read_mask(file, shape, image) for file in files])
 
 
 def as_tensor(values: npt.NDArray[np.generic]) -> Tensor:

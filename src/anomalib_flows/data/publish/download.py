@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import open_with_progress
-from anomalib_flows.data.datasets.card import Archive
+from anomalib_flows.data.datasets.base import Archive
 
 CHUNK = 2**20
 TRIES = 3

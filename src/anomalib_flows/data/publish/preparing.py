@@ -13,8 +13,7 @@ from typing import NamedTuple
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import temporary_folder
 from anomalib_flows.core.registry import name_of
-from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.datasets.card import Archive, Card
+from anomalib_flows.data.datasets.base import Archive, Card, Dataset
 from anomalib_flows.data.publish.archives import extract
 from anomalib_flows.data.publish.download import download as fetch_archive
 from anomalib_flows.data.publish.download import verify

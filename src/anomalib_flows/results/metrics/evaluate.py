@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.results.metrics.groups import Group, Mask, image_group, pixel_group, rank
-from anomalib_flows.results.metrics.ranking import Scores
+from anomalib_flows.results.metrics.ranking import Group, Mask, Scores, image_group, pixel_group, rank
 
 Metrics = dict[str, float | None]
 

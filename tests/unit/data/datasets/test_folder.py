@@ -7,7 +7,7 @@ from jsonargparse import ArgumentParser
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample
 from anomalib_flows.data.datasets.folder import Folder
-from anomalib_flows.data.splits.splits import write_splits
+from anomalib_flows.data.splits import write_splits
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample
+from anomalib_flows.data.datasets.base import Counts, count
 from anomalib_flows.data.datasets.btad import BTAD
-from anomalib_flows.data.datasets.card import Counts, count
 from anomalib_flows.data.datasets.mvtec import MVTec
 from anomalib_flows.data.datasets.mvtec_ad2 import MVTecAD2
 from anomalib_flows.data.datasets.mvtec_loco import MVTecLOCO

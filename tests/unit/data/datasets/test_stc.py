@@ -10,7 +10,7 @@ from PIL import Image
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.data.datasets.stc import STC
 from anomalib_flows.data.publish import preparing
-from anomalib_flows.data.splits.splits import hold_out
+from anomalib_flows.data.splits import hold_out
 from published import Content, array, pack, stc, stc_frames
 
 LABELS, PIXELS = (f"shanghaitech/testing/{part}/01_0014.npy" for part in ("test_frame_mask", "test_pixel_mask"))

@@ -5,8 +5,7 @@ from PIL import Image
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.data.datasets import synthetic
 from anomalib_flows.data.datasets.synthetic import Synthetic, draw_category, plan_images
-from anomalib_flows.data.drawing.defects import DEFECTS
-from anomalib_flows.data.drawing.scene import draw_photograph
+from anomalib_flows.data.drawing.scene import DEFECTS, draw_photograph
 
 
 @pytest.fixture

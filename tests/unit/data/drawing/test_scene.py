@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from anomalib_flows.data.drawing.defects import DEFECTS
-from anomalib_flows.data.drawing.scene import SIZE, draw_photograph
+from anomalib_flows.data.drawing.scene import DEFECTS, SIZE, draw_photograph
 
 drawn = functools.cache(draw_photograph)
 EVERY_DEFECT = [(category, defect) for category in DEFECTS for defect in DEFECTS[category]]

@@ -2,7 +2,7 @@ import warnings
 
 import pytest
 
-from anomalib_flows.data.listing.masks import pair_masks
+from anomalib_flows.data.listing import pair_masks
 
 
 @pytest.fixture(autouse=True)

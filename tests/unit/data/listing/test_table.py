@@ -5,7 +5,7 @@ import pytest
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample
-from anomalib_flows.data.listing.table import read_table, samples_of
+from anomalib_flows.data.listing import read_table, samples_of
 
 ROWS = [{"path": "a.png", "label": "0"}, {"path": "ü, b.png", "label": "1"}]
 

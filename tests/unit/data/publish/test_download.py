@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.data.datasets.card import Archive
+from anomalib_flows.data.datasets.base import Archive
 from anomalib_flows.data.publish import download as module
 from anomalib_flows.data.publish.download import download, verify
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.data.datasets.card import Archive, Card, Counts
+from anomalib_flows.data.datasets.base import Archive, Card, Counts
 from anomalib_flows.data.datasets.folder import Folder
 from anomalib_flows.data.datasets.mvtec import MVTec
 from anomalib_flows.data.publish import preparing

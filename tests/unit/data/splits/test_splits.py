@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample
-from anomalib_flows.data.splits.splits import hold_out, read_splits, write_splits
+from anomalib_flows.data.splits import hold_out, read_splits, write_splits
 
 TEST = [Sample(Path("/t/1.png"), "test"), Sample(Path("/t/2.png"), "test", 1, "cut", Path("/m/2.png"))]
 

@@ -10,8 +10,7 @@ import torch
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample
 from anomalib_flows.data.loading.reading import read_sample
-from anomalib_flows.data.splits.splits import hold_out
-from anomalib_flows.data.splits.validation import draw_defects, hold_out_validation
+from anomalib_flows.data.splits import draw_defects, hold_out, hold_out_validation
 
 
 def training(count: int) -> list[Sample]:

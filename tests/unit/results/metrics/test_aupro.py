@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from anomalib_flows.results.metrics.groups import pixel_group, rank, region_weights
+from anomalib_flows.results.metrics.ranking import pixel_group, rank, region_weights
 
 Image = tuple[np.ndarray, np.ndarray]
 

@@ -1,1 +1,0 @@
-"""Find the images that folders, patterns and tables name."""

@@ -1,0 +1,215 @@
+"""Decide which image is used for what: random splits, drawn validation images, and images of the same content."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import cast, get_args
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from anomalib_flows.core.errors import FieldError, InputError
+from anomalib_flows.core.files import atomic, fresh_folder, map_in_threads
+from anomalib_flows.core.types import ANOMALOUS, Sample, Split
+from anomalib_flows.data.listing import read_table
+from anomalib_flows.data.loading.reading import read_image
+
+COLUMNS = ("split", "label", "defect", "path", "mask")
+LEAST = 2
+"""Smallest number of images in a validation set."""
+
+
+def hold_out(
+    samples: list[Sample], fraction: float, seed: int, same: Mapping[Path, Path] | None = None
+) -> list[Sample]:
+    """Move a random part of the training images, at least one, to the calibration split, unless it has images.
+
+    The seed and the paths determine the part; the order of the samples does not matter. Images of the same content stay
+    together: ``same`` is the result of :func:`find_duplicates`.
+    """
+    training = [sample.path for sample in select(samples, "train")]
+    if training and select(samples, "calibration"):
+        return samples
+    held = draw_subset(training, fraction, seed, same)
+    if not held:
+        found = "all have the same content" if len(training) > 1 else "there is 1" if training else "there are none"
+        raise InputError(f"At least 2 training images are needed, one to train on and one to calibrate with: {found}.")
+    return moved(samples, held, "calibration")
+
+
+def select(samples: Iterable[Sample], split: Split) -> list[Sample]:
+    """Return the samples of a split."""
+    return [sample for sample in samples if sample.split == split]
+
+
+def moved(samples: list[Sample], held: Container[Path], split: Split) -> list[Sample]:
+    """Move those training images whose paths are held to another split."""
+    return [replace(s, split=split) if s.split == "train" and s.path in held else s for s in samples]
+
+
+def draw_subset(
+    paths: Iterable[Path], fraction: float, seed: int, same: Mapping[Path, Path] | None = None
+) -> set[Path]:
+    """Draw a random part of paths, at least one but not all; an empty set if that is impossible.
+
+    The seed and the paths determine the part. Images of the ``same`` content are drawn together or not at all, which
+    may make the part smaller than the fraction, or larger if there are no others.
+    """
+    if seed < 0:
+        raise FieldError("seed", seed, "at least 0")
+    groups = _groups_of(paths, same or {})
+    if len(groups) < 2:
+        return set()
+    count = max(1, round(fraction * sum(map(len, groups))))
+    drawn: set[Path] = set()
+    for i in np.random.default_rng(seed).permutation(len(groups))[:-1]:
+        if len(drawn) + len(groups[i]) <= count:
+            drawn.update(groups[i])
+    return drawn or set(min(groups, key=len))
+
+
+def _groups_of(paths: Iterable[Path], same: Mapping[Path, Path]) -> list[list[Path]]:
+    """Group images of the same content, in an order that depends only on the paths."""
+    groups = defaultdict(list)
+    for path in sorted(paths):
+        groups[same.get(path, path)].append(path)
+    return [groups[first] for first in sorted(groups)]
+
+
+def write_splits(samples: list[Sample], file: Path) -> None:
+    """Write the split of each image to a CSV file, with absolute paths."""
+    with (
+        atomic(file) as temporary,
+        temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
+    ):
+        writer = csv.writer(stream)
+        writer.writerow(COLUMNS)
+        for s in samples:
+            writer.writerow((s.split, s.label, s.defect, s.path.absolute(), s.mask.absolute() if s.mask else ""))
+
+
+def read_splits(file: Path) -> list[Sample]:
+    """Read a file of :func:`write_splits`."""
+    rows = read_table(file, COLUMNS)
+    try:
+        return [_sample(row) for row in rows]
+    except ValueError as error:
+        raise InputError(f"{file} is not a record of splits ({error}): name the splits.csv of a run.") from error
+
+
+def _sample(row: dict[str, str]) -> Sample:
+    mask = Path(row["mask"]) if row["mask"] else None
+    return Sample(Path(row["path"]), cast("Split", row["split"]), int(row["label"]), row["defect"], mask)
+
+
+def hold_out_validation(
+    samples: list[Sample], fraction: float, seed: int, same: Mapping[Path, Path] | None = None
+) -> list[Sample]:
+    """Move a random part of the training images to the validation split; a fraction of 0 moves none.
+
+    The seed and the paths determine the part. Images of the ``same`` content stay together.
+    """
+    training = [sample.path for sample in select(samples, "train")]
+    if fraction == 0:
+        return samples
+    held = draw_subset(training, fraction, seed, same)
+    if len(held) < LEAST or len(training) <= LEAST:
+        raise InputError(
+            f"`split.validation_fraction` {fraction} of {len(training)} training images is too few for validation: "
+            f"choose a share that gives at least {LEAST}, add images, or set it to 0."
+        )
+    return moved(samples, held, "validation")
+
+
+def draw_defects(samples: list[Sample], folder: Path, seed: int) -> list[Sample]:
+    """Write a copy of each normal validation image with a synthetic defect, and list the copies with their masks.
+
+    The copies have the size of the image. They are in ``FOLDER/defects/KIND``, and their masks in
+    ``FOLDER/masks/KIND``. Nothing is written if the dataset has defective validation images itself.
+    """
+    normal = select(samples, "validation")
+    if not normal or any(sample.label == ANOMALOUS for sample in normal):
+        return []
+    with fresh_folder(folder) as temporary:
+        images = enumerate(tqdm(normal, desc="drawing defects", unit="image", delay=1, leave=False))
+        names = [_write(sample, number, temporary, seed) for number, sample in images]
+    return [
+        Sample(folder / "defects" / name, "validation", ANOMALOUS, name.parent.name, folder / "masks" / name)
+        for name in names
+    ]
+
+
+def is_drawn(sample: Sample) -> bool:
+    """Return whether an image is a copy of :func:`draw_defects`, of this run or of another one."""
+    return sample.label == ANOMALOUS and sample.path.parts[-5:-2] == ("validation", "drawn", "defects")
+
+
+def _write(sample: Sample, number: int, folder: Path, seed: int) -> Path:
+    """Write one image with a defect, and its mask; return their path within both folders."""
+    from anomalib_flows.data.drawing.photos import add_synthetic_defect  # imports SciPy
+
+    image, mask, kind = add_synthetic_defect(read_image(sample.path), seed, number)
+    name = Path(kind, f"{number:04d}.png")
+    for part, values in (("defects", image.round().byte().permute(1, 2, 0)), ("masks", mask)):
+        file = folder / part / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values.numpy()).save(file, compress_level=1)
+    return name
+
+
+def find_duplicates(paths: Iterable[Path]) -> dict[Path, Path]:
+    """Return for each file that has the content of another one the first such file, in the order of paths.
+
+    Only files of the same size are read. A file that cannot be read is no duplicate.
+    """
+    alike = [path for group in _groups(sorted(set(paths)), _size) for path in group]
+    contents = map_in_threads(_content, alike, "comparing")
+    content = dict(zip(alike, contents, strict=True))
+    return {path: group[0] for group in _groups(alike, content.__getitem__) for path in group}
+
+
+def _groups(paths: Iterable[Path], key: Callable[[Path], Hashable]) -> list[list[Path]]:
+    """Group paths by a key, in their order; groups of one path and paths without a key are left out."""
+    groups = defaultdict(list)
+    for path in paths:
+        groups[key(path)].append(path)
+    return [group for value, group in groups.items() if value is not None and len(group) > 1]
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").digest()
+    except OSError:
+        return None
+
+
+def warn_of_leaks(samples: list[Sample], same: Mapping[Path, Path]) -> None:
+    """Warn of images whose content, by :func:`find_duplicates`, is also in an earlier split."""
+    first: dict[Path, Sample] = {}
+    leaks = defaultdict(list)
+    for sample in sorted(samples, key=lambda sample: get_args(Split).index(sample.split)):
+        if sample.path in same:
+            before = first.setdefault(same[sample.path], sample)
+            leaks[sample.split, before.split].append((sample.path, before.path))
+    for (split, known), pairs in leaks.items():
+        if split != known:
+            warnings.warn(
+                f"{len(pairs)} images of the split {split} have the same content as images of {known} (the first: "
+                f"{pairs[0][0]} and {pairs[0][1]}), which the detector knows: keep each in one of the two.",
+                stacklevel=3,
+            )

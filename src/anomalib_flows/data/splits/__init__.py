@@ -1,1 +1,0 @@
-"""Decide which image is used for what."""
