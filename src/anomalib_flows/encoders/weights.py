@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal
@@ -19,7 +20,22 @@ from torch import Tensor, nn
 
 from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.types import ImageSize
-from anomalib_flows.encoders.backbones import timm
+
+
+@cache
+def timm() -> Any:
+    """Import timm when it is first needed, since it takes seconds, and register our encoder with it."""
+    import timm
+
+    from anomalib_flows.encoders import texture13  # noqa: F401 - registers our encoder with timm
+
+    return timm
+
+
+def backbone_names() -> list[str]:
+    """Return the names of timm's models; nearly all give feature maps."""
+    return timm().list_models()  # type: ignore[no-any-return]
+
 
 Weights = Literal["pretrained", "random"] | Path
 

@@ -13,10 +13,9 @@ from anomalib_flows import __version__
 from anomalib_flows.core import registry
 from anomalib_flows.core.types import Precision
 from anomalib_flows.export.exporter import INFERENCE_PRECISION, Exported, ExportJob
-from anomalib_flows.export.openvino.graph import build_network, decide, part_bytes
+from anomalib_flows.export.openvino.graph import build_network, compress_to_fp16, decide, part_bytes
 from anomalib_flows.export.openvino.int8 import quantize_and_calibrate
 from anomalib_flows.export.openvino.predictors import file_predictors
-from anomalib_flows.export.openvino.storage import compress_to_fp16
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.runtime.model_card import ModelCard, write_card
