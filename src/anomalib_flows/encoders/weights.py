@@ -1,4 +1,4 @@
-"""Weights of encoders: from a file, from timm's cache or hub, random, or to follow from a checkpoint."""
+"""Networks of timm and ours, with weights from a file, timm's cache or hub, random, or to follow from a checkpoint."""
 
 from __future__ import annotations
 
@@ -148,14 +148,9 @@ def _failure(name: str, args: dict[str, Any], error: Exception) -> str:
             return f"{given} ({detail}): name the network that the file belongs to as `backbone`."
         return f"{given} with its arguments: {first_line(error)}"
     if args.get("pretrained") and not isinstance(error, RuntimeError | TypeError):
-        return _unreachable(name, error)
+        return (
+            f"The pretrained weights of {name} are not in the local cache and the hub cannot be reached "
+            f"({type(error).__name__}). Connect to the network once; or copy the weights from elsewhere and give the "
+            f"file (safetensors) as `weights`; or take the encoder that comes with this package, `backbone` texture13."
+        )
     return f"`backbone` {name} cannot be made with these `image.size`, `weights` and `timm_args`: {first_line(error)}"
-
-
-def _unreachable(name: str, error: Exception) -> str:
-    """Return the message for weights that need the hub, with the ways out."""
-    return (
-        f"The pretrained weights of {name} are not in the local cache and the hub cannot be reached "
-        f"({type(error).__name__}). Connect to the network once; or copy the weights from elsewhere and give the "
-        f"file (safetensors) as `weights`; or take the encoder that comes with this package, `backbone` texture13."
-    )

@@ -1,4 +1,4 @@
-"""Import of a detector that was trained with another code base."""
+"""Import of a detector that was trained with another code base: our model is built from the parts of theirs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from anomalib_flows.data.splits.splits import write_splits
 from anomalib_flows.encoders.weights import weights_follow
 from anomalib_flows.importing import encoders, freia
 from anomalib_flows.importing.code_bases import Parts, read_parts
-from anomalib_flows.importing.freia import State
 from anomalib_flows.importing.inert import open_checkpoint
 from anomalib_flows.importing.options import ImportOptions, Source
 from anomalib_flows.models.base import Detector
@@ -26,6 +25,10 @@ from anomalib_flows.run.component import Component
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run, versions
 from anomalib_flows.run.options import HeatmapOptions, ImageOptions, parse_size
+
+
+OWN_CONSTANTS = ("max_log_probs", "max_likelihood_sum", "scales.")
+"""Prefixes of the constants that only our models have."""
 
 
 def import_checkpoint(
@@ -79,10 +82,6 @@ def write_run(detector: Detector, output: Path, data: Component | None, source: 
     return Run(output)
 
 
-OWN_CONSTANTS = ("max_log_probs", "max_likelihood_sum", "scales.")
-"""Prefixes of the constants that only our models have."""
-
-
 def assemble_detector(parts: Parts, image_size: ImageSize | None, options: dict[str, Any]) -> Detector:
     """Return our model with the weights of another; ``options`` replace those of its parts."""
     if (size := image_size or parts.image_size) is None:
@@ -128,7 +127,13 @@ def build_detector(parts: Parts, size: ImageSize, given: dict[str, Any]) -> Dete
 def load_parts(detector: Detector, parts: Parts) -> None:
     """Load the weights of the parts into a model, all of them and no others."""
     wanted = detector.state_dict()
-    state = rename_tensors(parts, [key for key in wanted if key.startswith("encoder.network.")])
+    prefix, layers = "encoder.network.", ("inner", "outer") if parts.model == "cflow" else ("0", "2")
+    encoder_keys = [key.removeprefix(prefix) for key in wanted if key.startswith(prefix)]
+    state = {
+        **{prefix + key: tensor for key, tensor in encoders.select_encoder(parts.encoder, encoder_keys).items()},
+        **{f"norms.{key}": tensor for key, tensor in parts.norms.items()},
+        **freia.translate_flows(parts.flows, layers),
+    }
     own = {key: tensor for key, tensor in wanted.items() if key.startswith(OWN_CONSTANTS)}
     if missing := sorted(wanted.keys() - state.keys() - own.keys()):
         raise InputError(f"The file lacks weights that its model needs, such as {missing[0]}: name another file.")
@@ -141,15 +146,3 @@ def load_parts(detector: Detector, parts: Parts) -> None:
     except RuntimeError as error:
         fault = str(error).splitlines()[-1].strip() or first_line(error)
         raise InputError(f"The weights in the file do not fit their model: {fault}") from error
-
-
-def rename_tensors(parts: Parts, encoder_keys: list[str]) -> State:
-    """Rename all weights to those of our model."""
-    prefix = "encoder.network."
-    encoder = encoders.select_encoder(parts.encoder, [key.removeprefix(prefix) for key in encoder_keys])
-    layers = ("inner", "outer") if parts.model == "cflow" else ("0", "2")
-    return {
-        **{prefix + key: tensor for key, tensor in encoder.items()},
-        **{f"norms.{key}": tensor for key, tensor in parts.norms.items()},
-        **freia.translate_flows(parts.flows, layers),
-    }

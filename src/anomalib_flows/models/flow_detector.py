@@ -1,4 +1,4 @@
-"""What detectors with one flow for each feature map share: encoder, norms, local scales, upsampling, optimizer."""
+"""What detectors with one flow for each feature map share: encoder, norms, scales, upsampling, optimizer and its rates."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ from anomalib_flows.encoders.weights import Weights
 from anomalib_flows.models.base import Detector, Features, adam
 from anomalib_flows.models.components.local_scale import LocalScale, fit_local_scales
 from anomalib_flows.models.components.whitening import Norm, fit_whitening, make_norm
+
+
+Schedule = Literal["constant", "cosine", "published"]
+
+
+Upsampling = Literal["bilinear", "bilinear-aligned", "bicubic", "nearest"]
+"""Interpolation; ``bilinear-aligned`` aligns the centres of the outer pixels (PyTorch's ``align_corners``)."""
 
 
 class FlowDetector(Detector):
@@ -134,9 +141,6 @@ class FlowDetector(Detector):
         return SCHEDULES[self.schedule](progress)
 
 
-Schedule = Literal["constant", "cosine", "published"]
-
-
 def cosine_factor(progress: float) -> float:
     """Rise over the first twentieth, then fall to zero along a cosine."""
     return min(1.0, 0.1 + 18 * progress) * 0.5 * (1 + math.cos(math.pi * progress))
@@ -159,10 +163,6 @@ SCHEDULES: dict[Schedule, Callable[[float], float]] = {
     "cosine": cosine_factor,
     "published": published_factor,
 }
-
-
-Upsampling = Literal["bilinear", "bilinear-aligned", "bicubic", "nearest"]
-"""Interpolation; ``bilinear-aligned`` aligns the centres of the outer pixels (PyTorch's ``align_corners``)."""
 
 
 class Upsample(nn.Module):

@@ -1,4 +1,4 @@
-"""Train a pipeline with Lightning."""
+"""Train a pipeline with Lightning: progress bar, a checkpoint after each epoch, and a graceful end on Ctrl-C."""
 
 from __future__ import annotations
 

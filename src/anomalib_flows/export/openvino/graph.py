@@ -1,4 +1,4 @@
-"""The whole pipeline as one graph of OpenVINO, from images of any size to decisions."""
+"""The whole pipeline as one graph of OpenVINO, from images of any size to decisions; its weights in half precision."""
 
 from __future__ import annotations
 
@@ -26,6 +26,11 @@ OUTPUTS: dict[Interface, tuple[str, ...]] = {
 """Outputs of each interface. Model API in Python and anomalib read the score that the graph computes; the reader of
 ``model-api-map`` computes it from the map."""
 RAW = OUTPUTS["model-api-map"]
+
+
+CONVOLUTIONS = ("Convolution", "GroupConvolution")
+
+LARGEST = float(np.finfo(np.float16).max)
 
 
 def build_network(network: Network) -> ov.Model:
@@ -68,7 +73,11 @@ def decide(network: ov.Model, postprocess: Postprocess, interface: Interface) ->
     """Append the decision to a graph that returns raw maps; the graph may be changed."""
     maps = network.get_results()[0].input_value(0)
     if OUTPUTS[interface] == RAW:
-        require_one_map(maps, interface)
+        if lengths(maps)[1] > 1:
+            raise InputError(
+                f"`interface` {interface} is not available for this model: its reader scores images by the shown map, "
+                "but the model by another one. Choose another interface."
+            )
         return network
     before = {node.get_friendly_name() for node in network.get_ops()}
     decision = convert_decision(postprocess, lengths(maps))
@@ -93,15 +102,6 @@ def convert_decision(postprocess: Postprocess, shape: list[int]) -> ov.Model:
         for value in node.outputs():
             value.get_tensor().set_names(set())
     return decision
-
-
-def require_one_map(maps: ov.Output, interface: Interface) -> None:
-    """Raise an InputError if a model scores images by another map than the shown one."""
-    if lengths(maps)[1] > 1:
-        raise InputError(
-            f"`interface` {interface} is not available for this model: its reader scores images by the shown map, but "
-            "the model by another one. Choose another interface."
-        )
 
 
 def convert(module: nn.Module, example: Tensor, shape: list[int]) -> ov.Model:
@@ -173,11 +173,6 @@ def first_labelled(node: ov.Node) -> ov.Node:
             break
         node = next(iter(users)).get_node()
     return node
-
-
-CONVOLUTIONS = ("Convolution", "GroupConvolution")
-
-LARGEST = float(np.finfo(np.float16).max)
 
 
 def compress_to_fp16(model: ov.Model) -> None:
