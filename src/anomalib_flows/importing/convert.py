@@ -26,7 +26,6 @@ from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run, versions
 from anomalib_flows.run.options import HeatmapOptions, ImageOptions, parse_size
 
-
 OWN_CONSTANTS = ("max_log_probs", "max_likelihood_sum", "scales.")
 """Prefixes of the constants that only our models have."""
 

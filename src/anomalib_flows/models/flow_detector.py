@@ -21,10 +21,7 @@ from anomalib_flows.models.base import Detector, Features, adam
 from anomalib_flows.models.components.local_scale import LocalScale, fit_local_scales
 from anomalib_flows.models.components.whitening import Norm, fit_whitening, make_norm
 
-
 Schedule = Literal["constant", "cosine", "published"]
-
-
 Upsampling = Literal["bilinear", "bilinear-aligned", "bicubic", "nearest"]
 """Interpolation; ``bilinear-aligned`` aligns the centres of the outer pixels (PyTorch's ``align_corners``)."""
 

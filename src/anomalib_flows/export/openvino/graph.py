@@ -26,10 +26,7 @@ OUTPUTS: dict[Interface, tuple[str, ...]] = {
 """Outputs of each interface. Model API in Python and anomalib read the score that the graph computes; the reader of
 ``model-api-map`` computes it from the map."""
 RAW = OUTPUTS["model-api-map"]
-
-
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
-
 LARGEST = float(np.finfo(np.float16).max)
 
 
