@@ -1,4 +1,4 @@
-"""What detectors with one flow for each feature map share: encoder, norms, scales, upsampling, optimizer and its rates."""
+"""What detectors with one flow for each feature map share: encoder, norms, scales, upsampling, optimizer."""
 
 from __future__ import annotations
 
