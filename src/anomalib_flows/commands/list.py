@@ -15,7 +15,7 @@ def list_names(kind: Literal["models", "datasets", "backbones"], filter: str = "
         filter: Part of the names to list.
     """
     if kind == "backbones":
-        from anomalib_flows.encoders.backbones import backbone_names
+        from anomalib_flows.encoders.weights import backbone_names
 
         names = [name for name in backbone_names() if filter in name]
         print("\n".join(names))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -35,7 +34,8 @@ def without_batch_norms(network: nn.Module, images: Tensor) -> nn.Module:
         pairs, expected = convolution_norm_pairs(exact, image)
         for convolution, norm in pairs:
             fold_batch_norm(exact, convolution, norm)
-        same = pairs and equal_up_to_rounding(exact(image), expected)
+        found = zip(exact(image), expected, strict=True)
+        same = pairs and all(bool((f - e).abs().max() <= TOLERANCE * e.abs().max()) for f, e in found)
     return exact.to(images.device, next(network.parameters()).dtype) if same else network
 
 
@@ -68,9 +68,3 @@ def replace_submodule(network: nn.Module, name: str, module: nn.Module) -> None:
     """Replace a module within a network."""
     parent, _, child = name.rpartition(".")
     setattr(network.get_submodule(parent), child, module)
-
-
-def equal_up_to_rounding(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
-    """Return whether feature maps differ by rounding only."""
-    pairs = zip(found, expected, strict=True)
-    return all(bool((f - e).abs().max() <= TOLERANCE * e.abs().max()) for f, e in pairs)

@@ -14,9 +14,8 @@ from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ImageSize
 from anomalib_flows.encoders import Triple
-from anomalib_flows.encoders.backbones import timm
 from anomalib_flows.encoders.layers import LayerChoice, Padding, TokenMaps, is_transformer, pad_convolutions
-from anomalib_flows.encoders.weights import Weights, create_network, marked, require_complete, weight_arguments
+from anomalib_flows.encoders.weights import Weights, create_network, marked, require_complete, timm, weight_arguments
 
 RESERVED = {
     "pretrained",

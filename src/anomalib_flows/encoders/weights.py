@@ -1,4 +1,4 @@
-"""Weights of encoders: from a file, from timm's cache or hub, random, or to follow from a checkpoint."""
+"""Networks of timm and ours, with weights from a file, timm's cache or hub, random, or to follow from a checkpoint."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, Literal
@@ -19,7 +20,22 @@ from torch import Tensor, nn
 
 from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.types import ImageSize
-from anomalib_flows.encoders.backbones import timm
+
+
+@cache
+def timm() -> Any:
+    """Import timm when it is first needed, since it takes seconds, and register our encoder with it."""
+    import timm
+
+    from anomalib_flows.encoders import texture13  # noqa: F401 - registers our encoder with timm
+
+    return timm
+
+
+def backbone_names() -> list[str]:
+    """Return the names of timm's models; nearly all give feature maps."""
+    return timm().list_models()  # type: ignore[no-any-return]
+
 
 Weights = Literal["pretrained", "random"] | Path
 
@@ -132,14 +148,9 @@ def _failure(name: str, args: dict[str, Any], error: Exception) -> str:
             return f"{given} ({detail}): name the network that the file belongs to as `backbone`."
         return f"{given} with its arguments: {first_line(error)}"
     if args.get("pretrained") and not isinstance(error, RuntimeError | TypeError):
-        return _unreachable(name, error)
+        return (
+            f"The pretrained weights of {name} are not in the local cache and the hub cannot be reached "
+            f"({type(error).__name__}). Connect to the network once; or copy the weights from elsewhere and give the "
+            f"file (safetensors) as `weights`; or take the encoder that comes with this package, `backbone` texture13."
+        )
     return f"`backbone` {name} cannot be made with these `image.size`, `weights` and `timm_args`: {first_line(error)}"
-
-
-def _unreachable(name: str, error: Exception) -> str:
-    """Return the message for weights that need the hub, with the ways out."""
-    return (
-        f"The pretrained weights of {name} are not in the local cache and the hub cannot be reached "
-        f"({type(error).__name__}). Connect to the network once; or copy the weights from elsewhere and give the "
-        f"file (safetensors) as `weights`; or take the encoder that comes with this package, `backbone` texture13."
-    )

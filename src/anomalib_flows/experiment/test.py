@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 from anomalib_flows.core.errors import InputError
@@ -59,7 +58,8 @@ def test(run: Path, options: TestOptions) -> Run:
         own = config.data.build("datasets") if config.data else dataset
         evaluate_validation(opened, runner, TestSet(own.name, own.subset, validated, figures))
     if tested.samples:
-        warn_of_known_content(opened, tested.samples)
+        known = [s for s in read_splits(opened.splits_file) if s.split != "test"] + list(tested.samples)
+        warn_of_leaks(known, find_duplicates(s.path for s in known))
         evaluate_run(opened, runner, tested, options.protocol)
     if options.disturb.active:
         evaluate_disturbed(opened, runner, tested, options.disturb, options.seed)
@@ -115,10 +115,3 @@ def validation_samples(run: Run) -> list[Sample]:
         logger.info("Left out the validation: %d of its images are missing, such as %s.", len(missing), missing[0])
         return []
     return samples
-
-
-def warn_of_known_content(run: Run, samples: Sequence[Sample]) -> None:
-    """Warn of test images with the same content as images that the run was made with."""
-    used = [s for s in read_splits(run.splits_file) if s.split != "test"]
-    known = [*used, *samples]
-    warn_of_leaks(known, find_duplicates(s.path for s in known))

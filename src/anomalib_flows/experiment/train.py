@@ -109,14 +109,11 @@ def prepare_experiment(config: TrainConfig, resume: Path | None) -> Experiment:
     pipeline = Pipeline(detector, config.image.resize, config.heatmap)
     detector.require_trainable(min(config.loader.batch_size, len(select(samples, "train"))))
     runner = PipelineRunner(pipeline, device, config.loader, FeatureOptions.of(config.trainer))
-    return Experiment(complete_config(config, dataset, pipeline), dataset, samples, runner)
-
-
-def complete_config(config: TrainConfig, dataset: Dataset, pipeline: Pipeline) -> TrainConfig:
-    """Return the configuration with absolute paths and all defaults, which makes the same run from anywhere."""
-    model = component_of("models", pipeline.detector, pipeline.detector.init_args)
+    # With absolute paths and all defaults the configuration makes the same run from anywhere.
+    model = component_of("models", detector, detector.init_args)
     data = component_of("datasets", dataset, dataset.options())
-    return replace(config, model=model, data=data, output=config.output.absolute())
+    complete = replace(config, model=model, data=data, output=config.output.absolute())
+    return Experiment(complete, dataset, samples, runner)
 
 
 def component_of(kind: registry.Kind, built: object, arguments: dict[str, Any]) -> Component:
@@ -172,7 +169,9 @@ def require_resumable(experiment: Experiment, run: Run) -> None:
 
     before, after = flat(run.config().to_dict()), flat(experiment.config.to_dict())
     for name in after:
-        if before.get(name, after[name]) != after[name] and not may_change(name):
+        record, _, field = name.partition(".")
+        may_change = record in ("loader", "trainer", "output", "pictures", "false_alarm_rate") or field in MAY_CHANGE
+        if before.get(name, after[name]) != after[name] and not may_change:
             raise InputError(f"`{name}` cannot change when a run is resumed: leave it out.")
     require_checkpoint(experiment.runner.pipeline, run.resume_file)
 
@@ -184,12 +183,6 @@ def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         name = prefix.removesuffix(".") if key == "init_args" else f"{prefix}{key}"
         found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return found
-
-
-def may_change(name: str) -> bool:
-    """Return whether a field may change when a run is resumed."""
-    record, _, field = name.partition(".")
-    return record in ("loader", "trainer", "output", "pictures", "false_alarm_rate") or field in MAY_CHANGE
 
 
 def fit_detector(experiment: Experiment, run: Run, *, resumed: bool) -> None:

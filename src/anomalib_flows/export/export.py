@@ -41,7 +41,9 @@ def export(run: Path, options: ExportOptions = DEFAULTS) -> ExportReport:
     require_offered(writer, options)
     require_installed(writer, options)
     opened = Run.open(run)
-    target = new_folder(opened, options)
+    target = options.output or opened.path / "export" / options.folder_name
+    if target.exists():
+        raise InputError(f"{target} exists already: choose another folder as `output`.")
     job, compared = prepare_job(opened, options)
     with fresh_folder(target, replace=False) as folder:
         file = (folder / "model" / "1" if options.layout == "ovms" else folder) / f"model{writer.suffix}"
@@ -50,14 +52,6 @@ def export(run: Path, options: ExportOptions = DEFAULTS) -> ExportReport:
         (folder / "parity.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
         report.require_parity(options.precision)
     return report
-
-
-def new_folder(run: Run, options: ExportOptions) -> Path:
-    """Return the folder to write."""
-    folder = options.output or run.path / "export" / options.folder_name
-    if folder.exists():
-        raise InputError(f"{folder} exists already: choose another folder as `output`.")
-    return folder
 
 
 def prepare_job(run: Run, options: ExportOptions) -> tuple[ExportJob, list[Sample]]:

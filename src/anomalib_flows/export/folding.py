@@ -21,9 +21,8 @@ from anomalib_flows.flows import (
     SoftPermutation,
 )
 from anomalib_flows.models.base import Detector
-from anomalib_flows.models.components.position_flow import PositionFlow
-from anomalib_flows.models.components.upsample import Upsample
-from anomalib_flows.models.flow_detector import FlowDetector
+from anomalib_flows.models.components.positions import PositionFlow
+from anomalib_flows.models.flow_detector import FlowDetector, Upsample
 
 
 def deployable(detector: Detector) -> Detector:

@@ -14,9 +14,8 @@ from anomalib_flows.export.folding import deployable
 from anomalib_flows.export.options import InputOptions
 from anomalib_flows.export.resizing import traced_hide_padding, traced_resize
 from anomalib_flows.models.components.whitening import Whitening
-from anomalib_flows.models.heatmap import smooth
 from anomalib_flows.models.pipeline import Pipeline
-from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.models.postprocess import Postprocess, smooth
 
 MAX_SIDE = 16384
 """Largest height and width of the images that an exported program accepts."""

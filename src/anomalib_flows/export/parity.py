@@ -104,8 +104,9 @@ def summarise(
     map_largest, map_mean, equal = (
         np.array([getattr(one, name) for one in compared]) for name in ("map_largest", "map_mean", "mask_share")
     )
+    differences = np.abs(scores[0] - scores[1])
     summary: dict[str, Any] = {
-        "score": largest_and_mean(np.abs(scores[0] - scores[1])),
+        "score": {"largest": float(differences.max()), "mean": float(differences.mean())},
         "map": {"largest": float(map_largest.max()), "mean": float(map_mean.mean())},
         "mask": {"equal_pixels": float(equal.mean()), "equal_images": float((equal == 1).mean())},
         "labels_agree": len(samples) - len(flipped),
@@ -141,11 +142,6 @@ def exceeded_bounds(compared: Sequence[Comparison], bounds: Mapping[str, float])
         for fault, values in differences[name].items()
         if not all(value <= bound for value in values)  # NaN exceeds any bound
     ]
-
-
-def largest_and_mean(differences: Array) -> dict[str, float]:
-    """Return the largest and the mean of differences."""
-    return {"largest": float(differences.max()), "mean": float(differences.mean())}
 
 
 def of_both(trained: float | None, exported: float | None) -> dict[str, float | None]:

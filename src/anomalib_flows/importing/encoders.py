@@ -9,7 +9,7 @@ from typing import Any
 from anomalib_flows.core.errors import InputError, first_line, require
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ImageSize
-from anomalib_flows.encoders.backbones import timm
+from anomalib_flows.encoders.weights import timm
 from anomalib_flows.importing.freia import State
 
 RESNETS = {

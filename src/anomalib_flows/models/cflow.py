@@ -16,18 +16,16 @@ from anomalib_flows.core.errors import require
 from anomalib_flows.core.types import ImageSize
 from anomalib_flows.flows import AffineCoupling, Chain, DenseSubnet, GlobalAffine, Permutation, SoftPermutation
 from anomalib_flows.models.base import Features, squares
-from anomalib_flows.models.components.feature_vectors import (
+from anomalib_flows.models.components.local_scale import fit_local_scales
+from anomalib_flows.models.components.positions import (
     FeatureVectors,
+    PositionalCode,
+    PositionFlow,
     draw_positions,
     select_positions,
     shuffled_batches,
 )
-from anomalib_flows.models.components.local_scale import fit_local_scales
-from anomalib_flows.models.components.position_flow import PositionFlow
-from anomalib_flows.models.components.positions import PositionalCode
-from anomalib_flows.models.components.schedules import Schedule
-from anomalib_flows.models.components.upsample import Upsampling
-from anomalib_flows.models.flow_detector import FlowDetector
+from anomalib_flows.models.flow_detector import FlowDetector, Schedule, Upsampling
 
 
 class CFlow(FlowDetector):

@@ -1,12 +1,14 @@
-"""What detectors with one flow for each feature map share: encoder, norms, local scales, upsampling, optimizer."""
+"""What detectors with one flow for each feature map share: encoder, norms, scales, upsampling, optimizer."""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anomalib_flows.core.errors import require
@@ -17,9 +19,11 @@ from anomalib_flows.encoders.layers import Padding
 from anomalib_flows.encoders.weights import Weights
 from anomalib_flows.models.base import Detector, Features, adam
 from anomalib_flows.models.components.local_scale import LocalScale, fit_local_scales
-from anomalib_flows.models.components.schedules import SCHEDULES, Schedule
-from anomalib_flows.models.components.upsample import Upsample, Upsampling
 from anomalib_flows.models.components.whitening import Norm, fit_whitening, make_norm
+
+Schedule = Literal["constant", "cosine", "published"]
+Upsampling = Literal["bilinear", "bilinear-aligned", "bicubic", "nearest"]
+"""Interpolation; ``bilinear-aligned`` aligns the centres of the outer pixels (PyTorch's ``align_corners``)."""
 
 
 class FlowDetector(Detector):
@@ -132,3 +136,42 @@ class FlowDetector(Detector):
     def learning_rate_factor(self, progress: float) -> float:
         """Return the factor of the learning rate at a share of the training."""
         return SCHEDULES[self.schedule](progress)
+
+
+def cosine_factor(progress: float) -> float:
+    """Rise over the first twentieth, then fall to zero along a cosine."""
+    return min(1.0, 0.1 + 18 * progress) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def published_factor(progress: float, epochs: int = 25, warm_up: int = 2, lowest: float = 1e-3) -> float:
+    """Rise from a tenth over 2 of 25 epochs, then fall along a cosine, epoch by epoch, to a thousandth."""
+
+    def cosine(epoch: float) -> float:
+        return lowest + (1 - lowest) * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+
+    epoch = progress * epochs
+    if epoch < warm_up:
+        return 0.1 + epoch / warm_up * (cosine(warm_up) - 0.1)
+    return cosine(math.floor(epoch))
+
+
+SCHEDULES: dict[Schedule, Callable[[float], float]] = {
+    "constant": lambda _: 1.0,
+    "cosine": cosine_factor,
+    "published": published_factor,
+}
+
+
+class Upsample(nn.Module):
+    """Upsample maps."""
+
+    def __init__(self, size: ImageSize, mode: Upsampling) -> None:
+        super().__init__()
+        self.size, self.mode = size, mode
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Upsample maps of shape (B, M, h, w) to (B, M, H, W)."""
+        if self.mode == "nearest":
+            return F.interpolate(maps, self.size, mode="nearest-exact")
+        interpolation, _, aligned = self.mode.partition("-")
+        return F.interpolate(maps, self.size, mode=interpolation, align_corners=bool(aligned))

@@ -10,8 +10,7 @@ from anomalib_flows.core.types import ImageSize, Prediction, Protocol, ResizeMod
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.components.local_scale import LocalScale
 from anomalib_flows.models.components.whitening import Whitening
-from anomalib_flows.models.heatmap import smooth
-from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.models.postprocess import Postprocess, smooth
 from anomalib_flows.run.options import HeatmapOptions
 
 

@@ -51,7 +51,8 @@ class DecisionRule:
         height, width = content
         anomaly_map, given_mask = (outputs[name][0, 0, :height, :width] for name in ("anomaly_map", "pred_mask"))
         score, raw = outputs["pred_score"][0], outputs["raw_score"][0]
-        p_value = self._p_value(raw)
+        count = len(self._scores)
+        p_value = (1 + count - int(np.searchsorted(self._scores, raw, side="left"))) / (count + 1)
         if self._least_p is not None:
             label = p_value <= self._least_p
         elif self._limit is not None:
@@ -67,10 +68,6 @@ class DecisionRule:
             anomaly_map=anomaly_map.copy(),
             mask=mask,
         )
-
-    def _p_value(self, raw: np.float32) -> float:
-        at_least = len(self._scores) - int(np.searchsorted(self._scores, raw, side="left"))
-        return (1 + at_least) / (len(self._scores) + 1)
 
 
 def normalised_maximum(card: ModelCard, place: int) -> np.float32:

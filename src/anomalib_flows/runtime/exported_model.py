@@ -21,9 +21,8 @@ from anomalib_flows.core.types import ImageResult, ImageSize, Sample, content_si
 from anomalib_flows.runtime.decision import DecisionRule
 from anomalib_flows.runtime.device import DeviceOptions
 from anomalib_flows.runtime.model_card import ModelCard, read_card
-from anomalib_flows.runtime.network import compile_network, read_network
+from anomalib_flows.runtime.network import Requests, compile_network, read_network
 from anomalib_flows.runtime.ports import ANY, OUTPUTS, ImageInput
-from anomalib_flows.runtime.requests import Requests
 
 ImageSource = Path | str | Image.Image | npt.NDArray[np.uint8]
 """A file, a Pillow image, or values from 0 to 255: RGB of shape (h, w, 3) or grey of shape (h, w)."""

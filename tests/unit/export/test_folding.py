@@ -21,8 +21,7 @@ from anomalib_flows.flows import (
     Split,
 )
 from anomalib_flows.models.cflow import CFlow, position_steps
-from anomalib_flows.models.components.position_flow import PositionFlow
-from anomalib_flows.models.components.positions import PositionalCode
+from anomalib_flows.models.components.positions import PositionalCode, PositionFlow
 from anomalib_flows.models.fastflow import FastFlow, conv_flow, conv_subnet
 
 HEIGHT, WIDTH = 5, 6

@@ -5,8 +5,7 @@ import openvino as ov
 from openvino import opset13 as ops
 from tiny_pipelines import photo
 
-from anomalib_flows.export.openvino.graph import decide
-from anomalib_flows.export.openvino.storage import compress_to_fp16
+from anomalib_flows.export.openvino.graph import compress_to_fp16, decide
 
 
 def constants(model: ov.Model, kind: ov.Type) -> dict[str, np.ndarray]:

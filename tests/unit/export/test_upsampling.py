@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from anomalib_flows.export.folding import exportable_upsample
-from anomalib_flows.models.components.upsample import Upsample
+from anomalib_flows.models.flow_detector import Upsample
 
 
 @pytest.mark.filterwarnings("ignore")  # of tracing: that sizes become constants

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from anomalib_flows.importing.assemble import assemble_detector
 from anomalib_flows.importing.code_bases import read_parts
+from anomalib_flows.importing.convert import assemble_detector
 from anomalib_flows.importing.inert import open_checkpoint
 
 SCRIPT = Path(__file__).parents[2] / "reference/anomalib_checkpoint.py"

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import ImageSize
-from anomalib_flows.importing.assemble import assemble_detector
 from anomalib_flows.importing.code_bases import read_parts
+from anomalib_flows.importing.convert import assemble_detector
 from anomalib_flows.importing.inert import open_checkpoint
 from anomalib_flows.importing.options import Source
 from anomalib_flows.models.base import Detector

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.models.cflow import CFlow
-from anomalib_flows.models.components.feature_vectors import FeatureVectors
+from anomalib_flows.models.components.positions import FeatureVectors
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.options import HeatmapOptions
 from reference.freia_cflow import FreiaCFlow, copy_weights, matched_parameters

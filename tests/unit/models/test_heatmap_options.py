@@ -18,8 +18,8 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.inference.fitting import calibrate_postprocess
 from anomalib_flows.models import checkpoint
 from anomalib_flows.models.fastflow import FastFlow
-from anomalib_flows.models.heatmap import image_scores, smooth
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.models.postprocess import image_scores, smooth
 from anomalib_flows.run.options import HeatmapOptions
 
 SIZE = (64, 96)

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from anomalib_flows.inference.fitting import calibrate_postprocess
-from anomalib_flows.models.heatmap import smooth
 from anomalib_flows.models.pipeline import hide_padding
-from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.models.postprocess import Postprocess, smooth
 
 levels = st.integers(-5, 5).map(lambda i: i / 4)  # few levels, so that there are many ties
 lists = st.lists(levels, min_size=1, max_size=30)

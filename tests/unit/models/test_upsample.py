@@ -8,7 +8,7 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 from torch import Tensor
 
-from anomalib_flows.models.components.upsample import Upsample
+from anomalib_flows.models.flow_detector import Upsample
 
 SIZES = [((4, 6), (8, 12)), ((3, 5), (10, 7)), ((5, 2), (64, 96)), ((1, 4), (3, 9))]
 MODES = ["bilinear", "bilinear-aligned", "bicubic", "nearest"]

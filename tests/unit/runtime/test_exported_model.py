@@ -13,7 +13,7 @@ from anomalib_flows.core.conformal import threshold_rank
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample
 from anomalib_flows.runtime import DeviceOptions, ExportedModel
-from anomalib_flows.runtime.requests import Requests
+from anomalib_flows.runtime.network import Requests
 from tiny_export import CARD, build
 
 RANDOM = np.random.default_rng(0)

@@ -14,8 +14,7 @@ def export(name: str, setting: Setting, folder: Path) -> dict[str, float]:
     import openvino as ov
 
     from anomalib_flows.export.network import Network
-    from anomalib_flows.export.openvino.graph import build_network, decide
-    from anomalib_flows.export.openvino.storage import compress_to_fp16
+    from anomalib_flows.export.openvino.graph import build_network, compress_to_fp16, decide
     from anomalib_flows.export.options import InputOptions
 
     pipeline = make_pipeline(name, setting)

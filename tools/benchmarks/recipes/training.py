@@ -16,8 +16,8 @@ from anomalib_flows.core.types import Batch, Sample
 from anomalib_flows.data.loading.loader import Loader
 from anomalib_flows.inference.fitting import LOCAL_SCALE_IMAGES
 from anomalib_flows.models.base import Detector, Features
-from anomalib_flows.models.heatmap import image_scores
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.models.postprocess import image_scores
 from anomalib_flows.run.options import ImageOptions, LoaderOptions
 from detection import Truth, aurocs, image_auroc
 from recipes.recipe import Changes, Recipe

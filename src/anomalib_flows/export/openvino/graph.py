@@ -1,10 +1,11 @@
-"""The whole pipeline as one graph of OpenVINO, from images of any size to decisions."""
+"""The whole pipeline as one graph of OpenVINO, from images of any size to decisions; its weights in half precision."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
 
+import numpy as np
 import openvino as ov
 import torch
 from openvino import opset13 as ops
@@ -25,6 +26,8 @@ OUTPUTS: dict[Interface, tuple[str, ...]] = {
 """Outputs of each interface. Model API in Python and anomalib read the score that the graph computes; the reader of
 ``model-api-map`` computes it from the map."""
 RAW = OUTPUTS["model-api-map"]
+CONVOLUTIONS = ("Convolution", "GroupConvolution")
+LARGEST = float(np.finfo(np.float16).max)
 
 
 def build_network(network: Network) -> ov.Model:
@@ -67,7 +70,11 @@ def decide(network: ov.Model, postprocess: Postprocess, interface: Interface) ->
     """Append the decision to a graph that returns raw maps; the graph may be changed."""
     maps = network.get_results()[0].input_value(0)
     if OUTPUTS[interface] == RAW:
-        require_one_map(maps, interface)
+        if lengths(maps)[1] > 1:
+            raise InputError(
+                f"`interface` {interface} is not available for this model: its reader scores images by the shown map, "
+                "but the model by another one. Choose another interface."
+            )
         return network
     before = {node.get_friendly_name() for node in network.get_ops()}
     decision = convert_decision(postprocess, lengths(maps))
@@ -92,15 +99,6 @@ def convert_decision(postprocess: Postprocess, shape: list[int]) -> ov.Model:
         for value in node.outputs():
             value.get_tensor().set_names(set())
     return decision
-
-
-def require_one_map(maps: ov.Output, interface: Interface) -> None:
-    """Raise an InputError if a model scores images by another map than the shown one."""
-    if lengths(maps)[1] > 1:
-        raise InputError(
-            f"`interface` {interface} is not available for this model: its reader scores images by the shown map, but "
-            "the model by another one. Choose another interface."
-        )
 
 
 def convert(module: nn.Module, example: Tensor, shape: list[int]) -> ov.Model:
@@ -172,3 +170,39 @@ def first_labelled(node: ov.Node) -> ov.Node:
             break
         node = next(iter(users)).get_node()
     return node
+
+
+def compress_to_fp16(model: ov.Model) -> None:
+    """Store the weights of layers as float16, in place, unless their values exceed its range.
+
+    All other constants, such as thresholds, means and positional codes, stay in float32: they are small, and decisions
+    depend on them.
+    """
+    for constant in {id(c): c for node in model.get_ops() for c in weights_of(node)}.values():
+        values = constant.data
+        if np.abs(values).max(initial=0.0) <= LARGEST:
+            name, users = constant.get_friendly_name(), constant.output(0).get_target_inputs()
+            half = ops.constant(values.astype(np.float16), dtype=ov.Type.f16, name=name)
+            whole = ops.convert(half, "f32", name=f"{name}/decompressed")
+            whole.get_rt_info()["decompression_0"] = ""
+            for user in users:
+                user.replace_source_output(whole.output(0))
+
+
+def is_layer(node: ov.Node) -> bool:
+    """Return whether an operation multiplies by learned weights, which take most of the file and of the time.
+
+    Matrix products are layers in an encoder; those of a flow upsample its likelihoods.
+    """
+    kind, part = node.get_type_name(), part_of(node.get_friendly_name())
+    return (kind in CONVOLUTIONS and part in ("encoder", "whitening", "flow")) or (
+        kind == "MatMul" and part == "encoder"
+    )
+
+
+def weights_of(node: ov.Node) -> list[ov.Node]:
+    """Return the float constants that a layer multiplies by."""
+    if not is_layer(node):
+        return []
+    sources = [value.get_node() for value in node.input_values()]
+    return [s for s in sources if s.get_type_name() == "Constant" and s.get_element_type() == ov.Type.f32]

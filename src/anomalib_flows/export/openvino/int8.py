@@ -21,9 +21,9 @@ from anomalib_flows.data.drawing.photos import add_synthetic_defect
 from anomalib_flows.data.loading.reading import read_image
 from anomalib_flows.export.exporter import ExportJob
 from anomalib_flows.export.network import Network
+from anomalib_flows.export.openvino.graph import compress_to_fp16
 from anomalib_flows.export.openvino.predictors import compile_model
 from anomalib_flows.export.openvino.quantization import AccuracyControl, Item, Metric, quantize
-from anomalib_flows.export.openvino.storage import compress_to_fp16
 from anomalib_flows.export.parity import Array, image_auroc
 from anomalib_flows.export.predictors import graph_input
 from anomalib_flows.inference.fitting import calibrate_postprocess

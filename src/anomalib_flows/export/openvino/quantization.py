@@ -11,7 +11,7 @@ import numpy as np
 import openvino as ov
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.export.openvino.storage import is_layer, weights_of
+from anomalib_flows.export.openvino.graph import is_layer, weights_of
 from anomalib_flows.export.options import QuantizationOptions
 from anomalib_flows.runtime.ports import part_of
 

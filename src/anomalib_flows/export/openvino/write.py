@@ -13,12 +13,10 @@ from anomalib_flows import __version__
 from anomalib_flows.core import registry
 from anomalib_flows.core.types import Precision
 from anomalib_flows.export.exporter import INFERENCE_PRECISION, Exported, ExportJob
-from anomalib_flows.export.openvino.graph import build_network, decide, part_bytes
+from anomalib_flows.export.openvino.graph import build_network, compress_to_fp16, decide, part_bytes
 from anomalib_flows.export.openvino.int8 import quantize_and_calibrate
 from anomalib_flows.export.openvino.predictors import file_predictors
-from anomalib_flows.export.openvino.storage import compress_to_fp16
 from anomalib_flows.models.postprocess import Postprocess
-from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.runtime.model_card import ModelCard, write_card
 
 
@@ -51,7 +49,7 @@ def write_openvino(job: ExportJob, file: Path) -> Exported:
 def make_card(job: ExportJob, postprocess: Postprocess) -> ModelCard:
     """Return the card of a model with the constants of its graph; those of INT8 differ from the pipeline's."""
     pipeline, options, metrics = job.pipeline, job.options, job.run.metrics()
-    dataset, subset = dataset_names(job.config)
+    dataset = job.config.data.build("datasets") if job.config.data else None  # imported models may have none
     nchw = options.interface == "anomalib" or not options.input.preprocessing
     return ModelCard(
         version=__version__,
@@ -61,8 +59,8 @@ def make_card(job: ExportJob, postprocess: Postprocess) -> ModelCard:
         model=registry.name_of("models", type(pipeline.detector)),
         backbone=str(pipeline.detector.init_args.get("backbone", "")),
         config=hashlib.sha256(job.run.config_file.read_bytes()).hexdigest(),
-        dataset=dataset,
-        subset=subset,
+        dataset=dataset.name if dataset else "",
+        subset=dataset.subset if dataset else "",
         protocol=pipeline.protocol,
         image_size=pipeline.detector.image_size,
         resize=pipeline.preprocess.mode,
@@ -78,14 +76,6 @@ def make_card(job: ExportJob, postprocess: Postprocess) -> ModelCard:
         calibration_maxima=tuple(postprocess.calibration_maxima.tolist()),
         metrics={"measured_with": "trained model", **metrics} if metrics else {},
     )
-
-
-def dataset_names(config: TrainConfig) -> tuple[str, str]:
-    """Return the name of a run's dataset and of its subset; both are empty for imported models without a dataset."""
-    if config.data is None:
-        return "", ""
-    dataset = config.data.build("datasets")
-    return dataset.name, dataset.subset
 
 
 def describe_for_model_api(model: ov.Model, card: ModelCard) -> None:
