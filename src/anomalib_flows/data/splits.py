@@ -72,7 +72,8 @@ def draw_subset(
     for i in np.random.default_rng(seed).permutation(len(groups))[:-1]:
         if len(drawn) + len(groups[i]) <= count:
             drawn.update(groups[i])
-    return drawn or set(min(groups, key=len))
+    smallest = min(groups, key=len)
+    return drawn or set(smallest)
 
 
 def _groups_of(paths: Iterable[Path], same: Mapping[Path, Path]) -> list[list[Path]]:
