@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
-from anomalib_flows.core import geometry, preprocess
+from anomalib_flows.core import preprocess, types
 from anomalib_flows.export.openvino.graph import convert
 from anomalib_flows.export.resizing import traced_content_size, traced_hide_padding, traced_resize
 from anomalib_flows.models import pipeline
@@ -41,7 +41,7 @@ def test_resizing_is_that_of_training(h: int, w: int, height: int, width: int, m
     images = photo(h, w)
     resized, content = traced_resize(images, (height, width), mode)
     assume(int(content[1]) > 1)  # torch itself is wrong there, see below
-    assert tuple(map(int, content)) == geometry.content_size(h, w, (height, width), mode)
+    assert tuple(map(int, content)) == types.content_size(h, w, (height, width), mode)
     expected = preprocess.resize(channels_first(images), (height, width), mode)
     torch.testing.assert_close(resized, expected, atol=GREY_LEVELS, rtol=0)
 
@@ -65,7 +65,7 @@ def test_each_image_of_a_batch_is_its_own() -> None:
 @given(st.integers(1, 10**5), st.integers(1, 10**5), st.integers(1, 4096), st.integers(1, 4096))
 def test_content_is_that_of_training(h: int, w: int, height: int, width: int) -> None:
     found = traced_content_size(torch.tensor(h), torch.tensor(w), (height, width), "pad")
-    assert tuple(map(int, found)) == geometry.content_size(h, w, (height, width), "pad")
+    assert tuple(map(int, found)) == types.content_size(h, w, (height, width), "pad")
 
 
 @given(st.integers(1, 500), st.integers(0, 500))
@@ -121,6 +121,6 @@ def test_a_graph_takes_images_of_any_size(graph, mode, precision: str, tolerance
     for number, (h, w) in enumerate(PHOTOS):
         images = photo(h, w, seed=number)
         resized, *content = (compiled({0: images.numpy()})[i] for i in range(3))
-        assert tuple(map(int, content)) == geometry.content_size(h, w, SIZE, mode)
+        assert tuple(map(int, content)) == types.content_size(h, w, SIZE, mode)
         expected = preprocess.resize(channels_first(images), SIZE, mode).numpy()
         np.testing.assert_allclose(resized, expected, atol=tolerance, rtol=0, err_msg=f"{h} x {w}")
