@@ -7,6 +7,7 @@ as defaults, and hyphens for underscores.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from jsonargparse import ArgumentParser
 
 from anomalib_flows.cli.configs import find_config
 from anomalib_flows.cli.errors import require_present_names
-from anomalib_flows.commands.command import Command
+from anomalib_flows.commands.command import ALL, Command
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.types import ImageSize
@@ -49,8 +50,8 @@ def make_parser(command: Command, run: str = "") -> ArgumentParser:
         file = "YAML file, or name of a configuration of the package; may be repeated"
         parser.add_argument("-c", "--config", action="config", help=file)
         parser.add_argument("--print_config", action="store_true", help="print the configuration as YAML, and stop")
-    needed = set(command.required) - (set(command.from_run) if run else set())
-    types = get_type_hints(command.function)
+    needed = set() if run and command.from_run == ALL else set(command.required)
+    types = parameter_types(command)
     for position, (name, parameter) in enumerate(inspect.signature(command.function).parameters.items()):
         kind = without_none(types[name])
         if is_record(kind):
@@ -61,6 +62,12 @@ def make_parser(command: Command, run: str = "") -> ArgumentParser:
             add_parameter(parser, command, parameter, kind, positional=position == 0)
     set_run_defaults(command, parser, run)
     return parser
+
+
+def parameter_types(command: Command) -> dict[str, Any]:
+    """Return the types of the parameters of a command's function."""
+    records = vars(importlib.import_module(command.records)) if command.records else {}
+    return get_type_hints(command.function, localns=dict(records))
 
 
 def is_record(kind: Any) -> bool:
@@ -204,5 +211,6 @@ def set_run_defaults(command: Command, parser: ArgumentParser, run: str) -> None
     """Use a run's configuration as defaults."""
     if run and command.from_run and not is_exported(Path(run)):
         config = Run.open(Path(run)).config().to_dict()
-        defaults = {key: resolved(key, config[key]) if key in KINDS else config[key] for key in command.from_run}
+        names = config if command.from_run == ALL else command.from_run
+        defaults = {name: resolved(name, config[name]) if name in KINDS else config[name] for name in names}
         parser.set_defaults({key: value for key, value in defaults.items() if value is not None})

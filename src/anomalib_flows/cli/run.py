@@ -6,7 +6,7 @@ import argparse
 import inspect
 from functools import partial
 from itertools import pairwise
-from typing import Any, get_type_hints
+from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser, set_loader
@@ -22,6 +22,7 @@ from anomalib_flows.cli.parser import (
     make_parser,
     named_classes,
     normalise,
+    parameter_types,
     without_none,
 )
 from anomalib_flows.commands.command import Command
@@ -73,7 +74,7 @@ def option_names(parser: ArgumentParser) -> list[str]:
 def fill(command: Command, values: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of a command's function: records, components, and plain values."""
     values = {key: component(key, value) if key in KINDS else value for key, value in values.items()}
-    types = get_type_hints(command.function)
+    types = parameter_types(command)
     filled: dict[str, Any] = {}
     for name in inspect.signature(command.function).parameters:
         kind = without_none(types[name])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import Command
-from anomalib_flows.experiment.options import CalibrateOptions
+
+if TYPE_CHECKING:
+    from anomalib_flows.experiment.options import CalibrateOptions
 
 
 def calibrate(run: Path, options: CalibrateOptions) -> None:
@@ -35,4 +38,5 @@ COMMAND = Command(
     calibrate,
     order=50,
     from_run=("loader", "false_alarm_rate"),
+    records="anomalib_flows.experiment.options",
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+ALL = ("*",)
+"""All options of the configuration of a run."""
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """A command of the command line.
 
     The parameters of ``function`` are the options; the first one is positional unless it is a record. The fields of a
@@ -22,7 +23,9 @@ class Command:
         order: Position in the list of commands.
         config: Whether ``-c`` reads options from configuration files, and ``--print_config`` writes them.
         run: Option that names the run which provides the defaults of ``from_run``.
-        from_run: Options whose defaults are those of that run.
+        from_run: Options whose defaults are those of that run; ``ALL`` for each field of its configuration.
+        records: Module of the records and types in the function's annotations. It is imported when the command is used:
+            modules of commands import records for type checkers alone, so that all commands are listed at once.
         required: Options that must be given although their type has a default.
     """
 
@@ -33,4 +36,5 @@ class Command:
     config: bool = False
     run: str = "run"
     from_run: tuple[str, ...] = ()
+    records: str = ""
     required: tuple[str, ...] = ()

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core.errors import FIELD, InputError
-from anomalib_flows.core.types import ANOMALOUS, ImageSize
-from anomalib_flows.run.component import Component
 
 if TYPE_CHECKING:
+    from anomalib_flows.core.types import ImageSize
     from anomalib_flows.data.checks.inspection import Inspection
     from anomalib_flows.data.datasets.base import Dataset
+    from anomalib_flows.run.component import Component
 
 OF_DATASET = r"--data.\1"
 """Option of a dataset's argument."""
@@ -62,6 +62,8 @@ def print_inspection(dataset: Dataset, found: Inspection, sheet: Path) -> None:
 
 def count_table(found: Inspection) -> str:
     """Count images, masks and empty masks of each split and kind."""
+    from anomalib_flows.core.types import ANOMALOUS
+
     rows = [("split", "kind", "images", "masks", "empty")]
     for group in found.groups:
         cells = (str(group.masks), str(group.empty_masks)) if group.label == ANOMALOUS else ("", "")
@@ -84,4 +86,10 @@ def most(counted: Counter[str]) -> str:
     return "; ".join(f"{n} of {name}" for name, n in counted.most_common())
 
 
-COMMAND = Command("data check", "check a whole dataset: counts, broken files, duplicates", check_data, order=90)
+COMMAND = Command(
+    "data check",
+    "check a whole dataset: counts, broken files, duplicates",
+    check_data,
+    order=90,
+    records="anomalib_flows.run.component",
+)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomalib_flows.commands.command import Command
-from anomalib_flows.export.options import ExportOptions
 
 if TYPE_CHECKING:
     from anomalib_flows.export.exporter import ExportReport
+    from anomalib_flows.export.options import ExportOptions
 
 COLUMNS = ("computed in", "score differs by", "map differs by", "masks differ", "labels differ", "AUROC", "ms")
 ROW = "{:12} {:>24} {:>24} {:>13} {:>14} {:>15} {:>13}"
@@ -68,4 +68,5 @@ COMMAND = Command(
     help="write a detector as one file, for OpenVINO, ONNX or torch, and compare it",
     function=export_command,
     order=60,
+    records="anomalib_flows.export.options",
 )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import Command
-from anomalib_flows.importing.options import ImportOptions, Source
+
+if TYPE_CHECKING:
+    from anomalib_flows.importing.options import ImportOptions, Source
 
 
 def import_checkpoint(file: Path, from_: Source, output: Path, options: ImportOptions) -> None:
@@ -36,5 +39,9 @@ def import_checkpoint(file: Path, from_: Source, output: Path, options: ImportOp
 
 
 COMMAND = Command(
-    "import-checkpoint", "import a detector that was trained with another code base", import_checkpoint, order=70
+    "import-checkpoint",
+    "import a detector that was trained with another code base",
+    import_checkpoint,
+    order=70,
+    records="anomalib_flows.importing.options",
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from anomalib_flows.benchmark.latency import LatencyOptions, measure_latency
 from anomalib_flows.commands.command import Command
+
+if TYPE_CHECKING:
+    from anomalib_flows.benchmark.latency import LatencyOptions
 
 BUSY = 0.25
 """Share of busy cores above which the output contains a remark."""
@@ -32,6 +34,8 @@ def latency(run: Path, options: LatencyOptions) -> None:
         run: Run directory that 'train' wrote, or exported model (.xml).
         options: How to measure.
     """
+    from anomalib_flows.benchmark.latency import measure_latency
+
     print(described(measure_latency(run, options)))
     if options.output:
         print(f"\n{options.output}")
@@ -98,4 +102,10 @@ def aligned(rows: list[list[str]]) -> str:
     return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
 
 
-COMMAND = Command("latency", "measure the speed of a model on this machine", latency, order=40)
+COMMAND = Command(
+    "latency",
+    "measure the speed of a model on this machine",
+    latency,
+    order=40,
+    records="anomalib_flows.benchmark.latency",
+)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import Command
-from anomalib_flows.experiment.options import PredictOptions
+
+if TYPE_CHECKING:
+    from anomalib_flows.experiment.options import PredictOptions
 
 
 def predict(run: Path, options: PredictOptions) -> None:
@@ -20,4 +23,11 @@ def predict(run: Path, options: PredictOptions) -> None:
     run_prediction(run, options)
 
 
-COMMAND = Command("predict", "predict for new images: scores, heatmaps, masks", predict, order=30, from_run=("loader",))
+COMMAND = Command(
+    "predict",
+    "predict for new images: scores, heatmaps, masks",
+    predict,
+    order=30,
+    from_run=("loader",),
+    records="anomalib_flows.experiment.options",
+)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import Command
 from anomalib_flows.commands.summary import print_summary
-from anomalib_flows.experiment.options import TestOptions
+
+if TYPE_CHECKING:
+    from anomalib_flows.experiment.options import TestOptions
 
 
 def test(run: Path, options: TestOptions) -> None:
@@ -34,4 +37,11 @@ def validation_is_complete(run: Path) -> bool:
     return file.is_file() and all(s.path.is_file() for s in read_splits(file) if s.split == "validation")
 
 
-COMMAND = Command("test", "test a trained detector again", test, order=20, from_run=("data", "loader", "pictures"))
+COMMAND = Command(
+    "test",
+    "test a trained detector again",
+    test,
+    order=20,
+    from_run=("data", "loader", "pictures"),
+    records="anomalib_flows.experiment.options",
+)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from anomalib_flows.commands.command import Command
+from anomalib_flows.commands.command import ALL, Command
 from anomalib_flows.commands.summary import print_summary
-from anomalib_flows.run.config import TrainConfig
+
+if TYPE_CHECKING:
+    from anomalib_flows.run.config import TrainConfig
 
 
 def train(config: TrainConfig, resume: Path | None = None) -> None:
@@ -30,6 +32,7 @@ COMMAND = Command(
     order=10,
     config=True,
     run="resume",
-    from_run=tuple(field.name for field in fields(TrainConfig)),
+    from_run=ALL,
     required=("model", "data"),
+    records="anomalib_flows.run.config",
 )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
-from anomalib_flows.core.errors import InputError, NotCalibratedError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import image_files
 from anomalib_flows.core.types import Sample
 from anomalib_flows.data.checks.checking import check
@@ -78,18 +77,3 @@ def calibration_samples(run: Run, images: Path | None) -> list[Sample]:
             "scores these lower than new ones; name a folder of other images."
         )
     return found
-
-
-def open_calibrated(run: Run) -> Pipeline:
-    """Load the pipeline of a run; warn if its thresholds were set on the test images, raise an error if it has none."""
-    pipeline = load_pipeline(run.model_file)
-    if not pipeline.postprocess.calibrated:
-        raise NotCalibratedError(run.path)
-    if pipeline.protocol == "paper":
-        warnings.warn(
-            f"The thresholds of {run.path} were set on its test images (protocol paper): before use, calibrate it on "
-            "normal images that it is not tested on.",
-            UserWarning,
-            stacklevel=2,
-        )
-    return pipeline

@@ -71,14 +71,14 @@ def predict(model: Path, options: PredictOptions) -> PredictSummary:
 def predict_run(model: Path, options: PredictOptions) -> Predictions:
     """Predict with the model of a run."""
     # Torch takes seconds to import, which exported models and mistakes need not wait for.
-    from anomalib_flows.experiment.calibrate import open_calibrated
     from anomalib_flows.inference.runner import PipelineRunner, choose_device
+    from anomalib_flows.models.checkpoint import load_calibrated
 
     device = options.device.lower()
     require(device in ("auto", "cpu", "cuda"), "device", options.device, "auto, cpu or cuda")
     run = Run.open(model)
     config = run.config()
-    runner = PipelineRunner(open_calibrated(run), choose_device(device), options.loader or config.loader)
+    runner = PipelineRunner(load_calibrated(run), choose_device(device), options.loader or config.loader)
     samples, names = find_samples(options.input)
 
     def results() -> Iterator[ImageResult]:

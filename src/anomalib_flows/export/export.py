@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import warnings
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from anomalib_flows.core.errors import InputError, NotCalibratedError
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import fresh_folder
 from anomalib_flows.core.types import Sample
 from anomalib_flows.export.exporter import Exported, Exporter, ExportJob, ExportReport
@@ -18,7 +17,7 @@ from anomalib_flows.export.network import Network
 from anomalib_flows.export.options import ExportOptions
 from anomalib_flows.export.parity import BOUNDS, compare, summarise
 from anomalib_flows.export.predictors import pipeline_predictor
-from anomalib_flows.models import checkpoint
+from anomalib_flows.models.checkpoint import load_calibrated
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.directory import Run
 
@@ -56,7 +55,7 @@ def export(run: Path, options: ExportOptions = DEFAULTS) -> ExportReport:
 
 def prepare_job(run: Run, options: ExportOptions) -> tuple[ExportJob, list[Sample]]:
     """Read the pipeline of a run, check that it can be exported, and select the images to compare on."""
-    pipeline = calibrated_pipeline(run)
+    pipeline = load_calibrated(run)
     require_suitable(pipeline, options)
     if options.precision == "int8" and pipeline.protocol == "paper":
         raise InputError(
@@ -69,21 +68,6 @@ def prepare_job(run: Run, options: ExportOptions) -> tuple[ExportJob, list[Sampl
         run=run, config=run.config(), pipeline=pipeline, network=network, options=options, samples=available
     )
     return job, compared
-
-
-def calibrated_pipeline(run: Run) -> Pipeline:
-    """Read the pipeline of a run, and warn if its thresholds were set on test images."""
-    pipeline = checkpoint.load_pipeline(run.model_file)
-    if not pipeline.postprocess.calibrated:
-        raise NotCalibratedError(run.path)
-    if pipeline.protocol == "paper":
-        warnings.warn(
-            f"The thresholds of {run.path} were set on its test images (`protocol` paper): calibrate it on normal "
-            "images before use.",
-            UserWarning,
-            stacklevel=2,
-        )
-    return pipeline
 
 
 def compare_file(job: ExportJob, written: Exported, samples: list[Sample], file: Path) -> ExportReport:

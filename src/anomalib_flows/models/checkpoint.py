@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from safetensors.torch import save_file
 
 from anomalib_flows import __version__
 from anomalib_flows.core import registry
-from anomalib_flows.core.errors import InputError, first_line
+from anomalib_flows.core.errors import InputError, NotCalibratedError, first_line
 from anomalib_flows.core.files import atomic
 from anomalib_flows.encoders.weights import weights_follow
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import HeatmapOptions
 from anomalib_flows.run.validation import plain
 
@@ -93,6 +95,25 @@ def load_pipeline(file: Path | str) -> Pipeline:
             "from a copy."
         )
     return pipeline.eval()
+
+
+def load_calibrated(run: Run) -> Pipeline:
+    """Read the pipeline of a run, and warn if its thresholds were set on test images.
+
+    Raises:
+        InputError: If the pipeline cannot be read or has no thresholds.
+    """
+    pipeline = load_pipeline(run.model_file)
+    if not pipeline.postprocess.calibrated:
+        raise NotCalibratedError(run.path)
+    if pipeline.protocol == "paper":
+        warnings.warn(
+            f"The thresholds of {run.path} were set on its test images (`protocol` paper): calibrate it on normal "
+            "images that it is not tested on before use.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return pipeline
 
 
 def build_pipeline(description: dict[str, Any] | None, file: Path) -> Pipeline:
