@@ -61,24 +61,29 @@ def read_batches(samples: Sequence[Sample], image: ImageOptions, options: Loader
 
     with tqdm(total=len(samples), desc=title, unit="image", delay=1, leave=False) as bar:
         for batch, found in Loader(samples, image, options).ahead(read):
-            for fault in found:
-                if isinstance(fault, InputError):
-                    checker.fault(fault)
-            if readable := [pair for pair in found if not isinstance(pair, InputError)]:
-                yield as_batch(readable, checker)
+            readable = as_batch(found, checker)
+            found.clear()  # the batch has copies of the images
+            if readable:
+                yield readable
+            del readable  # not kept while the next batch is computed
             bar.update(len(batch))
     checker.finish()
 
 
-def as_batch(readable: Sequence[tuple[Photo, Item]], checker: Checker) -> Batch:
-    """Combine photos to a batch with pictures."""
-    samples, items = [], []
-    for photo, item in readable:
+def as_batch(found: Sequence[tuple[Photo, Item] | InputError], checker: Checker) -> Batch | None:
+    """Combine photos to a batch with pictures, if there are any; report those that could not be read."""
+    samples: list[Sample] = []
+    items: list[Item] = []
+    pictures: list[Pixels] = []
+    for one in found:
+        if isinstance(one, InputError):
+            checker.fault(one)
+            continue
+        photo, item = one
         samples.append(checker.image(photo.sample, photo.pixels, photo.mask))
         items.append(item if samples[-1].mask else item._replace(mask=None))
-    batch = collate(samples, items)
-    batch.pictures = [photo.picture for photo, _ in readable]
-    return batch
+        pictures.append(photo.picture)
+    return replace(collate(samples, items), pictures=pictures) if samples else None
 
 
 def fitting_batch_size(samples: Sequence[Sample], batch_size: int) -> int:

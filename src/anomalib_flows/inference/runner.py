@@ -77,6 +77,7 @@ class PipelineRunner:
                 with torch.inference_mode():  # not around modules that move: their weights could not be trained again
                     maps = self.pipeline.maps(batch.images.to(self.device))
                 yield batch, hide_padding(maps.cpu(), batch.contents)
+                del read, batch, maps  # not kept while the next ones are computed
 
     def predict(
         self, samples: Sequence[Sample], alter: Callable[[Batch], Batch] | None = None
@@ -84,6 +85,7 @@ class PipelineRunner:
         """Yield the result of each image, in their order."""
         for batch, maps in self.maps(samples, "Predicting", alter):
             yield from self.decide(batch, maps)
+            del batch, maps  # here as well
 
     def decide(self, batch: Batch, maps: Tensor) -> Iterator[ImageResult]:
         """Yield the results of a batch from its raw maps (B, M, H, W)."""
