@@ -19,18 +19,18 @@ from anomalib_flows.testing.trials import (
     trained,
 )
 
-OURS: dict[str, Any] = {"backbone": "texture13"}
+TINY: dict[str, Any] = {"backbone": "test_efficientnet", "weights": "random"}
 VIT: dict[str, Any] = {"backbone": "test_vit", "weights": "random"}
 SMALL: dict[str, list[dict[str, Any]]] = {
     "cflow": [
-        OURS | {"steps": 2, "layers": [2, 3], "condition": 16, "vectors_per_step": 32},
-        OURS | {"steps": 2, "condition": 0, "vectors_per_step": 32, "permutation": "soft", "max_vectors": 50},
-        OURS | {"steps": 2, "layers": [2, 3], "vectors_per_step": 7, "order": "published", "padding": "reflect"},
+        TINY | {"steps": 2, "layers": [2, 3], "condition": 16, "vectors_per_step": 32},
+        TINY | {"steps": 2, "condition": 0, "vectors_per_step": 32, "permutation": "soft", "max_vectors": 50},
+        TINY | {"steps": 2, "layers": [2, 3], "vectors_per_step": 7, "order": "published", "padding": "reflect"},
         VIT | {"steps": 2, "vectors_per_step": 8},
     ],
     "fastflow": [
-        OURS | {"steps": 2},
-        OURS | {"steps": 2, "layers": [2], "kernel_sizes": [3, 1], "norm": "layer-fixed"},
+        TINY | {"steps": 2},
+        TINY | {"steps": 2, "layers": [2], "kernel_sizes": [3, 1], "norm": "layer-fixed"},
         VIT | {"steps": 2, "norm": "none"},
     ],
 }

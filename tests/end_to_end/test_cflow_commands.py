@@ -21,7 +21,8 @@ pytestmark = pytest.mark.filterwarnings("always")  # the command line prints the
 
 CFLOW = [
     "--model=cflow",
-    "--model.backbone=texture13",
+    "--model.backbone=test_efficientnet",
+    "--model.weights=random",
     "--model.layers=[2,3]",
     "--model.steps=2",
     "--model.condition=16",
@@ -243,7 +244,17 @@ def test_masks_have_a_threshold_of_their_own_where_scores_are_means(fit) -> None
 
 
 @pytest.mark.parametrize(
-    "model", [CFLOW, ["--model=fastflow", "--model.backbone=texture13", "--model.steps=1", "--image.size=64"]]
+    "model",
+    [
+        CFLOW,
+        [
+            "--model=fastflow",
+            "--model.backbone=test_efficientnet",
+            "--model.weights=random",
+            "--model.steps=1",
+            "--image.size=64",
+        ],
+    ],
 )
 def test_heatmap_options_are_part_of_the_model(model: list[str], tree: Path, tmp_path: Path) -> None:
     data = ["--data=mvtec", f"--data.root={tree}", "--data.category=stripes", f"--output={tmp_path}"]
@@ -267,7 +278,7 @@ def test_heatmap_options_are_part_of_the_model(model: list[str], tree: Path, tmp
             ["--model.vectors_per_step", "1000000", "at most", "3 images", "left out"],
         ),
         (["--model.condition=30"], ["--model.condition", "30", "multiple of 4"]),
-        (["--model.layers=[2,7]"], ["--model.layers", "[7]", "layers 0 to 3"]),
+        (["--model.layers=[2,7]"], ["--model.layers", "[7]", "layers 0 to 4"]),
         (["--model.schedule=linear"], ["--model.schedule", "linear", "'cosine'"]),
         (["--heatmap.top_percent=101"], ["--heatmap.top_percent", "101"]),
         (["--heatmap.smoothing=-1"], ["--heatmap.smoothing", "-1"]),

@@ -55,7 +55,7 @@ def test_a_configurations_model_takes_these_feature_maps(name: str) -> None:
     expected = {  # for the paper's, channels of its table 6, and its input sizes over the stride
         "fastflow/resnet18": [(128, 32, 32), (256, 16, 16), (512, 8, 8)],
         "fastflow/wide_resnet50_2": [(512, 32, 32), (1024, 16, 16)],
-        "fastflow/texture13": [(32, 96, 96), (48, 48, 48), (96, 24, 24)],
+        "fastflow/lite0": [(40, 32, 32), (112, 16, 16), (320, 8, 8)],
         "fastflow/mobilenetv2": [(32, 32, 32), (96, 16, 16), (320, 8, 8)],
         "fastflow/paper/resnet18": [(64, 64, 64), (128, 32, 32), (256, 16, 16)],
         "fastflow/paper/wide_resnet50_2": [(256, 64, 64), (512, 32, 32), (1024, 16, 16)],
@@ -72,7 +72,7 @@ CFLOW = {  # channels and sizes of the feature maps; the paper's images of MVTec
     "cflow/mobilenetv3_large": [(40, 32, 32), (112, 16, 16), (960, 8, 8)],
     "cflow/efficientnet_b5": [(64, 57, 57), (176, 29, 29), (512, 15, 15)],
     "cflow/vit_base": [(768, 24, 24)] * 3,
-    "cflow/texture13": [(32, 64, 64), (48, 32, 32), (96, 16, 16)],
+    "cflow/lite0": [(40, 32, 32), (112, 16, 16), (320, 8, 8)],
     "cflow/mvtec/bottle": [(512, 64, 64), (1024, 32, 32), (2048, 16, 16)],
     "cflow/mvtec/transistor": [(512, 16, 16), (1024, 8, 8), (2048, 4, 4)],
 }

@@ -26,8 +26,8 @@ def test_its_python_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     Path("photos").mkdir()
     Image.new("RGB", (80, 60)).save("photos/1.png")
-    small = code.replace('"size": 128', '"size": 64').replace('"max_epochs": 3', '"max_epochs": 1')
-    assert small.count('"size": 64') == small.count('"max_epochs": 1') == 1
+    small = code.replace('"size": 128', '"size": 64').replace('"max_steps": 20', '"max_steps": 1')
+    assert small.count('"size": 64') == small.count('"max_steps": 1') == 1
     with pytest.warns(UserWarning, match="calibration images"):
         exec(small, {})  # noqa: S102
     assert "tensor(" in capsys.readouterr().out
@@ -37,7 +37,7 @@ def test_its_python_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
 @pytest.mark.parametrize("model", [FastFlow, CFlow])
 def test_the_how_to_on_sampling_runs(model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     first, fastflow, cflow = re.findall(r"```python\n(.*?)```", (ROOT / "docs/sampling.md").read_text(), re.DOTALL)
-    detector = model((64, 64), "texture13", layers=[1, 2], steps=2)
+    detector = model((64, 64), layers=[1, 2], steps=2)
     (named,) = re.findall(r'load\("(.*?)"\)', first)
     monkeypatch.chdir(tmp_path)
     Path(named).parent.mkdir(parents=True)

@@ -7,7 +7,8 @@ from PIL import Image
 
 SMALL = [
     "--model=fastflow",
-    "--model.backbone=texture13",
+    "--model.backbone=test_efficientnet",
+    "--model.weights=random",
     "--model.steps=2",
     "--model.schedule=constant",  # for runs that are made longer afterwards
     "--image.size=64",

@@ -55,7 +55,7 @@ class Comparison:
     category: str = "fabric"
     root: Path | None = None
     model: str = "fastflow"
-    backbone: str = "texture13"
+    backbone: str = "tf_efficientnet_lite0"
     encoder: dict[str, Any] | None = None
     recipes: list[str] | None = None
     seeds: int = 3

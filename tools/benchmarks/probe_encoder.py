@@ -3,7 +3,7 @@
 A few thousand patches of normal images are kept. The score of a test patch is its distance to the nearest of them, and
 the score of an image that of its highest patch.
 
-    python tools/benchmarks/probe_encoder.py --root $DATA --category magnetic_tile --backbone texture13 \\
+    python tools/benchmarks/probe_encoder.py --root $DATA --category magnetic_tile --backbone tf_efficientnet_lite0 \\
       [--weights random]
 
 References:
@@ -61,7 +61,7 @@ class Probe:
 
     root: Path
     category: str
-    backbone: str = "texture13"
+    backbone: str = "tf_efficientnet_lite0"
     weights: Weights = "pretrained"
     layers: list[int] | None = None
     timm_args: dict[str, Any] | None = None

@@ -54,7 +54,11 @@ def published_defaults(words: list[str]) -> list[str]:
     recipe = registry.load("models", model).published
     if last("protocol", words, []):  # a configuration that asks for the protocol itself differs on purpose
         warn_of_others(recipe, configs)
-    defaults = {"heatmap": {"top_percent": 0.0}, "model": {"class_path": model, "init_args": recipe}}
+    defaults = {
+        "heatmap": {"top_percent": 0.0},
+        "trainer": {"max_epochs": 20},
+        "model": {"class_path": model, "init_args": recipe},
+    }
     return [f"--config={json.dumps(defaults)}"]
 
 

@@ -1,4 +1,4 @@
-"""Models and datasets by name, through entry points, so that a plug-in needs no change here.
+"""Models, datasets and packaged weights by name, through entry points, so that a plug-in needs no change here.
 
 Listing imports nothing, and loading one imports that one alone.
 """
@@ -15,7 +15,7 @@ from anomalib_flows.core.errors import InputError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-Kind = Literal["models", "datasets"]
+Kind = Literal["models", "datasets", "weights"]
 
 
 def names(kind: Kind) -> list[str]:
@@ -52,17 +52,16 @@ def name_of(kind: Kind, loaded: type[Any]) -> str:
     return next((e.name for e in entries(kind).values() if f"{e.module}.{e.attr}" == path), path)
 
 
-def load(kind: Kind, name: str) -> type[Any]:
-    """Import a class, given its registered name, class name or dotted path."""
+def load(kind: Kind, name: str) -> Any:
+    """Import a class or value, given its registered name, its own name or its dotted path."""
     path = path_of(kind, name)
     module, _, attribute = path.rpartition(".")
     try:
-        loaded: type[Any] = getattr(importlib.import_module(module), attribute)
+        return getattr(importlib.import_module(module), attribute)
     except Exception as error:
         owner = next((e for e in entries(kind).values() if f"{e.module}.{e.attr}" == path), None)
         source = f" of {distribution(owner)}" if owner else ""
         raise InputError(f"{path}{source} cannot be imported ({type(error).__name__}: {error}).") from error
-    return loaded
 
 
 def parameters(cls: type[Any]) -> dict[str, inspect.Parameter]:

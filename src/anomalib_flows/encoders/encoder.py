@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ImageSize
-from anomalib_flows.encoders import Triple
+from anomalib_flows.encoders import DEFAULT_BACKBONE, Triple
 from anomalib_flows.encoders.layers import LayerChoice, Padding, TokenMaps, is_transformer, pad_convolutions
 from anomalib_flows.encoders.weights import Weights, create_network, marked, require_complete, timm, weight_arguments
 
@@ -36,7 +36,8 @@ class Encoder(nn.Module):
     Args:
         image_size: Height H and width W of the images.
         backbone: Name of a model of timm.
-        weights: ``pretrained`` (timm's cache or hub), ``random``, or a file with a state dict of that model.
+        weights: ``pretrained`` (an installed package, timm's cache, or its hub), ``random``, or a file with a state
+            dict of that model.
         layers: Indices of timm's feature maps, or of blocks for transformers.
         timm_args: Further arguments of ``timm.create_model``, such as ``pad_type``.
         mean: Mean of each channel for the normalisation, in [0, 1]; by default timm's.
@@ -60,7 +61,7 @@ class Encoder(nn.Module):
     def __init__(
         self,
         image_size: ImageSize,
-        backbone: str = "resnet18",
+        backbone: str = DEFAULT_BACKBONE,
         weights: Weights = "pretrained",
         layers: Sequence[int] | None = None,
         timm_args: dict[str, Any] | None = None,
@@ -141,7 +142,7 @@ def extractor(name: str, weights: Weights, size: ImageSize, args: dict[str, Any]
         raise InputError(unknown("backbone", name, timm().list_models()))
     if reserved := sorted(RESERVED & set(args)):
         raise InputError(f"`timm_args` {reserved} are set by `weights` and `layers`: leave them out.")
-    source = weight_arguments(weights)
+    source = weight_arguments(weights, name)
     network = create_network(name, size, args | marked(source) | {"features_only": True})  # with all its feature maps
     require_complete(network, source, name)
     indices = choice.indices(name, network)

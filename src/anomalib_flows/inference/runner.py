@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -110,6 +111,16 @@ class PipelineRunner:
             for module in computing:
                 module.cpu()
             detector.train(training)
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """Return the precision of training; for ``auto`` bfloat16 where the device has instructions for it."""
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.7 has none
+    return "bf16-mixed" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "32"
 
 
 def choose_device(accelerator: str) -> torch.device:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from anomalib_flows.core.errors import require
 from anomalib_flows.core.types import ImageSize
+from anomalib_flows.encoders import DEFAULT_BACKBONE
 from anomalib_flows.flows import AffineCoupling, Chain, DenseSubnet, GlobalAffine, Permutation, SoftPermutation
 from anomalib_flows.models.base import Features, squares
 from anomalib_flows.models.components.local_scale import fit_local_scales
@@ -64,15 +65,16 @@ class CFlow(FlowDetector):
         with constants of the model instead of maxima over the test set.
 
     Example:
-        >>> model = CFlow((64, 64), "texture13", layers=[2, 3], steps=2, vectors_per_step=32)
+        >>> model = CFlow((64, 64), strides=[8, 16], steps=2, vectors_per_step=32)
         >>> features = model.encode(torch.zeros(2, 3, 64, 64))
         >>> [batch[0].vectors.shape for batch in model.training_batches(features)][:1]
-        [torch.Size([32, 48])]
+        [torch.Size([32, 40])]
         >>> model.anomaly_map(features).shape
         torch.Size([2, 1, 64, 64])
     """
 
     published: ClassVar[dict[str, Any]] = {
+        "backbone": "wide_resnet50_2",
         "norm": "none",
         "local_scale": 0.0,
         "clamp": 1.9,
@@ -91,7 +93,7 @@ class CFlow(FlowDetector):
     def __init__(
         self,
         image_size: ImageSize,
-        backbone: str = "wide_resnet50_2",
+        backbone: str = DEFAULT_BACKBONE,
         *,
         condition: int = 128,
         steps: int = 8,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from anomalib_flows.core.errors import require
 from anomalib_flows.core.types import ImageSize
+from anomalib_flows.encoders import DEFAULT_BACKBONE
 from anomalib_flows.flows import AffineCoupling, Chain, GlobalAffine, Permutation, Subnet
 from anomalib_flows.models.base import Features, squares
 from anomalib_flows.models.flow_detector import FlowDetector
@@ -47,6 +48,7 @@ class FastFlow(FlowDetector):
     """
 
     published: ClassVar[dict[str, Any]] = {
+        "backbone": "resnet18",
         "strides": [4, 8, 16],
         "norm": "layer",
         "steps": 8,
@@ -59,12 +61,12 @@ class FastFlow(FlowDetector):
     def __init__(
         self,
         image_size: ImageSize,
-        backbone: str = "resnet18",
+        backbone: str = DEFAULT_BACKBONE,
         *,
         steps: int = 4,
         hidden_ratio: float = 1.0,
         kernel_sizes: Sequence[int] = (3,),
-        clamp: float = 0.5,
+        clamp: float = 1.0,
         **options: Any,
     ) -> None:
         require(steps >= 1, "steps", steps, "at least 1")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from anomalib_flows.core.errors import require
 from anomalib_flows.core.types import ImageSize
-from anomalib_flows.encoders import Triple
+from anomalib_flows.encoders import DEFAULT_BACKBONE, Triple
 from anomalib_flows.encoders.encoder import Encoder
 from anomalib_flows.encoders.layers import Padding
 from anomalib_flows.encoders.weights import Weights
@@ -36,7 +36,8 @@ class FlowDetector(Detector):
     Args:
         image_size: Height H and width W of the images.
         backbone: Name of a model of timm; ``list backbones`` shows them.
-        weights: ``pretrained`` (timm's cache or hub), ``random``, or a file with a state dict of that model.
+        weights: ``pretrained`` (an installed package, timm's cache, or its hub), ``random``, or a file with a state
+            dict of that model.
         layers: Indices of timm's feature maps, or of blocks for transformers. By default the maps of ``strides``, or
             the block at two thirds of the depth (CFLOW: blocks 2, 6 and 10 of 12).
         strides: Strides of the feature maps that are used if ``layers`` is not given, as far as the encoder has them.
@@ -68,7 +69,7 @@ class FlowDetector(Detector):
     def __init__(
         self,
         image_size: ImageSize,
-        backbone: str = "resnet18",
+        backbone: str = DEFAULT_BACKBONE,
         *,
         weights: Weights = "pretrained",
         layers: list[int] | None = None,

@@ -43,7 +43,7 @@ class Component:
         Raises:
             InputError: If the class is unknown or cannot be imported, or an argument is unknown, missing or invalid.
         """
-        cls = registry.load(kind, self.class_path)
+        cls: type[Any] = registry.load(kind, self.class_path)
         self._check_arguments(cls, len(arguments))
         try:
             if dataclasses.is_dataclass(cls):

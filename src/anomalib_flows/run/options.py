@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Literal
 
@@ -71,12 +71,17 @@ def require_fraction(field: str, value: float) -> None:
     require(0 < value < 1, field, value, "a share between 0 and 1, such as 0.2")
 
 
+LARGEST_BATCH = 32
+"""Largest default number of images per batch."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoaderOptions:
     """How images are read.
 
     Args:
-        batch_size: Images per batch.
+        batch_size: Images per batch. By default 32, or a quarter of the training images if that is less, but at least
+            4.
         workers: Threads that read images ahead; 0 reads each batch when it is needed. By default one per core, at
             most 8.
         cache: Where resized images are kept for the next epoch (``memory``) or the next run (``disk``), or ``none``.
@@ -84,16 +89,25 @@ class LoaderOptions:
         on_error: What to do with files that cannot be read: ``stop``, or ``skip`` and list them.
     """
 
-    batch_size: int = 32
+    batch_size: int | None = None
     workers: int | None = None
     cache: Literal["none", "memory", "disk"] = "none"
     cache_size: float = 4.0
     on_error: OnError = "stop"
 
     def __post_init__(self) -> None:
-        require(self.batch_size >= 1, "loader.batch_size", self.batch_size, "at least 1")
+        require(self.batch_size is None or self.batch_size >= 1, "loader.batch_size", self.batch_size, "at least 1")
         require(self.workers is None or self.workers >= 0, "loader.workers", self.workers, "at least 0")
         require(self.cache_size > 0, "loader.cache_size", self.cache_size, "above 0, in GB")
+
+    @property
+    def images_per_batch(self) -> int:
+        """Number of images per batch."""
+        return self.batch_size or LARGEST_BATCH
+
+    def for_training(self, images: int) -> LoaderOptions:
+        """Return the options for a number of training images: few images still make several batches."""
+        return replace(self, batch_size=self.batch_size or min(LARGEST_BATCH, max(4, images // 4)))
 
 
 AUGMENTATION_LIMITS = {"rotate": 180, "shift": 1, "brightness": 1, "contrast": 1, "blur": 50, "noise": 255}
@@ -156,7 +170,7 @@ class HeatmapOptions:
     """
 
     smoothing: float = 0.0
-    top_percent: float = 1.0
+    top_percent: float = 0.5
 
     def __post_init__(self) -> None:
         require(0 <= self.smoothing <= 100, "heatmap.smoothing", self.smoothing, "from 0 to 100 pixels")
@@ -168,9 +182,11 @@ class TrainerOptions:
     """How long and on which device a detector is trained.
 
     Args:
-        max_epochs: Passes over the training images.
+        max_steps: Batches of images to train on, in whole epochs; bounds the time for any number of images.
+        max_epochs: Passes over the training images, instead of ``max_steps``.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
-        precision: ``32``, ``bf16-mixed``, or ``16-mixed`` on CUDA. Likelihoods are always summed in float32.
+        precision: ``32``, ``bf16-mixed``, or ``16-mixed`` on CUDA; ``auto`` is ``bf16-mixed`` where the device has
+            instructions for it, else ``32``. Likelihoods are always summed in float32.
         compile: Whether the loss is compiled by ``torch.compile``: half a minute or more at the start, then faster
             steps. On a CPU it needs a C++ compiler and Python's headers.
         gradient_clip: Largest norm of the gradient; no limit by default.
@@ -183,9 +199,10 @@ class TrainerOptions:
         logger: ``csv`` writes the loss of each step to ``logs/``; ``tensorboard`` needs the extra of that name.
     """
 
-    max_epochs: int = 20
+    max_steps: int = 120
+    max_epochs: int | None = None
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
+    precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = "auto"
     compile: bool = False
     gradient_clip: float | None = None
     cache: Literal["disk", "none"] = "disk"
@@ -195,7 +212,8 @@ class TrainerOptions:
     logger: Literal["csv", "tensorboard"] = "csv"
 
     def __post_init__(self) -> None:
-        require(self.max_epochs >= 1, "trainer.max_epochs", self.max_epochs, "at least 1")
+        require(self.max_steps >= 1, "trainer.max_steps", self.max_steps, "at least 1")
+        require(self.max_epochs is None or self.max_epochs >= 1, "trainer.max_epochs", self.max_epochs, "at least 1")
         clip = self.gradient_clip
         require(clip is None or clip > 0, "trainer.gradient_clip", clip, "above 0")
         valid = 0 < self.cache_size < 1e9
@@ -203,3 +221,7 @@ class TrainerOptions:
         require(self.cache_variants >= 0, "trainer.cache_variants", self.cache_variants, "at least 0")
         if self.logger == "tensorboard" and not find_spec("tensorboard"):
             raise InputError("`trainer.logger` tensorboard needs pip install 'anomalib-flows[tensorboard]'.")
+
+    def epochs(self, batches: int) -> int:
+        """Return the number of epochs, given the batches of images in each."""
+        return self.max_epochs or max(1, round(self.max_steps / batches))

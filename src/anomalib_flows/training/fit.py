@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -29,6 +30,9 @@ from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import TrainerOptions
 from anomalib_flows.training.module import TrainingModule, compilation_explained
 
+WORTH = 20
+"""Time between two checkpoints, at least, as a multiple of the time that writing one takes."""
+
 
 def fit(pipeline: Pipeline, samples: list[Sample], config: TrainConfig, run: Run, *, resume: bool = False) -> bool:
     """Train the detector of a pipeline in place; return whether the training is complete.
@@ -37,7 +41,7 @@ def fit(pipeline: Pipeline, samples: list[Sample], config: TrainConfig, run: Run
     be compiled.
     """
     module = TrainingModule(pipeline, samples, config)
-    trainer = make_trainer(config.trainer, run, resumed=resume)
+    trainer = make_trainer(config.trainer, len(module.images), run, resumed=resume)
     compiling = compilation_explained() if config.trainer.compile else nullcontext()
     with stop_on_interrupt(trainer) as interrupted, warnings.catch_warnings(), compiling:
         warnings.filterwarnings("ignore", module="lightning")
@@ -49,16 +53,17 @@ def fit(pipeline: Pipeline, samples: list[Sample], config: TrainConfig, run: Run
     return not interrupted.is_set()
 
 
-def make_trainer(options: TrainerOptions, run: Run, *, resumed: bool) -> Trainer:
+def make_trainer(options: TrainerOptions, batches: int, run: Run, *, resumed: bool) -> Trainer:
     """Make Lightning's trainer on one device, which is enough for a frozen encoder and a flow."""
     device = choose_device(options.accelerator)
+    precision: Any = options.precision  # not auto any more
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     return Trainer(
-        max_epochs=options.max_epochs,
+        max_epochs=options.epochs(batches),
         min_epochs=0,  # or Ctrl-C would wait for the end of the first epoch
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=1,
-        precision=options.precision,
+        precision=precision,
         gradient_clip_val=options.gradient_clip,
         logger=make_logger(options, run, resumed=resumed),
         callbacks=[Progress(), EpochCheckpoint(run)],
@@ -117,10 +122,13 @@ class Progress(Callback):
 
 
 class EpochCheckpoint(Callback):
-    """Keep the state after the last complete epoch: one file to resume from and one to use."""
+    """Keep the state after complete epochs: one file to resume from and one to use.
+
+    Where epochs are shorter than writing the files is worth, some epochs are not kept.
+    """
 
     def __init__(self, run: Run) -> None:
-        self.run = run
+        self.run, self.due = run, 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write a first checkpoint, so that a run can be resumed from its first step."""
@@ -134,15 +142,18 @@ class EpochCheckpoint(Callback):
                 f"Weights are not finite after epoch {trainer.current_epoch + 1}. Lower `learning_rate`, or set "
                 "`trainer.gradient_clip` 1."
             )
-        if not trainer.should_stop:
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        if not trainer.should_stop and (last or time.monotonic() >= self.due):
             self.write(trainer, pl_module)
 
     def write(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write both files."""
         assert isinstance(pl_module, TrainingModule)  # noqa: S101 (for the type checker)
+        began = time.monotonic()
         with atomic(self.run.resume_file) as temporary:
             trainer.save_checkpoint(temporary)
         save_pipeline(pl_module.pipeline, self.run.model_file)
+        self.due = time.monotonic() + WORTH * (time.monotonic() - began)
 
 
 @contextmanager

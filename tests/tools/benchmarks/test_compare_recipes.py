@@ -51,7 +51,7 @@ def test_every_recipe_is_one_of_its_model() -> None:
     for name, recipes in RECIPES.items():
         for recipe in recipes.values():
             model = registry.load("models", name)
-            made = model((64, 64), backbone="texture13", **recipe.options)
+            made = model((64, 64), backbone="tf_efficientnet_lite0", **recipe.options)
             assert {key: made.init_args[key] for key in recipe.options} == recipe.options
 
 
@@ -65,7 +65,7 @@ def test_means_over_seeds() -> None:
 
 def test_fused_scales_are_a_density_of_all_maps_together() -> None:
     """The log-determinant is that of the Jacobian of all maps with respect to all maps."""
-    detector = FastFlow((32, 32), backbone="texture13", strides=(8, 16), steps=1, norm="none")
+    detector = FastFlow((32, 32), backbone="tf_efficientnet_lite0", strides=(8, 16), steps=1, norm="none")
     Changes(Recipe(fused=True), detector)
     detector.double()
     features = [torch.randn(1, *shape, dtype=torch.float64)[..., :2, :2] for shape in detector.encoder.shapes]
@@ -88,13 +88,13 @@ def test_fused_scales_are_a_density_of_all_maps_together() -> None:
 
 def test_noise_is_white_after_whitening() -> None:
     torch.manual_seed(0)
-    detector = FastFlow((64, 64), "texture13", layers=[3])
-    features = [torch.randn(50, 96, 4, 4) * torch.logspace(-1, 1, 96)[:, None, None]]
+    detector = FastFlow((64, 64), layers=[3])
+    features = [torch.randn(50, 112, 4, 4) * torch.logspace(-1, 1, 112)[:, None, None]]
     detector.fit_statistics([features])
     changes = Changes(Recipe(noise=(0.3, 0.3)), detector)
     added = detector.norms[0](changes.disturb(features, 0.0)[0]) - detector.norms[0](features[0])
     covariance = torch.cov(added.movedim(1, 0).flatten(1))
-    torch.testing.assert_close(covariance, 0.09 * torch.eye(96), rtol=0, atol=0.03)
+    torch.testing.assert_close(covariance, 0.09 * torch.eye(112), rtol=0, atol=0.03)
 
 
 def test_p_values_add_up_over_layers() -> None:

@@ -11,7 +11,7 @@ from probe_encoder import Probe, probe
 def test_it_finds_a_plain_defect(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     probe(Probe(root=root, category="noise", image_size=64, patches=200))
     named, metrics = (json.loads(line) for line in capsys.readouterr().out.splitlines())
-    assert named == {"backbone": "texture13", "weights": "pretrained", "category": "noise"}
+    assert named == {"backbone": "tf_efficientnet_lite0", "weights": "pretrained", "category": "noise"}
     assert metrics["image_auroc"] == 1
     assert metrics["pixel_auroc"] > 0.9
 

@@ -60,7 +60,7 @@ def run_folder(tmp_path: Path) -> Path:
     """The folder of a run, of which nothing but the configuration is there."""
     config = TrainConfig.from_dict(
         {
-            "model": {"class_path": "fastflow", "init_args": {"backbone": "texture13", "steps": 3}},
+            "model": {"class_path": "fastflow", "init_args": {"backbone": "tf_efficientnet_lite0", "steps": 3}},
             "data": Component("synthetic", {"category": "board"}),
             "loader": {"batch_size": 5, "workers": 0},
             "false_alarm_rate": 0.2,

@@ -18,14 +18,14 @@ from anomalib_flows.data.datasets import synthetic
 from anomalib_flows.run.config import TrainConfig
 from trees import CASES, Options, case_name
 
-MODEL = ["--model=fastflow", "--model.backbone=texture13"]
+MODEL = ["--model=fastflow", "--model.backbone=tf_efficientnet_lite0"]
 DATA = ["--data=synthetic", "--data.category=board"]
 
 
 def test_options_fill_in_the_record(parsed) -> None:
     config = parsed("train", *MODEL, *DATA, "--image.size=64", "--trainer.max_epochs", 3, "--augment.flip=true")
     assert (config.model.class_path, config.data.class_path) == ("fastflow", "synthetic")
-    assert config.model.init_args["backbone"] == "texture13"
+    assert config.model.init_args["backbone"] == "tf_efficientnet_lite0"
     assert config.data.init_args["category"] == "board"
     assert config.image.height_width == (64, 64)
     assert config.trainer.max_epochs == 3

@@ -24,7 +24,6 @@ SWIN = {"depths": (1, 1, 1, 1), "embed_dim": 24, "num_heads": (1, 2, 3, 4)}
 KINDS: dict[str, tuple[tuple[int, int], dict[str, Any]]] = {
     "test_resnet": ((64, 96), {}),
     "test_efficientnet": ((64, 96), {}),
-    "texture13": ((64, 96), {}),
     "mobilenetv2_035": ((64, 96), {"pad_type": "same"}),
     "test_convnext": ((64, 96), {}),
     "swin_tiny_patch4_window7_224": ((64, 96), SWIN),
@@ -141,7 +140,6 @@ def test_blocks_are_chosen_by_their_share_of_the_depth(name, depths, blocks) -> 
     [
         ("test_resnet", (8, 16, 32), [8, 16, 32]),
         ("test_resnet", (2, 32), [2, 32]),
-        ("texture13", (8, 16, 32), [8, 16]),
         ("test_resnet", (64,), [2, 4, 8, 16, 32]),
     ],
 )
@@ -383,7 +381,7 @@ def test_without_a_network_three_ways_out_are_named(monkeypatch, no_network, tmp
 
 
 def check_ways_out(message: str, name: str) -> None:
-    for part in (name, "Connect to the network", "as `weights`", "`backbone` texture13"):
+    for part in ("`backbone` tf_efficientnet_lite0", name, "connect to the network", "as `weights`"):
         assert part in message
 
 

@@ -208,7 +208,7 @@ def test_within_other_flows_channels_keep_their_order_and_the_rest_stays(disturb
 
 @pytest.mark.parametrize("model", [FastFlow, CFlow])
 def test_a_detector_is_folded_in_a_copy(model) -> None:
-    detector = model((64, 64), "texture13", steps=2)
+    detector = model((64, 64), "test_efficientnet", weights="random", steps=2)
     lean = deployable(detector)
     assert all(isinstance(flow, FoldedFlow) for flow in lean.flows)
     assert isinstance(lean.upsample, MatrixUpsample)

@@ -28,7 +28,7 @@ def make(monkeypatch: pytest.MonkeyPatch):
 
     def build(resize: str = "stretch", **options: Any) -> Pipeline:
         torch.manual_seed(0)
-        return calibrated(TwoScales(SIZE, "texture13", **options), resize, smoothing=1.0)
+        return calibrated(TwoScales(SIZE, "test_efficientnet", weights="random", **options), resize, smoothing=1.0)
 
     return build
 

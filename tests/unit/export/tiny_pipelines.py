@@ -14,8 +14,8 @@ from anomalib_flows.run.options import HeatmapOptions
 
 SIZE = (64, 64)
 ARGUMENTS: dict[str, dict[str, Any]] = {
-    "fastflow": {"backbone": "texture13", "steps": 2},
-    "cflow": {"backbone": "texture13", "steps": 2, "layers": [2, 3], "condition": 16},
+    "fastflow": {"backbone": "test_resnet", "weights": "random", "steps": 2},
+    "cflow": {"backbone": "test_resnet", "weights": "random", "steps": 2, "layers": [2, 3], "condition": 16},
 }
 
 

@@ -65,7 +65,7 @@ def make_runner(normal: list[Sample]) -> Callable[..., PipelineRunner]:
 
     def make(resize: ResizeMode = "stretch", **loader: object) -> PipelineRunner:
         torch.manual_seed(0)
-        pipeline = Pipeline(FastFlow(SIZE, "texture13", strides=(8, 16), steps=1), resize)
+        pipeline = Pipeline(FastFlow(SIZE, "test_efficientnet", weights="random", strides=(8, 16), steps=1), resize)
         runner = PipelineRunner(pipeline, CPU, LoaderOptions(**{"batch_size": 3, "workers": 2} | loader))
         fit_statistics(runner, normal)
         fit_local_scale(runner, normal)

@@ -39,12 +39,14 @@ def samples(tmp_path) -> list[Sample]:
 
 def pipeline(model=FastFlow, resize="stretch", **options) -> Pipeline:
     torch.manual_seed(0)
-    return Pipeline(model(SIZE, "texture13", steps=1, **{"strides": (8, 16)} | options), resize)
+    return Pipeline(model(SIZE, "tf_efficientnet_lite0", steps=1, **{"strides": (8, 16)} | options), resize)
 
 
 def cflow() -> Pipeline:
     torch.manual_seed(1)
-    return Pipeline(CFlow(SIZE, "texture13", layers=pipeline().detector.encoder.network.feature_info.out_indices))
+    return Pipeline(
+        CFlow(SIZE, "tf_efficientnet_lite0", layers=pipeline().detector.encoder.network.feature_info.out_indices)
+    )
 
 
 def features(

@@ -78,7 +78,7 @@ def test_a_model_without_constants_encodes_nothing_for_them(make_runner, normal,
 
 def test_a_model_with_constants_sets_them_from_all_images(make_runner, normal, encoded) -> None:
     torch.manual_seed(0)
-    detector = CFlow((32, 48), "texture13", layers=[1], steps=1)
+    detector = CFlow((32, 48), "test_efficientnet", weights="random", layers=[1], steps=1)
     runner = replace(make_runner(), pipeline=Pipeline(detector))
     before = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
     encoded.clear()

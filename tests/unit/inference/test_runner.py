@@ -18,7 +18,7 @@ from anomalib_flows.core.images import read_pixels
 from anomalib_flows.core.types import Batch, ImageResult, Sample, content_size
 from anomalib_flows.data.loading import reading
 from anomalib_flows.data.loading.loader import AHEAD
-from anomalib_flows.inference.runner import PipelineRunner, choose_device
+from anomalib_flows.inference.runner import PipelineRunner, choose_device, choose_precision
 from anomalib_flows.results.pictures import FigureSink, PictureSink, drawing, name_figures
 from anomalib_flows.results.sinks import LabelCounter, MetricsSink, drain, open_table
 
@@ -187,3 +187,19 @@ def test_the_device_is_the_one_that_was_asked_for(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda")
     assert choose_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("has", "expected"), [({}, "32"), ({"avx512_bf16": True}, "bf16-mixed"), ({"amx_bf16": True}, "bf16-mixed")]
+)
+def test_training_is_in_bfloat16_where_the_processor_has_it(monkeypatch, has, expected) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
+    assert choose_precision("auto", torch.device("cpu")) == expected
+    assert choose_precision("32", torch.device("cpu")) == "32"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: expected != "32")
+    assert choose_precision("auto", torch.device("cuda")) == expected
+
+
+def test_torch_that_does_not_name_the_processors_instructions_trains_in_float32(monkeypatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert choose_precision("auto", torch.device("cpu")) == "32"

@@ -20,7 +20,12 @@ from reference.freia_cflow import FreiaCFlow, copy_weights, matched_parameters
 
 CASES: dict[str, dict[str, Any]] = {
     "odd sizes": {"image_size": (97, 131), "condition": 16, "steps": 2},
-    "code of default length": {"image_size": (64, 96), "backbone": "texture13", "steps": 1},
+    "code of default length": {
+        "image_size": (64, 96),
+        "backbone": "test_efficientnet",
+        "weights": "random",
+        "steps": 1,
+    },
     "transformer": {"image_size": (160, 96), "backbone": "test_vit", "condition": 32, "steps": 2},
     "no condition": {"image_size": (64, 96), "condition": 0, "steps": 3},
     "soft permutation": {"image_size": (64, 96), "condition": 8, "steps": 3, "permutation": "soft"},

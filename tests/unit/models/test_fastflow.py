@@ -51,7 +51,7 @@ def make_reference(model: FastFlow, kernel_sizes=(3,), steps=8, hidden_ratio=1.0
 def make_pair(disturb) -> Callable[..., Pair]:
     def make(options: dict[str, Any], dtype: torch.dtype) -> Pair:
         torch.manual_seed(0)
-        model = FastFlow(**{"backbone": "test_resnet", "weights": "random"} | FastFlow.published | options)
+        model = FastFlow(**FastFlow.published | {"backbone": "test_resnet", "weights": "random"} | options)
         for part in (model.norms, model.flows):
             disturb(part, scale=0.03)
         reference = make_reference(model, **options)
@@ -120,7 +120,7 @@ def test_the_reference_is_a_module_of_its_own(make_pair) -> None:
 def model() -> FastFlow:
     torch.manual_seed(0)
     options = {"steps": 2, "learning_rate": 0.5, "weight_decay": 0.25}
-    return FastFlow((64, 96), "test_resnet", weights="random", **FastFlow.published | options)
+    return FastFlow((64, 96), **FastFlow.published | {"backbone": "test_resnet", "weights": "random"} | options)
 
 
 @pytest.fixture(scope="module")

@@ -92,8 +92,8 @@ def test_invalid_numbers_are_refused(option, value) -> None:
         HeatmapOptions(**{option: value})
 
 
-def test_by_default_maps_stay_and_a_hundredth_of_the_pixels_make_the_score() -> None:
-    assert HeatmapOptions() == HeatmapOptions(smoothing=0, top_percent=1)
+def test_by_default_maps_stay_and_half_a_percent_of_the_pixels_make_the_score() -> None:
+    assert HeatmapOptions() == HeatmapOptions(smoothing=0, top_percent=0.5)
     HeatmapOptions(smoothing=40, top_percent=100)
 
 

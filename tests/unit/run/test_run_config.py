@@ -217,7 +217,7 @@ def with_value(field: str, value: object) -> dict[str, Any]:
         ("loader.on_error", "ask", "it must be 'stop' or 'skip'"),
         ("trainer.max_epochs", 0, "at least 1"),
         ("trainer.accelerator", "tpu", "it must be 'auto', 'cpu' or 'cuda'"),
-        ("trainer.precision", 64, "it must be '32', 'bf16-mixed' or '16-mixed'"),
+        ("trainer.precision", 64, "it must be 'auto', '32', 'bf16-mixed' or '16-mixed'"),
         ("trainer.compile", "maybe", "it must be a valid boolean"),
         ("trainer.gradient_clip", 0, "above 0"),
         ("trainer.gradient_clip", "no", "it must be a valid number"),

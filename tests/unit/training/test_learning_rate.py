@@ -11,6 +11,7 @@ from PIL import Image
 from anomalib_flows import CFlow, FastFlow
 from anomalib_flows.core.types import Sample
 from anomalib_flows.models.base import Detector
+from anomalib_flows.models.checkpoint import load_pipeline
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.config import TrainConfig
@@ -21,6 +22,11 @@ from anomalib_flows.training.module import TrainingModule
 
 STEPS = 3
 """Steps of an epoch of five images in batches of two."""
+
+
+@pytest.fixture(autouse=True)
+def every_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "WORTH", 0)
 
 
 @pytest.fixture
@@ -50,8 +56,10 @@ def fastflow(**options: object) -> Pipeline:
     return Pipeline(FastFlow((32, 32), "test_resnet", **{"weights": "random", "steps": 1, "layers": [2]} | options))
 
 
-def config(epochs: int = 2, **trainer: object) -> TrainConfig:
-    options = TrainerOptions(**{"max_epochs": epochs, "accelerator": "cpu", "cache": "none"} | trainer)
+def config(epochs: int | None = 2, **trainer: object) -> TrainConfig:
+    options = TrainerOptions(
+        **{"max_epochs": epochs, "accelerator": "cpu", "cache": "none", "precision": "32"} | trainer
+    )
     return TrainConfig(
         model=Component("fastflow"), loader=LoaderOptions(batch_size=2, workers=0), trainer=options, seed=1
     )
@@ -145,3 +153,22 @@ def test_a_resumed_run_gives_the_weights_of_one_that_was_not_stopped(samples, tm
     train(resumed, samples, Run(tmp_path / "run"), config(3), resume=True)
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_epochs_that_are_shorter_than_writing_are_not_all_kept(samples, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(fitting, "WORTH", 1e6)
+    kept: list[int] = []
+    save = Trainer.save_checkpoint
+    monkeypatch.setattr(Trainer, "save_checkpoint", lambda self, f: kept.append(self.current_epoch) or save(self, f))
+    pipeline, run = fastflow(), Run(tmp_path / "run")
+    train(pipeline, samples, run, config(4))
+    assert kept == [0, 3], "the state before the first step, and the last one"
+    last = load_pipeline(run.model_file).state_dict()
+    for name, tensor in pipeline.state_dict().items():
+        torch.testing.assert_close(last[name], tensor, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(1, 1), (4, 1), (6, 2), (12, 4), (100, 33)])
+def test_steps_are_batches_of_images_in_whole_epochs(samples, rates, tmp_path, steps, epochs) -> None:
+    train(fastflow(), samples, Run(tmp_path / "run"), config(None, max_steps=steps))
+    assert len(rates) == epochs * STEPS

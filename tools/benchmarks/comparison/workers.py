@@ -73,15 +73,14 @@ def our_model(setting: Setting, contender: Contender) -> Any:
     """Make a detector with anomalib's architecture."""
     from anomalib_flows import CFlow, FastFlow
 
-    options = {"weights": setting.weights, "timm_args": TIMM_ARGS.get(setting.backbone)}
+    options = {"backbone": setting.backbone, "weights": setting.weights, "timm_args": TIMM_ARGS.get(setting.backbone)}
     size = (setting.size, setting.size)
     if setting.model == "fastflow":
-        options |= FastFlow.published | {"kernel_sizes": KERNELS[setting.backbone]}
-        return FastFlow(size, setting.backbone, **options)
+        return FastFlow(size, **FastFlow.published | options | {"kernel_sizes": KERNELS[setting.backbone]})
     options |= {"norm": "none", "clamp": 1.9, "local_scale": 0.0, "layers": list(STAGES[setting.backbone])}
     if contender.vectors:
         options |= {"order": "published", "vectors_per_step": contender.vectors}
-    return CFlow(size, setting.backbone, **options)
+    return CFlow(size, **options)
 
 
 class AnomalibFastFlow:

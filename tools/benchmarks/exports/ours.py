@@ -74,7 +74,8 @@ def make_detector(name: str, setting: Setting) -> Any:
         "cflow": {"norm": "none", "clamp": 1.9, "local_scale": 0.0, "layers": list(STAGES[setting.backbone])},
     }
     options = alike[setting.model] if name == OURS else {}
-    return models[setting.model]((setting.size, setting.size), setting.backbone, weights="random", **options)
+    encoder = {"backbone": setting.backbone, "weights": "random"}
+    return models[setting.model]((setting.size, setting.size), **options | encoder)
 
 
 def perturb(modules: Any) -> None:

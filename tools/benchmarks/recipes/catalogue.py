@@ -8,7 +8,7 @@ from anomalib_flows.models.fastflow import FastFlow
 from recipes.recipe import Recipe
 from recipes.scores import SCORES
 
-PAPER = FastFlow.published
+PAPER = {name: value for name, value in FastFlow.published.items() if name != "backbone"}
 
 FASTFLOW = {
     "default": Recipe(),
@@ -28,7 +28,7 @@ FASTFLOW = {
     "shrinkage 0.001": Recipe({"shrinkage": 0.001}),
     "one mean": Recipe({"local_mean": False}),
     "clamp 2": Recipe({"clamp": 2.0}),
-    "clamp 1": Recipe({"clamp": 1.0}),
+    "clamp 0.5": Recipe({"clamp": 0.5}),
     "clamp 0.25": Recipe({"clamp": 0.25}),
     "8 steps": Recipe({"steps": 8}),
     "2 steps": Recipe({"steps": 2}),

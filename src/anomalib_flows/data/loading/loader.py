@@ -87,8 +87,8 @@ class Loader:
 
     def batch_sizes(self) -> list[int]:
         """Count the images of each batch; only the last batch may be smaller."""
-        whole, rest = divmod(len(self.samples), self.options.batch_size)
-        return [self.options.batch_size] * whole + [rest] * bool(rest)
+        whole, rest = divmod(len(self.samples), self.options.images_per_batch)
+        return [self.options.images_per_batch] * whole + [rest] * bool(rest)
 
     def __iter__(self) -> Iterator[Batch]:
         for batch, items in self.ahead(self.read):

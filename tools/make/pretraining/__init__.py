@@ -1,1 +1,0 @@
-"""Drawn images, and the loss that an encoder is trained with on them."""
