@@ -74,18 +74,21 @@ class Encoders:
     options: tuple[str, ...] = ()
     exports: bool = True
 
-    def training(self, encoder: str, seed: int) -> list[str]:
-        """Return the options of a training."""
-        given = [f"--model.weights={self.mobilenetv2}"] if self.mobilenetv2 else RANDOM
-        own = ENCODERS[encoder] + given * (encoder == "mobilenetv2_100")
-        data = ["--data=mvtec", f"--data.root={self.root}", f"--data.category={self.category}"]
-        return [f"--model={self.model}", f"--model.backbone={encoder}", *own, *data, f"--seed={seed}", *self.options]
+
+def training(comparison: Encoders, encoder: str, seed: int) -> list[str]:
+    """Return the options of a training."""
+    given = [f"--model.weights={comparison.mobilenetv2}"] if comparison.mobilenetv2 else RANDOM
+    own = ENCODERS[encoder] + given * (encoder == "mobilenetv2_100")
+    data = ["--data=mvtec", f"--data.root={comparison.root}", f"--data.category={comparison.category}"]
+    model = [f"--model={comparison.model}", f"--model.backbone={encoder}", *own]
+    return [*model, *data, f"--seed={seed}", "--pictures=0", *comparison.options]
 
 
-def call(*arguments: str) -> float:
-    """Run a command with a feature cache of its own, and return its seconds."""
+def call(*arguments: str, cache: Path | None = None) -> float:
+    """Run a command, with a feature cache of its own if one is given, and return its seconds."""
+    env = os.environ | ({"XDG_CACHE_HOME": str(cache)} if cache else {})
     began = time.perf_counter()
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, env=os.environ, check=False)
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, env=env, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(arguments)}\n{done.stderr}")
     return time.perf_counter() - began
@@ -95,7 +98,9 @@ def trained(comparison: Encoders, encoder: str, seed: int) -> tuple[Path, float]
     """Train once, and return the run and the seconds that it took."""
     folder = comparison.output / comparison.model / encoder / str(seed)
     if not (folder / "seconds").exists():
-        seconds = call("train", *comparison.training(encoder, seed), f"--output={folder}", "--trainer.cache=none")
+        seconds = call(
+            "train", *training(comparison, encoder, seed), f"--output={folder}", cache=folder.absolute() / "cache"
+        )
         (folder / "seconds").write_text(str(seconds))
     (run,) = (file.parent for file in folder.glob("**/metrics.json"))
     return run, float((folder / "seconds").read_text())
@@ -120,7 +125,7 @@ def row(comparison: Encoders, encoder: str) -> list[str]:
     """Measure an encoder."""
     runs = [trained(comparison, encoder, seed) for seed in range(comparison.seeds)]
     run, seconds = runs[0]
-    own = comparison.training(encoder, 0)
+    own = training(comparison, encoder, 0)
     detection = ["-", "-"] if RANDOM[0] in own else detected([run for run, _ in runs])
     torch_ms = latencies(run, run / "latency.json").get("f32", float("nan"))
     cells = [f"`{encoder}`", *detection, f"{seconds:.0f}", f"{torch_ms:.1f}"]

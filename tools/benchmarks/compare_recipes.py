@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import auto_cli
+from jsonargparse import ArgumentParser
 
 from anomalib_flows.core import registry
 from anomalib_flows.data.datasets.base import Dataset
@@ -117,4 +117,6 @@ def train(comparison: Comparison, training: Line, detector: Detector, splits: Sp
 
 
 if __name__ == "__main__":
-    compare(auto_cli(Comparison, as_positional=False))
+    parser = ArgumentParser(description=__doc__)
+    parser.add_class_arguments(Comparison)  # auto_cli would make a subcommand of each method
+    compare(Comparison(**parser.parse_args().as_dict()))

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jsonargparse import auto_cli
+from jsonargparse import ArgumentParser
 from torch import Tensor
 from tqdm import tqdm
 
@@ -144,7 +144,9 @@ def evaluate(encoder: Encoder, bank: Bank, samples: list[Sample], size: int) -> 
 
 if __name__ == "__main__":
     try:
-        probe(auto_cli(Probe, as_positional=False))
+        parser = ArgumentParser(description=__doc__)
+        parser.add_class_arguments(Probe)  # auto_cli would make a subcommand of each method
+        probe(Probe(**parser.parse_args().as_dict()))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
