@@ -8,7 +8,7 @@ import pytest
 import torch
 from openvino import opset13
 from scipy.stats import spearmanr
-from tiny_pipelines import ARGUMENTS, calibrated, photo
+from tiny_pipelines import ARGUMENTS, SIZE, calibrated, photo
 
 from anomalib_flows.export.network import Network
 from anomalib_flows.export.openvino.graph import build_network
@@ -49,6 +49,23 @@ def test_what_stays_in_floating_point(name: str, pipeline, raw_graph) -> None:
     layers = [node.get_friendly_name() for node in nodes if is_layer(node)]
     assert len(layers) > 10
     assert not names & set(layers)
+
+
+def test_depthwise_convolutions_stay_in_floating_point(raw_graph) -> None:
+    detector = FastFlow(SIZE, "test_efficientnet", weights="random", steps=1, layers=[3])
+    graph = raw_graph(calibrated(detector))
+    depthwise = {n.get_friendly_name() for n in graph.get_ops() if n.get_type_name() == "GroupConvolution"}
+    assert depthwise
+    assert depthwise <= set(kept(graph))
+
+
+def test_weights_use_half_of_their_range(quantized: ov.Model) -> None:
+    """Otherwise sums of products overflow on processors without VNNI."""
+    values = [
+        n.data for n in quantized.get_ops() if n.get_type_name() == "Constant" and n.get_element_type() == ov.Type.i8
+    ]
+    assert values
+    assert max(int(np.abs(value.astype(int)).max()) for value in values) <= 64
 
 
 def test_layers_are_quantized_and_nothing_else_is(quantized: ov.Model, pipeline, raw_graph) -> None:
