@@ -47,7 +47,7 @@ def _stays(node: ov.Node) -> bool:
     if part == "flow":
         return not is_layer(node) or all(permutes(weights) for weights in weights_of(node))
     if part == "encoder":
-        return node.get_type_name() == "GroupConvolution"
+        return bool(node.get_type_name() == "GroupConvolution")
     return part in ("preprocess", "whitening", "decision")
 
 
