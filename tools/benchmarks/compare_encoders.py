@@ -102,7 +102,7 @@ def trained(comparison: Encoders, encoder: str, seed: int) -> tuple[Path, float]
             "train", *training(comparison, encoder, seed), f"--output={folder}", cache=folder.absolute() / "cache"
         )
         (folder / "seconds").write_text(str(seconds))
-    (run,) = (file.parent for file in folder.glob("**/metrics.json"))
+    *_, run = sorted(file.parent for file in folder.glob("**/metrics.json"))
     return run, float((folder / "seconds").read_text())
 
 

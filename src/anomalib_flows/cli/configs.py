@@ -56,7 +56,8 @@ def published_defaults(words: list[str]) -> list[str]:
         warn_of_others(recipe, configs)
     defaults = {
         "heatmap": {"top_percent": 0.0},
-        "trainer": {"max_epochs": 20},
+        "loader": {"batch_size": 32},
+        "trainer": {"max_epochs": 20, "precision": "32"},
         "model": {"class_path": model, "init_args": recipe},
     }
     return [f"--config={json.dumps(defaults)}"]

@@ -99,7 +99,7 @@ def next_commands(interrupted: Interrupted) -> str:
     if interrupted.stage == "training":
         return (
             f"Stopped. To go on: anomalib-flows train --resume {run}\n"
-            f"To use it as it is after its last whole epoch: anomalib-flows calibrate {run}"
+            f"To use it as it is after the last epoch that was kept: anomalib-flows calibrate {run}"
         )
     from anomalib_flows.run.directory import Run
 

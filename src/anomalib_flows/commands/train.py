@@ -17,7 +17,7 @@ def train(config: TrainConfig, resume: Path | None = None) -> None:
 
     Args:
         config: The configuration of the run.
-        resume: Run directory to continue after its last complete epoch, with its own configuration as defaults.
+        resume: Run directory to continue after the last epoch that it keeps, with its own configuration as defaults.
     """
     from anomalib_flows.experiment.train import train as run_training
 

@@ -38,7 +38,7 @@ def distribution(entry: EntryPoint) -> str:
 
 def path_of(kind: Kind, name: str) -> str:
     """Return the dotted path of a registered name or class name, without an import; a dotted path is returned as is."""
-    if "." in name:
+    if "." in name and kind != "weights":  # timm's names of networks may have a dot
         return name
     for entry in entries(kind).values():
         if name in (entry.name, entry.attr):

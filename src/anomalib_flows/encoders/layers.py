@@ -51,8 +51,8 @@ def pad_convolutions(network: Any, padding: Padding) -> Any:
     wide = [m for m in network.modules() if isinstance(m, nn.Conv2d) and max(m.kernel_size) > 1]
     if padding != "zeros" and any(type(m) is not nn.Conv2d for m in wide):
         raise InputError(
-            f"`padding` {padding} does not go with convolutions that pad by themselves: leave out pad_type, or "
-            "choose `padding` zeros."
+            f"`padding` {padding} does not go with convolutions that pad by themselves: choose `padding` zeros, "
+            "or leave out pad_type."
         )
     for module in wide:
         module.padding_mode = padding

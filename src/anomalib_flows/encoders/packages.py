@@ -66,7 +66,10 @@ class PackagedWeights(NamedTuple):
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             return {self.rename(name): tensor for name, tensor in state.items() if tensor.is_floating_point()}
         except Exception as error:  # unpickling and a plug-in's renaming raise errors of many types
-            raise self._damaged(f"{path} is not a plain state dict ({type(error).__name__})") from error
+            raise InputError(
+                f"`weights` pretrained: {path} is not a plain state dict with the registered names "
+                f"({type(error).__name__}): report it to the package that registers these weights."
+            ) from error
 
     def _damaged(self, fault: str) -> InputError:
         return InputError(

@@ -59,7 +59,7 @@ def weight_arguments(weights: Weights, name: str) -> dict[str, Any]:
     if weights == "pretrained":
         packaged = packaged_weights(name)
         state = packaged.read() if packaged else None
-        return {"pretrained": True} | ({"pretrained_cfg_overlay": {"state_dict": state}} if state else {})
+        return {"pretrained": True} | ({} if state is None else {"pretrained_cfg_overlay": {"state_dict": state}})
     if not Path(weights).is_file():
         raise InputError(f"`weights` {weights} is neither 'pretrained' nor 'random' nor an existing file.")
     # Some models of timm read files of their authors' own formats, unless this is False.
@@ -86,11 +86,10 @@ def require_complete(network: nn.Module, source: dict[str, Any], name: str) -> N
         return
     wanted = {k: t for k, t in network.state_dict().items() if t.is_floating_point()}
     if missing := [k for k, t in wanted.items() if not t.isnan().all()]:
-        given, few = source["pretrained_cfg_overlay"].get("file", "pretrained"), ", ".join(missing[:3])
-        raise InputError(
-            f"`weights` {given} is not a state dict of timm's {name}: it lacks {few} "
-            f"({len(missing)} of {len(wanted)} tensors)."
-        )
+        lacks = f"{', '.join(missing[:3])} ({len(missing)} of {len(wanted)} tensors)"
+        if file := source["pretrained_cfg_overlay"].get("file"):
+            raise InputError(f"`weights` {file} is not a state dict of timm's {name}: it lacks {lacks}.")
+        raise InputError(f"The packaged weights of {name} lack {lacks}: report it to the package, or name a file.")
 
 
 def read_state(file: Path) -> dict[str, Tensor]:
@@ -108,7 +107,8 @@ def read_state(file: Path) -> dict[str, Tensor]:
 def create_network(name: str, size: ImageSize, args: dict[str, Any]) -> Any:
     """Create a model of timm. Transformers take the image size, other models do not."""
     try:
-        with _impatient_hub() if _asks_hub(name, args) else contextlib.nullcontext():
+        asking = _impatient_hub() if _asks_hub(name, args) else contextlib.nullcontext()
+        with asking, _only_errors("timm.models._builder"):  # it warns of heads, which encoders do not need
             network = _created(name, size, args)
     except Exception as error:  # timm's filters for weights, the hub's client and constructors raise any kind
         raise InputError(_failure(name, args, error)) from error
@@ -117,7 +117,6 @@ def create_network(name: str, size: ImageSize, args: dict[str, Any]) -> Any:
 
 
 def _created(name: str, size: ImageSize, args: dict[str, Any]) -> Any:
-    logging.getLogger("timm.models._builder").setLevel(logging.ERROR)  # it warns of heads, which encoders do not need
     with contextlib.suppress(TypeError):
         return timm().create_model(name, **{"img_size": size} | args)
     return timm().create_model(name, **args)
@@ -134,25 +133,41 @@ def _asks_hub(name: str, args: dict[str, Any]) -> bool:
 @contextlib.contextmanager
 def _impatient_hub() -> Iterator[None]:
     """Keep the hub's client to its cache if there is no network; it would retry for a minute."""
-    logger, offline = logging.getLogger("huggingface_hub"), constants.HF_HUB_OFFLINE
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    offline = constants.HF_HUB_OFFLINE
     try:
         if not getproxies().keys() & {"http", "https", "all"}:
             socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)
     except OSError:
         constants.HF_HUB_OFFLINE = True
     try:
-        yield
+        with _only_errors("huggingface_hub"):
+            yield
     finally:
         constants.HF_HUB_OFFLINE = offline
+
+
+@contextlib.contextmanager
+def _only_errors(name: str) -> Iterator[None]:
+    """Let a library's logger report errors alone."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
         logger.setLevel(level)
 
 
 def _failure(name: str, args: dict[str, Any], error: Exception) -> str:
     """Return the message for a model that cannot be made, with the argument at fault."""
-    if overlay := args.get("pretrained_cfg_overlay"):
-        given = f"`weights` {overlay.get('file', 'pretrained')} does not fit timm's {name}"
+    overlay = args.get("pretrained_cfg_overlay", {})
+    if "state_dict" in overlay and "file" not in overlay:
+        return (
+            f"The packaged weights of {name} do not fit the network that `timm_args` make ({first_line(error)}): leave "
+            "out those that change it."
+        )
+    if overlay:
+        given = f"`weights` {overlay['file']} does not fit timm's {name}"
         if "loading state_dict" in str(error):
             detail = shorten(str(error).partition("\n")[2], 100, placeholder=" ...").rstrip(".")
             return f"{given} ({detail}): name the network that the file belongs to as `backbone`."

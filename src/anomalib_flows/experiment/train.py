@@ -65,7 +65,7 @@ def train(config: TrainConfig, resume: Path | None = None) -> Run:
 
     Args:
         config: Everything that makes the run.
-        resume: Run directory to continue after its last complete epoch.
+        resume: Run directory to continue after the last epoch that it keeps.
 
     Returns:
         The run directory.
@@ -200,7 +200,7 @@ def fit_detector(experiment: Experiment, run: Run, *, resumed: bool) -> None:
     try:
         done = fit(experiment.runner.pipeline, experiment.of("train"), experiment.config, run, resume=resumed)
     except InputError as error:
-        raise InputError(f"{error} The state after the last complete epoch is kept in {run.path}.") from error
+        raise InputError(f"{error} The state after the last epoch that was kept is in {run.path}.") from error
     except KeyboardInterrupt:
         done = False
     if not done:

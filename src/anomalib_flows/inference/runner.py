@@ -120,7 +120,7 @@ def choose_precision(precision: str, device: torch.device) -> str:
     if device.type == "cuda":
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.7 has none
-    return "bf16-mixed" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "32"
+    return "bf16-mixed" if any(map(capabilities.get, ("avx512_bf16", "amx_bf16", "bf16"))) else "32"
 
 
 def choose_device(accelerator: str) -> torch.device:

@@ -35,7 +35,7 @@ class Run:
     def __post_init__(self) -> None:
         self.config_file = self.path / "config.yaml"  # makes the same run again
         self.model_file = self.path / "model.safetensors"  # the whole pipeline: encoder, flow, thresholds
-        self.resume_file = self.path / "resume.ckpt"  # Lightning's, after the last complete epoch, for resuming only
+        self.resume_file = self.path / "resume.ckpt"  # Lightning's, after the last kept epoch, for resuming only
         self.splits_file = self.path / "splits.csv"  # images with their splits
         self.metrics_file = self.path / "metrics.json"  # of the test split
         self.predictions_file = self.path / "predictions.csv"  # score, p-value and label of each test image

@@ -107,7 +107,7 @@ class LoaderOptions:
 
     def for_training(self, images: int) -> LoaderOptions:
         """Return the options for a number of training images: few images still make several batches."""
-        return replace(self, batch_size=self.batch_size or min(LARGEST_BATCH, max(4, images // 4)))
+        return replace(self, batch_size=self.batch_size or min(LARGEST_BATCH, max(4, -(-images // 4))))
 
 
 AUGMENTATION_LIMITS = {"rotate": 180, "shift": 1, "brightness": 1, "contrast": 1, "blur": 50, "noise": 255}
@@ -177,12 +177,17 @@ class HeatmapOptions:
         require(0 <= self.top_percent <= 100, "heatmap.top_percent", self.top_percent, "from 0 to 100")
 
 
+DEFAULT_STEPS = 120
+"""Default length of a training, in batches of images."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainerOptions:
     """How long and on which device a detector is trained.
 
     Args:
-        max_steps: Batches of images to train on, in whole epochs; bounds the time for any number of images.
+        max_steps: Batches of images to train on, rounded to whole epochs, at least one; 120 by default. CFLOW takes
+            several optimizer steps for each.
         max_epochs: Passes over the training images, instead of ``max_steps``.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
         precision: ``32``, ``bf16-mixed``, or ``16-mixed`` on CUDA; ``auto`` is ``bf16-mixed`` where the device has
@@ -199,7 +204,7 @@ class TrainerOptions:
         logger: ``csv`` writes the loss of each step to ``logs/``; ``tensorboard`` needs the extra of that name.
     """
 
-    max_steps: int = 120
+    max_steps: int | None = None
     max_epochs: int | None = None
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = "auto"
@@ -212,8 +217,12 @@ class TrainerOptions:
     logger: Literal["csv", "tensorboard"] = "csv"
 
     def __post_init__(self) -> None:
-        require(self.max_steps >= 1, "trainer.max_steps", self.max_steps, "at least 1")
+        require(self.max_steps is None or self.max_steps >= 1, "trainer.max_steps", self.max_steps, "at least 1")
         require(self.max_epochs is None or self.max_epochs >= 1, "trainer.max_epochs", self.max_epochs, "at least 1")
+        if self.max_steps and self.max_epochs:
+            raise InputError(
+                "`trainer.max_steps` and `trainer.max_epochs` both set the length of the training: set one to null."
+            )
         clip = self.gradient_clip
         require(clip is None or clip > 0, "trainer.gradient_clip", clip, "above 0")
         valid = 0 < self.cache_size < 1e9
@@ -224,4 +233,4 @@ class TrainerOptions:
 
     def epochs(self, batches: int) -> int:
         """Return the number of epochs, given the batches of images in each."""
-        return self.max_epochs or max(1, round(self.max_steps / batches))
+        return self.max_epochs or max(1, round((self.max_steps or DEFAULT_STEPS) / batches))

@@ -1,4 +1,4 @@
-"""Train a pipeline with Lightning: progress bar, a checkpoint after each epoch, and a graceful end on Ctrl-C."""
+"""Train a pipeline with Lightning: progress bar, checkpoints, and a graceful end on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from anomalib_flows.run.options import TrainerOptions
 from anomalib_flows.training.module import TrainingModule, compilation_explained
 
 WORTH = 20
-"""Time between two checkpoints, at least, as a multiple of the time that writing one takes."""
+"""Least time between two checkpoints, as a multiple of the time that writing one takes."""
 
 
 def fit(pipeline: Pipeline, samples: list[Sample], config: TrainConfig, run: Run, *, resume: bool = False) -> bool:
@@ -124,7 +124,7 @@ class Progress(Callback):
 class EpochCheckpoint(Callback):
     """Keep the state after complete epochs: one file to resume from and one to use.
 
-    Where epochs are shorter than writing the files is worth, some epochs are not kept.
+    Writing takes a twentieth of the time at most: of many short epochs, not each is kept.
     """
 
     def __init__(self, run: Run) -> None:

@@ -66,7 +66,7 @@ def test_types_defaults_and_meanings_are_in_the_help(capsys: pytest.CaptureFixtu
     shown = " ".join(capsys.readouterr().out.split())
     assert "--trainer.max_epochs" in shown
     assert "Passes over the training images" in shown
-    assert "default: 120" in shown
+    assert "default: 0.15" in shown
     assert "{calibrated,paper}" in shown
 
 

@@ -452,5 +452,7 @@ def test_real_weights_load_as_plain_timm_does(relative_error) -> None:
 
 
 def test_convolutions_that_pad_by_themselves_cannot_reflect() -> None:
-    with pytest.raises(InputError, match=r"`padding` reflect does not go with .*: leave out pad_type"):
+    with pytest.raises(
+        InputError, match=r"`padding` reflect does not go with .*: choose `padding` zeros, or leave out pad_type"
+    ):
         Encoder((64, 64), "mobilenetv2_100", "random", timm_args={"pad_type": "same"}, padding="reflect")

@@ -4,7 +4,7 @@ import pytest
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.run.component import Component
-from anomalib_flows.run.options import ImageOptions, LoaderOptions, SplitOptions, parse_size
+from anomalib_flows.run.options import ImageOptions, LoaderOptions, SplitOptions, TrainerOptions, parse_size
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,18 @@ def test_text_becomes_a_path_where_a_dataset_takes_paths() -> None:
     dataset = Component("folder", {"normal": ["1", "2"], "root": "photos", "mask_ending": "_gt"}).build("datasets")
     assert (dataset.normal, dataset.root) == ([Path("1"), Path("2")], Path("photos"))
     assert (dataset.abnormal, dataset.mask_ending, dataset.table) == ([], "_gt", None)
+
+
+def test_the_length_of_a_training_is_set_once() -> None:
+    with pytest.raises(InputError, match=r"`trainer.max_steps` and `trainer.max_epochs` both set"):
+        TrainerOptions(max_steps=5, max_epochs=1)
+    assert TrainerOptions().epochs(21) == 6
+    assert TrainerOptions().epochs(1000) == 1
+    assert TrainerOptions(max_epochs=3).epochs(1000) == 3
+
+
+@pytest.mark.parametrize(("images", "batch"), [(1, 4), (16, 4), (17, 5), (69, 18), (126, 32), (10_000, 32)])
+def test_few_images_make_several_batches(images, batch) -> None:
+    assert LoaderOptions().for_training(images).batch_size == batch
+    assert LoaderOptions(batch_size=7).for_training(images).batch_size == 7
+    assert LoaderOptions().images_per_batch == 32

@@ -54,7 +54,7 @@ class Gaussian(Detector):
     def __init__(
         self,
         image_size: ImageSize,
-        backbone: str = "resnet18",
+        backbone: str = "tf_efficientnet_lite0",
         weights: Weights = "pretrained",
         learning_rate: float = 0.02,
     ) -> None:

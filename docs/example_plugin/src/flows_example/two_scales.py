@@ -76,7 +76,7 @@ class TwoScales(FlowDetector):
     def __init__(
         self,
         image_size: ImageSize,
-        backbone: str = "resnet18",
+        backbone: str = "tf_efficientnet_lite0",
         *,
         steps: int = 2,
         strides: Sequence[int] = (8, 16),

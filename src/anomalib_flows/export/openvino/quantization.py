@@ -47,7 +47,7 @@ def _stays(node: ov.Node) -> bool:
     if part == "flow":
         return not is_layer(node) or all(permutes(weights) for weights in weights_of(node))
     if part == "encoder":
-        return bool(node.get_type_name() == "GroupConvolution")
+        return node.get_type_name() == "GroupConvolution" and any(w.shape[2] == 1 for w in weights_of(node))
     return part in ("preprocess", "whitening", "decision")
 
 
