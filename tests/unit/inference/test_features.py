@@ -230,7 +230,8 @@ def test_several_processes_fill_one_folder(samples, encoded) -> None:
     assert not encoded
     assert len(files()) == len(samples)
     for one, other in zip(kept.features, features(samples, COMPUTED).features, strict=True):
-        torch.testing.assert_close(one, other)
+        # Another process may sum in another order.
+        assert float((one - other).abs().max()) < 1e-4 * float(other.abs().max())
 
 
 def test_an_image_that_changes_while_it_is_encoded_is_not_kept(samples, monkeypatch) -> None:
