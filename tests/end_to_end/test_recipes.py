@@ -44,7 +44,8 @@ def printed(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict[st
 
 @pytest.mark.parametrize("model", ["fastflow", "cflow"])
 def test_features_are_whitened_by_those_of_the_training_images(fit, model: str) -> None:
-    options = ["--model.vectors_per_step=32", "--model.layers=[2,3]"] if model == "cflow" else []
+    options = ["--model.vectors_per_step=32"] if model == "cflow" else []
+    options.append("--model.layers=[2,3]")
     run = fit(f"--model={model}", *options)
     pipeline = load(run / "model.safetensors")
     trained = [s.path for s in read_splits(run / "splits.csv") if s.split == "train"]
@@ -52,7 +53,7 @@ def test_features_are_whitened_by_those_of_the_training_images(fit, model: str) 
     for norm, feature in zip(pipeline.detector.norms, pipeline.features(images), strict=True):
         whitened = norm(feature)
         assert float(whitened.mean((0, 2, 3)).abs().max()) < 1e-3
-        assert 0.2 < float(whitened.square().mean()) < 1.02  # less than 1 by what few images leave undetermined
+        assert 0.3 < float(whitened.square().mean()) < 1.02  # less than 1 by what few images leave undetermined
     for scale in pipeline.detector.scales:
         assert float(scale.factor.std()) > 0
 

@@ -84,7 +84,10 @@ def packaged_weights(backbone: str) -> PackagedWeights | None:
         return None
     found = registry.load("weights", backbone)
     if not isinstance(found, PackagedWeights):
-        raise InputError(f"The weights that are registered for {backbone} are no PackagedWeights: {found!r}.")
+        raise InputError(
+            f"The weights that are registered for {backbone} must be a PackagedWeights, not {found!r}: report it to "
+            "the plug-in that registers them."
+        )
     return found
 
 
