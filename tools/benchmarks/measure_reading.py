@@ -25,7 +25,7 @@ import torch
 from PIL import Image, ImageOps
 from torch.utils.data import DataLoader
 
-from anomalib_flows.core.images import image_files
+from anomalib_flows.core.finding import image_files
 from anomalib_flows.core.preprocess import resize
 from anomalib_flows.core.types import ImageSize, Sample
 from anomalib_flows.data.loading.loader import Loader, collate, read_resized

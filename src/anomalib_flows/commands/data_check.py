@@ -48,11 +48,13 @@ def check_data(folder: Path | None = None, data: Component | None = None, output
 
 def print_inspection(dataset: Dataset, found: Inspection, sheet: Path) -> None:
     """Print what was found, and draw the sheet."""
+    from anomalib_flows.core.finding import mark_results
     from anomalib_flows.results.pictures import overview, save_image
 
     print(f"\n{dataset.name} {dataset.subset}: {len(found.sound)} images that can be read")
     if found.sound:
         print(f"\n{count_table(found)}\n\nsizes  {describe_sizes(found.sizes)}\nfiles  {most(found.kinds)}")
+        mark_results(sheet.parent)
         save_image(overview([one.sample for one in found.sound]), sheet)
         print(f"sheet  {sheet}")
     for kind, texts in (("warning", found.remarks), ("fault", found.faults)):

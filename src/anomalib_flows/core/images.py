@@ -1,9 +1,7 @@
-"""Find image files, and decode them at any format and bit depth. Torch-free, for the runtime as well."""
+"""Decode images of any format and bit depth. Torch-free, for the runtime as well."""
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -16,57 +14,10 @@ from anomalib_flows.core.errors import InputError
 Pixels = npt.NDArray[np.uint8]
 """RGB values from 0 to 255, of shape (h, w, 3)."""
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-"""Suffixes of image files, in lower case; upper case is accepted as well."""
-
 PIXELS = dict.fromkeys("1LIF", "grey") | {"RGB": "colour", "RGBA": "colour with alpha", "P": "palette"}
 """Kind of a pixel, for each of Pillow's modes."""
 
 _DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")  # Pillow's modes of more than 8 bits
-
-WILDCARDS = frozenset("*?[")
-
-
-def image_files(folder: Path, recursive: bool = False) -> list[Path]:
-    """List the images in a folder in natural order, except for hidden files and those in hidden folders.
-
-    A missing folder has no images. Links to folders are followed, unless they lead to a folder that contains the link.
-    """
-    found: list[Path] = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        visible = [name for name in folders if recursive and not name.startswith(".")]
-        folders[:] = [name for name in visible if not leads_back(Path(parent, name))]
-        found += (Path(parent, name) for name in files if not name.startswith("."))
-    return sorted((file for file in found if file.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
-
-
-def leads_back(folder: Path) -> bool:
-    """Return whether a folder is a link to a folder that contains it."""
-    return folder.is_symlink() and any(folder.samefile(above) for above in folder.absolute().parents)
-
-
-def natural_key(path: Path) -> tuple[list[str | int], str]:
-    """Return a sorting key that puts ``2.png`` before ``10.png`` and does not depend on the disk."""
-    parts = re.split(r"(\d+)", path.as_posix().lower())
-    return [int(part) if part.isdecimal() else part for part in parts], str(path)
-
-
-def split_pattern(given: Path) -> tuple[Path, str]:
-    """Split a path before its first part that has wildcards and does not exist literally."""
-    base = Path(given.anchor)
-    parts = given.parts[bool(given.anchor) :]
-    for number, part in enumerate(parts):
-        if WILDCARDS & set(part) and not (base / part).exists():
-            return base, "/".join(parts[number:])
-        base /= part
-    return base, ""
-
-
-def matches(base: Path, pattern: str) -> list[Path]:
-    """List the images that match a pattern, and those in matching folders, without hidden ones."""
-    found = [path for path in base.glob(pattern) if not any(p.startswith(".") for p in path.relative_to(base).parts)]
-    files = {file for path in found for file in (image_files(path, recursive=True) if path.is_dir() else [path])}
-    return sorted((file for file in files if file.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
 
 
 def read_pixels(path: Path) -> Pixels:

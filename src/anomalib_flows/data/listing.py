@@ -1,24 +1,26 @@
-"""Find the images that folders, patterns and tables name, and the masks of defective images."""
+"""Find the images that folders and patterns name, and the masks of defective images."""
 
 from __future__ import annotations
 
-import csv
-import json
 import warnings
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TextIO, cast, get_args
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import IMAGE_SUFFIXES, image_files, matches, natural_key, split_pattern
-from anomalib_flows.core.types import ANOMALOUS, GOOD, NORMAL, Sample, Split
-
-LABELS = dict.fromkeys(("0", "good", "normal", "ok"), NORMAL) | dict.fromkeys(
-    ("1", "bad", "anomaly", "abnormal", "anomalous", "defective", "ko", "ng"), ANOMALOUS
+from anomalib_flows.core.finding import (
+    IMAGE_SUFFIXES,
+    describe_left_out,
+    find_images,
+    image_files,
+    list_images,
+    matches,
+    natural_key,
+    split_pattern,
+    warn_of_left_out,
 )
-"""Words for good and defective images in tables, in lower case."""
+from anomalib_flows.core.types import GOOD
+from anomalib_flows.data.words import means_bad, means_good, means_mask, mentions_bad
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,51 @@ class Source:
 def find_source(argument: str, given: Path, mask_ending: str | None = None) -> Source:
     """Find the images of a folder and its sub-folders, or of a pattern with ``*``, ``?``, ``[...]`` or ``**``.
 
-    Names that end with ``mask_ending`` are masks, not images.
+    Names that end with ``mask_ending`` are masks, not images. Files that are left out are warned of.
     """
     name, base, pattern = f"`{argument}` {given}", *split_pattern(given)
     try:
-        found = matches(base, pattern) if pattern else image_files(base, recursive=True)
+        found = matches(base, pattern) if pattern else find_images(base)
     except ValueError as error:
         raise InputError(f"{name} is not a pattern ({error}): write ** as in photos/**/*.png.") from error
-    images = [path for path in found if not (mask_ending and path.stem.endswith(mask_ending))]
+    images = [path for path in found.images if not (mask_ending and path.stem.endswith(mask_ending))]
     if not images:
         fault = "matches no images" if pattern else "has no images" if base.is_dir() else "is not a folder"
+        besides = f", only {describe_left_out(found.left_out)}" if found.left_out else ""
         wanted = "a folder or a pattern" if pattern else "a folder"
-        raise InputError(f"{name} {fault}: give {wanted} of {', '.join(sorted(IMAGE_SUFFIXES))} files.")
+        raise InputError(f"{name} {fault}{besides}: give {wanted} of images ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+    warn_of_left_out(name, found)
     return Source(name, base, pattern, images)
+
+
+def require_photos(source: Source, argument: str) -> None:
+    """Raise an InputError if the names of sub-folders contradict the argument: they say good, defective or mask."""
+    if (source.base / "train" / GOOD).is_dir():
+        raise InputError(
+            f"{source.name} is a category in MVTec AD's layout: give `data` mvtec, with {source.base.parent} as root "
+            f"and {source.base.name} as category; or its folder train/{GOOD}."
+        )
+    for folder in dict.fromkeys(image.parent for image in source.images):
+        for part in folder.relative_to(source.base).parts:
+            if means_mask(part):
+                raise InputError(f"{source.name} has a folder of masks, {folder}: move it, or give it as `masks`.")
+            if argument == "abnormal" and means_good(part):
+                raise InputError(f"{source.name} has a folder of good images, {folder}: give it as `normal_test`.")
+            if argument != "abnormal" and means_bad(part):
+                raise InputError(
+                    f"{source.name} has a folder of defective images, {folder}: give it as `abnormal`, and the folders "
+                    "of good images alone."
+                )
+
+
+def warn_of_names(source: Source) -> None:
+    """Warn of good images whose file names say that they are defective."""
+    if named := [image for image in source.images if mentions_bad(image.stem)]:
+        warnings.warn(
+            f"{len(named)} good images of {source.name} are called defective by their names (the first is {named[0]}): "
+            "move them if they are.",
+            stacklevel=3,
+        )
 
 
 def require_disjoint(sources: list[Source]) -> None:
@@ -112,7 +146,8 @@ def pair_masks(images: list[Path], base: Path, masks: Path, ending: str = "_mask
 def _known_masks(images: list[Path], base: Path, masks: Path) -> dict[str, Path]:
     """Index the files of a mask folder by relative path, with and without suffix; folders of masks end with "/"."""
     known: dict[str, Path] = {}
-    for file in sorted(set(image_files(masks, recursive=True)).difference(images), key=natural_key):
+    listed = image_files(masks, recursive=True) if masks == base else list_images(masks)
+    for file in sorted(set(listed).difference(images), key=natural_key):
         name = file.relative_to(masks)
         known |= {str(name).lower(): file, str(name.with_suffix("")).lower(): file}
         if not (base / name.parent).is_dir():  # else it mirrors a folder of images
@@ -132,91 +167,3 @@ def _find_mask(image: Path, endings: tuple[str, ...], known: dict[str, Path]) ->
 def mask_files(mask: Path) -> list[Path]:
     """List the files of a mask, which may be a folder of several."""
     return image_files(mask) if mask.is_dir() else [mask]
-
-
-def read_table(file: Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    """Read the rows of a CSV file with a header, or of a JSON file with a list of objects, as text.
-
-    A file is JSON if its suffix is ``.json``. It must have the given columns; others are read as well.
-    """
-    try:
-        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
-            rows = _read_json(stream) if file.suffix.lower() == ".json" else _read_csv(stream, columns)
-    except FileNotFoundError as error:
-        raise InputError(f"{file} does not exist: check the path.") from error
-    except IsADirectoryError as error:
-        raise InputError(f"{file} is a folder: name the CSV or JSON file in it that lists the images.") from error
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"{file} is not a table of images ({error}): repair it, or name another one.") from error
-    for number, row in enumerate(rows, 1):
-        if missing := [name for name in columns if name not in row]:
-            raise InputError(f"Entry {number} of {file} lacks {', '.join(missing)}: add it.")
-    return rows
-
-
-def _read_csv(stream: TextIO, columns: Iterable[str]) -> list[dict[str, str]]:
-    reader = csv.DictReader(stream, strict=True)
-    if missing := [name for name in columns if name not in (reader.fieldnames or ())]:
-        raise ValueError(f"its first line does not name the column {missing[0]}, separated by commas")
-    return [_as_text(row) for row in reader]
-
-
-def _read_json(stream: TextIO) -> list[dict[str, str]]:
-    rows = json.load(stream)
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError("it is not a list of objects")
-    return [_as_text(row) for row in rows]
-
-
-def _as_text(row: Mapping[Any, Any]) -> dict[str, str]:
-    """Convert values to text, missing ones to empty text; a row with too many values raises a ValueError."""
-    if None in row:
-        raise ValueError(f"a row has more values than there are columns: {', '.join(row[None])} is left over")
-    return {key: "" if value is None else str(value) for key, value in row.items()}
-
-
-def samples_of(rows: Iterable[Mapping[str, str]], file: Path, folder: Path) -> list[Sample]:
-    """Convert rows of a table, which is named in errors, to samples; paths are relative to a folder.
-
-    A row has a ``path``, and optionally ``label`` (default: good), ``split`` (default: train for good images, test for
-    defective ones), ``mask`` and ``defect``. The mask of a good image is ignored.
-    """
-    samples: dict[Path, Sample] = {}
-    for number, row in enumerate(rows, 1):
-        try:
-            sample = _sample(row, folder)
-        except ValueError as error:
-            name = f"'{row['path']}'" if row["path"] else f"entry {number}"
-            raise InputError(f"In {file}, {name} {error}.") from error
-        if sample.path in samples:
-            raise InputError(f"{file} names {sample.path} twice: remove one.")
-        samples[sample.path] = sample
-    return list(samples.values())
-
-
-def _sample(row: Mapping[str, str], folder: Path) -> Sample:
-    """Convert a row to a sample, or raise a ValueError with what is wrong."""
-    if not row["path"]:
-        raise ValueError("lacks a path: add it")
-    path, label = folder / row["path"], _label(row.get("label") or GOOD)
-    split = _split(row.get("split") or ("train" if label == NORMAL else "test"))
-    if label == NORMAL:
-        return Sample(path, split)
-    if split in ("train", "calibration"):
-        raise ValueError(f"is defective and of split {split}, which must have good images only")
-    defect = row.get("defect") or "defective"
-    if defect == GOOD:
-        raise ValueError("is defective, but its defect is 'good'")
-    return Sample(path, split, ANOMALOUS, defect, folder / row["mask"] if row.get("mask") else None)
-
-
-def _label(text: str) -> int:
-    if text.lower() not in LABELS:
-        raise ValueError(f"has the label '{text}': use one of {', '.join(LABELS)}")
-    return LABELS[text.lower()]
-
-
-def _split(text: str) -> Split:
-    if text not in get_args(Split):
-        raise ValueError(f"has the split '{text}': use one of {', '.join(get_args(Split))}")
-    return cast("Split", text)

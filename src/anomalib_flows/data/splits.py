@@ -1,27 +1,32 @@
-"""Decide which image is used for what: random splits, drawn validation images, and images of the same content."""
+"""Decide which image is used for what: random splits and drawn validation images."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
-import warnings
 from collections import defaultdict
-from collections.abc import Callable, Container, Hashable, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from anomalib_flows.core.errors import FieldError, InputError
-from anomalib_flows.core.files import atomic, fresh_folder, map_in_threads
+from anomalib_flows.core.files import atomic, fresh_folder
+from anomalib_flows.core.finding import mark_results
 from anomalib_flows.core.types import ANOMALOUS, Sample, Split
-from anomalib_flows.data.listing import read_table
+from anomalib_flows.data.identity import digests
 from anomalib_flows.data.loading.reading import read_image
+from anomalib_flows.data.tables import read_table
+
+if TYPE_CHECKING:
+    from anomalib_flows.data.datasets.base import Dataset
 
 COLUMNS = ("split", "label", "defect", "path", "mask")
+DIGEST = "digest"
+"""Column of the digest of an image's content, by which an image is known wherever it lies."""
 LEAST = 2
 """Smallest number of images in a validation set."""
 
@@ -32,7 +37,7 @@ def hold_out(
     """Move a random part of the training images, at least one, to the calibration split, unless it has images.
 
     The seed and the paths determine the part; the order of the samples does not matter. Images of the same content stay
-    together: ``same`` is the result of :func:`find_duplicates`.
+    together: ``same`` is the result of :func:`anomalib_flows.data.identity.find_duplicates`.
     """
     training = [sample.path for sample in select(samples, "train")]
     if training and select(samples, "calibration"):
@@ -85,24 +90,65 @@ def _groups_of(paths: Iterable[Path], same: Mapping[Path, Path]) -> list[list[Pa
 
 
 def write_splits(samples: list[Sample], file: Path) -> None:
-    """Write the split of each image to a CSV file, with absolute paths."""
+    """Write the split of each image to a CSV file, with absolute paths and digests of the contents."""
+    known = digests(sample.path for sample in samples)
     with (
         atomic(file) as temporary,
         temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as stream,
     ):
         writer = csv.writer(stream)
-        writer.writerow(COLUMNS)
+        writer.writerow((*COLUMNS, DIGEST))
         for s in samples:
-            writer.writerow((s.split, s.label, s.defect, s.path.absolute(), s.mask.absolute() if s.mask else ""))
+            mask, digest = s.mask.absolute() if s.mask else "", known.get(s.path, "")
+            writer.writerow((s.split, s.label, s.defect, s.path.absolute(), mask, digest))
 
 
 def read_splits(file: Path) -> list[Sample]:
     """Read a file of :func:`write_splits`."""
+    return [sample for sample, _ in read_record(file)]
+
+
+def read_record(file: Path) -> list[tuple[Sample, str]]:
+    """Read a file of :func:`write_splits`: each image with the digest of its content, if that is known."""
     rows = read_table(file, COLUMNS)
     try:
-        return [_sample(row) for row in rows]
+        return [(_sample(row), row.get(DIGEST, "")) for row in rows]
     except ValueError as error:
         raise InputError(f"{file} is not a record of splits ({error}): name the splits.csv of a run.") from error
+
+
+def known_to(file: Path, samples: Sequence[Sample], splits: Sequence[Split]) -> list[Sample]:
+    """Return the images that a record has in one of the splits, by their content or their path."""
+    record = [(sample.path, digest) for sample, digest in read_record(file) if sample.split in splits]
+    paths, contents = {path for path, _ in record}, {digest for _, digest in record if digest}
+    found = digests(sample.path for sample in samples)
+    return [s for s in samples if s.path.absolute() in paths or found.get(s.path) in contents]
+
+
+def found_again(file: Path, dataset: Dataset, *, moved: bool) -> list[Sample]:
+    """Read a record; images that are missing, or all if they have moved, are looked up in a dataset by their content.
+
+    Raises:
+        InputError: If the dataset lacks the content of an image.
+    """
+    record = read_record(file)
+    own = [(sample, digest) for sample, digest in record if not is_drawn(sample)]
+    if not moved and all(sample.path.is_file() for sample, _ in own):
+        return [sample for sample, _ in record]
+    listed = {sample.path.absolute(): sample for sample in dataset.samples()}
+    places = {digest: path for path, digest in digests(listed).items()}
+    place = {sample.path: sample.path if sample.path in listed else places.get(digest) for sample, digest in own}
+    if lost := [path for path, found in place.items() if found is None]:
+        raise InputError(
+            f"{len(lost)} of {len(record)} images of {file} are not in the dataset (the first is {lost[0]}): give the "
+            "folder where they are now as an option of `data`."
+        )
+
+    def found(sample: Sample) -> Sample:
+        new = listed[path] if (path := place.get(sample.path)) else sample
+        return replace(sample, path=new.path, mask=new.mask if sample.mask else None)
+
+    return [found(sample) for sample, _ in record]
 
 
 def _sample(row: dict[str, str]) -> Sample:
@@ -139,6 +185,7 @@ def draw_defects(samples: list[Sample], folder: Path, seed: int) -> list[Sample]
     if not normal or any(sample.label == ANOMALOUS for sample in normal):
         return []
     with fresh_folder(folder) as temporary:
+        mark_results(temporary)
         images = enumerate(tqdm(normal, desc="drawing defects", unit="image", delay=1, leave=False))
         names = [_write(sample, number, temporary, seed) for number, sample in images]
     return [
@@ -163,54 +210,3 @@ def _write(sample: Sample, number: int, folder: Path, seed: int) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(values.numpy()).save(file, compress_level=1)
     return name
-
-
-def find_duplicates(paths: Iterable[Path]) -> dict[Path, Path]:
-    """Return for each file that has the content of another one the first such file, in the order of paths.
-
-    Only files of the same size are read. A file that cannot be read is no duplicate.
-    """
-    alike = [path for group in _groups(sorted(set(paths)), _size) for path in group]
-    contents = map_in_threads(_content, alike, "comparing")
-    content = dict(zip(alike, contents, strict=True))
-    return {path: group[0] for group in _groups(alike, content.__getitem__) for path in group}
-
-
-def _groups(paths: Iterable[Path], key: Callable[[Path], Hashable]) -> list[list[Path]]:
-    """Group paths by a key, in their order; groups of one path and paths without a key are left out."""
-    groups = defaultdict(list)
-    for path in paths:
-        groups[key(path)].append(path)
-    return [group for value, group in groups.items() if value is not None and len(group) > 1]
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
-
-
-def _content(path: Path) -> bytes | None:
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").digest()
-    except OSError:
-        return None
-
-
-def warn_of_leaks(samples: list[Sample], same: Mapping[Path, Path]) -> None:
-    """Warn of images whose content, by :func:`find_duplicates`, is also in an earlier split."""
-    first: dict[Path, Sample] = {}
-    leaks = defaultdict(list)
-    for sample in sorted(samples, key=lambda sample: get_args(Split).index(sample.split)):
-        if sample.path in same:
-            before = first.setdefault(same[sample.path], sample)
-            leaks[sample.split, before.split].append((sample.path, before.path))
-    for (split, known), pairs in leaks.items():
-        if split != known:
-            warnings.warn(
-                f"{len(pairs)} images of the split {split} have the same content as images of {known} (the first: "
-                f"{pairs[0][0]} and {pairs[0][1]}), which the detector knows: keep each in one of the two.",
-                stacklevel=3,
-            )

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import image_files
+from anomalib_flows.core.finding import list_images
 from anomalib_flows.core.types import Sample
 from anomalib_flows.data.checks.checking import check
-from anomalib_flows.data.splits import read_splits, select, write_splits
+from anomalib_flows.data.splits import known_to, read_splits, select, write_splits
 from anomalib_flows.experiment.options import CalibrateOptions
 from anomalib_flows.inference.fitting import calibrate_pipeline, fit_local_scale, set_thresholds
 from anomalib_flows.inference.runner import PipelineRunner, choose_device
@@ -67,13 +67,13 @@ def calibration_samples(run: Run, images: Path | None) -> list[Sample]:
         if not held_out:
             raise InputError(f"The run {run.path} holds out no images: name a folder of normal ones as `images`.")
         return held_out
-    found = [Sample(path, "calibration") for path in image_files(images, recursive=True)]
+    found = [Sample(path, "calibration") for path in list_images(images)]
     if not found:
         raise InputError(f"`images` {images} holds no images: name a folder of normal images.")
-    trained = {s.path for s in select(listed, "train")}
-    if known := [s.path for s in found if s.path.absolute() in trained]:
+    if known := known_to(run.splits_file, found, ("train",)):
         raise InputError(
-            f"`images` {images} holds {len(known)} images that the detector was trained on, such as {known[0]}: it "
+            f"`images` {images} holds {len(known)} images that the detector was trained on, such as {known[0].path}, "
+            "here or as copies: it "
             "scores these lower than new ones; name a folder of other images."
         )
     return found

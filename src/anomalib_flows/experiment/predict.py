@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from anomalib_flows.core.conformal import warn_if_too_few
 from anomalib_flows.core.errors import InputError, require
-from anomalib_flows.core.images import split_pattern
+from anomalib_flows.core.finding import split_pattern
 from anomalib_flows.core.types import ANOMALOUS, ImageResult, Sample
 from anomalib_flows.data.listing import find_source
 from anomalib_flows.experiment.options import PredictOptions

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample
+from anomalib_flows.data.checks.checking import list_samples
 from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.splits import find_duplicates, read_splits, select, warn_of_leaks
+from anomalib_flows.data.identity import find_duplicates, warn_of_leaks
+from anomalib_flows.data.splits import known_to, read_splits, select
 from anomalib_flows.experiment.evaluate import (
     TestSet,
     evaluate_disturbed,
@@ -79,7 +81,7 @@ def test_exported(model: Path, options: TestOptions) -> Run:
 
     dataset = dataset_of(options.data)
     figures = FIGURES if options.pictures is None else options.pictures
-    tested = TestSet(dataset.name, dataset.subset, select(dataset.samples(), "test"), figures)
+    tested = TestSet(dataset.name, dataset.subset, select(list_samples(dataset), "test"), figures)
     if not tested.samples:
         raise InputError(f"The dataset {dataset.name} {dataset.subset} has no test images: nothing can be tested.")
     predictor = ExportedPredictor(model, options.loader or LoaderOptions(), "CPU")
@@ -99,9 +101,10 @@ def dataset_of(component: Component | None) -> Dataset:
 
 
 def unused_samples(run: Run, dataset: Dataset) -> list[Sample]:
-    """List the test images, without those that the run was made with."""
-    used = {s.path for s in read_splits(run.splits_file) if s.split != "test"}
-    listed = select(dataset.samples(), "test")
+    """List the test images, without those whose content the run was made with."""
+    own = {s.path for s in read_splits(run.splits_file) if s.split == "test"}
+    listed = select(list_samples(dataset), "test")
+    used = {s.path for s in known_to(run.splits_file, listed, ("train", "calibration", "validation"))} - own
     samples = [s for s in listed if s.path.absolute() not in used]
     if left_out := len(listed) - len(samples):
         logger.info("Left out %d test images that this run was trained, calibrated or validated with.", left_out)

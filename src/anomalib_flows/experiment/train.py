@@ -13,16 +13,15 @@ import torch
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError, Interrupted
 from anomalib_flows.core.types import Sample, Split
-from anomalib_flows.data.checks.checking import check
+from anomalib_flows.data.checks.checking import check, list_samples
 from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.identity import find_duplicates, warn_of_leaks
 from anomalib_flows.data.splits import (
     draw_defects,
-    find_duplicates,
+    found_again,
     hold_out,
     hold_out_validation,
-    read_splits,
     select,
-    warn_of_leaks,
     write_splits,
 )
 from anomalib_flows.encoders.weights import weights_follow
@@ -38,8 +37,9 @@ from anomalib_flows.run.directory import Run
 
 logger = logging.getLogger(__name__)
 
-MAY_CHANGE = {"weights", "learning_rate", "weight_decay", "root"}
-"""Arguments of model and dataset that may change when a run is resumed."""
+PLACES = {"root", "normal", "abnormal", "normal_test", "masks", "table"}
+MAY_CHANGE = {"weights", "learning_rate", "weight_decay", *PLACES}
+"""Arguments of model and dataset that may change when a run is resumed; images are known by their content."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ def train(config: TrainConfig, resume: Path | None = None) -> Run:
     if resume:
         run = Run.open(resume)
         require_resumable(experiment, run)
+        write_splits(experiment.samples, run.splits_file)  # the images may have moved
     else:
         fit_statistics(experiment.runner, experiment.of("train"))  # before the run exists: an interrupt leaves nothing
         run = create_run(experiment)
@@ -101,7 +102,7 @@ def prepare_experiment(config: TrainConfig, resume: Path | None) -> Experiment:
     if config.data is None:
         raise InputError("`data` must be given: name a dataset to train on.")
     dataset: Dataset = config.data.build("datasets")
-    samples = read_splits(Run.open(resume).splits_file) if resume else split_samples(dataset, config)
+    samples = samples_of_run(Run.open(resume), dataset, config) if resume else split_samples(dataset, config)
     logger.info(count_splits(samples))
     config = resolve(config, device, len(select(samples, "train")))
     torch.manual_seed(config.seed)
@@ -115,6 +116,13 @@ def prepare_experiment(config: TrainConfig, resume: Path | None) -> Experiment:
     data = component_of("datasets", dataset, dataset.options())
     complete = replace(config, model=model, data=data, output=config.output.absolute())
     return Experiment(complete, dataset, samples, runner)
+
+
+def samples_of_run(run: Run, dataset: Dataset, config: TrainConfig) -> list[Sample]:
+    """List the images of a run that is resumed, where they are now."""
+    recorded = run.config().data
+    moved = recorded is not None and recorded.build("datasets").options() != dataset.options()
+    return found_again(run.splits_file, dataset, moved=moved)
 
 
 def resolve(config: TrainConfig, device: torch.device, images: int) -> TrainConfig:
@@ -132,7 +140,7 @@ def component_of(kind: registry.Kind, built: object, arguments: dict[str, Any]) 
 
 def split_samples(dataset: Dataset, config: TrainConfig) -> list[Sample]:
     """List the images of a dataset, check them, and hold out some for calibration and validation."""
-    samples = check(dataset.samples(), config.loader.on_error)
+    samples = check(list_samples(dataset), config.loader.on_error)
     same = find_duplicates(sample.path for sample in samples)
     if config.protocol == "paper":
         require_published(samples, dataset, config)

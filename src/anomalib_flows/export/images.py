@@ -10,7 +10,7 @@ from typing import cast
 from PIL import Image
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import image_files
+from anomalib_flows.core.finding import list_images
 from anomalib_flows.core.types import ImageSize, Sample, Split
 from anomalib_flows.data.splits import read_splits
 from anomalib_flows.export.options import ExportOptions
@@ -48,7 +48,7 @@ def quantization_splits(samples: Sequence[Sample], options: ExportOptions) -> di
 
 def images_of_folder(folder: Path) -> list[Sample]:
     """List the images of a folder."""
-    found = [Sample(path, "test") for path in image_files(folder, recursive=True)]
+    found = [Sample(path, "test") for path in list_images(folder)]
     if not found:
         raise InputError(f"`images` {folder} contains no images: give a folder of images, 'calibration' or 'test'.")
     return found

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import NORMAL, ImageResult, Sample
 from anomalib_flows.data.checks.checking import Checker
-from anomalib_flows.data.loading.loader import Loader, resize_mask
+from anomalib_flows.data.loading.loader import Loader
+from anomalib_flows.data.loading.masks import resize_mask
 from anomalib_flows.inference.photos import Photo, fitting_batch_size, read_photo
 from anomalib_flows.results.sinks import Thresholds
 from anomalib_flows.run.options import ImageOptions, LoaderOptions

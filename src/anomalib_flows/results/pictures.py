@@ -18,6 +18,7 @@ from PIL.Image import Resampling
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import atomic, default_threads
+from anomalib_flows.core.finding import mark_results
 from anomalib_flows.core.images import Pixels, read_pixels
 from anomalib_flows.core.types import ANOMALOUS, ImageResult, Sample
 from anomalib_flows.data.loading.reading import read_sample
@@ -28,6 +29,8 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
+KINDS = ("heatmap", "overlay", "mask")
+"""Folders of the pictures of an image."""
 COLUMNS, CELL, SPACE, LINE = 8, 184, 8, 16
 """Pictures in a row; their greatest height and width, the space between, and the height of a line, in pixels."""
 
@@ -128,6 +131,8 @@ class FigureSink:
 
     def __init__(self, drawing: Drawing, folder: Path, figures: Mapping[Path, FigureName], threshold: float) -> None:
         self.drawing, self.folder, self.figures, self.threshold = drawing, folder, figures, threshold
+        if figures:
+            mark_results(folder)
 
     def add(self, result: ImageResult) -> None:
         """Draw the figure of an image that was chosen."""
@@ -146,6 +151,8 @@ class PictureSink:
 
     def __init__(self, drawing: Drawing, folder: Path, name: Callable[[ImageResult], Path]) -> None:
         self.drawing, self.folder, self.name = drawing, folder, name
+        for kind in KINDS:
+            mark_results(folder / kind)
 
     def add(self, result: ImageResult) -> None:
         """Write the pictures of an image."""

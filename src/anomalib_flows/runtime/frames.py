@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import IMAGE_SUFFIXES, Pixels, image_files, matches, read_pixels, split_pattern
+from anomalib_flows.core.finding import IMAGE_SUFFIXES, find_images, matches, split_pattern, warn_of_left_out
+from anomalib_flows.core.images import Pixels, read_pixels
 
 CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation")}
 """FFmpeg's name of a camera and of its format, by operating system."""
@@ -85,11 +86,12 @@ def listed(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     base, pattern = split_pattern(path)
-    found = matches(base, pattern) if pattern else image_files(path, recursive=True)
-    if not found:
+    found = matches(base, pattern) if pattern else find_images(path)
+    if not found.images:
         fault = "matches no images" if pattern else "contains no images" if path.is_dir() else "does not exist"
         raise InputError(f"{path} {fault}: give an image, a folder, a pattern like 'photos/*.png' or a video.")
-    return found
+    warn_of_left_out(path, found)
+    return found.images
 
 
 def camera(number: int, on_fault: OnFault = None) -> Iterator[tuple[str, Pixels]]:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import get_args
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import natural_key
+from anomalib_flows.core.finding import natural_key
 from anomalib_flows.core.types import ANOMALOUS, NORMAL, Split
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.loading.reading import read_sample

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from anomalib_flows.core.images import image_files
+from anomalib_flows.core.finding import image_files
 
 Touch = Callable[[str], Path]
 

@@ -10,6 +10,8 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.runtime import frames
 from damaged_video import write_damaged_video
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* not read are 1 hidden image file")
+
 
 @pytest.fixture
 def photos(tmp_path):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import image_files
+from anomalib_flows.core.finding import image_files
 from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.datasets.base import Dataset
 

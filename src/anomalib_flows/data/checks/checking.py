@@ -5,33 +5,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.files import map_in_threads
-from anomalib_flows.core.types import ANOMALOUS, ImageSize, Sample
-from anomalib_flows.data.loading.reading import read_sample
+from anomalib_flows.core.finding import LeftOutWarning
+from anomalib_flows.core.types import ANOMALOUS, Sample
+from anomalib_flows.data.checks.facts import Facts, Inspected, MaskFacts, find_facts
+from anomalib_flows.data.checks.remarks import about_darkness, about_empty_masks, about_odd_masks, about_pages, itemise
+from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.loading.reading import no_masks, require_shape
 from anomalib_flows.run.options import OnError
 
-LISTED = 10
-"""Number of files that a warning lists."""
-MAX_LEVEL, DARK = 255, 64  # up to 14 bits in a file of 16 stay below a quarter of the range
-
-
-class Inspected(NamedTuple):
-    """Properties of an image and its mask, or else why a file cannot be read.
-
-    ``size`` is height and width, ``brightest`` the largest value, from 0 to 255. An empty mask has no defective pixel.
-    """
-
-    sample: Sample
-    fault: str = ""
-    size: ImageSize = (0, 0)
-    brightest: int = 0
-    empty_mask: bool = False
+FOLDERS = 4
+"""Number of folders whose files that are not read are named one by one."""
 
 
 class Checker:
@@ -96,51 +85,59 @@ def check(samples: Sequence[Sample], on_error: OnError) -> list[Sample]:
     checker.faults = faults
     usable = [checker.add(one) for one in found if not one.fault]
     checker.finish()
+    for remark in (*about_odd_masks(found), *about_pages(found)):
+        warnings.warn(remark, stacklevel=2)
     return usable
+
+
+def list_samples(dataset: Dataset) -> list[Sample]:
+    """List the images of a dataset; of the warnings about files that are not read, the first few are shown."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        samples = dataset.samples()
+    left_out = [warning for warning in caught if issubclass(warning.category, LeftOutWarning)]
+    shown = [warning for warning in caught if warning not in left_out[FOLDERS:]]
+    for warning in shown:
+        warnings.warn(warning.message, stacklevel=2)
+    if (rest := len(left_out) - FOLDERS) > 0:
+        text = f"Files of {rest} more folders are not read: 'anomalib-flows data check' lists them."
+        warnings.warn(text, LeftOutWarning, stacklevel=2)
+    return samples
 
 
 def inspect_samples(samples: Sequence[Sample]) -> list[Inspected]:
     """Read and inspect all images and masks, in threads."""
-    return map_in_threads(_inspect, samples, "reading")
+    return [_inspected(sample, facts) for sample, facts in zip(samples, find_facts(samples), strict=True)]
 
 
-def _inspect(sample: Sample) -> Inspected:
+def _inspected(sample: Sample, facts: Facts) -> Inspected:
+    image = facts.image
+    if isinstance(image, InputError):
+        return Inspected(sample, str(image))
+    size = (image.height, image.width)
+    masks: list[MaskFacts] = []
     try:
-        image, mask = read_sample(sample)
+        for file, mask in facts.masks:
+            if isinstance(mask, InputError):
+                raise mask
+            require_shape(file, (mask.height, mask.width), size, sample.path)
+            masks.append(mask)
+        if sample.mask and not masks:
+            raise no_masks(sample.mask, sample.path)
     except InputError as fault:
         return Inspected(sample, str(fault))
-    return inspected(sample, image, mask)._replace(size=(image.shape[1], image.shape[2]))
+    marked = sum(mask.marked for mask in masks) / (image.height * image.width) if masks else None
+    levels = max((mask.levels for mask in masks), default=0)
+    return Inspected(sample, "", size, image.brightest, image.pages, marked, levels)
 
 
 def inspected(sample: Sample, image: npt.ArrayLike, mask: npt.ArrayLike | None) -> Inspected:
     """Return the properties of an image that was read, except for its size; see :meth:`Checker.image`."""
     brightest = int(np.asarray(image).max())  # torch is slow at values in the order of a decoder
-    return Inspected(sample, brightest=brightest, empty_mask=mask is not None and not np.asarray(mask).any())
+    return Inspected(sample, brightest=brightest, marked=None if mask is None else float(np.asarray(mask).mean()))
 
 
 def stop_at(faults: Sequence[str]) -> NoReturn:
     """Raise an error for the first fault."""
     more = f" ({len(faults)} files have faults)" if len(faults) > 1 else ""
     raise InputError(f"{faults[0].removesuffix('.')}, or skip it with `loader.on_error` skip{more}.")
-
-
-def itemise(title: str, items: Sequence[object]) -> str:
-    """Return a title with the number of items, and the first of them below it, one per line."""
-    rest = [f"and {len(items) - LISTED} more"] * (len(items) > LISTED)
-    return "\n  ".join([f"{title} ({len(items)}):", *map(str, items[:LISTED]), *rest])
-
-
-def about_empty_masks(samples: Sequence[Sample]) -> str:
-    """Return a warning of empty masks."""
-    some = ", ".join(str(sample.mask) for sample in samples[:4]) + (", ..." if len(samples) > 4 else "")
-    return f"{len(samples)} masks of defective images are empty ({some}): these images count for image metrics only."
-
-
-def about_darkness(brightest: int) -> str:
-    """Return a warning if the brightest value of all images is so low that their upper bits must be empty."""
-    if brightest >= DARK:
-        return ""
-    return (
-        f"No image has a value above {brightest} of {MAX_LEVEL}: if the camera wrote 10 or 12 bits into "
-        "files of 16 bits, stretch the values to the full range first."
-    )

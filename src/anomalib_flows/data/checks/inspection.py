@@ -12,14 +12,18 @@ from typing import NamedTuple
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import map_in_threads
-from anomalib_flows.core.images import describe_file, image_files
+from anomalib_flows.core.finding import image_files
+from anomalib_flows.core.images import describe_file
 from anomalib_flows.core.types import ANOMALOUS, ImageSize, Sample
-from anomalib_flows.data.checks.checking import Inspected, about_darkness, inspect_samples, itemise
+from anomalib_flows.data.checks.checking import inspect_samples
+from anomalib_flows.data.checks.facts import Inspected
+from anomalib_flows.data.checks.remarks import about_darkness, about_odd_masks, about_pages, itemise
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.datasets.layout import categories
 from anomalib_flows.data.datasets.mvtec import MVTec
+from anomalib_flows.data.identity import find_duplicates
+from anomalib_flows.data.likeness import near_duplicates
 from anomalib_flows.data.listing import MissingMaskWarning, mask_files
-from anomalib_flows.data.splits import find_duplicates
 
 
 class GroupCounts(NamedTuple):
@@ -98,7 +102,8 @@ def inspect_dataset(dataset: Dataset) -> Inspection:
     readable = [one.sample for one in sound]
     repeated, leaks = same_content(readable)
     remarks = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
-    remarks += [*about_masks(dataset, found), *repeated, *links_out_of(readable, dataset)]
+    remarks += [*about_masks(dataset, found), *about_odd_masks(found), *about_pages(found)]
+    remarks += [*repeated, *about_near_duplicates(readable), *links_out_of(readable, dataset)]
     if sound and (dark := about_darkness(max(one.brightest for one in sound))):
         remarks.append(dark)
     faults = [one.fault for one in found if one.fault] + leaks
@@ -159,6 +164,15 @@ def same_content(samples: Sequence[Sample]) -> tuple[list[str], list[str]]:
         (across if several else within).append(" = ".join(names))
     remarks = [itemise("Images of the same content, within a split", within)] if within else []
     return remarks, [f"{names}: the same content in several splits; keep one." for names in across]
+
+
+def about_near_duplicates(samples: Sequence[Sample]) -> list[str]:
+    """Return a remark on images that look nearly the same as one of another split."""
+    same = find_duplicates(sample.path for sample in samples)
+    pairs = [(a, b) for a, b in near_duplicates(samples) if same.get(a.path, a.path) != same.get(b.path, b.path)]
+    names = [f"{a.path} ({a.split}) ~ {b.path} ({b.split})" for a, b in pairs]
+    title = "Images that look nearly the same as one of another split, such as frames of one video"
+    return [itemise(title, names)] if names else []
 
 
 def links_out_of(samples: Sequence[Sample], dataset: Dataset) -> list[str]:

@@ -11,7 +11,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import image_files, natural_key
+from anomalib_flows.core.finding import list_images, natural_key
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.datasets.base import Archive, Card, CategoryDataset, Counts, warn_of_other_counts
@@ -48,7 +48,7 @@ class CIFAR10(CategoryDataset):
         if self.category not in CLASSES:
             raise InputError(unknown("category of cifar10", self.category, list(CLASSES)))
         folder = Path(self.root) / "train" / self.category
-        train = [Sample(path, "train") for path in image_files(folder)]
+        train = [Sample(path, "train") for path in list_images(folder)]
         if not train:
             raise InputError(f"{folder} has no images: prepare the dataset cifar10 first.")
         samples = train + self._tested()
@@ -57,7 +57,7 @@ class CIFAR10(CategoryDataset):
 
     def _tested(self) -> list[Sample]:
         """List the test images of all classes."""
-        images = {name: image_files(Path(self.root) / "test" / name) for name in CLASSES}
+        images = {name: list_images(Path(self.root) / "test" / name) for name in CLASSES}
         good = [Sample(path, "test") for path in images.pop(self.category)]
         return good + [Sample(path, "test", ANOMALOUS, name) for name, paths in images.items() for path in paths]
 

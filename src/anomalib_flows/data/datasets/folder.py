@@ -7,19 +7,21 @@ from itertools import zip_longest
 from pathlib import Path
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import natural_key, split_pattern
-from anomalib_flows.core.types import ANOMALOUS, GOOD, Sample
+from anomalib_flows.core.finding import natural_key, split_pattern
+from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.identity import find_duplicates
 from anomalib_flows.data.listing import (
     Source,
     find_source,
     pair_masks,
-    read_table,
     require_disjoint,
-    samples_of,
+    require_photos,
     warn_of_masks,
+    warn_of_names,
 )
-from anomalib_flows.data.splits import draw_subset, find_duplicates, moved, select
+from anomalib_flows.data.splits import draw_subset, moved, select
+from anomalib_flows.data.tables import read_table, require_known_columns, samples_of
 from anomalib_flows.run.options import require_fraction
 
 SOURCES = ("normal", "normal_test", "abnormal", "masks")
@@ -95,6 +97,7 @@ class Folder(Dataset):
         """List the images of the table; if it has no splits, a part of the good images is kept for the test."""
         table = Path(self.root or "", self.table or "").absolute()
         rows = read_table(table, ["path"])
+        require_known_columns(rows, table)
         samples = samples_of(rows, table, Path(self.root).absolute() if self.root else table.parent)
         return samples if any(row.get("split") for row in rows) else self._with_good_to_test(samples)
 
@@ -120,14 +123,15 @@ class Folder(Dataset):
         if argument == "masks":
             return find_source(argument, path)
         source = find_source(argument, path, self.mask_ending)
+        require_photos(source, argument)
         warn_of_masks(source)
+        if argument != "abnormal":
+            warn_of_names(source)
         return source
 
     def _defective(self, source: Source, masks: Source | None) -> list[Sample]:
         """List the images of one folder of defective images."""
         kinds = [source.kind(image) for image in source.images]
-        if GOOD in kinds:
-            raise InputError(f"{source.name} has a folder of good images: give it as `normal_test` instead.")
         pairs = {}
         if masks or self.mask_ending:
             folder = masks.base if masks else source.base

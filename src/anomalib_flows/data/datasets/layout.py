@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import image_files, natural_key
+from anomalib_flows.core.finding import LeftOutWarning, image_files, kind_of_folder, list_images, natural_key
 from anomalib_flows.core.types import ANOMALOUS, GOOD, NORMAL, Sample
 from anomalib_flows.data.datasets.base import CategoryDataset, warn_of_other_counts
 from anomalib_flows.data.listing import pair_masks
+from anomalib_flows.data.words import means_good, means_mask
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Layout:
         calibration: Folder of the normal images that the makers hold out; empty if there is none.
         test: Folder of the test images; beside ``good`` it has one folder for each kind of defect.
         masks: Folder of the masks, which mirrors ``test``.
+        unlabelled: Folders of images without published labels, which are not read.
     """
 
     good: str = GOOD
@@ -31,6 +35,12 @@ class Layout:
     calibration: str = ""
     test: str = "test"
     masks: str = "ground_truth"
+    unlabelled: tuple[str, ...] = ()
+
+    @property
+    def folders(self) -> set[str]:
+        """Names of all folders of a category."""
+        return {self.train, self.calibration, self.test, self.masks, *self.unlabelled}
 
 
 MVTEC_AD = Layout()
@@ -59,30 +69,60 @@ def list_category(folder: Path, layout: Layout = MVTEC_AD) -> list[Sample]:
     train = folder / layout.train / layout.good
     if not train.is_dir():
         wanted = f"{layout.train}/{layout.good}"
-        raise InputError(f"{folder} has no folder {wanted}: put the good images to train on there.")
-    good = image_files(train, recursive=True)
-    if not good:
+        other = next((name for name in inner_folders(train.parent) if means_good(name)), "")
+        advice = f"rename {layout.train}/{other}" if other else "put the good images to train on there"
+        raise InputError(f"{folder} has no folder {wanted}: {advice}.")
+    samples = [Sample(path, "train") for path in list_images(train)]
+    if not samples:
         raise InputError(f"{train} has no images: put the good images to train on there.")
-    samples = [Sample(path, "train") for path in good]
     if layout.calibration:
-        held_out = image_files(folder / layout.calibration / layout.good, recursive=True)
+        held_out = list_images(folder / layout.calibration / layout.good)
         samples += [Sample(path, "calibration") for path in held_out]
+        warn_of_others(folder / layout.calibration, {layout.good})
+    warn_of_others(folder, layout.folders)
+    warn_of_others(train.parent, {layout.good})
     return sorted(samples + _test_samples(folder, layout), key=lambda sample: natural_key(sample.path))
+
+
+def inner_folders(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder."""
+    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def warn_of_others(folder: Path, names: Container[str]) -> None:
+    """Warn of images that are directly in a folder, or in folders of it with other names than the given ones."""
+    others = [name for name in inner_folders(folder) if name not in names]
+    counts = {name: len(image_files(folder / name, recursive=True)) for name in others}
+    left_out = [f"{name} ({count} images)" for name, count in counts.items() if count]
+    direct = len(image_files(folder))
+    left_out += [f"{direct} images that are in none of its folders"] * bool(direct)
+    if left_out:
+        warnings.warn(f"{folder}: not read are {', '.join(left_out)}.", LeftOutWarning, stacklevel=3)
 
 
 def _test_samples(folder: Path, layout: Layout) -> list[Sample]:
     """List the images in the folders of ``test``: one of good images, and one for each kind of defect."""
     test, masks = folder / layout.test, folder / layout.masks
-    found = image_files(test, recursive=True)
-    tested = [path for path in found if path.parent != test and not path.is_relative_to(masks)]
-    kinds = {path: path.relative_to(test).parts[0] for path in tested}
-    pairs = pair_masks([path for path in tested if kinds[path] != layout.good], test, masks)
+    kinds = [kind for kind in inner_folders(test) if test / kind != masks and not kind_of_folder(test / kind)]
+    require_kinds(test, kinds, layout.good)
+    warn_of_others(test, inner_folders(test))
+    kind_of = {path: kind for kind in kinds for path in list_images(test / kind)}
+    pairs = pair_masks([path for path, kind in kind_of.items() if kind != layout.good], test, masks)
     return [
         Sample(path, "test", NORMAL, GOOD)
-        if kinds[path] == layout.good
-        else Sample(path, "test", ANOMALOUS, kinds[path], pairs.get(path))
-        for path in tested
+        if kind == layout.good
+        else Sample(path, "test", ANOMALOUS, kind, pairs.get(path))
+        for path, kind in kind_of.items()
     ]
+
+
+def require_kinds(test: Path, kinds: Sequence[str], good: str) -> None:
+    """Raise an InputError for kinds of defect whose names say that the images are good, or that they are masks."""
+    for kind in kinds:
+        if means_good(kind) and kind != good:
+            raise InputError(f"{test / kind} has the name of good images: rename it to {good}, or to a kind of defect.")
+        if means_mask(kind):
+            raise InputError(f"{test / kind} has the name of masks: move it out of {test}, or rename it.")
 
 
 def categories(root: Path, layout: Layout = MVTEC_AD) -> list[str]:

@@ -20,7 +20,12 @@ class MVTecAD2(LayoutDataset):
     Heckler-Kram et al., The MVTec AD 2 Dataset: Advanced Scenarios for Unsupervised Anomaly Detection, 2025.
     """
 
-    layout = Layout(calibration="validation", test="test_public", masks="test_public/ground_truth")
+    layout = Layout(
+        calibration="validation",
+        test="test_public",
+        masks="test_public/ground_truth",
+        unlabelled=("test_private", "test_private_mixed"),
+    )
     card = Card(
         title="MVTec AD 2",
         homepage="https://www.mvtec.com/company/research/datasets/mvtec-ad-2",

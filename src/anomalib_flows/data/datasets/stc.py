@@ -13,7 +13,7 @@ from PIL import Image
 
 from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.files import map_in_threads
-from anomalib_flows.core.images import image_files, natural_key
+from anomalib_flows.core.finding import image_files, list_images, natural_key
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.datasets.base import Archive, Card, CategoryDataset
@@ -68,7 +68,7 @@ class STC(CategoryDataset):
             raise InputError(f"{Path(self.root, TRAINED)} has no frames: prepare the dataset stc first.")
         if self.category not in scenes:
             raise InputError(f"In `root` {self.root}: {unknown('scene', self.category, scenes)}")
-        samples = [Sample(f, "train") for video in self._of_scene(folders) for f in image_files(video)[:: self.every]]
+        samples = [Sample(f, "train") for video in self._of_scene(folders) for f in list_images(video)[:: self.every]]
         tested = self._of_scene(videos(Path(self.root) / TESTED))
         samples += [sample for video in tested for sample in list_test_frames(video)]
         return sorted(samples, key=lambda sample: natural_key(sample.path))
@@ -100,10 +100,10 @@ def videos(folder: Path) -> list[Path]:
 
 def list_test_frames(folder: Path) -> list[Sample]:
     """List the frames of a test video, the anomalous ones with their masks."""
-    masks = {mask.stem: mask for mask in image_files(folder.parents[2] / MASKS / folder.name)}
+    masks = {mask.stem: mask for mask in list_images(folder.parents[2] / MASKS / folder.name)}
     return [
         Sample(frame, "test", ANOMALOUS, ANOMALY, masks[frame.stem]) if frame.stem in masks else Sample(frame, "test")
-        for frame in image_files(folder)
+        for frame in list_images(folder)
     ]
 
 

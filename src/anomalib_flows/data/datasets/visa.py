@@ -9,10 +9,11 @@ from typing import Literal
 
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import natural_key
+from anomalib_flows.core.finding import natural_key
 from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.datasets.base import Archive, Card, CategoryDataset, Counts, warn_of_other_counts
-from anomalib_flows.data.listing import LABELS, read_table, samples_of
+from anomalib_flows.data.tables import read_table, samples_of
+from anomalib_flows.data.words import label_of
 
 DEFECT = "anomaly"
 """The only kind of defect: the table has no others."""
@@ -75,14 +76,19 @@ class VisA(CategoryDataset):
         if self.category not in products:
             raise InputError(f"In {table}: {registry.unknown('category', self.category, products)}")
         normal = _without_defects_to_train_on([row for row in rows if row["object"] == self.category])
-        samples = samples_of((row | {"path": row["image"], "defect": DEFECT} for row in normal), table, root)
+        samples = samples_of(map(_as_listed, normal), table, root)
         if self.split == "1cls":
             warn_of_other_counts(samples, self.card, self.category)
         return sorted(samples, key=lambda sample: natural_key(sample.path))
 
 
+def _as_listed(row: dict[str, str]) -> dict[str, str]:
+    """Return a row in the form of other tables of images."""
+    return row | {"path": row["image"], "defect": DEFECT if label_of(row["label"]) == ANOMALOUS else ""}
+
+
 def _without_defects_to_train_on(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    kept = [row for row in rows if row["split"] != "train" or LABELS.get(row["label"]) != ANOMALOUS]
+    kept = [row for row in rows if row["split"] != "train" or label_of(row["label"]) != ANOMALOUS]
     if left_out := len(rows) - len(kept):
         warnings.warn(
             f"{left_out} defective images of the split train are left out: models are trained on normal images only.",

@@ -15,13 +15,13 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from anomalib_flows.core.files import default_threads
 from anomalib_flows.core.preprocess import resize
-from anomalib_flows.core.types import NORMAL, Batch, ImageSize, Sample, content_size
+from anomalib_flows.core.types import NORMAL, Batch, Sample, content_size
 from anomalib_flows.data.loading.cache import Item, make_cache
+from anomalib_flows.data.loading.masks import resize_mask
 from anomalib_flows.data.loading.reading import read_sample
 from anomalib_flows.run.options import ImageOptions, LoaderOptions
 
@@ -41,12 +41,6 @@ def resized(pixels: Tensor, mask: Tensor | None, image: ImageOptions) -> Item:
     size = image.height_width
     inner = content_size(pixels.shape[1], pixels.shape[2], size, image.resize)
     return Item(resize(pixels, size, image.resize), None if mask is None else resize_mask(mask, inner, size), inner)
-
-
-def resize_mask(mask: Tensor, inner: ImageSize, size: ImageSize) -> Tensor:
-    """Resize a boolean mask (h, w) to ``inner`` by nearest neighbour, and pad it with False to ``size``."""
-    pixels = F.interpolate(mask[None, None].to(torch.uint8), inner, mode="nearest-exact")
-    return F.pad(pixels, (0, size[1] - inner[1], 0, size[0] - inner[0]))[0, 0].bool()
 
 
 def collate(samples: list[Sample], items: Sequence[Item]) -> Batch:

@@ -11,14 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import decode, image_files, read_pixels
+from anomalib_flows.core.finding import LOSSY, image_files
+from anomalib_flows.core.images import decode, read_pixels
 from anomalib_flows.core.types import ImageSize, Sample
 
 if TYPE_CHECKING:
+    from PIL import Image
     from torch import Tensor
-
-LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
-"""Suffixes of files whose values are not exactly those that were saved."""
 
 
 def read_sample(sample: Sample) -> tuple[Tensor, Tensor | None]:
@@ -47,19 +46,34 @@ def read_mask(path: Path, shape: ImageSize, image: Path | str = "its image") -> 
     if path.is_dir():
         files = image_files(path)
         if not files:
-            raise InputError(f"{path} holds no masks of {image}: put them there or remove the folder.")
+            raise no_masks(path, image)
         return reduce(operator.or_, [read_mask(file, shape, image) for file in files])
-    mask = decode(path)
-    least = 128 if path.suffix.lower() in LOSSY else 1  # compression blurs the edges of a mask
-    bands = np.atleast_3d(np.asarray(mask) >= least)
-    if bands.shape[:2] != tuple(shape):
-        size, other = (f"{height} x {width}" for height, width in (bands.shape[:2], shape))
+    marked = marked_pixels(decode(path), path)
+    require_shape(path, (marked.shape[0], marked.shape[1]), shape, image)
+    return as_tensor(marked)
+
+
+def require_shape(mask: Path, found: ImageSize, shape: ImageSize, image: Path | str) -> None:
+    """Raise an InputError unless a mask has the height and width of its image."""
+    if found != tuple(shape):
+        size, other = (f"{height} x {width}" for height, width in (found, shape))
         raise InputError(
-            f"Mask {path} is {size} pixels high and wide, but {image} {other}: replace the mask by one "
+            f"Mask {mask} is {size} pixels high and wide, but {image} {other}: replace the mask by one "
             "of the size of the image."
         )
+
+
+def no_masks(folder: Path, image: Path | str) -> InputError:
+    """Return the error of a folder without masks."""
+    return InputError(f"{folder} holds no masks of {image}: put them there or remove the folder.")
+
+
+def marked_pixels(mask: Image.Image, path: Path) -> npt.NDArray[np.bool_]:
+    """Return where a decoded mask marks a defect, of shape (h, w); see :func:`read_mask`."""
+    least = 128 if path.suffix.lower() in LOSSY else 1  # compression blurs the edges of a mask
+    bands = np.atleast_3d(np.asarray(mask) >= least)
     marked = bands[..., :-1].any(-1) & bands[..., -1] if mask.mode.endswith("A") else bands.any(-1)
-    return as_tensor(np.asarray(marked))
+    return np.asarray(marked)
 
 
 def as_tensor(values: npt.NDArray[np.generic]) -> Tensor:

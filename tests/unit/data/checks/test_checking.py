@@ -17,7 +17,7 @@ def mixed(save):
     broken = save("broken.png", np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8))
     broken.write_bytes(broken.read_bytes()[:600])
     samples.insert(3, Sample(broken, "train"))
-    samples.append(Sample(save("fits.png"), "test", 1, "cut", save("fits_mask.png", 255)))
+    samples.append(Sample(save("fits.png"), "test", 1, "cut", save("fits_mask.png", np.eye(8, dtype=np.uint8)[:6])))
     samples.append(Sample(save("small.png"), "test", 1, "cut", save("small_mask.png", 255, size=(3, 4))))
     return samples
 

@@ -78,7 +78,7 @@ def test_the_same_content_in_one_split_is_a_remark(nut: Path) -> None:
 def test_empty_missing_and_lonely_masks_are_named(nut: Path, save) -> None:
     save("nut/ground_truth/cut/0_mask.png", 0)
     (nut / "ground_truth/cut/1_mask.png").rename(nut / "ground_truth/cut/5_mask.png")
-    save("nut/ground_truth/hole/3_mask.png", 255)
+    save("nut/ground_truth/hole/3_mask.png", np.eye(8, dtype=np.uint8)[:6])
     empty, missing, lonely = look(nut).remarks
     assert empty.splitlines()[1:] == [f"  {nut}/ground_truth/cut/0_mask.png"]
     assert missing.splitlines()[1:] == [f"  {nut}/test/cut/1.png"]
@@ -107,7 +107,7 @@ def test_masks_of_images_that_are_left_out_are_not_lonely(nut: Path) -> None:
 def test_masks_of_which_an_image_has_several_are_not_lonely(nut: Path, save) -> None:
     for i in range(2):
         (nut / f"ground_truth/cut/{i}_mask.png").unlink()
-        save(f"nut/ground_truth/cut/{i}/a.png", 255)
+        save(f"nut/ground_truth/cut/{i}/a.png", np.eye(8, dtype=np.uint8)[:6])
     save("nut/ground_truth/cut/7/a.png", 255)
     (remark,) = look(nut).remarks
     assert remark.splitlines()[1:] == [f"  {nut}/ground_truth/cut/7/a.png"]
@@ -129,7 +129,7 @@ def test_masks_of_another_category_are_not_lonely(tmp_path: Path, save) -> None:
     save("good/0.png", 1)
     for scene in ("01", "02"):
         save(f"frames/{scene}/0.png", int(scene) + 100)
-        save(f"masks/{scene}/0.png", 255)
+        save(f"masks/{scene}/0.png", np.eye(8, dtype=np.uint8)[:6])
     data = Folder(normal=tmp_path / "good", abnormal=tmp_path / "frames/01", masks=tmp_path / "masks/01")
     save("good/1.png", 2)
     assert inspect_dataset(data).remarks == []
@@ -143,7 +143,8 @@ def test_links_that_leave_the_root_are_named(nut: Path, save, tmp_path: Path) ->
     save("nut/spare/1.png", 34)
     other.symlink_to(nut / "spare/1.png")
     found = inspect_dataset(MVTec(root=nut.rename(tmp_path / "all").parent / "all", category="."))
-    (remark,) = found.remarks
+    others, remark = found.remarks
+    assert others == f"{tmp_path}/all: not read are spare (1 images)."
     assert remark.splitlines()[1:] == [f"  {tmp_path}/all/train/good/out.png"]
     assert "Links that leave" in remark
     assert found.faults[0].startswith(f"{tmp_path}/all/train/good/within.png does not exist")

@@ -3,12 +3,11 @@ import threading
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.preprocess import resize
 from anomalib_flows.core.types import Sample
-from anomalib_flows.data.loading.loader import Loader, read_resized, reading_threads, resize_mask
+from anomalib_flows.data.loading.loader import Loader, read_resized, reading_threads
 from anomalib_flows.data.loading.reading import read_image
 from anomalib_flows.run.options import ImageOptions, LoaderOptions
 
@@ -102,13 +101,6 @@ def test_padding_belongs_to_no_defect(save):
     assert mask[:3].all()
     assert not mask[3:].any()
     torch.testing.assert_close(image, resize(read_image(sample.path), (8, 12), "pad"))
-
-
-@pytest.mark.parametrize("inner", [(9, 31), (40, 7), (64, 64), (17, 23)])
-def test_masks_are_resized_as_pillow_does(inner):
-    mask = np.random.default_rng(0).random((17, 23)) > 0.5
-    expected = np.asarray(Image.fromarray(mask).resize(inner[::-1], Image.Resampling.NEAREST))
-    np.testing.assert_array_equal(resize_mask(torch.from_numpy(mask), inner, inner).numpy(), expected)
 
 
 def test_any_number_of_threads_reads_the_same(save):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from anomalib_flows.core.types import Sample
-from anomalib_flows.data.splits import find_duplicates, warn_of_leaks
+from anomalib_flows.data.identity import find_duplicates, warn_of_leaks
 
 
 @pytest.fixture

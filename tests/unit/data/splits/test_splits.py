@@ -1,3 +1,4 @@
+import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -107,9 +108,14 @@ def test_names_that_are_no_unicode(tmp_path):
 
 def test_paths_become_absolute_and_the_columns_are_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("a.png").write_bytes(b"content")
+    digest = hashlib.sha256(b"content").hexdigest()
     write_splits([Sample(Path("a.png"), "test", 1, "cut", Path("m.png"))], Path("splits.csv"))
     lines = Path("splits.csv").read_text().splitlines()
-    assert lines == ["split,label,defect,path,mask", f"test,1,cut,{tmp_path / 'a.png'},{tmp_path / 'm.png'}"]
+    assert lines == [
+        "split,label,defect,path,mask,digest",
+        f"test,1,cut,{tmp_path / 'a.png'},{tmp_path / 'm.png'},{digest}",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,115 @@
+"""What is known of image and mask files once they were decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.images import as_pixels, decode
+from anomalib_flows.core.remember import remembered
+from anomalib_flows.core.types import ImageSize, Sample
+from anomalib_flows.data.listing import mask_files
+from anomalib_flows.data.loading.reading import marked_pixels
+
+F = TypeVar("F")
+
+PAGED = frozenset({".png", ".tif", ".tiff", ".webp"})
+"""Suffixes of files that may have several pages, of which the first is read."""
+
+
+class ImageFacts(NamedTuple):
+    """Height, width, largest value from 0 to 255, and number of pages."""
+
+    height: int
+    width: int
+    brightest: int
+    pages: int
+
+
+class MaskFacts(NamedTuple):
+    """Height, width, number of marked pixels, and number of different values other than 0."""
+
+    height: int
+    width: int
+    marked: int
+    levels: int
+
+
+class Inspected(NamedTuple):
+    """Properties of an image and its mask, or else why a file cannot be read.
+
+    ``size`` is height and width, ``brightest`` the largest value, from 0 to 255, and ``marked`` the share of the pixels
+    that the mask marks; an empty mask marks none. ``levels`` is the number of different values of the mask, without 0.
+    """
+
+    sample: Sample
+    fault: str = ""
+    size: ImageSize = (0, 0)
+    brightest: int = 0
+    pages: int = 1
+    marked: float | None = None
+    levels: int = 0
+
+    @property
+    def empty_mask(self) -> bool:
+        """Whether there is a mask that marks nothing."""
+        return self.marked == 0
+
+
+class Facts(NamedTuple):
+    """What is known of the files of a sample; an InputError stands for a file that cannot be read."""
+
+    image: ImageFacts | InputError
+    masks: list[tuple[Path, MaskFacts | InputError]]
+
+
+def find_facts(samples: Sequence[Sample]) -> list[Facts]:
+    """Decode the images and masks of samples, in threads; what is known from earlier calls is not decoded again."""
+    masks = {sample.mask: mask_files(sample.mask) for sample in samples if sample.mask}
+    files = list(dict.fromkeys(file for found in masks.values() for file in found))
+    images = remembered("image 1", image_facts, [sample.path for sample in samples], "reading")
+    of_mask = dict(zip(files, remembered("mask 1", mask_facts, files, "reading masks"), strict=True))
+    return [
+        Facts(as_facts(ImageFacts, image), [(file, as_facts(MaskFacts, of_mask[file])) for file in masks[sample.mask]])
+        if sample.mask
+        else Facts(as_facts(ImageFacts, image), [])
+        for sample, image in zip(samples, images, strict=True)
+    ]
+
+
+def as_facts(cls: Callable[..., F], found: Sequence[int] | InputError) -> F | InputError:
+    """Return facts from a list that JSON kept."""
+    return found if isinstance(found, InputError) else cls(*found)
+
+
+def image_facts(path: Path) -> ImageFacts:
+    """Decode an image."""
+    pixels = as_pixels(decode(path), path)
+    return ImageFacts(pixels.shape[0], pixels.shape[1], int(pixels.max()), page_count(path))
+
+
+def page_count(path: Path) -> int:
+    """Return the number of pages of a file that can be read."""
+    if path.suffix.lower() not in PAGED:
+        return 1
+    with Image.open(path) as image:
+        return getattr(image, "n_frames", 1)
+
+
+def mask_facts(path: Path) -> MaskFacts:
+    """Decode a mask."""
+    mask = decode(path)
+    marked = marked_pixels(mask, path)
+    return MaskFacts(marked.shape[0], marked.shape[1], int(marked.sum()), count_levels(np.asarray(mask)))
+
+
+def count_levels(values: npt.NDArray[np.generic]) -> int:
+    """Count the different values other than 0."""
+    counts = np.bincount(values.ravel()) if values.dtype == np.uint8 else np.unique(values)
+    return int(np.count_nonzero(counts[1:]) if values.dtype == np.uint8 else np.count_nonzero(counts))

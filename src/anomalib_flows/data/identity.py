@@ -1,0 +1,71 @@
+"""Know an image by its content: digests, images of the same content, and images that look nearly the same."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from pathlib import Path
+from typing import get_args
+
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.remember import remembered
+from anomalib_flows.core.types import Sample, Split
+
+
+def digests(paths: Iterable[Path]) -> dict[Path, str]:
+    """Return the SHA-256 digest of each file; one that cannot be read has none."""
+    wanted = sorted(set(paths))
+    found = remembered("sha256", _digest, wanted, "comparing")
+    return {path: digest for path, digest in zip(wanted, found, strict=True) if isinstance(digest, str)}
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): check the path.") from error
+
+
+def find_duplicates(paths: Iterable[Path]) -> dict[Path, Path]:
+    """Return for each file that has the content of another one the first such file, in the order of paths.
+
+    Only files of the same size are read. A file that cannot be read is no duplicate.
+    """
+    alike = [path for group in _groups(sorted(set(paths)), _size) for path in group]
+    known = digests(alike)
+    return {path: group[0] for group in _groups(alike, known.get) for path in group}
+
+
+def _groups(paths: Iterable[Path], key: Callable[[Path], Hashable]) -> list[list[Path]]:
+    """Group paths by a key, in their order; groups of one path and paths without a key are left out."""
+    groups = defaultdict(list)
+    for path in paths:
+        groups[key(path)].append(path)
+    return [group for value, group in groups.items() if value is not None and len(group) > 1]
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def warn_of_leaks(samples: list[Sample], same: Mapping[Path, Path]) -> None:
+    """Warn of images whose content, by :func:`find_duplicates`, is also in an earlier split."""
+    first: dict[Path, Sample] = {}
+    leaks = defaultdict(list)
+    for sample in sorted(samples, key=lambda sample: get_args(Split).index(sample.split)):
+        if sample.path in same:
+            before = first.setdefault(same[sample.path], sample)
+            leaks[sample.split, before.split].append((sample.path, before.path))
+    for (split, known), pairs in leaks.items():
+        if split != known:
+            warnings.warn(
+                f"{len(pairs)} images of the split {split} have the same content as images of {known} (the first: "
+                f"{pairs[0][0]} and {pairs[0][1]}), which the detector knows: keep each in one of the two.",
+                stacklevel=3,
+            )
