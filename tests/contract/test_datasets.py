@@ -4,15 +4,30 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from anomalib_flows.core import registry
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.finding import LeftOutWarning, mark_results
+from anomalib_flows.core.types import Sample
 from anomalib_flows.data.datasets import synthetic
 from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.datasets.layout import LayoutDataset
+from anomalib_flows.data.listing import mask_files
+from anomalib_flows.data.loading.loader import read_resized
 from anomalib_flows.run.component import Component
+from anomalib_flows.run.options import ImageOptions
 from anomalib_flows.run.validation import plain
 from anomalib_flows.testing import DATASET_CHECKS
 from trees import CASES, TREES, Options, case_name
+
+FOLDERS = [(name, make) for name, make in CASES if name != "visa" and "table" not in make.__name__]
+"""Datasets that list folders, and not a table that names each image."""
+LAYOUTS = [(name, make) for name, make in CASES if issubclass(registry.load("datasets", name), LayoutDataset)]
+"""Datasets whose folders name the kinds of defect."""
+NO_WARNINGS = pytest.mark.filterwarnings("ignore:.* is published with", "ignore:.* not read are")
 
 
 @pytest.mark.parametrize("name", registry.names("datasets"))
@@ -52,3 +67,69 @@ def test_options_do_not_depend_on_the_working_directory(relative: Options, tmp_p
     assert recorded["root" if "root" in relative else "normal"] == str(first)
     monkeypatch.chdir("/")
     assert Component("folder", recorded).build("datasets").options() == recorded
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    for count in ("TRAIN_GOOD", "TEST_GOOD", "TEST_DEFECTIVE"):
+        monkeypatch.setattr(synthetic, count, 2)
+
+
+def folders_of(samples: list[Sample]) -> set[Path]:
+    return {sample.path.parent for sample in samples}
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.filterwarnings("ignore:.* is published with")
+@pytest.mark.parametrize(("name", "make"), FOLDERS, ids=case_name)
+def test_files_of_other_formats_are_counted_and_not_read(name: str, make, tmp_path: Path) -> None:
+    dataset = Component(name, make(tmp_path)).build("datasets")
+    before = dataset.samples()
+    for folder in folders_of(before):
+        (folder / "good_photo.heic").touch()
+        (folder / "@eaDir").mkdir()
+        (folder / "@eaDir/thumbnail.png").write_bytes(before[0].path.read_bytes())
+    with pytest.warns(LeftOutWarning, match=r"not read are .*\d .heic file"):
+        assert dataset.samples() == before
+
+
+@NO_WARNINGS
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize(("name", "make"), CASES, ids=case_name)
+def test_own_pictures_are_never_images(name: str, make, tmp_path: Path) -> None:
+    dataset = Component(name, make(tmp_path)).build("datasets")
+    before = dataset.samples()
+    for folder in folders_of(before):
+        mark_results(folder / "predicted/overlay")
+        (folder / "predicted/overlay/1.png").write_bytes(before[0].path.read_bytes())
+    assert dataset.samples() == before
+
+
+@NO_WARNINGS
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("size", [3, 7])
+@pytest.mark.parametrize(("name", "make"), CASES, ids=case_name)
+def test_small_defects_keep_a_pixel(name: str, make, size: int, tmp_path: Path) -> None:
+    for sample in Component(name, make(tmp_path)).build("datasets").samples():
+        if sample.mask is None:
+            continue
+        for file in mask_files(sample.mask):
+            values = np.zeros_like(np.asarray(Image.open(file)))
+            marked = bool(np.asarray(Image.open(file)).any())
+            values[1, 1] = 255 * marked
+            Image.fromarray(values).save(file, lossless=True)
+        if marked:
+            mask = read_resized(sample, ImageOptions(size=size)).mask
+            assert mask is not None
+            assert int(mask.sum()) == 1
+
+
+@pytest.mark.parametrize("word", ["OK", "Good", "normal", "i.O.", "Clean"])
+@pytest.mark.parametrize(("name", "make"), LAYOUTS, ids=case_name)
+def test_a_kind_of_defect_is_never_called_good(name: str, make, word: str, tmp_path: Path) -> None:
+    dataset = Component(name, make(tmp_path)).build("datasets")
+    test = Path(dataset.root) / dataset.category / dataset.layout.test
+    (test / word).mkdir()
+    (test / word / "1.png").write_bytes(dataset.samples()[0].path.read_bytes() if word == dataset.layout.good else b"")
+    with pytest.raises(InputError, match="has the name of good images"):
+        dataset.samples()
