@@ -50,10 +50,13 @@ def labels(file: Path) -> dict[str, str]:
         return {Path(row["path"]).name: row["score"] for row in csv.DictReader(stream)}
 
 
-@pytest.mark.parametrize("how", ["copy", "link", "moved", "renamed"])
+@pytest.mark.parametrize("how", ["copy", "link", "moved", "renamed", "without digests"])
 def test_copies_of_training_photos_do_not_calibrate(moved, tmp_path: Path, capsys, how: str) -> None:
     run, root = moved
     source, offered = root / "stripes/train/good", tmp_path / "offered"
+    if how == "without digests":  # a run of an earlier version, whose dataset is where it was
+        lines = (run / "splits.csv").read_text().splitlines()
+        (run / "splits.csv").write_text("".join(f"{line.rpartition(',')[0]}\n" for line in lines))
     if how == "link":
         offered.symlink_to(source)
     elif how == "moved":

@@ -119,8 +119,9 @@ def read_record(file: Path) -> list[tuple[Sample, str]]:
 
 def known_to(file: Path, samples: Sequence[Sample], splits: Sequence[Split]) -> list[Sample]:
     """Return the images that a record has in one of the splits, by their content or their path."""
-    record = [(sample.path, digest) for sample, digest in read_record(file) if sample.split in splits]
-    paths, contents = {path for path, _ in record}, {digest for _, digest in record if digest}
+    record = {sample.path: digest for sample, digest in read_record(file) if sample.split in splits}
+    record |= digests(path for path, digest in record.items() if not digest)  # of a run of an earlier version
+    paths, contents = set(record), {digest for digest in record.values() if digest}
     found = digests(sample.path for sample in samples)
     return [s for s in samples if s.path.absolute() in paths or found.get(s.path) in contents]
 
