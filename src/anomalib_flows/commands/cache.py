@@ -1,4 +1,4 @@
-"""``anomalib-flows cache``: the features and images that are kept to save time, and their size."""
+"""``anomalib-flows cache``: the features, images and facts that are kept to save time, and their size."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from typing import Literal
 
 from anomalib_flows.commands.command import Command
 
-KINDS = {"features": "features of images, by --trainer.cache", "images": "resized images, by --loader.cache"}
+KINDS = {
+    "features": "features of images, by --trainer.cache",
+    "images": "resized images, by --loader.cache",
+    "facts": "facts about image files, such as sizes and digests",
+}
 
 
-def cache(action: Literal["show", "clear"] = "show", what: Literal["all", "features", "images"] = "all") -> None:
+def cache(action: Literal["show", "clear"] = "show", what: Literal["all", "features", "images", "facts"] = "all") -> None:
     """Show or clear what is kept on disk; a run whose features are deleted computes them again.
 
     Args:
@@ -26,4 +30,4 @@ def cache(action: Literal["show", "clear"] = "show", what: Literal["all", "featu
             print(f"  {clear(folder)} files deleted")
 
 
-COMMAND = Command("cache", "show the size of cached features and images, or clear them", cache, order=100)
+COMMAND = Command("cache", "show the size of what is cached on disk, or clear it", cache, order=100)

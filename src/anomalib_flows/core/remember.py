@@ -14,7 +14,7 @@ from typing import Any
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import map_in_threads
-from anomalib_flows.core.store import cache_folder
+from anomalib_flows.core.store import SUFFIX, cache_folder
 
 TABLE = "CREATE TABLE IF NOT EXISTS facts (key BLOB PRIMARY KEY, value TEXT) WITHOUT ROWID"
 SECONDS = 5.0
@@ -28,7 +28,7 @@ Key = bytes | None
 
 def database() -> Path:
     """Return the file that keeps the facts. Anybody may delete it."""
-    return cache_folder("facts") / "facts.sqlite"
+    return cache_folder("facts") / f"facts{SUFFIX}"
 
 
 def remembered(kind: str, work: Callable[[Path], Any], paths: Sequence[Path], title: str) -> list[Any]:
