@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser, set_loader
 
-from anomalib_flows.cli.configs import chosen_model, published_defaults
+from anomalib_flows.cli.configs import chosen_model, class_of, configurations, last, published_defaults
 from anomalib_flows.cli.errors import spoken
 from anomalib_flows.cli.messages import explain
 from anomalib_flows.cli.parser import (
@@ -22,9 +22,12 @@ from anomalib_flows.cli.parser import (
     make_parser,
     named_classes,
     normalise,
+    option_types,
     parameter_types,
+    run_defaults,
     without_none,
 )
+from anomalib_flows.cli.texts import Texts, argument_types
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
@@ -40,15 +43,37 @@ def run_command(command: Command, arguments: list[str]) -> None:
         if model := chosen_model(words):  # named by the last of several configurations
             chosen = {"model": class_path("model", model)} | chosen
         words = published_defaults(words) + words
-    set_loader("registry_yaml", partial(load_yaml, chosen=chosen))
     names: list[str] = []
     with spoken(names):
-        options = parse(make_parser(command, named_run(command, arguments)), words, names)
-        filled = fill(command, options)
+        defaults = run_defaults(command, named_run(command, arguments))
+        texts = texts_of(command, words, defaults)
+        set_loader("registry_yaml", partial(load_yaml, chosen=chosen, texts=texts))
+        try:
+            options = parse(make_parser(command, texts.hide_fields(defaults)), texts.hide_words(words), names)
+        except InputError as error:
+            raise InputError(texts.restore(str(error))) from error
+        filled = fill(command, texts.restore(options))
         if options.get("print_config"):
             print(yaml.safe_dump(filled["config"].to_dict(), sort_keys=False, allow_unicode=True), end="")
             raise SystemExit(0)
         command.function(**filled)
+
+
+def texts_of(command: Command, words: list[str], defaults: dict[str, Any]) -> Texts:
+    """Return what keeps the texts of a command line, of its configurations and of a run's defaults as they are."""
+    configs, named = [defaults, *configurations(words)], named_classes(words)
+    types = {} if {"-h", "--help"} & {*words} else option_types(command)  # help shows defaults as they are
+    for key, kind in KINDS.items():
+        for name in [*(class_of(config.get(key)) for config in configs), named.get(key)]:
+            if types and isinstance(name, str):
+                arguments = argument_types(registry.load(kind, name))
+                types |= {f"{key}.{argument}": annotation for argument, annotation in arguments.items()}
+    data = [config["data"].get("init_args") or {} for config in configs if isinstance(config.get("data"), dict)]
+    root = last("data.root", words, [arguments.get("root") for arguments in data]) or ""
+    parameters = parameter_types(command)
+    positional = next(iter(inspect.signature(command.function).parameters))
+    flags = {"h", "help", "print_config"} | {name for name, kind in parameters.items() if kind is bool}
+    return Texts(types, positional, flags, root)
 
 
 def parse(parser: ArgumentParser, words: list[str], names: list[str]) -> dict[str, Any]:
