@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import sys
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -54,7 +55,9 @@ def run_command(command: Command, arguments: list[str]) -> None:
             raise InputError(texts.restore(str(error))) from error
         filled = fill(command, texts.restore(options))
         if options.get("print_config"):
-            print(yaml.safe_dump(filled["config"].to_dict(), sort_keys=False, allow_unicode=True), end="")
+            # Configurations are read as UTF-8: in another encoding, letters are escaped as YAML does it.
+            readable = (sys.stdout.encoding or "utf-8").lower() in ("utf-8", "utf8")
+            print(yaml.safe_dump(filled["config"].to_dict(), sort_keys=False, allow_unicode=readable), end="")
             raise SystemExit(0)
         command.function(**filled)
 
