@@ -182,6 +182,8 @@ def resolved(key: str, value: Any) -> Any:
 
 def class_path(key: str, name: str) -> str:
     """Return the path of a class, and import it: jsonargparse would show the traceback of a broken plug-in."""
+    if key == "data" and name not in registry.names("datasets") and ("/" in name or Path(name).exists()):
+        raise InputError(f"{name} is not a dataset: good images of your own are --data folder --data.normal {name}.")
     registry.load(KINDS[key], name)
     return registry.path_of(KINDS[key], name)
 

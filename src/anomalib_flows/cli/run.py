@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
+from collections.abc import Iterable
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -35,6 +36,8 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.validation import validated
 
+HELP = {"h", "help"}
+
 
 def run_command(command: Command, arguments: list[str]) -> None:
     """Parse the options of a command and call its function."""
@@ -47,12 +50,15 @@ def run_command(command: Command, arguments: list[str]) -> None:
     names: list[str] = []
     with spoken(names):
         defaults = run_defaults(command, named_run(command, arguments))
-        texts = texts_of(command, words, defaults)
+        configs = [defaults, *configurations(words)]
+        types = all_types(command, words, configs)
+        texts = texts_of(command, words, configs, types)
         set_loader("registry_yaml", partial(load_yaml, chosen=chosen, texts=texts))
         try:
-            options = parse(make_parser(command, texts.hide_fields(defaults)), texts.hide_words(words), names)
+            options, known = parse(make_parser(command, texts.hide_fields(defaults)), texts.hide_words(words), types)
         except InputError as error:
             raise InputError(texts.restore(str(error))) from error
+        names += known
         filled = fill(command, texts.restore(options))
         if options.get("print_config"):
             # Configurations are read as UTF-8: in another encoding, letters are escaped as YAML does it.
@@ -62,36 +68,41 @@ def run_command(command: Command, arguments: list[str]) -> None:
         command.function(**filled)
 
 
-def texts_of(command: Command, words: list[str], defaults: dict[str, Any]) -> Texts:
-    """Return what keeps the texts of a command line, of its configurations and of a run's defaults as they are."""
-    configs, named = [defaults, *configurations(words)], named_classes(words)
-    types = {} if {"-h", "--help"} & {*words} else option_types(command)  # help shows defaults as they are
+def all_types(command: Command, words: list[str], configs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the types of all options, with those of each component that a command line or a configuration names."""
+    types, chosen = option_types(command), named_classes(words)
     for key, kind in KINDS.items():
-        for name in [*(class_of(config.get(key)) for config in configs), named.get(key)]:
-            if types and isinstance(name, str):
-                arguments = argument_types(registry.load(kind, name))
-                types |= {f"{key}.{argument}": annotation for argument, annotation in arguments.items()}
+        for name in [*(class_of(config.get(key)) for config in configs), chosen.get(key)]:
+            if isinstance(name, str):
+                cls = registry.load(kind, name)
+                hints, arguments = argument_types(cls), list(registry.parameters(cls))[kind == "models" :]
+                types |= {f"{key}.{argument}": hints[argument] for argument in arguments if argument in hints}
+    return types
+
+
+def texts_of(command: Command, words: list[str], configs: list[dict[str, Any]], types: dict[str, Any]) -> Texts:
+    """Return what keeps the texts of a command line and of configurations."""
     data = [config["data"].get("init_args") or {} for config in configs if isinstance(config.get("data"), dict)]
     root = last("data.root", words, [arguments.get("root") for arguments in data]) or ""
     parameters = parameter_types(command)
-    positional = next(iter(inspect.signature(command.function).parameters))
-    flags = {"h", "help", "print_config"} | {name for name, kind in parameters.items() if kind is bool}
-    return Texts(types, positional, flags, root)
+    flags = {*HELP, "print_config"} | {name for name, kind in parameters.items() if kind is bool}
+    shown = HELP & {word.lstrip("-") for word in words}  # help shows defaults: they stay as they are
+    return Texts({} if shown else types, next(iter(inspect.signature(command.function).parameters)), flags, root)
 
 
-def parse(parser: ArgumentParser, words: list[str], names: list[str]) -> dict[str, Any]:
-    """Parse the options, and collect the names of all options."""
-    known = option_names(parser)
+def parse(parser: ArgumentParser, words: list[str], types: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """Parse the options; return their values, and the names of all options."""
+    names = option_names(parser)
     try:
         options = parser.parse_args(words)
     except argparse.ArgumentError as error:
+        known = dict.fromkeys([*names, *types])
         raise InputError(explain(str(error), [f"--{name}" for name in known])) from error
     values: dict[str, Any] = options.as_dict()
-    names += known
     for key in KINDS:
         if isinstance(component := values.get(key), dict):
             names += [f"{key}.{argument}" for argument in component.get("init_args", {})]
-    return values
+    return values, names
 
 
 def option_names(parser: ArgumentParser) -> list[str]:

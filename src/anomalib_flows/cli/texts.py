@@ -38,20 +38,28 @@ class Texts:
         self.prefix = f"text-{os.urandom(8).hex()}-"
 
     def hide_words(self, words: Sequence[str]) -> list[str]:
-        """Replace the values in a normalised command line."""
-        hidden = []
-        name = self.positional
-        for word in words:
+        """Replace the values in a normalised command line.
+
+        Raises:
+            InputError: If an option has no value.
+        """
+        hidden: list[str] = []
+        name, empty = self.positional, ""  # of the next value; the option that still needs one
+        for word in [*words, "--"]:
+            if empty and word.startswith("-"):
+                raise InputError(f"{empty} needs a value: write {empty}=VALUE.")
             if word.startswith("-"):
                 option, has_value, value = word.partition("=")
                 name = key_of(option.lstrip("-"))
                 hidden.append(f"{option}={self._typed(value, name)}" if has_value else word)
-                done = has_value or name in self.flags
+                done = bool(has_value) or name in self.flags
+                empty = option if name in self.types and not done else ""
             else:
                 hidden.append(self._typed(word, name))
                 done = name not in self.types or get_origin(self.types[name]) is not list  # several words otherwise
+                empty = ""
             name = self.positional if done else name
-        return hidden
+        return hidden[:-1]
 
     def hide_fields(self, content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         """Replace the values in a configuration.

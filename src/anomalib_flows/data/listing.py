@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any, TextIO, cast, get_args
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import IMAGE_SUFFIXES, image_files, matches, natural_key, split_pattern
+from anomalib_flows.core.images import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    image_files,
+    matches,
+    natural_key,
+    split_pattern,
+)
 from anomalib_flows.core.types import ANOMALOUS, GOOD, NORMAL, Sample, Split
 
 LABELS = dict.fromkeys(("0", "good", "normal", "ok"), NORMAL) | dict.fromkeys(
@@ -54,6 +61,8 @@ def find_source(argument: str, given: Path, mask_ending: str | None = None) -> S
     if not images:
         fault = "matches no images" if pattern else "has no images" if base.is_dir() else "is not a folder"
         wanted = "a folder or a pattern" if pattern else "a folder"
+        if given.suffix.lower() in VIDEO_SUFFIXES and given.is_file():
+            fault, wanted = "is a video", "a folder of its frames"
         raise InputError(f"{name} {fault}: give {wanted} of {', '.join(sorted(IMAGE_SUFFIXES))} files.")
     return Source(name, base, pattern, images)
 
