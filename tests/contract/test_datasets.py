@@ -90,4 +90,4 @@ def test_several_categories_are_one_product(name: str, tmp_path: Path, monkeypat
 )
 def test_categories_that_are_none_or_the_same_are_refused(name: str, given: object, said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"`category` .*{said}"):
-        Component(name, {"root": tmp_path, "category": given}).build("datasets")
+        Component(name, {"root": tmp_path, "category": given}).build("datasets").samples()

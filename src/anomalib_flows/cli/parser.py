@@ -139,12 +139,7 @@ def add_parameter(
 
 
 def load_yaml(text: str, path: Any = None, *, chosen: dict[str, str], texts: Texts) -> Any:
-    """Read a value, or a configuration, which has a path.
-
-    In a configuration, registered names of models and datasets are replaced by the paths of their classes, and texts by
-    tokens. Where the classes that the command line names (``chosen``) differ from those of the configuration, its
-    arguments are left out, except for those of the encoder.
-    """
+    """Read a value; or a configuration, which has a path, with tokens in place of its texts."""
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -153,10 +148,20 @@ def load_yaml(text: str, path: Any = None, *, chosen: dict[str, str], texts: Tex
         raise InputError(f"{path} is not YAML: {first_line(error)}, in {text[:40]!r}.") from error
     if path is None or not isinstance(content, dict):
         return content
+    return texts.hide_fields(with_classes(content, chosen))
+
+
+def with_classes(content: dict[str, Any], chosen: dict[str, str]) -> dict[str, Any]:
+    """Return a configuration with registered names of models and datasets replaced by the paths of their classes.
+
+    Where the classes that the command line names (``chosen``) differ from those of the configuration, its arguments are
+    left out, except for those of the encoder.
+    """
     require_present_names(content)
-    for key in KINDS.keys() & content.keys():
-        content[key] = adapted(key, resolved(key, content[key]), chosen.get(key))
-    return texts.hide_fields(content)
+    components = {
+        key: adapted(key, resolved(key, content[key]), chosen.get(key)) for key in KINDS.keys() & content.keys()
+    }
+    return content | components
 
 
 def adapted(key: str, value: Any, chosen: str | None) -> Any:

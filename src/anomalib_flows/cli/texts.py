@@ -46,9 +46,9 @@ class Texts:
         hidden: list[str] = []
         name, empty = self.positional, ""  # of the next value; the option that still needs one
         for word in [*words, "--"]:
-            if empty and word.startswith("-"):
-                raise InputError(f"{empty} needs a value: write {empty}=VALUE.")
-            if word.startswith("-"):
+            if word.startswith("-") and word != "-":
+                if empty:
+                    raise InputError(f"{empty} needs a value: write {empty}=VALUE.")
                 option, has_value, value = word.partition("=")
                 name = key_of(option.lstrip("-"))
                 hidden.append(f"{option}={self._typed(value, name)}" if has_value else word)
@@ -92,9 +92,12 @@ class Texts:
         """Hide a typed value, or each element of a typed list unless a file or folder has exactly that name."""
         if name not in self.types:
             return word
-        if word[:1] + word[-1:] == "[]" and takes_list(self.types[name]) and not Path(self.root, word).exists():
+        if word[:1] + word[-1:] == "[]" and takes_list(self.types[name]) and not self._exists(word):
             return f"[{','.join(map(self._hide, elements(word)))}]"
         return self._hide(word)
+
+    def _exists(self, word: str) -> bool:
+        return os.path.exists(os.path.join(self.root, word))  # noqa: PTH110, PTH118 (pathlib raises for long names)
 
     def _field(self, value: Any, name: str) -> Any:
         if name not in self.types or value is None:

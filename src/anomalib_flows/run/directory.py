@@ -16,7 +16,7 @@ import yaml
 from anomalib_flows import __version__
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import atomic
-from anomalib_flows.core.images import IMAGE_SUFFIXES, image_files
+from anomalib_flows.core.images import IMAGE_SUFFIXES
 from anomalib_flows.run.config import TrainConfig
 
 LAYOUT = 2
@@ -139,9 +139,10 @@ def advice(path: Path) -> str:
 
 def about_content(path: Path) -> str:
     """Return what to name instead of models for other programs, and of images."""
-    if {path.suffix.lower(), *(file.suffix for file in path.glob("*"))} & {".onnx", ".pt2", ".pt", ".ckpt"}:
+    suffixes = {file.suffix.lower() for file in (path, *path.glob("*"), *path.glob("*/*"))}
+    if suffixes & {".onnx", ".pt2", ".pt", ".ckpt"}:
         return "it is a model for other programs; name a run directory, or an exported model (.xml)"
-    if path.suffix.lower() in IMAGE_SUFFIXES or image_files(path, recursive=True):
+    if suffixes & IMAGE_SUFFIXES:
         return "it has images; name a run directory first, and images by an option"
     return "it holds no config.yaml; name a run directory"
 

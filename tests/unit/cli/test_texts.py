@@ -175,6 +175,8 @@ def test_several_are_a_list_unless_something_has_that_name(parsed, tmp_path: Pat
     Path("photos/[three]").mkdir(parents=True)
     rooted = [*folder, "--data.root=photos", "--data.normal", "[three]"]
     assert parsed("train", *rooted).data.init_args["normal"] == "[three]"
+    many = [f"folder {i}" for i in range(60)]  # longer than the name of a file may be
+    assert parsed("train", *folder, f"--data.normal=[{','.join(many)}]").data.init_args["normal"] == many
     assert parsed("train", *folder, "--data.normal=x", "--data.abnormal=[]").data.init_args["abnormal"] == []
 
 

@@ -175,29 +175,30 @@ LONGEST = 200
 class CategoryDataset(Dataset):
     """Read one category of a dataset, or several as one product.
 
-    A subclass implements :meth:`samples_of`. ``categories`` has the categories as they were given, by the names of
-    their folders.
+    A subclass implements :meth:`samples_of`.
 
     Args:
         root: Folder of the categories.
         category: Name of the category; several as ``[one,two]`` are one product.
-
-    Raises:
-        InputError: If a category is named twice, or none is named.
     """
 
     root: Path
     category: str | list[str]
 
-    def __post_init__(self) -> None:
-        """Check the categories."""
+    @property
+    def categories(self) -> dict[str, str]:
+        """Categories as they were given, by the names of their folders.
+
+        Raises:
+            InputError: If a category is named twice, or none is named.
+        """
         given = self.category if isinstance(self.category, list) else [self.category]
         expected = "the name of a category, or several as [one,two]"
         require(bool(given) and all(given), "category", "empty", expected)
         names = [folder_name(self.root, category) for category in given]
         if twice := [name for name in names if names.count(name) > 1]:
             raise InputError(f"`category` names {twice[0]} twice: name each category once.")
-        self.categories = dict(zip(names, given, strict=True))
+        return dict(zip(names, given, strict=True))
 
     @property
     def subset(self) -> str:

@@ -58,7 +58,6 @@ class STC(CategoryDataset):
 
     def __post_init__(self) -> None:
         """Check the arguments."""
-        super().__post_init__()
         require(self.every >= 1, "every", self.every, "at least 1")
 
     def samples_of(self, category: str) -> list[Sample]:
