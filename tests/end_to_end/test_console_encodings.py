@@ -68,7 +68,7 @@ def test_commands_end_whatever_names_they_show(console: str, photos: Path, tmp_p
         ["train", *SMALL, *data, f"--output={tmp_path / 'trained'}"],  # stops at the broken file
         ["train", "--model=fastflow", "--data=folder", f"--data.normal={photos / '測' / BYTES}"],
         ["list", "測"],
-        ["list", "models", "測"],
+        ["list", "models", "--filter=測"],
         ["cache"],
     )
     assert err.splitlines()[-1] == "[2, 2, 2, 2, 0, 0]"
