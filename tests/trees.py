@@ -26,6 +26,11 @@ def draw(root: Path, *names: str) -> None:
         save(root / name, noise)
 
 
+def draw_in(root: Path, category: str, *names: str) -> None:
+    """Draw the images of a category, other ones than those of another category."""
+    draw(root, *(f"{category}/{name}" for name in names))
+
+
 def draw_masks(root: Path, *names: str, value: int = 255) -> None:
     """Draw masks of a square."""
     for name in names:
@@ -43,13 +48,13 @@ def numbered(pattern: str, count: int) -> list[str]:
     return [pattern.format(i) for i in range(count)]
 
 
-def mvtec(root: Path) -> Options:
+def mvtec(root: Path, category: str = "nut") -> Options:
     """Numbers without leading zeros, suffixes in upper case, an empty mask."""
-    draw(root / "nut", *numbered("train/good/{}.PNG", 11), *numbered("test/good/{}.png", 2))
-    draw(root / "nut", "test/cut/0.png", "test/cut/1.JPG", "test/big hole/0.png")
-    draw_masks(root / "nut", "ground_truth/cut/0_mask.png", "ground_truth/big hole/0.PNG")
-    draw_masks(root / "nut", "ground_truth/cut/1_mask.png", value=0)
-    return {"root": root, "category": "nut"}
+    draw_in(root, category, *numbered("train/good/{}.PNG", 11), *numbered("test/good/{}.png", 2))
+    draw_in(root, category, "test/cut/0.png", "test/cut/1.JPG", "test/big hole/0.png")
+    draw_masks(root / category, "ground_truth/cut/0_mask.png", "ground_truth/big hole/0.PNG")
+    draw_masks(root / category, "ground_truth/cut/1_mask.png", value=0)
+    return {"root": root, "category": category}
 
 
 def mvtec_with_split_files(root: Path) -> Options:
@@ -63,48 +68,52 @@ def mvtec_with_split_files(root: Path) -> Options:
     return options
 
 
-def mvtec_ad2(root: Path) -> Options:
+def mvtec_ad2(root: Path, category: str = "tin") -> Options:
     """Images of several lights, masks inside the folder of test images, private images without labels."""
-    draw(root / "tin", *numbered("train/good/{:03}_regular.png", 8), *numbered("validation/good/{:03}_regular.png", 3))
-    draw(root / "tin", "test_public/good/000_regular.png", "test_public/good/000_overexposed.png")
-    draw(root / "tin", "test_public/bad/000_regular.png", "test_public/bad/000_shift_1.png")
-    draw_masks(root / "tin", "test_public/ground_truth/bad/000_regular_mask.png")
-    draw_masks(root / "tin", "test_public/ground_truth/bad/000_shift_1_mask.png")
-    draw(root / "tin", "test_private/000_regular.png", "test_private_mixed/000_mixed.png")
-    return {"root": root, "category": "tin"}
+    draw_in(
+        root, category, *numbered("train/good/{:03}_regular.png", 8), *numbered("validation/good/{:03}_regular.png", 3)
+    )
+    draw_in(root, category, "test_public/good/000_regular.png", "test_public/good/000_overexposed.png")
+    draw_in(root, category, "test_public/bad/000_regular.png", "test_public/bad/000_shift_1.png")
+    draw_masks(root / category, "test_public/ground_truth/bad/000_regular_mask.png")
+    draw_masks(root / category, "test_public/ground_truth/bad/000_shift_1_mask.png")
+    draw_in(root, category, "test_private/000_regular.png", "test_private_mixed/000_mixed.png")
+    return {"root": root, "category": category}
 
 
-def mvtec_loco(root: Path) -> Options:
+def mvtec_loco(root: Path, category: str = "box") -> Options:
     """A folder of masks for each image, with one or several in it, whose values differ."""
-    draw(root / "box", *numbered("train/good/{:03}.png", 8), *numbered("validation/good/{:03}.png", 3))
-    draw(root / "box", "test/good/000.png", "test/logical_anomalies/000.png", "test/structural_anomalies/000.png")
-    draw_masks(root / "box", "ground_truth/logical_anomalies/000/000.png", value=1)
-    draw_masks(root / "box", "ground_truth/logical_anomalies/000/001.png", value=254)
-    draw_masks(root / "box", "ground_truth/structural_anomalies/000/000.png")
-    return {"root": root, "category": "box"}
+    draw_in(root, category, *numbered("train/good/{:03}.png", 8), *numbered("validation/good/{:03}.png", 3))
+    draw_in(root, category, "test/good/000.png", "test/logical_anomalies/000.png", "test/structural_anomalies/000.png")
+    draw_masks(root / category, "ground_truth/logical_anomalies/000/000.png", value=1)
+    draw_masks(root / category, "ground_truth/logical_anomalies/000/001.png", value=254)
+    draw_masks(root / category, "ground_truth/structural_anomalies/000/000.png")
+    return {"root": root, "category": category}
 
 
-def btad(root: Path) -> Options:
+def btad(root: Path, category: str = "00") -> Options:
     """Images in bmp and png, masks of another format, one of them empty, and masks of good images too."""
-    draw(root / "00", *numbered("train/ok/{:04}.bmp", 6), *numbered("train/ok/{:04}.png", 3))
-    draw(root / "00", "test/ok/0000.bmp", "test/ko/0000.bmp", "test/ko/0001.png", "test/ko/0002.bmp")
-    draw_masks(root / "00", "ground_truth/ko/0000.png", "ground_truth/ko/0001.bmp")
-    draw_masks(root / "00", "ground_truth/ko/0002.png", "ground_truth/ok/0000.png", value=0)
-    return {"root": root, "category": "00"}
+    draw_in(root, category, *numbered("train/ok/{:04}.bmp", 6), *numbered("train/ok/{:04}.png", 3))
+    draw_in(root, category, "test/ok/0000.bmp", "test/ko/0000.bmp", "test/ko/0001.png", "test/ko/0002.bmp")
+    draw_masks(root / category, "ground_truth/ko/0000.png", "ground_truth/ko/0001.bmp")
+    draw_masks(root / category, "ground_truth/ko/0002.png", "ground_truth/ok/0000.png", value=0)
+    return {"root": root, "category": category}
 
 
-def visa(root: Path) -> Options:
+def visa(root: Path, category: str = "cake") -> Options:
     """Suffixes in upper case, masks whose values are classes of defects, images that the table leaves out."""
-    normal, anomaly = "cake/Data/Images/Normal/{:04}.JPG", "cake/Data/Images/Anomaly/{:03}.JPG"
+    normal, anomaly = (f"{category}/Data/Images/{kind}.JPG" for kind in ("Normal/{:04}", "Anomaly/{:03}"))
     draw(root, *numbered(normal, 11), *numbered(anomaly, 3))
     for i in range(3):
-        draw_masks(root, f"cake/Data/Masks/Anomaly/{i:03}.png", value=i + 1)
-    rows = [f"cake,train,normal,{normal.format(i)}," for i in range(8)]
-    rows += [f"cake,test,normal,{normal.format(i)}," for i in (9, 8)]
-    rows += [f"cake,test,anomaly,{anomaly.format(i)},cake/Data/Masks/Anomaly/{i:03}.png" for i in range(3)]
-    (root / "split_csv").mkdir()
-    (root / "split_csv" / "1cls.csv").write_text("\n".join(["object,split,label,image,mask", *rows, ""]))
-    return {"root": root, "category": "cake"}
+        draw_masks(root, f"{category}/Data/Masks/Anomaly/{i:03}.png", value=i + 1)
+    rows = [f"{category},train,normal,{normal.format(i)}," for i in range(8)]
+    rows += [f"{category},test,normal,{normal.format(i)}," for i in (9, 8)]
+    rows += [f"{category},test,anomaly,{anomaly.format(i)},{category}/Data/Masks/Anomaly/{i:03}.png" for i in range(3)]
+    table = root / "split_csv" / "1cls.csv"
+    table.parent.mkdir(exist_ok=True)
+    before = table.read_text().splitlines() if table.is_file() else ["object,split,label,image,mask"]
+    table.write_text("\n".join([*before, *rows, ""]))
+    return {"root": root, "category": category}
 
 
 def cifar10(root: Path) -> Options:
@@ -175,6 +184,30 @@ TREES: dict[str, list[Callable[[Path], Options]]] = {
     "visa": [visa],
 }
 """For each registered dataset functions that make a small one in a folder, and return the options that read it."""
+
+
+def several(make: Callable[..., Options], *categories: str, **options: object) -> Callable[[Path], Options]:
+    """Make a tree of several categories, which are read as one product."""
+
+    def make_all(root: Path) -> Options:
+        made = [make(root, category) for category in categories] if categories else [make(root)]
+        return made[0] | ({"category": [*categories]} if categories else {}) | options
+
+    make_all.__name__ = f"several_of_{make.__name__}"
+    return make_all
+
+
+SEVERAL: dict[str, Callable[[Path], Options]] = {
+    "btad": several(btad, "00", "07"),
+    "cifar10": several(cifar10, category=["cat", "dog"]),
+    "mvtec": several(mvtec, "nut", "bolt"),
+    "mvtec_ad2": several(mvtec_ad2, "tin", "tube"),
+    "mvtec_loco": several(mvtec_loco, "box", "bag"),
+    "stc": several(stc, category=["01", "02"]),
+    "synthetic": several(fabric, category=["fabric", "board"]),
+    "visa": several(visa, "cake", "pie"),
+}
+"""For each dataset with categories a function that makes two of them."""
 
 CASES = [(name, make) for name, makes in TREES.items() for make in makes]
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ from PIL import Image
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.finding import LeftOutWarning, mark_results
-from anomalib_flows.core.types import Sample
+from anomalib_flows.core.types import NORMAL, Sample
 from anomalib_flows.data.datasets import synthetic
-from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.datasets.base import CategoryDataset, Dataset
 from anomalib_flows.data.datasets.layout import LayoutDataset
 from anomalib_flows.data.listing import mask_files
 from anomalib_flows.data.loading.loader import read_resized
@@ -21,7 +22,7 @@ from anomalib_flows.run.component import Component
 from anomalib_flows.run.options import ImageOptions
 from anomalib_flows.run.validation import plain
 from anomalib_flows.testing import DATASET_CHECKS
-from trees import CASES, TREES, Options, case_name
+from trees import CASES, SEVERAL, TREES, Options, case_name
 
 FOLDERS = [(name, make) for name, make in CASES if name != "visa" and "table" not in make.__name__]
 """Datasets that list folders, and not a table that names each image."""
@@ -37,9 +38,9 @@ def test_every_dataset_is_covered(name: str) -> None:
     assert name in TREES, f"add a function that makes a small {name} to TREES in tests/trees.py"
 
 
-@pytest.mark.filterwarnings("ignore:cat of CIFAR-10 is published with")  # a class of it cannot be small
+@pytest.mark.filterwarnings("ignore:(cat|dog) of CIFAR-10 is published with")  # a class of it cannot be small
 @pytest.mark.parametrize("check", DATASET_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize(("name", "make"), CASES, ids=case_name)
+@pytest.mark.parametrize(("name", "make"), [*CASES, *SEVERAL.items()], ids=case_name)
 def test_contract(
     name: str,
     make: Callable[[Path], Options],
@@ -52,7 +53,7 @@ def test_contract(
     check(registry.load("datasets", name)(**make(tmp_path)))
 
 
-@pytest.mark.parametrize(("name", "make"), CASES, ids=case_name)
+@pytest.mark.parametrize(("name", "make"), [*CASES, *SEVERAL.items()], ids=case_name)
 def test_options_construct_the_same_dataset(name: str, make: Callable[[Path], Options], tmp_path: Path) -> None:
     dataset = Component(name, make(tmp_path)).build("datasets")
     recorded = json.loads(json.dumps(plain(dataset.options())))
@@ -133,3 +134,39 @@ def test_a_kind_of_defect_is_never_called_good(name: str, make, word: str, tmp_p
     (test / word / "1.png").write_bytes(dataset.samples()[0].path.read_bytes() if word == dataset.layout.good else b"")
     with pytest.raises(InputError, match="has the name of good images"):
         dataset.samples()
+
+
+WITH_CATEGORIES = [name for name in TREES if issubclass(registry.load("datasets", name), CategoryDataset)]
+
+
+@pytest.mark.filterwarnings("ignore:(cat|dog) of CIFAR-10 is published with")
+@pytest.mark.parametrize("name", WITH_CATEGORIES)
+def test_several_categories_are_one_product(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for count in ("TRAIN_GOOD", "TEST_GOOD", "TEST_DEFECTIVE"):
+        monkeypatch.setattr(synthetic, count, 2)
+    cls, options = registry.load("datasets", name), SEVERAL[name](tmp_path)
+    together = cls(**options)
+    alone = [cls(**options | {"category": category}) for category in options["category"]]
+    assert together.subset == "+".join(one.subset for one in alone)
+    assert together.mask_folders() == [pair for one in alone for pair in one.mask_folders()]
+    listed = {sample.path: (sample, one) for one in alone for sample in one.samples()}
+    found = together.samples()
+    assert {sample.path for sample in found} == listed.keys()
+    if name == "cifar10":  # what is defective for one class is normal for the other
+        assert {sample.path.parent.name for sample in found if sample.label == NORMAL} == {"cat", "dog"}
+        return
+    for sample in found:
+        before, dataset = listed[sample.path]
+        defect = sample.defect if sample.label == NORMAL else sample.defect.removeprefix(f"{dataset.subset} ")
+        assert replace(sample, defect=defect) == before
+        assert (sample.defect == before.defect) == (sample.label == NORMAL)
+    assert cls(**options | {"category": options["category"][:1]}).samples() == alone[0].samples()
+
+
+@pytest.mark.parametrize("name", WITH_CATEGORIES)
+@pytest.mark.parametrize(
+    ("given", "said"), [(["a", "b", "./a"], "names a twice"), ([], "empty"), (["a", ""], "empty"), ("", "empty")]
+)
+def test_categories_that_are_none_or_the_same_are_refused(name: str, given: object, said: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"`category` .*{said}"):
+        Component(name, {"root": tmp_path, "category": given}).build("datasets").samples()

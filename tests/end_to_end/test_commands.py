@@ -361,3 +361,29 @@ def test_an_interrupted_run_ends_as_if_never_stopped(train, tree: Path, tmp_path
     assert main(["train", "--resume", str(run)]) == 0
     for name in ("metrics.json", "predictions.csv"):
         assert (run / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_run_of_awkward_names_is_tested_resumed_and_used(tree: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tree / "stripes/train/good", "2024-01-05")
+    shutil.copytree(tree / "stripes/test/good", "null")
+    shutil.copytree(tree / "stripes/test/blob", "a: b")
+    data = ["--data", "folder", "--data.normal", "2024-01-05", "--output", "1e3"]
+    assert main(["train", *SMALL, *data, "--trainer.max_epochs=1"]) == 0
+    (run,) = Path("1e3").glob("*/folder/2024-01-05/run-001")
+    assert main(["train", "--resume", str(run), "--trainer.max_epochs=2"]) == 0
+    capsys.readouterr()
+    assert main(["test", str(run), "--data.abnormal", "a: b"]) == 0
+    assert "Give some as --data.normal_test" in capsys.readouterr().out
+    assert main(["test", str(run), "--data.abnormal", "a: b", "--data.normal_test", "null"]) == 0
+    assert "Images: normal: 3, anomalous: 3." in capsys.readouterr().out
+    assert main(["predict", str(run), "--input", "a: b", "--output", "~"]) == 0
+    assert len(list(Path("~/heatmap").iterdir())) == 3
+
+
+def test_a_video_on_a_run_is_answered_with_the_command(trained: Path, tmp_path: Path, capsys) -> None:
+    assert main(["predict", str(trained), "--input", "line.MP4", "--output", str(tmp_path / "out")]) == 2
+    assert f"Type: anomalib-flows export {trained}" in capsys.readouterr().err
+    (tmp_path / "line.mp4").touch()
+    assert main(["train", *SMALL, "--data=folder", f"--data.normal={tmp_path / 'line.mp4'}"]) == 2
+    assert "is a video: give a folder of its frames" in capsys.readouterr().err

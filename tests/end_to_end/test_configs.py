@@ -11,7 +11,7 @@ import yaml
 from anomalib_flows import CFlow, FastFlow
 from anomalib_flows.cli import main
 from anomalib_flows.cli.configs import config_names, find_config
-from anomalib_flows.cli.parser import load_yaml
+from anomalib_flows.cli.parser import with_classes
 from anomalib_flows.encoders.weights import weights_follow
 from anomalib_flows.models.base import Detector
 
@@ -107,15 +107,15 @@ def test_another_dataset_takes_over_no_arguments(capsys: pytest.CaptureFixture[s
 
 
 def test_another_model_takes_over_only_the_encoder_as_far_as_it_has_one() -> None:
-    text = find_config("fastflow/mobilenetv2").read_text()
-    taken = load_yaml(text, {"model": f"{__name__}.OtherFlow"})["model"]
+    content = yaml.safe_load(find_config("fastflow/mobilenetv2").read_text())
+    taken = with_classes(content, {"model": f"{__name__}.OtherFlow"})["model"]
     assert taken == {"class_path": f"{__name__}.OtherFlow", "init_args": {"backbone": "mobilenetv2_100"}}
 
 
 @pytest.mark.parametrize("name", ["anomalib_flows.FastFlow", f"{__name__}.Widened"])
 def test_the_same_model_under_another_name_keeps_everything(name: str) -> None:
-    text = find_config("fastflow/mobilenetv2").read_text()
-    assert load_yaml(text, {"model": name}) == load_yaml(text, {})
+    content = yaml.safe_load(find_config("fastflow/mobilenetv2").read_text())
+    assert with_classes(content, {"model": name}) == with_classes(content, {})
 
 
 class OtherFlow(Detector):

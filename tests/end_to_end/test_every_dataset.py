@@ -16,12 +16,12 @@ from anomalib_flows.core.types import NORMAL
 from anomalib_flows.data.datasets import synthetic
 from anomalib_flows.data.splits import read_splits
 from anomalib_flows.run.directory import Run
-from trees import CASES, Options, case_name
+from trees import CASES, SEVERAL, Options, case_name
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 
 
-@pytest.mark.parametrize(("name", "make"), CASES, ids=case_name)
+@pytest.mark.parametrize(("name", "make"), [*CASES, ("mvtec", SEVERAL["mvtec"])], ids=case_name)
 def test_training_ends_with_figures_and_pictures(
     name: str,
     make: Callable[[Path], Options],

@@ -6,6 +6,7 @@ Only what the command needs is imported: ``--help`` and ``--version`` need neith
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 import warnings
 from collections.abc import Iterable, Sequence
@@ -37,6 +38,7 @@ example:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 2 for an error of the user, 130 for Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    show_every_character()
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # its parameters have other names
     try:
         return _dispatch(arguments)
@@ -54,6 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = f" {error.filename}" if error.filename else ""
         advice = "free space" if error.errno in NO_SPACE else "change its rights"
         return _fail(f"Cannot read or write{name}: {error.strerror}; {advice}, or name another folder.")
+
+
+def show_every_character() -> None:
+    """Let both streams escape what their encoding lacks, such as letters of file names: work does not end by that."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a program may have replaced them
+            stream.reconfigure(errors="backslashreplace")
 
 
 def find_commands() -> dict[str, Command]:

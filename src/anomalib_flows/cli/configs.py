@@ -33,8 +33,21 @@ def find_config(name: str) -> Path:
     """Return the file of a configuration given by path or short name."""
     for file in (Path(name), config_folder() / f"{name}.yaml"):
         if file.is_file():
+            require_text(file)
             return file
+    if Path(name, "config.yaml").is_file():
+        raise InputError(f"The configuration {name} is a folder: name {Path(name, 'config.yaml')}.")
+    if Path(name).suffix in (".yaml", ".yml"):
+        raise InputError(f"The configuration {name} does not exist: check the path.")
     raise InputError(unknown("configuration", name, config_names()))
+
+
+def require_text(file: Path) -> None:
+    """Raise an InputError if a configuration is not text."""
+    try:
+        file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"The configuration {file} is not UTF-8 text: save it as UTF-8.") from error
 
 
 def published_defaults(words: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from anomalib_flows.core.errors import FIELD, InputError, Interrupted, NotCalibratedError
+from anomalib_flows.core.errors import FIELD, InputError, Interrupted, NextCommandError
 
 PACKAGE = logging.getLogger("anomalib_flows")
 MOVED = {
@@ -68,8 +68,9 @@ def spoken(names: Collection[str]) -> Iterator[None]:
     PACKAGE.setLevel(logging.INFO)
     try:
         yield
-    except NotCalibratedError as error:
-        raise InputError(f"{with_options(str(error), names)} Type: anomalib-flows calibrate {error.path}") from error
+    except NextCommandError as error:
+        said = with_options(str(error), names)
+        raise InputError(f"{said} Type: anomalib-flows {error.command} {error.path}") from error
     except InputError as error:
         raise InputError(with_options(str(error), names)) from error
     except Interrupted as error:

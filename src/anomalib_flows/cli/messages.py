@@ -12,6 +12,17 @@ POSITIONAL = ("run", "kind", "file", "name", "action", "folder")
 """Arguments without dashes."""
 
 
+USUAL = {
+    "epochs": "trainer.max_epochs",
+    "lr": "model.learning_rate",
+    "device": "trainer.accelerator",
+    "image_size": "image.size",
+    "rate": "false_alarm_rate",
+    "threshold": "false_alarm_rate",
+}
+"""Names that options have in other programs."""
+
+
 def explain(message: str, known: list[str]) -> str:
     """Explain a parse error.
 
@@ -27,8 +38,17 @@ def explain(message: str, known: list[str]) -> str:
 
 
 def unrecognised(match: re.Match[str], known: list[str]) -> str:
-    """Report an unknown option."""
-    return no_option(match["option"].partition("=")[0], known)
+    """Report an unknown option, or a word that belongs to none."""
+    word = match["option"]
+    if word.startswith("-"):
+        return no_option(word.partition("=")[0], known)
+    if name := next((name for name in ("--input", "--images") if name in known), None):
+        advice = f"give it as {name} {word}, and a pattern of several files in quotation marks"
+    elif "--data" in known and not any(name.startswith("--data.") for name in known):
+        advice = f"good images of your own are --data folder --data.normal {word}"
+    else:
+        advice = "put a pattern in quotation marks, and write several values as [one,two]"
+    return f"{word} belongs to no option: {advice}."
 
 
 def not_accepted(match: re.Match[str], known: list[str]) -> str:
@@ -44,7 +64,13 @@ def required(match: re.Match[str], known: list[str]) -> str:
     prefix = f"--{match['key']}." if match["key"] else "--"
     names = [name.strip().removesuffix("_") for name in match["names"].split(",")]
     names = [name if name in POSITIONAL else prefix + name for name in names]
-    return f"{' and '.join(names)} must be given."
+    advice = ": name the directory that 'train' wrote." if names == ["run"] else "."
+    return f"{' and '.join(names)} must be given{advice}"
+
+
+def no_value(match: re.Match[str], known: list[str]) -> str:
+    """Report an option without a value."""
+    return f"{match['option']} needs a value: write {match['option']} VALUE."
 
 
 def unnamed(match: re.Match[str], known: list[str]) -> str:
@@ -57,10 +83,11 @@ def unnamed(match: re.Match[str], known: list[str]) -> str:
 def wrong_value(match: re.Match[str], known: list[str]) -> str:
     """Report a value of the wrong type."""
     inner = "" if match["inner"] in (None, match["key"]) else "." + match["inner"].removeprefix(match["key"] + ".")
-    expected = re.sub(r"<class '(\w+)'>|typing\.", r"\1", match["expected"])
+    words = (match["expected"] or match["members"]).replace(", <class 'NoneType'>", "")
+    expected = re.sub(r"<class '(\w+)'>|typing\.|pathlib\.", r"\1", words)
     expected = re.sub(r"Literal\[(.*)\]", r"one of \1", expected)
     name = f"{'' if match['key'] in POSITIONAL else '--'}{match['key'].removesuffix('_')}{inner}"
-    return f"{name} cannot be {match['value'].rstrip('.')}: it takes {expected}."
+    return f"{name} cannot be {(match['value'] or match['other']).rstrip('.')}: it takes {expected}."
 
 
 def no_option(given: str, known: list[str]) -> str:
@@ -68,8 +95,10 @@ def no_option(given: str, known: list[str]) -> str:
     name = given.removeprefix("--").replace("-", "_")
     if moved := MOVED.get(name):
         return f"--{name} is now {option(moved)}."
-    close = difflib.get_close_matches(given, known, n=3)
-    return f"There is no option {given}" + (f": did you mean {' or '.join(close)}?" if close else ".")
+    same = [one for one in known if one.endswith(f".{name}") or one[2:] == USUAL.get(name)]
+    close = same or difflib.get_close_matches(given, known, n=3)
+    end = f": did you mean {' or '.join(close)}?" if close else ": --help lists the options."
+    return f"There is no option {given}{end}"
 
 
 KEY = r'Parser key "(?P<key>model|data)".*'
@@ -78,10 +107,13 @@ PATTERNS = {
     # Options of a model or dataset without its name.
     r'(?P<key>)Parser key "(?P<names>\w+)": Expected an instantiatable class, but .* is abstract': required,
     r"[Uu]nrecognized arguments: (?P<option>\S+)": unrecognised,
+    r"argument (?:-c/)?(?P<option>--\S+): expected (one|at least one) argument": no_value,
     KEY + r"NestedArg\(key='(?P<option>\w+)'": unnamed,
     KEY + OPTION + r".*class_path='(?P<path>[^']+)": not_accepted,
     KEY + r"class_path '(?P<path>[^']+)': " + OPTION: not_accepted,
     r'(?:Parser key "(?P<key>\w+)".*)?the following arguments are required: (?P<names>[\w, ]+)': required,
     r'Parser key "(?P<key>[\w.]+)"(?:.*Parser key "(?P<inner>[\w.]+)")?'
-    r": Expected an? (?P<expected>.*?)\. Got value: (?P<value>\S+)": wrong_value,
+    r": (?:Expected an? (?P<expected>.*?)\. Got value: (?P<value>\S+)"
+    r"|Does not validate against any of the Union subtypes Subtypes: \[(?P<members>.*?)\] Errors: .* "
+    r"Given value: (?P<other>\S+))": wrong_value,
 }

@@ -20,6 +20,7 @@ from jsonargparse import ArgumentParser
 
 from anomalib_flows.cli.configs import find_config
 from anomalib_flows.cli.errors import require_present_names
+from anomalib_flows.cli.texts import Texts
 from anomalib_flows.commands.command import ALL, Command
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError, first_line
@@ -37,8 +38,8 @@ TYPES = {"model": Callable[[ImageSize], Model], "data": Dataset}
 """Types of the options that name a component; jsonargparse offers the arguments of their subclasses."""
 
 
-def make_parser(command: Command, run: str = "") -> ArgumentParser:
-    """Make the parser of a command; the configuration of a run provides defaults."""
+def make_parser(command: Command, defaults: dict[str, Any]) -> ArgumentParser:
+    """Make the parser of a command; ``defaults`` are those of a run's configuration."""
     parser = ArgumentParser(
         prog=f"anomalib-flows {command.name}",
         exit_on_error=False,
@@ -50,7 +51,7 @@ def make_parser(command: Command, run: str = "") -> ArgumentParser:
         file = "YAML file, or name of a configuration of the package; may be repeated"
         parser.add_argument("-c", "--config", action="config", help=file)
         parser.add_argument("--print_config", action="store_true", help="print the configuration as YAML, and stop")
-    needed = set() if run and command.from_run == ALL else set(command.required)
+    needed = set() if defaults and command.from_run == ALL else set(command.required)
     types = parameter_types(command)
     for position, (name, parameter) in enumerate(inspect.signature(command.function).parameters.items()):
         kind = without_none(types[name])
@@ -60,7 +61,7 @@ def make_parser(command: Command, run: str = "") -> ArgumentParser:
             add_component(parser, name, needed)
         else:
             add_parameter(parser, command, parameter, kind, positional=position == 0)
-    set_run_defaults(command, parser, run)
+    parser.set_defaults(defaults)
     return parser
 
 
@@ -68,6 +69,24 @@ def parameter_types(command: Command) -> dict[str, Any]:
     """Return the types of the parameters of a command's function."""
     records = vars(importlib.import_module(command.records)) if command.records else {}
     return get_type_hints(command.function, localns=dict(records))
+
+
+def option_types(command: Command) -> dict[str, Any]:
+    """Return the types of the options of a command, by dotted names; those of components are not among them."""
+    types: dict[str, Any] = {}
+    for name, annotation in parameter_types(command).items():
+        kind = without_none(annotation)
+        types |= field_types(kind) if is_record(kind) else {name.removesuffix("_"): kind}
+    return types
+
+
+def field_types(record: type[Any], prefix: str = "") -> dict[str, Any]:
+    """Return the types of the fields of a record and of the records in it."""
+    types: dict[str, Any] = {}
+    for name, annotation in get_type_hints(record).items():
+        kind = without_none(annotation)
+        types |= field_types(kind, f"{prefix}{name}.") if is_record(kind) else {f"{prefix}{name}": kind}
+    return types
 
 
 def is_record(kind: Any) -> bool:
@@ -119,21 +138,30 @@ def add_parameter(
         parser.add_argument(f"--{name}", type=kind, required=required, **given)
 
 
-def load_yaml(text: str, chosen: dict[str, str]) -> Any:
-    """Read YAML, with registered names of models and datasets replaced by the paths of their classes.
+def load_yaml(text: str, path: Any = None, *, chosen: dict[str, str], texts: Texts) -> Any:
+    """Read a value; or a configuration, which has a path, with tokens in place of its texts."""
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        if path is None:
+            return text  # of a type that is not text: jsonargparse names the option
+        raise InputError(f"{path} is not YAML: {first_line(error)}, in {text[:40]!r}.") from error
+    if path is None or not isinstance(content, dict):
+        return content
+    return texts.hide_fields(with_classes(content, chosen))
+
+
+def with_classes(content: dict[str, Any], chosen: dict[str, str]) -> dict[str, Any]:
+    """Return a configuration with registered names of models and datasets replaced by the paths of their classes.
 
     Where the classes that the command line names (``chosen``) differ from those of the configuration, its arguments are
     left out, except for those of the encoder.
     """
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise InputError(f"This is not YAML: {first_line(error)}, in {text[:40]!r}.") from error
-    if isinstance(content, dict):
-        require_present_names(content)
-        for key in KINDS.keys() & content.keys():
-            content[key] = adapted(key, resolved(key, content[key]), chosen.get(key))
-    return content
+    require_present_names(content)
+    components = {
+        key: adapted(key, resolved(key, content[key]), chosen.get(key)) for key in KINDS.keys() & content.keys()
+    }
+    return content | components
 
 
 def adapted(key: str, value: Any, chosen: str | None) -> Any:
@@ -159,6 +187,8 @@ def resolved(key: str, value: Any) -> Any:
 
 def class_path(key: str, name: str) -> str:
     """Return the path of a class, and import it: jsonargparse would show the traceback of a broken plug-in."""
+    if key == "data" and name not in registry.names("datasets") and ("/" in name or Path(name).exists()):
+        raise InputError(f"{name} is not a dataset: good images of your own are --data folder --data.normal {name}.")
     registry.load(KINDS[key], name)
     return registry.path_of(KINDS[key], name)
 
@@ -207,10 +237,11 @@ def named_classes(words: list[str]) -> dict[str, str]:
     return {key: path for key, _, path in pairs if key in KINDS and path}
 
 
-def set_run_defaults(command: Command, parser: ArgumentParser, run: str) -> None:
-    """Use a run's configuration as defaults."""
-    if run and command.from_run and not is_exported(Path(run)):
-        config = Run.open(Path(run)).config().to_dict()
-        names = config if command.from_run == ALL else command.from_run
-        defaults = {name: resolved(name, config[name]) if name in KINDS else config[name] for name in names}
-        parser.set_defaults({key: value for key, value in defaults.items() if value is not None})
+def run_defaults(command: Command, run: str) -> dict[str, Any]:
+    """Return the values of a run's configuration that are defaults of a command; none without a run."""
+    if not run or not command.from_run or is_exported(Path(run)):
+        return {}
+    config = Run.open(Path(run)).config().to_dict()
+    names = config if command.from_run == ALL else command.from_run
+    defaults = {name: resolved(name, config[name]) if name in KINDS else config[name] for name in names}
+    return {name: value for name, value in defaults.items() if value is not None}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import sys
+from collections.abc import Iterable
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser, set_loader
 
-from anomalib_flows.cli.configs import chosen_model, published_defaults
+from anomalib_flows.cli.configs import chosen_model, class_of, configurations, last, published_defaults
 from anomalib_flows.cli.errors import spoken
 from anomalib_flows.cli.messages import explain
 from anomalib_flows.cli.parser import (
@@ -22,14 +24,19 @@ from anomalib_flows.cli.parser import (
     make_parser,
     named_classes,
     normalise,
+    option_types,
     parameter_types,
+    run_defaults,
     without_none,
 )
+from anomalib_flows.cli.texts import Texts, argument_types
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.validation import validated
+
+HELP = {"h", "help"}
 
 
 def run_command(command: Command, arguments: list[str]) -> None:
@@ -40,30 +47,62 @@ def run_command(command: Command, arguments: list[str]) -> None:
         if model := chosen_model(words):  # named by the last of several configurations
             chosen = {"model": class_path("model", model)} | chosen
         words = published_defaults(words) + words
-    set_loader("registry_yaml", partial(load_yaml, chosen=chosen))
     names: list[str] = []
     with spoken(names):
-        options = parse(make_parser(command, named_run(command, arguments)), words, names)
-        filled = fill(command, options)
+        defaults = run_defaults(command, named_run(command, arguments))
+        configs = [defaults, *configurations(words)]
+        types = all_types(command, words, configs)
+        texts = texts_of(command, words, configs, types)
+        set_loader("registry_yaml", partial(load_yaml, chosen=chosen, texts=texts))
+        try:
+            options, known = parse(make_parser(command, texts.hide_fields(defaults)), texts.hide_words(words), types)
+        except InputError as error:
+            raise InputError(texts.restore(str(error))) from error
+        names += known
+        filled = fill(command, texts.restore(options))
         if options.get("print_config"):
-            print(yaml.safe_dump(filled["config"].to_dict(), sort_keys=False, allow_unicode=True), end="")
+            # Configurations are read as UTF-8: in another encoding, letters are escaped as YAML does it.
+            readable = (sys.stdout.encoding or "utf-8").lower() in ("utf-8", "utf8")
+            print(yaml.safe_dump(filled["config"].to_dict(), sort_keys=False, allow_unicode=readable), end="")
             raise SystemExit(0)
         command.function(**filled)
 
 
-def parse(parser: ArgumentParser, words: list[str], names: list[str]) -> dict[str, Any]:
-    """Parse the options, and collect the names of all options."""
-    known = option_names(parser)
+def all_types(command: Command, words: list[str], configs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the types of all options, with those of each component that a command line or a configuration names."""
+    types, chosen = option_types(command), named_classes(words)
+    for key, kind in KINDS.items():
+        for name in [*(class_of(config.get(key)) for config in configs), chosen.get(key)]:
+            if isinstance(name, str):
+                cls = registry.load(kind, name)
+                hints, arguments = argument_types(cls), list(registry.parameters(cls))[kind == "models" :]
+                types |= {f"{key}.{argument}": hints[argument] for argument in arguments if argument in hints}
+    return types
+
+
+def texts_of(command: Command, words: list[str], configs: list[dict[str, Any]], types: dict[str, Any]) -> Texts:
+    """Return what keeps the texts of a command line and of configurations."""
+    data = [config["data"].get("init_args") or {} for config in configs if isinstance(config.get("data"), dict)]
+    root = last("data.root", words, [arguments.get("root") for arguments in data]) or ""
+    parameters = parameter_types(command)
+    flags = {*HELP, "print_config"} | {name for name, kind in parameters.items() if kind is bool}
+    shown = HELP & {word.lstrip("-") for word in words}  # help shows defaults: they stay as they are
+    return Texts({} if shown else types, next(iter(inspect.signature(command.function).parameters)), flags, root)
+
+
+def parse(parser: ArgumentParser, words: list[str], types: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """Parse the options; return their values, and the names of all options."""
+    names = option_names(parser)
     try:
         options = parser.parse_args(words)
     except argparse.ArgumentError as error:
+        known = dict.fromkeys([*names, *types])
         raise InputError(explain(str(error), [f"--{name}" for name in known])) from error
     values: dict[str, Any] = options.as_dict()
-    names += known
     for key in KINDS:
         if isinstance(component := values.get(key), dict):
             names += [f"{key}.{argument}" for argument in component.get("init_args", {})]
-    return values
+    return values, names
 
 
 def option_names(parser: ArgumentParser) -> list[str]:

@@ -13,7 +13,9 @@ KINDS = {
 }
 
 
-def cache(action: Literal["show", "clear"] = "show", what: Literal["all", "features", "images", "facts"] = "all") -> None:
+def cache(
+    action: Literal["show", "clear"] = "show", what: Literal["all", "features", "images", "facts"] = "all"
+) -> None:
     """Show or clear what is kept on disk; a run whose features are deleted computes them again.
 
     Args:

@@ -58,6 +58,8 @@ def export_notes(report: ExportReport) -> list[str]:
     if report.intended["flipped"] and "bounds" in report.intended:
         bound = report.intended["bounds"]["score"]
         lines.append(f"Labels differ in the first row only where the score is within {bound:g} of the threshold.")
+    if any(None in differences["image_auroc"].values() for differences in report.computed_in.values()):
+        lines.append("AUROC needs good and defective images: --images test compares on the test images of the run.")
     if parts := ", ".join(f"{part} {size / 1e6:.1f}" for part, size in report.sizes.items() if size > 1e4):
         lines.append(f"Megabytes: {parts}.")
     return lines

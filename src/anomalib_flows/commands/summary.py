@@ -20,6 +20,8 @@ COLUMNS = (
 
 DRAWN = """Validation, on held-out normal images as they are and with drawn defects; these compare settings, and
 promise nothing for real defects:"""
+NOTHING_TESTED = """There are no test images, so nothing was tested. Defective images of your own are given as
+--data.abnormal (dataset folder); a part of the good ones is then kept for the test."""
 LISTED = "Validation, on the validation images of the dataset:"
 
 
@@ -30,7 +32,7 @@ def print_summary(run: Run, *, validated: bool = True, disturbed: bool = False) 
     """
     metrics = run.metrics()
     beside = run.disturbed.metrics() if disturbed else None
-    print("\n" + (metrics_table(metrics, beside) if metrics else "There are no test images, so nothing was tested."))
+    print("\n" + (metrics_table(metrics, beside) if metrics else NOTHING_TESTED))
     validation = run.validation.metrics() if validated else None
     if validation:
         print(f"\n{DRAWN if validation.get('anomalies') == 'drawn' else LISTED}\n\n{metrics_table(validation)}")
@@ -55,7 +57,22 @@ def metrics_table(metrics: dict[str, Any], disturbed: dict[str, Any] | None = No
         rows += [(f"{name}, disturbed", *metric_cells(changed))] if changed else []
     width = max(len(row[0]) for row in rows)
     lines = ["  ".join([row[0].ljust(width), *(cell.rjust(12) for cell in row[1:])]) for row in rows]
-    return "\n".join([*lines, *metric_notes(metrics)])
+    return "\n".join([*lines, *missing_notes(metrics), *metric_notes(metrics)])
+
+
+def missing_notes(metrics: dict[str, Any]) -> list[str]:
+    """Return why some metrics are undefined, and what to give."""
+    own = metrics.get("dataset") == "folder"
+    if not metrics["image"]["normal_images"]:
+        advice = "Give some as --data.normal_test, or list them in the table." if own else "Add some to the dataset."
+        return [f"-: there are no good test images, with which defective ones are compared. {advice}"]
+    if not metrics["image"]["anomalous_images"]:
+        advice = "Give some as --data.abnormal, or list them in the table." if own else "Add some to the dataset."
+        return [f"-: there are no defective test images. {advice}"]
+    bare = [kind for kind, of_kind in metrics["defects"].items() if not of_kind["pixel"]["masked_images"]]
+    whose = "defective image" if len(bare) == len(metrics["defects"]) else f"image of {' and '.join(bare)}"
+    advice = "Give masks as --data.masks, or list them in the table." if own else "Add masks to the dataset."
+    return [f"-: no {whose} has a mask, which pixel metrics need. {advice}"] if bare else []
 
 
 def metric_notes(metrics: dict[str, Any]) -> list[str]:

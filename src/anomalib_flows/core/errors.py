@@ -39,12 +39,33 @@ class FieldError(InputError):
         self.field, self.value, self.expected = field, value, expected
 
 
-class NotCalibratedError(InputError):
+class NextCommandError(InputError):
+    """Another ``command`` is needed first, on the run ``path``."""
+
+    command = ""
+
+    def __init__(self, message: str, path: object) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class NotCalibratedError(NextCommandError):
     """The model of the run ``path`` has no thresholds yet."""
 
+    command = "calibrate"
+
     def __init__(self, path: object) -> None:
-        super().__init__(f"The model of {path} has no thresholds yet: calibrate it first.")
-        self.path = path
+        super().__init__(f"The model of {path} has no thresholds yet: calibrate it first.", path)
+
+
+class NotExportedError(NextCommandError):
+    """A video is to be predicted with the run ``path``."""
+
+    command = "export"
+
+    def __init__(self, video: object, path: object) -> None:
+        message = f"`input` {video} is a video, which needs an exported model: export the run, and name the model.xml."
+        super().__init__(message, path)
 
 
 class Interrupted(KeyboardInterrupt):

@@ -14,6 +14,8 @@ LOSSY = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".webp"})
 """Suffixes of image files whose values are not exactly those that were saved."""
 IMAGE_SUFFIXES = LOSSY | {".png", ".bmp", ".dib", ".tif", ".tiff", ".pbm", ".pgm", ".pnm", ".ppm"}
 """Suffixes of image files, in lower case; upper case is accepted as well."""
+VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
+"""Usual suffixes of videos, for messages."""
 SYSTEM_FOLDERS = frozenset({"@eadir", "#recycle", "$recycle.bin", "__macosx", "lost+found"})
 """Folders, in lower case, that operating systems and network drives make: thumbnails and deleted files."""
 SYSTEM_FILES = re.compile(r"thumbs\.db|desktop\.ini|(readme|licen[cs]e)\b.*", re.IGNORECASE)

@@ -10,6 +10,7 @@ from pathlib import Path
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.finding import (
     IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
     describe_left_out,
     find_images,
     image_files,
@@ -57,7 +58,10 @@ def find_source(argument: str, given: Path, mask_ending: str | None = None) -> S
         fault = "matches no images" if pattern else "has no images" if base.is_dir() else "is not a folder"
         besides = f", only {describe_left_out(found.left_out)}" if found.left_out else ""
         wanted = "a folder or a pattern" if pattern else "a folder"
-        raise InputError(f"{name} {fault}{besides}: give {wanted} of images ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+        if given.suffix.lower() in VIDEO_SUFFIXES and given.is_file():
+            fault, wanted = "is a video", "a folder of its frames"
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise InputError(f"{name} {fault}{besides}: give {wanted} of images ({suffixes}).")
     warn_of_left_out(name, found)
     return Source(name, base, pattern, images)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_flows.core.conformal import warn_if_too_few
-from anomalib_flows.core.errors import InputError, require
-from anomalib_flows.core.finding import split_pattern
+from anomalib_flows.core.errors import InputError, NotExportedError, require
+from anomalib_flows.core.finding import VIDEO_SUFFIXES, split_pattern
 from anomalib_flows.core.types import ANOMALOUS, ImageResult, Sample
 from anomalib_flows.data.listing import find_source
 from anomalib_flows.experiment.options import PredictOptions
@@ -74,6 +74,8 @@ def predict_run(model: Path, options: PredictOptions) -> Predictions:
     from anomalib_flows.inference.runner import PipelineRunner, choose_device
     from anomalib_flows.models.checkpoint import load_calibrated
 
+    if Path(options.input).suffix.lower() in VIDEO_SUFFIXES:
+        raise NotExportedError(options.input, model)
     device = options.device.lower()
     require(device in ("auto", "cpu", "cuda"), "device", options.device, "auto, cpu or cuda")
     run = Run.open(model)

@@ -55,7 +55,7 @@ def test(run: Path, options: TestOptions) -> Run:
     tested = TestSet(dataset.name, dataset.subset, unused_samples(opened, dataset), figures)
     validated = validation_samples(opened)
     if not tested.samples and (options.disturb.active or not validated):
-        raise InputError(f"The dataset {dataset.name} {dataset.subset} has no test images: nothing can be tested.")
+        raise InputError(no_test_images(dataset))
     if validated:  # first: the protocol ``paper`` changes thresholds
         own = config.data.build("datasets") if config.data else dataset
         evaluate_validation(opened, runner, TestSet(own.name, own.subset, validated, figures))
@@ -83,13 +83,20 @@ def test_exported(model: Path, options: TestOptions) -> Run:
     figures = FIGURES if options.pictures is None else options.pictures
     tested = TestSet(dataset.name, dataset.subset, select(list_samples(dataset), "test"), figures)
     if not tested.samples:
-        raise InputError(f"The dataset {dataset.name} {dataset.subset} has no test images: nothing can be tested.")
+        raise InputError(no_test_images(dataset))
     predictor = ExportedPredictor(model, options.loader or LoaderOptions(), "CPU")
     folder = Run(options.output)
     folder.path.mkdir(parents=True, exist_ok=True)
     about = {"model": str(model), "protocol": predictor.card.protocol}
     evaluate_results(folder, predictor.predict(tested.samples), tested, predictor.thresholds, about)
     return folder
+
+
+def no_test_images(dataset: Dataset) -> str:
+    """Return the message for a dataset without test images."""
+    given = "give defective ones as `abnormal` and good ones as `normal_test`"
+    advice = given if dataset.name == "folder" else "add some, or name another dataset"
+    return f"The dataset {dataset.name} {dataset.subset} has no test images: {advice}."
 
 
 def dataset_of(component: Component | None) -> Dataset:

@@ -16,7 +16,7 @@ from anomalib_flows.cli.configs import config_names, find_config
 from anomalib_flows.core import registry
 from anomalib_flows.data.datasets import synthetic
 from anomalib_flows.run.config import TrainConfig
-from trees import CASES, Options, case_name
+from trees import CASES, SEVERAL, Options, case_name
 
 MODEL = ["--model=fastflow", "--model.backbone=tf_efficientnet_lite0"]
 DATA = ["--data=synthetic", "--data.category=board"]
@@ -54,9 +54,11 @@ def test_later_configurations_replace_values_of_earlier_ones(parsed, tmp_path: P
     assert (config.trainer.max_epochs, config.trainer.precision, config.seed) == (7, "bf16-mixed", 1)
 
 
-PAIRS = [("fastflow", *case) for case in CASES] + [(model, *CASES[0]) for model in registry.names("models")]
+PAIRS = [("fastflow", *case) for case in [*CASES, *SEVERAL.items()]]
+PAIRS += [(model, *CASES[0]) for model in registry.names("models")]
 
 
+@pytest.mark.filterwarnings("ignore:(cat|dog) of CIFAR-10 is published with")  # a class of it cannot be small
 @pytest.mark.parametrize(("model", "name", "make"), PAIRS, ids=case_name)
 def test_a_configuration_survives_being_written_and_read(
     parsed, model: str, name: str, make: Callable[[Path], Options], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

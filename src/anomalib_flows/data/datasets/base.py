@@ -6,12 +6,14 @@ import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from anomalib_flows.core.errors import InputError, require
+from anomalib_flows.core.finding import natural_key
 from anomalib_flows.core.registry import name_of
-from anomalib_flows.core.types import NORMAL, Sample
+from anomalib_flows.core.types import ANOMALOUS, NORMAL, Sample
 
 
 class Counts(NamedTuple):
@@ -165,22 +167,68 @@ class Dataset(ABC):
         return {name: as_text(value, absolute=name == "root" or not relative) for name, value in values.items()}
 
 
+LONGEST = 200
+"""Longest name of several categories together; file systems take 255 bytes."""
+
+
 @dataclass(kw_only=True)
 class CategoryDataset(Dataset):
-    """Read one category of a dataset.
+    """Read one category of a dataset, or several as one product.
+
+    A subclass implements :meth:`samples_of`.
 
     Args:
         root: Folder of the categories.
-        category: Name of the category.
+        category: Name of the category; several as ``[one,two]`` are one product.
     """
 
     root: Path
-    category: str
+    category: str | list[str]
+
+    @property
+    def categories(self) -> dict[str, str]:
+        """Categories as they were given, by the names of their folders.
+
+        Raises:
+            InputError: If a category is named twice, or none is named.
+        """
+        given = self.category if isinstance(self.category, list) else [self.category]
+        expected = "the name of a category, or several as [one,two]"
+        require(bool(given) and all(given), "category", "empty", expected)
+        names = [folder_name(self.root, category) for category in given]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise InputError(f"`category` names {twice[0]} twice: name each category once.")
+        return dict(zip(names, given, strict=True))
 
     @property
     def subset(self) -> str:
-        """Name of the category."""
-        return Path(self.root, self.category).absolute().name
+        """Name of the category, or ``one+two``."""
+        names = list(self.categories)
+        joined = "+".join(names)
+        return joined if len(joined) <= LONGEST else f"{names[0]}+{len(names) - 1} others"
+
+    @abstractmethod
+    def samples_of(self, category: str) -> list[Sample]:
+        """List the images of one category, as :meth:`samples` does."""
+
+    def samples(self) -> list[Sample]:
+        """List the images of the categories; of several, a kind of defect begins with the name of its category."""
+        listed = {name: self.samples_of(category) for name, category in self.categories.items()}
+        if len(listed) == 1:
+            return next(iter(listed.values()))
+        return sorted(
+            (
+                replace(sample, defect=f"{name} {sample.defect}") if sample.label == ANOMALOUS else sample
+                for name, samples in listed.items()
+                for sample in samples
+            ),
+            key=lambda sample: natural_key(sample.path),
+        )
+
+
+def folder_name(root: Path, category: str) -> str:
+    """Return the name of the folder of a category, which may be given as ``.``."""
+    return Path(root, category).absolute().name
 
 
 def as_text(value: Any, absolute: bool) -> Any:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.finding import list_images, natural_key
 from anomalib_flows.core.registry import unknown
-from anomalib_flows.core.types import ANOMALOUS, Sample
+from anomalib_flows.core.types import ANOMALOUS, NORMAL, Sample
 from anomalib_flows.data.datasets.base import Archive, Card, CategoryDataset, Counts, warn_of_other_counts
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -31,7 +31,7 @@ class CIFAR10(CategoryDataset):
     binary version. Training images are those of the normal class. All test images are used; the class of an anomalous
     image is its kind of defect. This is the task of the table on CIFAR-10 in Yu et al., FastFlow, 2021.
 
-    A category is the class that is normal, such as ``cat``.
+    A category is the class that is normal, such as ``cat``; of several, all are normal.
     """
 
     card = Card(
@@ -44,21 +44,28 @@ class CIFAR10(CategoryDataset):
     )
 
     def samples(self) -> list[Sample]:
-        """List the training images of the normal class, and all test images."""
-        if self.category not in CLASSES:
-            raise InputError(unknown("category of cifar10", self.category, list(CLASSES)))
-        folder = Path(self.root) / "train" / self.category
+        """List the training images of the normal classes, and all test images once."""
+        listed = [sample for category in self.categories.values() for sample in self.samples_of(category)]
+        normal = {sample.path for sample in listed if sample.label == NORMAL}
+        once = {sample.path: sample for sample in listed if sample.label == NORMAL or sample.path not in normal}
+        return sorted(once.values(), key=lambda sample: natural_key(sample.path))
+
+    def samples_of(self, category: str) -> list[Sample]:
+        """List the training images of a normal class, and all test images."""
+        if category not in CLASSES:
+            raise InputError(unknown("category of cifar10", category, list(CLASSES)))
+        folder = Path(self.root) / "train" / category
         train = [Sample(path, "train") for path in list_images(folder)]
         if not train:
             raise InputError(f"{folder} has no images: prepare the dataset cifar10 first.")
-        samples = train + self._tested()
-        warn_of_other_counts(samples, self.card, self.category)
+        samples = train + self._tested(category)
+        warn_of_other_counts(samples, self.card, category)
         return sorted(samples, key=lambda sample: natural_key(sample.path))
 
-    def _tested(self) -> list[Sample]:
+    def _tested(self, category: str) -> list[Sample]:
         """List the test images of all classes."""
         images = {name: list_images(Path(self.root) / "test" / name) for name in CLASSES}
-        good = [Sample(path, "test") for path in images.pop(self.category)]
+        good = [Sample(path, "test") for path in images.pop(category)]
         return good + [Sample(path, "test", ANOMALOUS, name) for name, paths in images.items() for path in paths]
 
     @classmethod

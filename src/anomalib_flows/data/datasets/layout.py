@@ -12,7 +12,7 @@ from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.finding import LeftOutWarning, image_files, kind_of_folder, list_images, natural_key
 from anomalib_flows.core.types import ANOMALOUS, GOOD, NORMAL, Sample
-from anomalib_flows.data.datasets.base import CategoryDataset, warn_of_other_counts
+from anomalib_flows.data.datasets.base import CategoryDataset, folder_name, warn_of_other_counts
 from anomalib_flows.data.listing import pair_masks
 from anomalib_flows.data.words import means_good, means_mask
 
@@ -52,16 +52,16 @@ class LayoutDataset(CategoryDataset):
 
     layout: ClassVar[Layout] = MVTEC_AD
 
-    def samples(self) -> list[Sample]:
-        """List the images of the category, with their masks as far as available."""
-        samples = list_category(find_category(self.root, self.category, self.layout), self.layout)
-        warn_of_other_counts(samples, self.card, self.subset)
+    def samples_of(self, category: str) -> list[Sample]:
+        """List the images of a category, with their masks as far as available."""
+        samples = list_category(find_category(self.root, category, self.layout), self.layout)
+        warn_of_other_counts(samples, self.card, folder_name(self.root, category))
         return samples
 
     def mask_folders(self) -> list[tuple[Path, Path]]:
-        """Return the folder of test images with that of masks."""
-        folder = find_category(self.root, self.category, self.layout)
-        return [(folder / self.layout.test, folder / self.layout.masks)]
+        """Return the folder of test images with that of masks, of each category."""
+        folders = [find_category(self.root, category, self.layout) for category in self.categories.values()]
+        return [(folder / self.layout.test, folder / self.layout.masks) for folder in folders]
 
 
 def list_category(folder: Path, layout: Layout = MVTEC_AD) -> list[Sample]:

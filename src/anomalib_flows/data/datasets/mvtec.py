@@ -9,7 +9,7 @@ from pathlib import Path
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample, Split
-from anomalib_flows.data.datasets.base import Archive, Card, Counts, warn_of_other_counts
+from anomalib_flows.data.datasets.base import Archive, Card, Counts, folder_name, warn_of_other_counts
 from anomalib_flows.data.datasets.layout import LayoutDataset, find_category, list_category
 
 CARD = Card(
@@ -64,15 +64,15 @@ class MVTec(LayoutDataset):
 
     card = CARD
 
-    def samples(self) -> list[Sample]:
-        """List the images of the category, with their masks as far as available."""
-        folder = find_category(self.root, self.category)
+    def samples_of(self, category: str) -> list[Sample]:
+        """List the images of a category, with their masks as far as available."""
+        folder, name = find_category(self.root, category), folder_name(self.root, category)
         samples = found = list_category(folder)
         for split in ("train", "test"):
-            for place in (folder, Path(self.root, "json", self.subset)):
-                samples = select_named(samples, split, place / f"{self.subset}_{split}.json")
+            for place in (folder, Path(self.root, "json", name)):
+                samples = select_named(samples, split, place / f"{name}_{split}.json")
         if samples == found:
-            warn_of_other_counts(samples, self.card, self.subset)
+            warn_of_other_counts(samples, self.card, name)
         return samples
 
 

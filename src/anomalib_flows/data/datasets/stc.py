@@ -60,16 +60,17 @@ class STC(CategoryDataset):
         """Check the arguments."""
         require(self.every >= 1, "every", self.every, "at least 1")
 
-    def samples(self) -> list[Sample]:
-        """List the frames of the scene, with the masks of the anomalous ones."""
+    def samples_of(self, category: str) -> list[Sample]:
+        """List the frames of a scene, with the masks of the anomalous ones."""
         folders = videos(Path(self.root) / TRAINED)
         scenes = sorted({folder.name.partition("_")[0] for folder in folders})
         if not scenes:
             raise InputError(f"{Path(self.root, TRAINED)} has no frames: prepare the dataset stc first.")
-        if self.category not in scenes:
-            raise InputError(f"In `root` {self.root}: {unknown('scene', self.category, scenes)}")
-        samples = [Sample(f, "train") for video in self._of_scene(folders) for f in list_images(video)[:: self.every]]
-        tested = self._of_scene(videos(Path(self.root) / TESTED))
+        if category not in scenes:
+            raise InputError(f"In `root` {self.root}: {unknown('scene', category, scenes)}")
+        trained = of_scene(category, folders)
+        samples = [Sample(frame, "train") for video in trained for frame in list_images(video)[:: self.every]]
+        tested = of_scene(category, videos(Path(self.root) / TESTED))
         samples += [sample for video in tested for sample in list_test_frames(video)]
         return sorted(samples, key=lambda sample: natural_key(sample.path))
 
@@ -77,9 +78,6 @@ class STC(CategoryDataset):
         """Return the video of each training frame, if there are several videos."""
         video_of = {sample.path: sample.path.parent for sample in samples if sample.split == "train"}
         return video_of if len(set(video_of.values())) > 1 else {}
-
-    def _of_scene(self, folders: list[Path]) -> list[Path]:
-        return [folder for folder in folders if folder.name.startswith(f"{self.category}_")]
 
     @classmethod
     def arrange(cls, folder: Path) -> None:
@@ -91,6 +89,11 @@ class STC(CategoryDataset):
         map_in_threads(write_frames, sorted(folder.glob(f"{VIDEOS}/*.avi")), "writing frames")
         for part in (VIDEOS, LABELS, PIXELS):
             shutil.rmtree(folder / part)
+
+
+def of_scene(scene: str, folders: list[Path]) -> list[Path]:
+    """Return the videos of a scene."""
+    return [folder for folder in folders if folder.name.startswith(f"{scene}_")]
 
 
 def videos(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from anomalib_flows.core.files import temporary_folder
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.store import cache_folder
 from anomalib_flows.core.types import Sample
-from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.datasets.base import CategoryDataset
 from anomalib_flows.data.datasets.layout import list_category
 from anomalib_flows.data.drawing.scene import DEFECTS, draw_photograph
 
@@ -22,28 +22,23 @@ TRAIN_GOOD, TEST_GOOD, TEST_DEFECTIVE = 80, 24, 50
 
 
 @dataclass(kw_only=True)
-class Synthetic(Dataset):
+class Synthetic(CategoryDataset):
     """Draw products when they are first needed, the same on every machine.
 
     Args:
         root: Folder of the images, in the layout of MVTec AD.
-        category: Product: ``board``, ``fabric``, ``granite`` or ``plate``.
+        category: Product: ``board``, ``fabric``, ``granite`` or ``plate``; several as ``[board,plate]``.
     """
 
     # A set never changes: other images get another version, so that results stay comparable.
     root: Path = field(default_factory=lambda: cache_folder("synthetic-v1"))
-    category: str = "fabric"
+    category: str | list[str] = "fabric"
 
-    @property
-    def subset(self) -> str:
-        """Name of the category."""
-        return self.category
-
-    def samples(self) -> list[Sample]:
-        """List the images of the category; draw them first if they do not exist yet."""
-        if self.category not in DEFECTS:
-            raise InputError(unknown("category of synthetic", self.category, sorted(DEFECTS)))
-        folder = Path(self.root) / self.category
+    def samples_of(self, category: str) -> list[Sample]:
+        """List the images of a category; draw them first if they do not exist yet."""
+        if category not in DEFECTS:
+            raise InputError(unknown("category of synthetic", category, sorted(DEFECTS)))
+        folder = Path(self.root) / category
         if not (folder / "train").is_dir():
             try:
                 draw_category(folder)

@@ -66,19 +66,19 @@ class VisA(CategoryDataset):
         ),
     )
 
-    def samples(self) -> list[Sample]:
-        """List the images of the category that are in the table."""
+    def samples_of(self, category: str) -> list[Sample]:
+        """List the images of a category that are in the table."""
         root, table = Path(self.root), Path(self.root, "split_csv", f"{self.split}.csv")
         if not table.is_file():
             raise InputError(f"`root` {root} has no split_csv/{table.name}: give the folder of VisA's archive.")
         rows = read_table(table, ("object", "split", "label", "image", "mask"))
         products = sorted({row["object"] for row in rows})
-        if self.category not in products:
-            raise InputError(f"In {table}: {registry.unknown('category', self.category, products)}")
-        normal = _without_defects_to_train_on([row for row in rows if row["object"] == self.category])
+        if category not in products:
+            raise InputError(f"In {table}: {registry.unknown('category', category, products)}")
+        normal = _without_defects_to_train_on([row for row in rows if row["object"] == category])
         samples = samples_of(map(_as_listed, normal), table, root)
         if self.split == "1cls":
-            warn_of_other_counts(samples, self.card, self.category)
+            warn_of_other_counts(samples, self.card, category)
         return sorted(samples, key=lambda sample: natural_key(sample.path))
 
 

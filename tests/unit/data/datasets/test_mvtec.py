@@ -112,3 +112,16 @@ def test_real_sets():
     with pytest.warns(UserWarning, match="9 of 20 defective images lack a mask|published with") as caught:
         assert len(MVTec(root=root, category="leather").samples()) == 28
     assert [" of MVTec AD is published with 245 images" in str(warning.message) for warning in caught] == [False, True]
+
+
+def test_numbers_of_several_categories_are_compared_one_by_one(save, tmp_path):
+    for name in ("tile/train/good/1.png", "wood/train/good/1.png", "nut/train/good/1.png"):
+        save(name)
+    with pytest.warns(UserWarning, match="is published with") as caught:
+        MVTec(root=tmp_path, category=["tile", "wood", "nut"]).samples()
+    assert [str(warning.message).split(" of ")[0] for warning in caught] == ["tile", "wood"]
+
+
+def test_the_name_of_many_categories_stays_short_enough_for_a_folder(tmp_path):
+    names = [f"category_{i:02}" for i in range(40)]
+    assert MVTec(root=tmp_path, category=names).subset == "category_00+39 others"
