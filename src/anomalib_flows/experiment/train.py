@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +13,9 @@ import torch
 
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError, Interrupted
-from anomalib_flows.core.types import Sample, Split
-from anomalib_flows.data.checks.checking import check
+from anomalib_flows.core.types import ImageSize, Sample, Split
+from anomalib_flows.data.checks.checking import inspect_samples, usable
+from anomalib_flows.data.checks.scale import warn_of_scale
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.splits import (
     draw_defects,
@@ -101,7 +103,8 @@ def prepare_experiment(config: TrainConfig, resume: Path | None) -> Experiment:
     if config.data is None:
         raise InputError("`data` must be given: name a dataset to train on.")
     dataset: Dataset = config.data.build("datasets")
-    samples = read_splits(Run.open(resume).splits_file) if resume else split_samples(dataset, config)
+    sizes = Counter[ImageSize]()
+    samples = read_splits(Run.open(resume).splits_file) if resume else split_samples(dataset, config, sizes)
     logger.info(count_splits(samples))
     config = resolve(config, device, len(select(samples, "train")))
     torch.manual_seed(config.seed)
@@ -110,6 +113,7 @@ def prepare_experiment(config: TrainConfig, resume: Path | None) -> Experiment:
     pipeline = Pipeline(detector, config.image.resize, config.heatmap)
     detector.require_trainable(min(config.loader.images_per_batch, len(select(samples, "train"))))
     runner = PipelineRunner(pipeline, device, config.loader, FeatureOptions.of(config.trainer))
+    warn_of_scale(sizes, runner.scale)
     # With absolute paths and all defaults the configuration makes the same run from anywhere.
     model = component_of("models", detector, detector.init_args)
     data = component_of("datasets", dataset, dataset.options())
@@ -130,9 +134,11 @@ def component_of(kind: registry.Kind, built: object, arguments: dict[str, Any]) 
     return Component(registry.name_of(kind, type(built)), absolute)
 
 
-def split_samples(dataset: Dataset, config: TrainConfig) -> list[Sample]:
-    """List the images of a dataset, check them, and hold out some for calibration and validation."""
-    samples = check(dataset.samples(), config.loader.on_error)
+def split_samples(dataset: Dataset, config: TrainConfig, sizes: Counter[ImageSize]) -> list[Sample]:
+    """List the images of a dataset, check them, count their sizes, and hold out some for calibration and validation."""
+    found = inspect_samples(dataset.samples(), config.loader.max_megapixels)
+    samples = usable(found, config.loader.on_error)
+    sizes.update(one.size for one in found if not one.fault)
     same = find_duplicates(sample.path for sample in samples)
     if config.protocol == "paper":
         require_published(samples, dataset, config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple, NoReturn
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import map_in_threads
+from anomalib_flows.core.images import MAX_MEGAPIXELS
 from anomalib_flows.core.types import ANOMALOUS, ImageSize, Sample
 from anomalib_flows.data.loading.reading import read_sample
 from anomalib_flows.run.options import OnError
@@ -82,31 +84,35 @@ class Checker:
             warnings.warn(warning, stacklevel=2)
 
 
-def check(samples: Sequence[Sample], on_error: OnError) -> list[Sample]:
+def check(samples: Sequence[Sample], on_error: OnError, max_megapixels: float = MAX_MEGAPIXELS) -> list[Sample]:
     """Read all images and masks, and return the samples that can be used.
 
     An empty mask of a defective image does not say where the defect is, so it counts as no mask. A file that cannot be
     read raises an InputError if ``on_error`` is ``stop``, and is left out with a warning if it is ``skip``.
     """
-    found = inspect_samples(samples)
+    return usable(inspect_samples(samples, max_megapixels), on_error)
+
+
+def usable(found: Sequence[Inspected], on_error: OnError) -> list[Sample]:
+    """Return the samples that can be used, as :func:`check` does, of files that were inspected."""
     faults = [one.fault for one in found if one.fault]
     if faults and on_error == "stop":
         stop_at(faults)
     checker = Checker(on_error)
     checker.faults = faults
-    usable = [checker.add(one) for one in found if not one.fault]
+    samples = [checker.add(one) for one in found if not one.fault]
     checker.finish()
-    return usable
+    return samples
 
 
-def inspect_samples(samples: Sequence[Sample]) -> list[Inspected]:
+def inspect_samples(samples: Sequence[Sample], max_megapixels: float = MAX_MEGAPIXELS) -> list[Inspected]:
     """Read and inspect all images and masks, in threads."""
-    return map_in_threads(_inspect, samples, "reading")
+    return map_in_threads(partial(_inspect, max_megapixels=max_megapixels), samples, "reading")
 
 
-def _inspect(sample: Sample) -> Inspected:
+def _inspect(sample: Sample, max_megapixels: float) -> Inspected:
     try:
-        image, mask = read_sample(sample)
+        image, mask = read_sample(sample, max_megapixels)
     except InputError as fault:
         return Inspected(sample, str(fault))
     return inspected(sample, image, mask)._replace(size=(image.shape[1], image.shape[2]))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import map_in_threads
-from anomalib_flows.core.images import describe_file, image_files
+from anomalib_flows.core.images import MAX_MEGAPIXELS, describe_file, image_files
 from anomalib_flows.core.types import ANOMALOUS, ImageSize, Sample
 from anomalib_flows.data.checks.checking import Inspected, about_darkness, inspect_samples, itemise
 from anomalib_flows.data.datasets.base import Dataset
@@ -84,7 +84,7 @@ def mvtec_datasets(folder: Path) -> list[Dataset]:
     return [MVTec(root=folder, category=name) for name in names]
 
 
-def inspect_dataset(dataset: Dataset) -> Inspection:
+def inspect_dataset(dataset: Dataset, max_megapixels: float = MAX_MEGAPIXELS) -> Inspection:
     """Read all images and masks of a dataset, and compare them with each other."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -93,7 +93,7 @@ def inspect_dataset(dataset: Dataset) -> Inspection:
             samples = dataset.samples()
         except InputError as error:
             return Inspection(faults=[str(error)])
-    found = inspect_samples(samples)
+    found = inspect_samples(samples, max_megapixels)
     sound = [one for one in found if not one.fault]
     readable = [one.sample for one in sound]
     repeated, leaks = same_content(readable)

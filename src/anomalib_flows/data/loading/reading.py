@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import decode, image_files, read_pixels
+from anomalib_flows.core.images import MAX_MEGAPIXELS, decode, image_files, read_pixels
 from anomalib_flows.core.types import ImageSize, Sample
 
 if TYPE_CHECKING:
@@ -21,24 +21,30 @@ LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 """Suffixes of files whose values are not exactly those that were saved."""
 
 
-def read_sample(sample: Sample) -> tuple[Tensor, Tensor | None]:
+def read_sample(sample: Sample, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[Tensor, Tensor | None]:
     """Read an image, uint8 of shape (3, h, w), and its mask, boolean of shape (h, w), if it has one."""
-    image = read_image(sample.path)
+    image = read_image(sample.path, max_megapixels)
     if sample.mask is None:
         return image, None
-    return image, read_mask(sample.mask, (image.shape[1], image.shape[2]), sample.path)
+    return image, read_mask(sample.mask, (image.shape[1], image.shape[2]), sample.path, max_megapixels)
 
 
-def read_image(path: Path) -> Tensor:
+def read_image(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> Tensor:
     """Read an image upright, as 8-bit RGB of shape (3, h, w).
+
+    Args:
+        path: Image file.
+        max_megapixels: Limit of its pixels, in millions.
 
     Raises:
         InputError: If the file is missing, damaged, too large or no image.
     """
-    return as_tensor(read_pixels(path)).permute(2, 0, 1)
+    return as_tensor(read_pixels(path, max_megapixels)).permute(2, 0, 1)
 
 
-def read_mask(path: Path, shape: ImageSize, image: Path | str = "its image") -> Tensor:
+def read_mask(
+    path: Path, shape: ImageSize, image: Path | str = "its image", max_megapixels: float = MAX_MEGAPIXELS
+) -> Tensor:
     """Read a mask upright, as booleans of shape (h, w): true where a pixel is neither zero nor fully transparent.
 
     A folder of masks is united. In a mask with a palette, index 0 means no defect. The mask must have the shape of
@@ -48,8 +54,8 @@ def read_mask(path: Path, shape: ImageSize, image: Path | str = "its image") -> 
         files = image_files(path)
         if not files:
             raise InputError(f"{path} holds no masks of {image}: put them there or remove the folder.")
-        return reduce(operator.or_, [read_mask(file, shape, image) for file in files])
-    mask = decode(path)
+        return reduce(operator.or_, [read_mask(file, shape, image, max_megapixels) for file in files])
+    mask = decode(path, max_megapixels)
     least = 128 if path.suffix.lower() in LOSSY else 1  # compression blurs the edges of a mask
     bands = np.atleast_3d(np.asarray(mask) >= least)
     if bands.shape[:2] != tuple(shape):
