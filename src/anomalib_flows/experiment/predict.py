@@ -92,7 +92,7 @@ def predict_run(model: Path, options: PredictOptions) -> Predictions:
         if runner.pipeline.protocol == "calibrated":
             warn_if_too_few(runner.pipeline.postprocess.calibration_size, config.false_alarm_rate)
 
-    return Predictions(results(), named(names), runner.scale)
+    return Predictions(results(), named(names), InputScale(runner.image.height_width, runner.image.resize))
 
 
 def predict_exported(model: Path, options: PredictOptions) -> Predictions:
@@ -102,10 +102,11 @@ def predict_exported(model: Path, options: PredictOptions) -> Predictions:
 
     predictor = ExportedPredictor(model, options.loader or LoaderOptions(), options.device)
     warn_of_thresholds(predictor.card, model)
+    scale = InputScale(predictor.card.image_size, predictor.card.resize)
     if is_video(Path(options.input)):
-        return Predictions(predictor.predict_video(Path(options.input)), frame_name, predictor.scale)
+        return Predictions(predictor.predict_video(Path(options.input)), frame_name, scale)
     samples, names = find_samples(options.input)
-    return Predictions(predictor.predict(samples), named(names), predictor.scale)
+    return Predictions(predictor.predict(samples), named(names), scale)
 
 
 def warn_of_thresholds(card: ModelCard, model: Path) -> None:

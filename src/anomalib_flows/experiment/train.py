@@ -13,9 +13,9 @@ import torch
 
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError, Interrupted
-from anomalib_flows.core.types import ImageSize, Sample, Split
+from anomalib_flows.core.types import Sample, Split
 from anomalib_flows.data.checks.checking import inspect_samples, usable
-from anomalib_flows.data.checks.scale import warn_of_scale
+from anomalib_flows.data.checks.scale import InputScale, warn_of_scale
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.splits import (
     draw_defects,
@@ -103,8 +103,7 @@ def prepare_experiment(config: TrainConfig, resume: Path | None) -> Experiment:
     if config.data is None:
         raise InputError("`data` must be given: name a dataset to train on.")
     dataset: Dataset = config.data.build("datasets")
-    sizes = Counter[ImageSize]()
-    samples = read_splits(Run.open(resume).splits_file) if resume else split_samples(dataset, config, sizes)
+    samples = read_splits(Run.open(resume).splits_file) if resume else split_samples(dataset, config)
     logger.info(count_splits(samples))
     config = resolve(config, device, len(select(samples, "train")))
     torch.manual_seed(config.seed)
@@ -113,7 +112,6 @@ def prepare_experiment(config: TrainConfig, resume: Path | None) -> Experiment:
     pipeline = Pipeline(detector, config.image.resize, config.heatmap)
     detector.require_trainable(min(config.loader.images_per_batch, len(select(samples, "train"))))
     runner = PipelineRunner(pipeline, device, config.loader, FeatureOptions.of(config.trainer))
-    warn_of_scale(sizes, runner.scale)
     # With absolute paths and all defaults the configuration makes the same run from anywhere.
     model = component_of("models", detector, detector.init_args)
     data = component_of("datasets", dataset, dataset.options())
@@ -134,11 +132,12 @@ def component_of(kind: registry.Kind, built: object, arguments: dict[str, Any]) 
     return Component(registry.name_of(kind, type(built)), absolute)
 
 
-def split_samples(dataset: Dataset, config: TrainConfig, sizes: Counter[ImageSize]) -> list[Sample]:
-    """List the images of a dataset, check them, count their sizes, and hold out some for calibration and validation."""
+def split_samples(dataset: Dataset, config: TrainConfig) -> list[Sample]:
+    """List the images of a dataset, check them, and hold out some for calibration and validation."""
     found = inspect_samples(dataset.samples(), config.loader.max_megapixels)
     samples = usable(found, config.loader.on_error)
-    sizes.update(one.size for one in found if not one.fault)
+    sizes = Counter(one.size for one in found if not one.fault)
+    warn_of_scale(sizes, InputScale(config.image.height_width, config.image.resize))
     same = find_duplicates(sample.path for sample in samples)
     if config.protocol == "paper":
         require_published(samples, dataset, config)

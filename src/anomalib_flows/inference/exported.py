@@ -15,7 +15,6 @@ from tqdm import tqdm
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import NORMAL, ImageResult, Sample
 from anomalib_flows.data.checks.checking import Checker
-from anomalib_flows.data.checks.scale import InputScale
 from anomalib_flows.data.loading.loader import Loader, resize_mask
 from anomalib_flows.inference.photos import Photo, fitting_batch_size, read_photo
 from anomalib_flows.results.sinks import Thresholds
@@ -29,7 +28,6 @@ class ExportedPredictor:
     def __init__(self, path: Path, loader: LoaderOptions, device: str) -> None:
         self.loader, self.model = loader, ExportedModel(path, device)
         self.card = self.model.card
-        self.scale = InputScale(self.card.image_size, self.card.resize)
         self.thresholds = Thresholds(self.card.image_threshold, 0.5)  # of raw scores and normalised maps
 
     def predict(self, samples: Sequence[Sample]) -> Iterator[ImageResult]:

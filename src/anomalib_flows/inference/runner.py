@@ -14,7 +14,6 @@ from tqdm import tqdm
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import Pixels
 from anomalib_flows.core.types import Batch, ImageResult, Sample
-from anomalib_flows.data.checks.scale import InputScale
 from anomalib_flows.data.loading.loader import Loader
 from anomalib_flows.inference.feature_cache import COMPUTED, FeatureBatch, FeatureOptions
 from anomalib_flows.inference.features import FeatureLoader
@@ -46,11 +45,6 @@ class PipelineRunner:
     def image(self) -> ImageOptions:
         """Size of the pipeline's images."""
         return ImageOptions(size=self.pipeline.preprocess.size, resize=self.pipeline.preprocess.mode)
-
-    @property
-    def scale(self) -> InputScale:
-        """How the pipeline scales photos down."""
-        return InputScale(self.image.height_width, self.image.resize)
 
     @property
     def exact(self) -> PipelineRunner:
