@@ -130,10 +130,10 @@ def many(tmp_path: Path) -> Path:
 def fail_at_6(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Let reading 6.png end with an error."""
 
-    def read(sample: Sample):
+    def read(sample: Sample, *limit: float):
         if sample.path.name == "6.png":
             raise error
-        return read_sample(sample)
+        return read_sample(sample, *limit)
 
     monkeypatch.setattr(reading, "read_sample", read)
 
@@ -167,9 +167,9 @@ def test_results_before_an_error_are_kept(model, many, tmp_path, monkeypatch, ca
 def test_rows_are_written_as_they_come(model, many, tmp_path, monkeypatch) -> None:
     seen = []
 
-    def read(sample: Sample):
+    def read(sample: Sample, *limit: float):
         seen.append(sum(len(rows(file)) for file in (tmp_path / "out").glob(".tmp-*.csv")))
-        return read_sample(sample)
+        return read_sample(sample, *limit)
 
     monkeypatch.setattr(reading, "read_sample", read)
     assert predict(model, many, tmp_path / "out", *ONE_BY_ONE) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,15 +14,15 @@ if TYPE_CHECKING:
     from anomalib_flows.core.types import ImageSize
     from anomalib_flows.data.checks.inspection import Inspection
     from anomalib_flows.data.datasets.base import Dataset
-    from anomalib_flows.run.component import Component
+    from anomalib_flows.experiment.options import CheckOptions
 
-OF_DATASET = r"--data.\1"
-"""Option of a dataset's argument."""
+OWN = {"image.size": "--image.size", "max_megapixels": "--max-megapixels"}
+"""Options of fields that are no arguments of a dataset."""
 SHOWN = 4
 """Number of different sizes that are listed one by one."""
 
 
-def check_data(folder: Path | None = None, data: Component | None = None, output: Path = Path("results")) -> None:
+def check_data(folder: Path | None = None, options: CheckOptions | None = None) -> None:
     """Read a whole dataset; report what is there and what is wrong with it, and draw a sheet of examples.
 
     Faults are files that cannot be read, masks of another size than their image, and images of the same content in
@@ -30,16 +31,21 @@ def check_data(folder: Path | None = None, data: Component | None = None, output
     Args:
         folder: A category in MVTec AD's layout (with train/good in it), or a folder of such categories. Any other
             dataset is given by --data, as for training.
-        data: Name of the dataset, see 'anomalib-flows list datasets'; its options follow as --data.OPTION.
-        output: Folder for the sheet, OUTPUT/check/DATASET/CATEGORY.jpg.
+        options: The dataset, and how images are read.
     """
     from anomalib_flows.data.checks.inspection import inspect_dataset, mvtec_datasets
+    from anomalib_flows.data.checks.scale import InputScale, about_scale
+    from anomalib_flows.experiment.options import CheckOptions
 
+    options = options or CheckOptions()
+    data, image, output = options.data, options.image, options.output
     if (folder is None) == (data is None):
         raise InputError("Give either a FOLDER in MVTec AD's layout or --data NAME with its options.")
     faults = 0
     for dataset in [data.build("datasets")] if data else mvtec_datasets(folder or Path()):
-        found = inspect_dataset(dataset)
+        found = inspect_dataset(dataset, options.max_megapixels)
+        if scale := about_scale(found.sizes, InputScale(image.height_width, image.resize)):
+            found.remarks.append(scale)
         print_inspection(dataset, found, output / "check" / dataset.name / f"{dataset.subset}.jpg")
         faults += len(found.faults)
     if faults:
@@ -59,7 +65,12 @@ def print_inspection(dataset: Dataset, found: Inspection, sheet: Path) -> None:
         print(f"sheet  {sheet}")
     for kind, texts in (("warning", found.remarks), ("fault", found.faults)):
         for text in texts:
-            print(f"{kind}: {FIELD.sub(OF_DATASET, text)}", flush=True)
+            print(f"{kind}: {FIELD.sub(option_of, text)}", flush=True)
+
+
+def option_of(field: re.Match[str]) -> str:
+    """Return the option of a field; by default it is an argument of the dataset."""
+    return OWN.get(field[1], f"--data.{field[1]}")
 
 
 def count_table(found: Inspection) -> str:
@@ -93,5 +104,5 @@ COMMAND = Command(
     "check a whole dataset: counts, broken files, duplicates",
     check_data,
     order=90,
-    records="anomalib_flows.run.component",
+    records="anomalib_flows.experiment.options",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def perceptual_hash(path: Path) -> str:
     """Return the perceptual hash of an image, in hexadecimal; empty text for an image of one colour."""
     from imagehash import phash  # imports SciPy's transforms
 
-    small = Image.fromarray(as_pixels(decode(path), path)).convert("L").resize((64, 64), reducing_gap=3)
+    small = Image.fromarray(as_pixels(decode(path, math.inf), path)).convert("L").resize((64, 64), reducing_gap=3)
     if np.ptp(np.asarray(small)) <= FLAT:
         return ""
     return np.packbits(phash(small, SIDE).hash).tobytes().hex()

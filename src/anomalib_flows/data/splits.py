@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -204,7 +205,7 @@ def _write(sample: Sample, number: int, folder: Path, seed: int) -> Path:
     """Write one image with a defect, and its mask; return their path within both folders."""
     from anomalib_flows.data.drawing.photos import add_synthetic_defect  # imports SciPy
 
-    image, mask, kind = add_synthetic_defect(read_image(sample.path), seed, number)
+    image, mask, kind = add_synthetic_defect(read_image(sample.path, math.inf), seed, number)  # its size was checked
     name = Path(kind, f"{number:04d}.png")
     for part, values in (("defects", image.round().byte().permute(1, 2, 0)), ("masks", mask)):
         file = folder / part / name

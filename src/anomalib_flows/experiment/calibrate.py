@@ -48,7 +48,7 @@ def calibrate(run: Path, options: CalibrateOptions) -> Pipeline:
 
 def calibrate_on_images(run: Run, runner: PipelineRunner, images: Path | None, false_alarm_rate: float) -> None:
     """Set constants and thresholds from a folder of images, or from those that the run holds out."""
-    samples = check(calibration_samples(run, images), runner.loader.on_error)
+    samples = check(calibration_samples(run, images), runner.loader.on_error, runner.loader.max_megapixels)
     listed = read_splits(run.splits_file)
     trained = [s for s in select(listed, "train") if s.path.is_file()]
     if not runner.pipeline.postprocess.calibrated and trained:  # the training was interrupted

@@ -1,4 +1,4 @@
-"""Option records of the steps that follow training. They import no torch."""
+"""Option records of the steps before and after training. They import no torch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,32 @@ from typing import Literal
 
 from anomalib_flows.core.conformal import require_rate
 from anomalib_flows.core.errors import require
+from anomalib_flows.core.images import MAX_MEGAPIXELS
 from anomalib_flows.core.types import Protocol
 from anomalib_flows.run.component import Component
-from anomalib_flows.run.options import AugmentOptions, LoaderOptions
+from anomalib_flows.run.options import AugmentOptions, ImageOptions, LoaderOptions, require_megapixels
 
 Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """How a dataset is checked before training.
+
+    Args:
+        data: Name of the dataset and its arguments, instead of a folder.
+        image: Size of the images that a model is to be trained with.
+        max_megapixels: Limit of an image's pixels, in millions, as ``loader.max_megapixels`` of a training.
+        output: Folder for the sheet, OUTPUT/check/DATASET/CATEGORY.jpg.
+    """
+
+    data: Component | None = None
+    image: ImageOptions = field(default_factory=ImageOptions)
+    max_megapixels: float = MAX_MEGAPIXELS
+    output: Path = Path("results")
+
+    def __post_init__(self) -> None:
+        require_megapixels("max_megapixels", self.max_megapixels)
 
 
 @dataclass(frozen=True, kw_only=True)

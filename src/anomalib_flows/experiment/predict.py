@@ -7,16 +7,17 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from anomalib_flows.core.conformal import warn_if_too_few
 from anomalib_flows.core.errors import InputError, NotExportedError, require
 from anomalib_flows.core.finding import VIDEO_SUFFIXES, split_pattern
 from anomalib_flows.core.types import ANOMALOUS, ImageResult, Sample
+from anomalib_flows.data.checks.scale import InputScale, warn_of_scale
 from anomalib_flows.data.listing import find_source
 from anomalib_flows.experiment.options import PredictOptions
 from anomalib_flows.results.pictures import PictureSink, drawing, relative, unique_names
-from anomalib_flows.results.sinks import LabelCounter, Sink, drain, open_table
+from anomalib_flows.results.sinks import LabelCounter, Sink, SizeCounter, drain, open_table
 from anomalib_flows.run.directory import Run, is_exported
 from anomalib_flows.run.options import LoaderOptions
 
@@ -37,8 +38,12 @@ class PredictSummary:
     total: int
 
 
-Predictions = tuple[Iterator[ImageResult], Callable[[ImageResult], Path]]
-"""Results, and the function that names an image's pictures."""
+class Predictions(NamedTuple):
+    """Results, the function that names an image's pictures, and how far the model scales photos down."""
+
+    results: Iterator[ImageResult]
+    name: Callable[[ImageResult], Path]
+    scale: InputScale
 
 
 def predict(model: Path, options: PredictOptions) -> PredictSummary:
@@ -54,14 +59,15 @@ def predict(model: Path, options: PredictOptions) -> PredictSummary:
         InputError: If the model is invalid or not calibrated, there are no images, or ``output`` holds predictions.
     """
     require_new(options.output)
-    results, name = (predict_exported if is_exported(model) else predict_run)(model, options)
-    table, labels = options.output / PARTS[0], LabelCounter()
+    results, name, scale = (predict_exported if is_exported(model) else predict_run)(model, options)
+    table, labels, sizes = options.output / PARTS[0], LabelCounter(), SizeCounter()
     first = next(results)  # an error before it leaves no folder behind
     try:
         with open_table(table, keep=True) as rows, drawing() as threads:
-            sinks: list[Sink] = [rows, labels, PictureSink(threads, options.output, name)]
+            sinks: list[Sink] = [rows, labels, sizes, PictureSink(threads, options.output, name)]
             drain([first], sinks)
             drain(results, sinks)
+        warn_of_scale(sizes.counts, scale)
     finally:  # also for what was kept before an error
         summary = PredictSummary(table, labels.counts[ANOMALOUS], labels.counts.total())
         logger.info("Anomalous: %d of %d. Table and pictures: %s", summary.anomalous, summary.total, options.output)
@@ -88,7 +94,7 @@ def predict_run(model: Path, options: PredictOptions) -> Predictions:
         if runner.pipeline.protocol == "calibrated":
             warn_if_too_few(runner.pipeline.postprocess.calibration_size, config.false_alarm_rate)
 
-    return results(), named(names)
+    return Predictions(results(), named(names), InputScale(runner.image.height_width, runner.image.resize))
 
 
 def predict_exported(model: Path, options: PredictOptions) -> Predictions:
@@ -98,10 +104,11 @@ def predict_exported(model: Path, options: PredictOptions) -> Predictions:
 
     predictor = ExportedPredictor(model, options.loader or LoaderOptions(), options.device)
     warn_of_thresholds(predictor.card, model)
+    scale = InputScale(predictor.card.image_size, predictor.card.resize)
     if is_video(Path(options.input)):
-        return predictor.predict_video(Path(options.input)), frame_name
+        return Predictions(predictor.predict_video(Path(options.input)), frame_name, scale)
     samples, names = find_samples(options.input)
-    return predictor.predict(samples), named(names)
+    return Predictions(predictor.predict(samples), named(names), scale)
 
 
 def warn_of_thresholds(card: ModelCard, model: Path) -> None:

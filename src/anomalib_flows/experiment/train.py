@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,8 @@ import torch
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError, Interrupted
 from anomalib_flows.core.types import Sample, Split
-from anomalib_flows.data.checks.checking import check, list_samples
+from anomalib_flows.data.checks.checking import inspect_samples, list_samples, usable
+from anomalib_flows.data.checks.scale import InputScale, warn_of_scale
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.identity import find_duplicates, warn_of_leaks
 from anomalib_flows.data.splits import (
@@ -140,7 +142,10 @@ def component_of(kind: registry.Kind, built: object, arguments: dict[str, Any]) 
 
 def split_samples(dataset: Dataset, config: TrainConfig) -> list[Sample]:
     """List the images of a dataset, check them, and hold out some for calibration and validation."""
-    samples = check(list_samples(dataset), config.loader.on_error)
+    found = inspect_samples(list_samples(dataset), config.loader.max_megapixels)
+    samples = usable(found, config.loader.on_error)
+    sizes = Counter(one.size for one in found if not one.fault)
+    warn_of_scale(sizes, InputScale(config.image.height_width, config.image.resize))
     same = find_duplicates(sample.path for sample in samples)
     if config.protocol == "paper":
         require_published(samples, dataset, config)

@@ -73,7 +73,8 @@ def prepare_job(run: Run, options: ExportOptions) -> tuple[ExportJob, list[Sampl
 def compare_file(job: ExportJob, written: Exported, samples: list[Sample], file: Path) -> ExportReport:
     """Compare a file with the trained pipeline, in the intended inference precision and in the device's default."""
     trained = pipeline_predictor(job.pipeline, job.network)
-    compared = compare(trained, written.predictors, samples, batch=max(1, job.options.input.batch))
+    batch = max(1, job.options.input.batch)
+    compared = compare(trained, written.predictors, samples, batch, job.max_megapixels)
     bounds = BOUNDS.get(str(job.options.precision))
     computed_in = {
         name: summarise(of_images, samples, None if number else bounds)

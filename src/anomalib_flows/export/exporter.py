@@ -40,6 +40,11 @@ class ExportJob:
     options: ExportOptions
     samples: Sequence[Sample]
 
+    @property
+    def max_megapixels(self) -> float:
+        """Limit of the pixels of an image, in millions."""
+        return self.options.max_megapixels or self.config.loader.max_megapixels
+
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:

@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
-from PIL import Image
-
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.finding import list_images
+from anomalib_flows.core.images import stored_size
 from anomalib_flows.core.types import ImageSize, Sample, Split
 from anomalib_flows.data.splits import read_splits
 from anomalib_flows.export.options import ExportOptions
@@ -80,7 +79,7 @@ def warn_of_sizes(samples: Sequence[Sample], size: ImageSize | None) -> None:
     if size is None:
         return
     paths = {sample.path for sample in samples}
-    others = [path for path in paths if size_of(path) != size]
+    others = [path for path in paths if stored_size(path) != size]
     if others:
         warnings.warn(
             f"{len(others)} of {len(paths)} images are not {size[0]} x {size[1]} pixels high and wide as `input.size` "
@@ -89,9 +88,3 @@ def warn_of_sizes(samples: Sequence[Sample], size: ImageSize | None) -> None:
             UserWarning,
             stacklevel=2,
         )
-
-
-def size_of(path: Path) -> ImageSize:
-    """Return height and width of an image file, without decoding it."""
-    with Image.open(path) as image:
-        return image.height, image.width

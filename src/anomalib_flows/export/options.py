@@ -8,7 +8,7 @@ from typing import Literal
 
 from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.types import AxisOrder, ImageSize, Interface, Precision
-from anomalib_flows.run.options import parse_size
+from anomalib_flows.run.options import parse_size, require_megapixels
 
 FolderLayout = Literal["folder", "ovms"]
 """Files of an export: in one folder, or as a repository of OpenVINO Model Server."""
@@ -105,6 +105,7 @@ class ExportOptions:
             Server.
         output: New folder; by default export/FORMAT-PRECISION in the run.
         images: Images to compare on: ``calibration`` or ``test`` images of the run, or a folder of images.
+        max_megapixels: Limit of an image's pixels, in millions; by default as in training.
         input: Input of the exported model.
         int8: How weights and activations are quantised to INT8.
     """
@@ -115,6 +116,7 @@ class ExportOptions:
     layout: FolderLayout = "folder"
     output: Path | None = None
     images: str = "calibration"
+    max_megapixels: float | None = None
     input: InputOptions = field(default_factory=InputOptions)
     int8: QuantizationOptions = field(default_factory=QuantizationOptions)
 
@@ -122,6 +124,11 @@ class ExportOptions:
     def folder_name(self) -> str:
         """Name of the default output folder, once the precision is known."""
         return "-".join([self.format, str(self.precision), *([self.interface] if self.interface != "native" else [])])
+
+    def __post_init__(self) -> None:
+        """Check the limit of pixels."""
+        if self.max_megapixels is not None:
+            require_megapixels("max_megapixels", self.max_megapixels)
 
     def require_used(self) -> None:
         """Raise an InputError if options of INT8 are given for another precision."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from torch import Tensor
 from tqdm import tqdm
 
+from anomalib_flows.core.images import MAX_MEGAPIXELS
 from anomalib_flows.core.types import ImageResult, Sample
 from anomalib_flows.data.loading.reading import read_image
 from anomalib_flows.export.predictors import PredictImage
@@ -50,7 +51,11 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    trained: PredictImage, exported: Mapping[str, PredictImage], samples: Sequence[Sample], batch: int = 1
+    trained: PredictImage,
+    exported: Mapping[str, PredictImage],
+    samples: Sequence[Sample],
+    batch: int = 1,
+    max_megapixels: float = MAX_MEGAPIXELS,
 ) -> dict[str, list[Comparison]]:
     """Compare exported models, by name, with the trained one, image by image.
 
@@ -58,9 +63,9 @@ def compare(
     """
     compared: dict[str, list[Comparison]] = {name: [] for name in exported}
     for predict in (trained, *exported.values()):  # the first prediction takes longer
-        predict(read_image(samples[0].path))
+        predict(read_image(samples[0].path, max_megapixels))
     for sample in tqdm(samples, "Comparing", unit="image", delay=1, leave=False):
-        image = read_image(sample.path)
+        image = read_image(sample.path, max_megapixels)
         expected, expected_seconds = timed_prediction(trained, image)
         for name, predict in exported.items():
             found, seconds = timed_prediction(predict, image)

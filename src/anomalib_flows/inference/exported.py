@@ -69,7 +69,7 @@ class ExportedPredictor:
                 bar.update()
 
     def _read(self, sample: Sample) -> Photo | InputError:
-        photo = read_photo(sample)
+        photo = read_photo(sample, self.loader.max_megapixels)
         try:
             if isinstance(photo, Photo):
                 self.model.input.require_size(photo.picture.shape[:2], sample.path)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import Pixels
+from anomalib_flows.core.images import MAX_MEGAPIXELS, Pixels, stored_size
 from anomalib_flows.core.types import Batch, Sample
 from anomalib_flows.data.checks.checking import Checker
 from anomalib_flows.data.loading.cache import Item
@@ -38,10 +38,10 @@ class Photo:
         return np.asarray(self.pixels.permute(1, 2, 0))
 
 
-def read_photo(sample: Sample) -> Photo | InputError:
+def read_photo(sample: Sample, max_megapixels: float = MAX_MEGAPIXELS) -> Photo | InputError:
     """Decode a file and its mask; return the error if that fails, to be reported in its turn."""
     try:
-        return Photo(sample, *read_sample(sample))
+        return Photo(sample, *read_sample(sample, max_megapixels))
     except InputError as fault:
         return fault
 
@@ -56,7 +56,7 @@ def read_batches(samples: Sequence[Sample], image: ImageOptions, options: Loader
     options = replace(options, batch_size=fitting_batch_size(samples, options.images_per_batch), cache="none")
 
     def read(sample: Sample) -> tuple[Photo, Item] | InputError:
-        photo = read_photo(sample)
+        photo = read_photo(sample, options.max_megapixels)
         return photo if isinstance(photo, InputError) else (photo, resized(photo.pixels, photo.mask, image))
 
     with tqdm(total=len(samples), desc=title, unit="image", delay=1, leave=False) as bar:
@@ -91,6 +91,6 @@ def fitting_batch_size(samples: Sequence[Sample], batch_size: int) -> int:
 
     Several batches of decoded photos are in memory at the same time.
     """
-    with suppress(OSError, IndexError, Image.DecompressionBombError), Image.open(samples[0].path) as image:
-        return max(1, min(batch_size, BATCH_PIXELS // (image.width * image.height)))
+    with suppress(OSError, IndexError):
+        return max(1, min(batch_size, BATCH_PIXELS // math.prod(stored_size(samples[0].path))))
     return batch_size

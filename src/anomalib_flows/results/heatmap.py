@@ -50,7 +50,7 @@ OPACITY = to_levels(STRONGEST * ((np.linspace(0, 1, 256) - CLEAR) / (FULL - CLEA
 def as_image(picture: Picture) -> Image.Image:
     """Turn a picture into a Pillow image in RGB."""
     image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
 
 
 def heatmap(map01: NDArray[np.floating], size: ImageSize) -> Image.Image:
@@ -64,9 +64,12 @@ def overlay(picture: Picture, map01: NDArray[np.floating], mask: NDArray[np.bool
     Normal regions stay as they are. Map and mask may have another resolution than the image.
     """
     image = as_image(picture)
+    blended = image.copy() if image is picture else image  # one large copy less
     levels = _levels(map01, (image.height, image.width))
-    blended = Image.composite(_coloured(levels), image, levels.point(OPACITY.tolist()))
-    return blended if mask is None else outline(blended, mask, CONTOUR)
+    blended.paste(_coloured(levels), mask=levels.point(OPACITY.tolist()))
+    if mask is not None:
+        _draw_outline(blended, mask, CONTOUR)
+    return blended
 
 
 def outline(image: Image.Image, mask: NDArray[np.bool_], colour: Colour, fill: float = 0) -> Image.Image:
@@ -74,13 +77,20 @@ def outline(image: Image.Image, mask: NDArray[np.bool_], colour: Colour, fill: f
 
     The line runs outside the mask, so that thin defects stay visible.
     """
-    inside = _resized(mask, (image.height, image.width))
-    opacity = _line(inside, width=max(1, round(min(image.size) / 250))).astype(np.uint8) * 255
-    opacity[inside] = np.maximum(opacity[inside], round(255 * fill))
-    drawn, stamp = image.copy(), Image.fromarray(opacity)
-    if box := stamp.getbbox():
-        drawn.paste(colour, box, stamp.crop(box))
+    drawn = image.copy()
+    _draw_outline(drawn, mask, colour, fill)
     return drawn
+
+
+def _draw_outline(image: Image.Image, mask: NDArray[np.bool_], colour: Colour, fill: float = 0) -> None:
+    """Draw the line of :func:`outline` into an image."""
+    inside = _resized(mask, (image.height, image.width))
+    opacity = _line(inside, width=max(1, round(min(image.size) / 250))).view(np.uint8)
+    opacity *= 255
+    opacity[inside] = np.maximum(opacity[inside], round(255 * fill))
+    stamp = Image.fromarray(opacity)
+    if box := stamp.getbbox():
+        image.paste(colour, box, stamp.crop(box))
 
 
 def mask_image(mask: NDArray[np.bool_], size: ImageSize | None = None) -> Image.Image:
@@ -117,6 +127,8 @@ def _line(inside: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
         grown[:-1] |= before[1:]
         grown[:, 1:] |= before[:, :-1]
         grown[:, :-1] |= before[:, 1:]
-    border = np.ones_like(inside)
+    grown ^= inside  # which it contains
+    border = inside.copy()
     border[width:-width, width:-width] = False
-    return np.asarray((grown & ~inside) | (inside & border))
+    grown |= border
+    return grown

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from anomalib_flows.core.images import Pixels, read_pixels
 from anomalib_flows.core.types import ANOMALOUS, ImageResult, Sample
 from anomalib_flows.data.loading.reading import read_sample
 from anomalib_flows.results.figure import DEFECT, GREY, LABEL_COLOURS, WHITE, figure, printable, shorten, write
-from anomalib_flows.results.heatmap import as_image, heatmap, mask_image, outline, overlay
+from anomalib_flows.results.heatmap import heatmap, mask_image, outline, overlay
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -159,10 +160,10 @@ class PictureSink:
         self.drawing.submit(self._draw, result, self.name(result))
 
     def _draw(self, result: ImageResult, name: Path) -> None:
-        image = as_image(picture_of(result))
-        size = (image.height, image.width)
+        picture = picture_of(result)
+        size = picture.shape[0], picture.shape[1]
         save_image(heatmap(result.anomaly_map, size), self.folder / "heatmap" / name)
-        save_image(overlay(image, result.anomaly_map, result.mask), self.folder / "overlay" / name)
+        save_image(overlay(picture, result.anomaly_map, result.mask), self.folder / "overlay" / name)
         save_image(mask_image(result.mask, size), self.folder / "mask" / name)
 
 
@@ -172,7 +173,7 @@ def picture_of(result: ImageResult) -> Pixels:
         return np.asarray(result.picture)
     if result.sample is None:
         raise ValueError("A result without a picture needs an image file.")
-    return read_pixels(result.sample.path)
+    return read_pixels(result.sample.path, math.inf)  # its size was checked when it was predicted
 
 
 def save_image(image: Image.Image, file: Path) -> None:
@@ -185,7 +186,7 @@ def save_image(image: Image.Image, file: Path) -> None:
 def overview(samples: Sequence[Sample]) -> Image.Image:
     """Lay out examples of each split and kind of defect, a row each, with the outlines of their masks.
 
-    A row shows evenly spaced images of its kind.
+    All of them have been read before. A row shows evenly spaced images of its kind.
     """
     groups = defaultdict(list)
     for sample in sorted(samples, key=lambda sample: (sample.split != "train", sample.label)):
@@ -204,7 +205,7 @@ def overview(samples: Sequence[Sample]) -> Image.Image:
 
 def cell(sample: Sample) -> Image.Image:
     """Draw an image with its mask above its split, kind and name."""
-    pixels, mask = read_sample(sample)
+    pixels, mask = read_sample(sample, math.inf)
     image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     scale = CELL / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from anomalib_flows.core.files import atomic
-from anomalib_flows.core.types import LABELS, NORMAL, ImageResult
+from anomalib_flows.core.types import LABELS, NORMAL, ImageResult, ImageSize
 from anomalib_flows.results.metrics.evaluate import evaluate
 
 COLUMNS = ("path", "score", "p_value", "label")
@@ -49,6 +49,19 @@ class LabelCounter:
     def add(self, result: ImageResult) -> None:
         """Count an image."""
         self.counts[result.label] += 1
+
+
+class SizeCounter:
+    """Count the heights and widths of the pictures."""
+
+    def __init__(self) -> None:
+        self.counts = Counter[ImageSize]()
+
+    def add(self, result: ImageResult) -> None:
+        """Count a picture."""
+        if result.picture is not None:
+            height, width = result.picture.shape[:2]
+            self.counts[height, width] += 1
 
 
 class MetricsSink:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Literal
 
 from anomalib_flows.core.errors import InputError, require
+from anomalib_flows.core.images import MAX_MEGAPIXELS
 from anomalib_flows.core.types import ImageSize, ResizeMode
 
 OnError = Literal["stop", "skip"]
@@ -71,6 +72,11 @@ def require_fraction(field: str, value: float) -> None:
     require(0 < value < 1, field, value, "a share between 0 and 1, such as 0.2")
 
 
+def require_megapixels(field: str, value: float) -> None:
+    """Raise a FieldError unless a limit of pixels is positive."""
+    require(value > 0, field, value, "above 0, in millions of pixels")
+
+
 LARGEST_BATCH = 32
 """Largest default number of images per batch."""
 
@@ -87,6 +93,8 @@ class LoaderOptions:
         cache: Where resized images are kept for the next epoch (``memory``) or the next run (``disk``), or ``none``.
         cache_size: Size limit of that cache in GB; images beyond it are decoded each time.
         on_error: What to do with files that cannot be read: ``stop``, or ``skip`` and list them.
+        max_megapixels: Limit of an image's pixels, in millions; a small file may hold an image that fills the memory.
+            Predicting one takes about 25 MB for each million.
     """
 
     batch_size: int | None = None
@@ -94,11 +102,13 @@ class LoaderOptions:
     cache: Literal["none", "memory", "disk"] = "none"
     cache_size: float = 4.0
     on_error: OnError = "stop"
+    max_megapixels: float = MAX_MEGAPIXELS
 
     def __post_init__(self) -> None:
         require(self.batch_size is None or self.batch_size >= 1, "loader.batch_size", self.batch_size, "at least 1")
         require(self.workers is None or self.workers >= 0, "loader.workers", self.workers, "at least 0")
         require(self.cache_size > 0, "loader.cache_size", self.cache_size, "above 0, in GB")
+        require_megapixels("loader.max_megapixels", self.max_megapixels)
 
     @property
     def images_per_batch(self) -> int:

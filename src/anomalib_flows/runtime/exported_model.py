@@ -16,7 +16,7 @@ import openvino as ov
 from PIL import Image, ImageOps
 
 from anomalib_flows.core.errors import InputError, first_line, require
-from anomalib_flows.core.images import Pixels, as_pixels, read_pixels
+from anomalib_flows.core.images import MAX_MEGAPIXELS, Pixels, as_pixels, read_pixels
 from anomalib_flows.core.types import ImageResult, ImageSize, Sample, content_size
 from anomalib_flows.runtime.decision import DecisionRule
 from anomalib_flows.runtime.device import DeviceOptions
@@ -42,6 +42,7 @@ class ExportedModel:
         requests: Number of images that :meth:`batch` and :meth:`stream` compute at the same time. By default one image
             uses all cores while the next one is read. With more requests each image takes longer, but all of them may
             take less time.
+        max_megapixels: Limit of the pixels of an image file, in millions; larger ones raise an InputError.
 
     Attributes:
         card: Facts about the model.
@@ -73,8 +74,11 @@ class ExportedModel:
         threshold: float | None = None,
         false_alarm_rate: float | None = None,
         requests: int | None = None,
+        max_megapixels: float = MAX_MEGAPIXELS,
     ) -> None:
         require(requests is None or requests >= 1, "requests", requests, "at least 1")
+        require(max_megapixels > 0, "max_megapixels", max_megapixels, "above 0, in millions of pixels")
+        self._max_megapixels = max_megapixels
         core, self._path = ov.Core(), Path(model)
         network = read_network(core, self._path)
         self.card = read_card(network, self._path)
@@ -136,7 +140,7 @@ class ExportedModel:
 
     def _start(self, image: ImageSource) -> Callable[[], ImageResult]:
         """Start inference; return a function that waits for the end and decides."""
-        pixels = to_pixels(image)
+        pixels = to_pixels(image, self._max_megapixels)
         path = Path(image) if isinstance(image, str | Path) else None
         tensor = self.input.arrange(pixels[..., ::-1] if self.card.channels == "BGR" else pixels, path or "An image")
         if self._requests.failed:
@@ -169,10 +173,10 @@ def require_single_images(card: ModelCard, input: ImageInput, path: Path) -> Non
         raise InputError(f"{path} accepts batches of {input.batch} images only: export it for 1, or for any number.")
 
 
-def to_pixels(image: ImageSource) -> Pixels:
+def to_pixels(image: ImageSource, max_megapixels: float = MAX_MEGAPIXELS) -> Pixels:
     """Convert an image to 8-bit RGB of shape (h, w, 3)."""
     if isinstance(image, str | Path):
-        return read_pixels(Path(image))
+        return read_pixels(Path(image), max_megapixels)
     if isinstance(image, Image.Image):
         try:
             return as_pixels(ImageOps.exif_transpose(image))

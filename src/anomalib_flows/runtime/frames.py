@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.finding import IMAGE_SUFFIXES, find_images, matches, split_pattern, warn_of_left_out
-from anomalib_flows.core.images import Pixels, read_pixels
+from anomalib_flows.core.images import MAX_MEGAPIXELS, Pixels, opened_image, read_pixels
 
 CAMERAS = {"linux": ("/dev/video{}", "v4l2"), "darwin": ("{}", "avfoundation")}
 """FFmpeg's name of a camera and of its format, by operating system."""
@@ -23,7 +22,9 @@ OnFault = Callable[[InputError], object] | None
 """Function that is called with the error for an image or frame, which is then skipped; None to raise the error."""
 
 
-def frames(source: Path | str | int, on_fault: OnFault = None) -> Iterator[tuple[str, Pixels]]:
+def frames(
+    source: Path | str | int, on_fault: OnFault = None, max_megapixels: float = MAX_MEGAPIXELS
+) -> Iterator[tuple[str, Pixels]]:
     """Yield names and images, of shape (h, w, 3), one after the other.
 
     Args:
@@ -31,6 +32,7 @@ def frames(source: Path | str | int, on_fault: OnFault = None) -> Iterator[tuple
             ``photos/**/*.png``, a video, the number of a camera, or the address of a stream (``rtsp://...``).
         on_fault: Called with the error if an image or a frame cannot be read; it is then skipped. By default the error
             is raised.
+        max_megapixels: Limit of the pixels of an image, in millions.
 
     Yields:
         Path of the image, and the image. For videos the number of the frame replaces the suffix, as in
@@ -48,7 +50,7 @@ def frames(source: Path | str | int, on_fault: OnFault = None) -> Iterator[tuple
     else:
         for file in listed(path):
             try:
-                pixels = read_pixels(file)
+                pixels = read_pixels(file, max_megapixels)
             except InputError as fault:
                 skip_or_raise(fault, on_fault)
             else:
@@ -73,10 +75,8 @@ def is_video(path: Path) -> bool:
 def is_still(path: Path) -> bool:
     """Return whether a file is a single image that Pillow can read, whatever its name."""
     try:
-        with Image.open(path) as image:
+        with opened_image(path) as image:
             return image.format != "MPEG" and not getattr(image, "is_animated", False)  # it cannot decode MPEG
-    except Image.DecompressionBombError:
-        return True  # too large, which the reader reports
     except OSError:
         return False
 

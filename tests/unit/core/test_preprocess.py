@@ -3,6 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
+from anomalib_flows.core import preprocess
 from anomalib_flows.core.preprocess import Preprocess, resize
 from anomalib_flows.core.types import content_size
 
@@ -51,3 +52,23 @@ def test_normalise():
     grey = torch.full((2, 3, 20, 30), 51, dtype=torch.uint8)  # 0.2 of white
     expected = torch.tensor([-1.5, -2 / 3, -0.25]).view(1, 3, 1, 1).expand(2, 3, 8, 8)
     torch.testing.assert_close(preprocess(grey), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("layout", ["decoded", "planes", "batch"])
+@pytest.mark.parametrize("size", [*SIZES, (200, 7), (1, 1)])
+@pytest.mark.parametrize("mode", ["stretch", "pad"])
+def test_strips_give_the_same_values_bit_for_bit(monkeypatch, threads, layout, size, mode):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for shape in (*SHAPES, (301, 199)):
+            image = torch.randint(0, 256, (*shape, 3), dtype=torch.uint8).permute(2, 0, 1)
+            image = {"decoded": image, "planes": image.contiguous(), "batch": image.repeat(2, 1, 1, 1)}[layout]
+            monkeypatch.setattr(preprocess, "STRIP", 10**9)
+            whole = resize(image, size, mode)
+            for strip in (1, 500, 4000):
+                monkeypatch.setattr(preprocess, "STRIP", strip)
+                assert torch.equal(resize(image, size, mode), whole)
+    finally:
+        torch.set_num_threads(before)

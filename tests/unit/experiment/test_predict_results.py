@@ -10,6 +10,7 @@ from PIL import Image
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import ImageResult, Sample
+from anomalib_flows.data.checks.scale import InputScale
 from anomalib_flows.experiment import predict as module
 from anomalib_flows.experiment.options import PredictOptions
 from anomalib_flows.experiment.predict import Predictions, find_samples, frame_name, named, predict, require_new
@@ -59,7 +60,7 @@ def predicted(monkeypatch: pytest.MonkeyPatch, photos: Path, output: Path, fail_
 
             closed.append(True)
 
-        return results(), named(names)
+        return Predictions(results(), named(names), InputScale((64, 64), "stretch"))
 
     monkeypatch.setattr(module, "predict_run", start)
     summary = predict(Path("run-001"), PredictOptions(input=str(photos), output=output))

@@ -157,8 +157,8 @@ def test_no_more_images_are_in_memory_than_are_worked_on(
     pixels: list[weakref.ref[np.ndarray]] = []
     alive: list[int] = []
 
-    def watched(path: Path) -> np.ndarray:
-        array = read_pixels(path)
+    def watched(path: Path, *limit: float) -> np.ndarray:
+        array = read_pixels(path, *limit)
         pixels.append(weakref.ref(array))
         return array
 

@@ -73,9 +73,8 @@ def test_pictures_that_were_not_kept_are_read_when_their_turn_comes(
 ) -> None:
     file, read = tmp_path / "image.png", []
     Image.fromarray(make_result().picture).save(file)
-    monkeypatch.setattr(
-        pictures, "read_pixels", lambda path, read_pixels=pictures.read_pixels: read.append(path) or read_pixels(path)
-    )
+    read_pixels = pictures.read_pixels
+    monkeypatch.setattr(pictures, "read_pixels", lambda path, *limit: read.append(path) or read_pixels(path, *limit))
     lazy, kept = (make_result(sample=make_sample(file), **changes) for changes in ({"picture": None}, {}))
     for folder, result in (("lazy", lazy), ("kept", kept)):
         draw_figures([result], tmp_path / folder, names_of([result]))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.finding import LeftOutWarning
+from anomalib_flows.core.images import MAX_MEGAPIXELS, require_pixels
 from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.checks.facts import Facts, Inspected, MaskFacts, find_facts
 from anomalib_flows.data.checks.remarks import about_darkness, about_empty_masks, about_odd_masks, about_pages, itemise
@@ -71,23 +72,27 @@ class Checker:
             warnings.warn(warning, stacklevel=2)
 
 
-def check(samples: Sequence[Sample], on_error: OnError) -> list[Sample]:
+def check(samples: Sequence[Sample], on_error: OnError, max_megapixels: float = MAX_MEGAPIXELS) -> list[Sample]:
     """Read all images and masks, and return the samples that can be used.
 
     An empty mask of a defective image does not say where the defect is, so it counts as no mask. A file that cannot be
     read raises an InputError if ``on_error`` is ``stop``, and is left out with a warning if it is ``skip``.
     """
-    found = inspect_samples(samples)
+    return usable(inspect_samples(samples, max_megapixels), on_error)
+
+
+def usable(found: Sequence[Inspected], on_error: OnError) -> list[Sample]:
+    """Return the samples that can be used, as :func:`check` does, of files that were inspected."""
     faults = [one.fault for one in found if one.fault]
     if faults and on_error == "stop":
         stop_at(faults)
     checker = Checker(on_error)
     checker.faults = faults
-    usable = [checker.add(one) for one in found if not one.fault]
+    samples = [checker.add(one) for one in found if not one.fault]
     checker.finish()
     for remark in (*about_odd_masks(found), *about_pages(found)):
         warnings.warn(remark, stacklevel=2)
-    return usable
+    return samples
 
 
 def list_samples(dataset: Dataset) -> list[Sample]:
@@ -105,18 +110,20 @@ def list_samples(dataset: Dataset) -> list[Sample]:
     return samples
 
 
-def inspect_samples(samples: Sequence[Sample]) -> list[Inspected]:
+def inspect_samples(samples: Sequence[Sample], max_megapixels: float = MAX_MEGAPIXELS) -> list[Inspected]:
     """Read and inspect all images and masks, in threads."""
-    return [_inspected(sample, facts) for sample, facts in zip(samples, find_facts(samples), strict=True)]
+    facts = find_facts(samples, max_megapixels)
+    return [_inspected(sample, one, max_megapixels) for sample, one in zip(samples, facts, strict=True)]
 
 
-def _inspected(sample: Sample, facts: Facts) -> Inspected:
+def _inspected(sample: Sample, facts: Facts, max_megapixels: float) -> Inspected:
     image = facts.image
     if isinstance(image, InputError):
         return Inspected(sample, str(image))
     size = (image.height, image.width)
     masks: list[MaskFacts] = []
     try:
+        require_pixels(sample.path, size, max_megapixels)  # what is remembered was read with another limit
         for file, mask in facts.masks:
             if isinstance(mask, InputError):
                 raise mask

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.images import as_pixels, decode
+from anomalib_flows.core.images import as_pixels, decode, opened_image
 from anomalib_flows.core.remember import remembered
 from anomalib_flows.core.types import ImageSize, Sample
 from anomalib_flows.data.listing import mask_files
@@ -69,12 +69,15 @@ class Facts(NamedTuple):
     masks: list[tuple[Path, MaskFacts | InputError]]
 
 
-def find_facts(samples: Sequence[Sample]) -> list[Facts]:
+def find_facts(samples: Sequence[Sample], max_megapixels: float) -> list[Facts]:
     """Decode the images and masks of samples, in threads; what is known from earlier calls is not decoded again."""
     masks = {sample.mask: mask_files(sample.mask) for sample in samples if sample.mask}
     files = list(dict.fromkeys(file for found in masks.values() for file in found))
-    images = remembered("image 1", image_facts, [sample.path for sample in samples], "reading")
-    of_mask = dict(zip(files, remembered("mask 1", mask_facts, files, "reading masks"), strict=True))
+    images = remembered(
+        "image 1", partial(image_facts, limit=max_megapixels), [sample.path for sample in samples], "reading"
+    )
+    found = remembered("mask 1", partial(mask_facts, limit=max_megapixels), files, "reading masks")
+    of_mask = dict(zip(files, found, strict=True))
     return [
         Facts(as_facts(ImageFacts, image), [(file, as_facts(MaskFacts, of_mask[file])) for file in masks[sample.mask]])
         if sample.mask
@@ -88,9 +91,9 @@ def as_facts(cls: Callable[..., F], found: Sequence[int] | InputError) -> F | In
     return found if isinstance(found, InputError) else cls(*found)
 
 
-def image_facts(path: Path) -> ImageFacts:
-    """Decode an image."""
-    pixels = as_pixels(decode(path), path)
+def image_facts(path: Path, limit: float) -> ImageFacts:
+    """Decode an image of at most ``limit`` million pixels."""
+    pixels = as_pixels(decode(path, limit), path)
     return ImageFacts(pixels.shape[0], pixels.shape[1], int(pixels.max()), page_count(path))
 
 
@@ -98,13 +101,13 @@ def page_count(path: Path) -> int:
     """Return the number of pages of a file that can be read."""
     if path.suffix.lower() not in PAGED:
         return 1
-    with Image.open(path) as image:
+    with opened_image(path) as image:
         return getattr(image, "n_frames", 1)
 
 
-def mask_facts(path: Path) -> MaskFacts:
-    """Decode a mask."""
-    mask = decode(path)
+def mask_facts(path: Path, limit: float) -> MaskFacts:
+    """Decode a mask of at most ``limit`` million pixels."""
+    mask = decode(path, limit)
     marked = marked_pixels(mask, path)
     return MaskFacts(marked.shape[0], marked.shape[1], int(marked.sum()), count_levels(np.asarray(mask)))
 

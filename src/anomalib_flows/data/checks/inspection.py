@@ -13,7 +13,7 @@ from typing import NamedTuple
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import map_in_threads
 from anomalib_flows.core.finding import image_files
-from anomalib_flows.core.images import describe_file
+from anomalib_flows.core.images import MAX_MEGAPIXELS, describe_file
 from anomalib_flows.core.types import ANOMALOUS, ImageSize, Sample
 from anomalib_flows.data.checks.checking import inspect_samples
 from anomalib_flows.data.checks.facts import Inspected
@@ -88,7 +88,7 @@ def mvtec_datasets(folder: Path) -> list[Dataset]:
     return [MVTec(root=folder, category=name) for name in names]
 
 
-def inspect_dataset(dataset: Dataset) -> Inspection:
+def inspect_dataset(dataset: Dataset, max_megapixels: float = MAX_MEGAPIXELS) -> Inspection:
     """Read all images and masks of a dataset, and compare them with each other."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -97,7 +97,7 @@ def inspect_dataset(dataset: Dataset) -> Inspection:
             samples = dataset.samples()
         except InputError as error:
             return Inspection(faults=[str(error)])
-    found = inspect_samples(samples)
+    found = inspect_samples(samples, max_megapixels)
     sound = [one for one in found if not one.fault]
     readable = [one.sample for one in sound]
     repeated, leaks = same_content(readable)

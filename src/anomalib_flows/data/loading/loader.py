@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from anomalib_flows.core.files import default_threads
+from anomalib_flows.core.images import MAX_MEGAPIXELS
 from anomalib_flows.core.preprocess import resize
 from anomalib_flows.core.types import NORMAL, Batch, Sample, content_size
 from anomalib_flows.data.loading.cache import Item, make_cache
@@ -31,9 +32,9 @@ AHEAD = 2
 """Batches that are read while another one is processed."""
 
 
-def read_resized(sample: Sample, image: ImageOptions) -> Item:
+def read_resized(sample: Sample, image: ImageOptions, max_megapixels: float = MAX_MEGAPIXELS) -> Item:
     """Read the image and the mask of a sample, and resize both."""
-    return resized(*read_sample(sample), image)
+    return resized(*read_sample(sample, max_megapixels), image)
 
 
 def resized(pixels: Tensor, mask: Tensor | None, image: ImageOptions) -> Item:
@@ -121,7 +122,7 @@ class Loader:
 
     def read_file(self, sample: Sample) -> Item:
         """Read and resize a sample."""
-        return read_resized(sample, self.image)
+        return read_resized(sample, self.image, self.options.max_megapixels)
 
 
 def _collected(batch: list[Sample], reading: list[Future[T]]) -> tuple[list[Sample], list[T]]:

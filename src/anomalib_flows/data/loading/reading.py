@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.finding import LOSSY, image_files
-from anomalib_flows.core.images import decode, read_pixels
+from anomalib_flows.core.images import MAX_MEGAPIXELS, decode, read_pixels
 from anomalib_flows.core.types import ImageSize, Sample
 
 if TYPE_CHECKING:
@@ -20,24 +20,30 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def read_sample(sample: Sample) -> tuple[Tensor, Tensor | None]:
+def read_sample(sample: Sample, max_megapixels: float = MAX_MEGAPIXELS) -> tuple[Tensor, Tensor | None]:
     """Read an image, uint8 of shape (3, h, w), and its mask, boolean of shape (h, w), if it has one."""
-    image = read_image(sample.path)
+    image = read_image(sample.path, max_megapixels)
     if sample.mask is None:
         return image, None
-    return image, read_mask(sample.mask, (image.shape[1], image.shape[2]), sample.path)
+    return image, read_mask(sample.mask, (image.shape[1], image.shape[2]), sample.path, max_megapixels)
 
 
-def read_image(path: Path) -> Tensor:
+def read_image(path: Path, max_megapixels: float = MAX_MEGAPIXELS) -> Tensor:
     """Read an image upright, as 8-bit RGB of shape (3, h, w).
+
+    Args:
+        path: Image file.
+        max_megapixels: Limit of its pixels, in millions.
 
     Raises:
         InputError: If the file is missing, damaged, too large or no image.
     """
-    return as_tensor(read_pixels(path)).permute(2, 0, 1)
+    return as_tensor(read_pixels(path, max_megapixels)).permute(2, 0, 1)
 
 
-def read_mask(path: Path, shape: ImageSize, image: Path | str = "its image") -> Tensor:
+def read_mask(
+    path: Path, shape: ImageSize, image: Path | str = "its image", max_megapixels: float = MAX_MEGAPIXELS
+) -> Tensor:
     """Read a mask upright, as booleans of shape (h, w): true where a pixel is neither zero nor fully transparent.
 
     A folder of masks is united. In a mask with a palette, index 0 means no defect. The mask must have the shape of
@@ -47,8 +53,8 @@ def read_mask(path: Path, shape: ImageSize, image: Path | str = "its image") -> 
         files = image_files(path)
         if not files:
             raise no_masks(path, image)
-        return reduce(operator.or_, [read_mask(file, shape, image) for file in files])
-    marked = marked_pixels(decode(path), path)
+        return reduce(operator.or_, [read_mask(file, shape, image, max_megapixels) for file in files])
+    marked = marked_pixels(decode(path, max_megapixels), path)
     require_shape(path, (marked.shape[0], marked.shape[1]), shape, image)
     return as_tensor(marked)
 

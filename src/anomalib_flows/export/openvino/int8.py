@@ -51,7 +51,7 @@ def quantize_and_calibrate(graph: ov.Model, job: ExportJob) -> tuple[ov.Model, P
     """
     training, calibration, validation = select_data(job)
     options, post = job.options.int8, job.pipeline.postprocess
-    read = partial(read_input, network=job.network)
+    read = partial(read_input, network=job.network, max_megapixels=job.max_megapixels)
     items, metric = labelled(calibration, validation), image_auroc_metric(post, read)
     control = AccuracyControl(items, metric) if options.accuracy_control else None
     before = control.metric(compile_model(graph), control.items) if control else 0.0
@@ -68,7 +68,7 @@ def quantize_and_calibrate(graph: ov.Model, job: ExportJob) -> tuple[ov.Model, P
             "max_drop": options.max_drop,
         }
     recalibrated = copy.deepcopy(post)
-    calibrate_postprocess(recalibrated, raw_maps(quantized, job.network, calibration), job.config.false_alarm_rate)
+    calibrate_postprocess(recalibrated, raw_maps(quantized, read, calibration), job.config.false_alarm_rate)
     return quantized, recalibrated, facts
 
 
@@ -95,9 +95,9 @@ class LazyImage(NamedTuple):
     defect: int | None = None
 
 
-def read_input(image: LazyImage, network: Network) -> Array:
+def read_input(image: LazyImage, network: Network, max_megapixels: float) -> Array:
     """Read an image as the input of a network's graph."""
-    pixels = read_image(image.path)
+    pixels = read_image(image.path, max_megapixels)
     if image.defect is not None:
         pixels = add_synthetic_defect(pixels, 0, image.defect)[0].round().to(torch.uint8)
     return graph_input(pixels, network)
@@ -125,11 +125,11 @@ def image_auroc_metric(postprocess: Postprocess, read: Callable[[LazyImage], Arr
     return auroc
 
 
-def raw_maps(graph: ov.Model, network: Network, samples: Sequence[Sample]) -> Tensor:
+def raw_maps(graph: ov.Model, read: Callable[[LazyImage], Array], samples: Sequence[Sample]) -> Tensor:
     """Return the raw maps of images, (n, M, H, W), in the inference precision of exported models."""
     request = compile_model(graph).create_infer_request()
     found = [
-        np.array(request.infer({0: graph_input(read_image(sample.path), network)})[0])[:1]
+        np.array(request.infer({0: read(LazyImage(sample.path))})[0])[:1]
         for sample in tqdm(samples, "Calibrating", unit="image", delay=1, leave=False)
     ]
     return torch.from_numpy(np.concatenate(found))

@@ -73,7 +73,7 @@ def test_batches_are_the_same_bit_for_bit_with_and_without(samples, kind, resize
 def test_every_image_is_decoded_once(samples, kind, monkeypatch) -> None:
     decoded = []
     monkeypatch.setattr(
-        "anomalib_flows.data.loading.loader.read_resized", lambda s, image: decoded.append(s) or read_resized(s, image)
+        "anomalib_flows.data.loading.loader.read_resized", lambda s, *how: decoded.append(s) or read_resized(s, *how)
     )
     epochs(samples, options(cache=kind), count=3)
     assert sorted(s.path for s in decoded) == sorted(s.path for s in samples)
