@@ -200,6 +200,8 @@ def _sample(row: Mapping[str, str], folder: Path) -> Sample:
         raise ValueError("lacks a path: add it")
     path, label = folder / row["path"], _label(row.get("label") or GOOD)
     split = _split(row.get("split") or ("train" if label == NORMAL else "test"))
+    if label == NORMAL and split == "threshold":
+        raise ValueError("is good and of split threshold, which must have defective images only")
     if label == NORMAL:
         return Sample(path, split)
     if split in ("train", "calibration"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from anomalib_flows.core.conformal import promised_rate
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample
 from anomalib_flows.data.datasets.base import Dataset
@@ -85,7 +86,14 @@ def test_exported(model: Path, options: TestOptions) -> Run:
     predictor = ExportedPredictor(model, options.loader or LoaderOptions(), "CPU")
     folder = Run(options.output)
     folder.path.mkdir(parents=True, exist_ok=True)
-    about = {"model": str(model), "protocol": predictor.card.protocol}
+    card = predictor.card
+    rate = promised_rate(len(card.calibration_scores), card.false_alarm_rate, card.protocol, card.threshold_source)
+    about = {
+        "model": str(model),
+        "protocol": card.protocol,
+        "threshold_source": card.threshold_source,
+        "promised_false_alarm_rate": rate,
+    }
     evaluate_results(folder, predictor.predict(tested.samples), tested, predictor.thresholds, about)
     return folder
 
