@@ -140,7 +140,11 @@ def test_defects_set_the_threshold_and_leave_the_test(run: Path, defects: Path, 
         (["--pixel-threshold=1.5"], "--pixel-threshold cannot be 1.5: it must be above 0 and below 1"),
         (
             ["--threshold=0.6", "--false-alarm-rate=0.3"],
-            "--threshold and --false-alarm-rate both set the image threshold",
+            "--threshold and another --false-alarm-rate both set thresholds: give one of them",
+        ),
+        (
+            ["--pixel-threshold=0.6", "--false-alarm-rate=0.3"],
+            "--pixel-threshold and another --false-alarm-rate both set thresholds: give one of them",
         ),
         (["--threshold=0.6", "--defects=DEFECTS"], "--threshold and --defects both set the image threshold"),
         (["--max-missed=1"], "--max-missed counts photos of defects: name a folder of them as --defects"),

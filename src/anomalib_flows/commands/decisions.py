@@ -15,7 +15,8 @@ def error_lines(metrics: Mapping[str, Any]) -> list[str]:
     errors, lines = metrics["errors"], []
     alarms, missed, kinds = (errors[name] for name in ("false_alarms", "missed", "missed_of_kind"))
     if alarms["of"]:
-        lines.append(f"False alarms: {share(alarms, 'good images', promise(metrics))}.{verdict(alarms, metrics)}")
+        lines.append(f"False alarms: {share(alarms, 'good images', promise(metrics))}.")
+        lines += verdict(alarms, metrics)
     else:
         lines.append("False alarms: unknown without good images, as are figures that compare both kinds.")
     if missed["of"]:
@@ -59,17 +60,17 @@ def promise(metrics: Mapping[str, Any]) -> str:
     return UNPROMISED[metrics["threshold_source"] if metrics["protocol"] == "calibrated" else "paper"]
 
 
-def verdict(alarms: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    """Say whether the interval of the false-alarm rate confirms or contradicts what was promised."""
+def verdict(alarms: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
+    """Say whether the interval of the false-alarm rate confirms or contradicts what was promised, if anything was."""
     from anomalib_flows.results.metrics.counts import images_to_show
 
     rate, (low, high) = metrics["promised_false_alarm_rate"], alarms["interval"]
     if rate is None:
-        return ""
+        return []
     if low > rate:
-        return " That is more than promised: these images differ from those of the calibration, or it had too few."
+        return ["That is more than promised: these images differ from those of the calibration, or these were too few."]
     if high <= rate:
-        return " The promise held."
+        return ["The promise held."]
     if alarms["of"] < (needed := images_to_show(rate)):
-        return f" Too few to know whether the promise held: {needed} good images without a false alarm would show it."
-    return " That neither confirms nor contradicts the promise."
+        return [f"Too few to know whether the promise held: {needed} good images without a false alarm would show it."]
+    return ["That neither confirms nor contradicts the promise."]

@@ -53,16 +53,19 @@ def calibrate(run: Path, options: CalibrateOptions) -> Pipeline:
     threshold, pixel_threshold = places(pipeline, config.false_alarm_rate, config.decision.mask_area)
     save_pipeline(pipeline, opened.model_file)
     opened.write_config(replace(config, threshold=threshold, pixel_threshold=pixel_threshold))
-    write_splits(with_defects(splits, defects, pipeline.threshold_source), opened.splits_file)
+    recorded = with_defects(splits, defects, pipeline.threshold_source)
+    if recorded != known_splits(opened):
+        write_splits(recorded, opened.splits_file)
     return pipeline
 
 
 def rated(config: TrainConfig, options: CalibrateOptions) -> TrainConfig:
-    """Return the configuration with the rate and masks of the options; another rate excludes a threshold by hand."""
+    """Return the configuration with the rate and masks of the options; another rate excludes thresholds by hand."""
     rate = config.false_alarm_rate if options.false_alarm_rate is None else options.false_alarm_rate
-    if rate != config.false_alarm_rate and options.image_place is not None:
-        name = "defects" if options.defects else "threshold"
-        raise InputError(f"`{name}` and `false_alarm_rate` both set the image threshold: leave one of them out.")
+    if rate != config.false_alarm_rate and options.by_hand:
+        raise InputError(
+            f"`{options.by_hand[0]}` and another `false_alarm_rate` both set thresholds: give one of them."
+        )
     return replace(config, false_alarm_rate=rate, decision=options.decision or config.decision)
 
 
@@ -77,7 +80,12 @@ def set_by_normal(run: Run, runner: PipelineRunner, options: CalibrateOptions, c
         pipeline.threshold_source = "false-alarm-rate"
     else:
         move_thresholds(run, pipeline, rule, rate)
-    return read_splits(run.splits_file)
+    return known_splits(run)
+
+
+def known_splits(run: Run) -> list[Sample]:
+    """Return the splits of all images; none if their record was removed, as a rate does not need it."""
+    return read_splits(run.splits_file) if run.splits_file.is_file() else []
 
 
 def move_thresholds(run: Run, pipeline: Pipeline, rule: ThresholdRule, rate: float) -> None:

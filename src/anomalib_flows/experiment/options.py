@@ -116,6 +116,11 @@ class CalibrateOptions:
         require(self.max_missed is None or self.max_missed >= 0, "max_missed", self.max_missed, "at least 0")
 
     @property
+    def by_hand(self) -> list[str]:
+        """Names of the fields that set a threshold other than for the false-alarm rate."""
+        return [name for name in ("threshold", "pixel_threshold", "defects") if getattr(self, name) is not None]
+
+    @property
     def image_place(self) -> float | None:
         """Image threshold by hand; with defects the present one, until they move it; None for the false-alarm rate."""
         return 0.5 if self.defects else self.threshold

@@ -53,10 +53,10 @@ class LabelCounter:
 
 
 class ErrorCounter:
-    """Count wrong decisions: false alarms, and missed images of each kind of defect."""
+    """Count wrong decisions: false alarms, good images with a mask, and missed images of each kind of defect."""
 
     def __init__(self) -> None:
-        self.total, self.wrong = Counter[str](), Counter[str]()
+        self.total, self.wrong, self.marked = Counter[str](), Counter[str](), 0
 
     def add(self, result: ImageResult) -> None:
         """Count an image whose true label is known."""
@@ -65,13 +65,18 @@ class ErrorCounter:
         kind = GOOD if result.sample.label == NORMAL else result.sample.defect
         self.total[kind] += 1
         self.wrong[kind] += result.wrong
+        self.marked += kind == GOOD and bool(result.mask.any())
 
     def errors(self) -> dict[str, Any]:
-        """Return the counts of false alarms, of missed defects, and of these for each kind."""
+        """Return the counts of false alarms, of good images with a mask, and of missed defects, also for each kind."""
         missed = {kind: counted(self.wrong[kind], self.total[kind]) for kind in sorted(self.total) if kind != GOOD}
-        alarms = counted(self.wrong[GOOD], self.total[GOOD])
         every = counted(*(counts.total() - counts[GOOD] for counts in (self.wrong, self.total)))
-        return {"false_alarms": alarms, "missed": every, "missed_of_kind": missed}
+        return {
+            "false_alarms": counted(self.wrong[GOOD], self.total[GOOD]),
+            "marked_good_images": counted(self.marked, self.total[GOOD]),
+            "missed": every,
+            "missed_of_kind": missed,
+        }
 
 
 class MetricsSink:

@@ -34,7 +34,7 @@ def metrics(alarms: int, good: int, *, rate: float | None = 0.01, source: str = 
     ],
 )
 def test_false_alarms_are_compared_with_the_promise(alarms, good, rate, said) -> None:
-    assert said in error_lines(metrics(alarms, good, rate=rate))[0]
+    assert said in " ".join(error_lines(metrics(alarms, good, rate=rate))[:2])
 
 
 @pytest.mark.parametrize(("source", "why"), [("hand", "was set by hand"), ("defects", "photos of defects set")])
@@ -46,12 +46,12 @@ def test_nothing_is_promised_by_other_thresholds(source, why) -> None:
 
 
 def test_missed_defects_are_counted_by_kind() -> None:
-    line = error_lines(metrics(0, 50, crack=(7, 10), dent=(5, 40)))[1]
+    line = error_lines(metrics(0, 50, crack=(7, 10), dent=(5, 40)))[-1]
     assert line == "Missed: 12 of 50 defective images (24 %, 95 % interval 13 to 38 %; crack 7 of 10, dent 5 of 40)."
 
 
 def test_what_one_kind_of_image_cannot_show_is_said() -> None:
-    assert error_lines(metrics(0, 50))[1].startswith("Missed: unknown without defective images, as are AUROC")
+    assert error_lines(metrics(0, 50))[-1].startswith("Missed: unknown without defective images, as are AUROC")
     assert error_lines(metrics(0, 0, crack=(1, 2)))[0].startswith("False alarms: unknown without good images")
 
 

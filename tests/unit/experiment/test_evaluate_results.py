@@ -83,6 +83,7 @@ def test_metrics_count_false_alarms_and_missed_defects(run: Run, samples: list[S
     errors = run.metrics()["errors"]
     assert (errors["false_alarms"]["count"], errors["false_alarms"]["of"]) == (1, 2)
     assert (errors["missed"]["count"], errors["missed"]["of"]) == (2, 3)
+    assert (errors["marked_good_images"]["count"], errors["marked_good_images"]["of"]) == (2, 2)
     kinds = {kind: (one["count"], one["of"]) for kind, one in errors["missed_of_kind"].items()}
     assert kinds == {"cut": (1, 2), "dent": (1, 1)}
     write(run, samples[:2])
