@@ -50,6 +50,7 @@ def test_a_threshold_by_hand_promises_nothing_anywhere(run: Path, tree: Path, tm
     assert main(["calibrate", str(run), "--threshold=0.6", "--pixel-threshold=0.7"]) == 0
     said = capsys.readouterr()
     assert "no rate is promised, as the threshold was set by hand. Above it are 0 of 1 calibration images" in said.out
+    assert "no rate is promised for masks, as it was set by hand" in said.out
     assert "too few" not in said.err
     moved = load_pipeline(run / "model.safetensors")
     assert float(moved.postprocess.image_threshold) == pytest.approx(zero + 1.2 * (before - zero), rel=1e-5)

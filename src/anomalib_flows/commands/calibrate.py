@@ -30,7 +30,11 @@ def calibrate(run: Path, options: CalibrateOptions) -> None:
     pipeline, opened = run_calibration(run, options), Run.open(run)
     if opened.metrics():
         print("The run's metrics are those of its former threshold: 'anomalib-flows test' computes them again.")
-    print(threshold_line(pipeline, opened.config().false_alarm_rate))
+    config = opened.config()
+    print(threshold_line(pipeline, config.false_alarm_rate))
+    if config.pixel_threshold is not None:
+        pixel = float(pipeline.postprocess.pixel_threshold)
+        print(f"Pixel threshold {pixel:.6g}: no rate is promised for masks, as it was set by hand.")
 
 
 def threshold_line(pipeline: Pipeline, false_alarm_rate: float) -> str:

@@ -81,8 +81,8 @@ class CalibrateOptions:
         images: Folder of normal images to calibrate with, such as new ones from the production line. None of them may
             have been trained on. By default the calibration images of the run, whose scores the model keeps.
         decision: How masks are decided; by default as in the run.
-        threshold: Image threshold by hand, which promises no false-alarm rate: a score as tables of exported models and
-            pictures show it, where 0.5 is the present threshold. It is 0.5 afterwards.
+        threshold: Image threshold by hand, which promises no false-alarm rate: a normalised score, as pictures and
+            exported models show it, where 0.5 is the present threshold.
         pixel_threshold: Pixel threshold by hand, as maps show it, likewise.
         defects: Folder or pattern of photos of known defects. The image threshold becomes the highest one that misses
             at most ``max_missed`` of them. It promises no false-alarm rate, and tests leave these photos out.

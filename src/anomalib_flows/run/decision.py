@@ -16,9 +16,9 @@ class DecisionOptions:
     """How masks are decided.
 
     Args:
-        mask_area: Percentage of a map's pixels that may lie above the pixel threshold while the image counts as free of
-            false alarms: 0 (none), 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5 or 10. A larger one lowers the threshold:
-            masks cover more of a defect, and more good images have specks in theirs.
+        mask_area: Percentage of its pixels that a good image's mask may cover before it counts as a false alarm: 0
+            (none), 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5 or 10. A larger one lowers the pixel threshold: masks cover
+            more of a defect, and more good images have specks in theirs.
     """
 
     mask_area: float = 0.0
