@@ -114,7 +114,7 @@ def set_thresholds(postprocess: Postprocess, false_alarm_rate: float, rule: Thre
 
 
 def set_pixel_threshold(postprocess: Postprocess, false_alarm_rate: float, mask_area: float) -> None:
-    """Set the pixel threshold that normal maps exceed with more than ``mask_area`` percent of their pixels at a rate."""
+    """Set the pixel threshold that normal maps exceed with more than an area, in percent, at a false-alarm rate."""
     levels = postprocess.calibration_levels(mask_area)
     postprocess.pixel_threshold = conformal_threshold(levels, false_alarm_rate)
 
