@@ -15,6 +15,7 @@ _NAMES = {
     "CalibrateOptions": "experiment.options",
     "Component": "run.component",
     "Dataset": "data.datasets.base",
+    "DecisionOptions": "run.decision",
     "Detector": "models.base",
     "ExportOptions": "export.options",
     "FastFlow": "models.fastflow",

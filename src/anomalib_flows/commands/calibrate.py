@@ -1,4 +1,4 @@
-"""``anomalib-flows calibrate``: thresholds for another false-alarm rate or from other images, without training."""
+"""``anomalib-flows calibrate``: other thresholds, without training."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import Command
+from anomalib_flows.commands.decisions import share
+from anomalib_flows.core.conformal import UNPROMISED, promised_rate
 
 if TYPE_CHECKING:
     from anomalib_flows.experiment.options import CalibrateOptions
+    from anomalib_flows.models.pipeline import Pipeline
 
 
 def calibrate(run: Path, options: CalibrateOptions) -> None:
-    """Set the thresholds of a trained detector for a false-alarm rate, and its constants if images are given.
+    """Set the thresholds of a trained detector: for a false-alarm rate, by hand or by known defects.
+
+    Images set its constants as well. Unless one is set by hand or by defects, both thresholds become those of the
+    false-alarm rate.
 
     Args:
         run: Run directory that 'train' wrote.
@@ -21,22 +27,37 @@ def calibrate(run: Path, options: CalibrateOptions) -> None:
     from anomalib_flows.experiment.calibrate import calibrate as run_calibration
     from anomalib_flows.run.directory import Run
 
-    postprocess = run_calibration(run, options).postprocess
-    if Run.open(run).metrics():
+    pipeline, opened = run_calibration(run, options), Run.open(run)
+    if opened.metrics():
         print("The run's metrics are those of its former threshold: 'anomalib-flows test' computes them again.")
-    count = len(postprocess.calibration_scores)
-    rate = max(options.false_alarm_rate or 0, 1 / (count + 1))
-    print(
-        f"Threshold {float(postprocess.image_threshold):.6g}, for a false-alarm rate of {rate:.2g}, from the scores of "
-        f"{count} normal images."
+    config = opened.config()
+    print(threshold_line(pipeline, config.false_alarm_rate))
+    if config.pixel_threshold is not None:
+        pixel = float(pipeline.postprocess.pixel_threshold)
+        print(f"Pixel threshold {pixel:.6g}: no rate is promised for masks, as it was set by hand.")
+
+
+def threshold_line(pipeline: Pipeline, false_alarm_rate: float) -> str:
+    """Say where the image threshold is, and what it promises; if nothing, its place among the calibration scores."""
+    from anomalib_flows.results.metrics.counts import counted
+
+    post = pipeline.postprocess
+    count, above = post.calibration_size, int((post.calibration_scores > post.image_threshold).sum())
+    rate = promised_rate(count, false_alarm_rate, pipeline.protocol, pipeline.threshold_source)
+    named = f"Threshold {float(post.image_threshold):.6g}"
+    if rate is not None:
+        return f"{named}, for a false-alarm rate of {rate:.2g}, from the scores of {count} normal images."
+    found, p_value = share(counted(above, count), "calibration images"), post.p_values(post.image_threshold[None])
+    return (
+        f"{named}: {UNPROMISED[pipeline.threshold_source]}. Above it are {found}; its p-value is {float(p_value):.2g}."
     )
 
 
 COMMAND = Command(
     "calibrate",
-    "set thresholds for another false-alarm rate",
+    "set thresholds: for another false-alarm rate, by hand, by defects",
     calibrate,
     order=50,
-    from_run=("loader", "false_alarm_rate"),
+    from_run=("loader", "false_alarm_rate", "decision"),
     records="anomalib_flows.experiment.options",
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from anomalib_flows.commands.decisions import error_lines
+
 if TYPE_CHECKING:
     from anomalib_flows.run.directory import Run
 
@@ -55,9 +57,10 @@ def metrics_table(metrics: dict[str, Any], disturbed: dict[str, Any] | None = No
     for name, original, changed in parts:
         rows.append((name, *metric_cells(original)))
         rows += [(f"{name}, disturbed", *metric_cells(changed))] if changed else []
+    errors = [*error_lines(metrics), *(f"Disturbed: {line}" for line in error_lines(disturbed or {})), ""]
     width = max(len(row[0]) for row in rows)
     lines = ["  ".join([row[0].ljust(width), *(cell.rjust(12) for cell in row[1:])]) for row in rows]
-    return "\n".join([*lines, *missing_notes(metrics), *metric_notes(metrics)])
+    return "\n".join([*errors, *lines, *missing_notes(metrics), *metric_notes(metrics)])
 
 
 def missing_notes(metrics: dict[str, Any]) -> list[str]:

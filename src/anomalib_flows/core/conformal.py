@@ -6,6 +6,7 @@ import math
 import warnings
 
 from anomalib_flows.core.errors import require
+from anomalib_flows.core.types import Protocol, ThresholdSource
 
 
 def warn_if_too_few(count: int, false_alarm_rate: float) -> None:
@@ -18,6 +19,24 @@ def warn_if_too_few(count: int, false_alarm_rate: float) -> None:
             f"{1 / (count + 1):.2g}.",
             stacklevel=3,
         )
+
+
+UNPROMISED = {
+    "hand": "no rate is promised, as the threshold was set by hand",
+    "defects": "no rate is promised, as photos of defects set the threshold",
+    "paper": "no rate is promised, as test images set the threshold",
+}
+"""Why a threshold promises no false-alarm rate, by its source or protocol."""
+
+
+def promised_rate(count: int, false_alarm_rate: float, protocol: Protocol, source: ThresholdSource) -> float | None:
+    """Return the rate that a threshold keeps to: with too few calibration images a higher one than was asked for.
+
+    None if nothing is promised: the threshold was set on test images, by hand or from defects.
+    """
+    if protocol == "paper" or source != "false-alarm-rate":
+        return None
+    return max(false_alarm_rate, 1 / (count + 1))
 
 
 def require_rate(false_alarm_rate: float) -> None:

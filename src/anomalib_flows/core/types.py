@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-Split = Literal["train", "calibration", "validation", "test"]
+Split = Literal["train", "calibration", "validation", "threshold", "test"]
+"""Use of an image. Those of ``threshold`` are known defects that set the image threshold."""
 Protocol = Literal["calibrated", "paper"]
 """``calibrated`` sets constants and thresholds on held-out normal images. ``paper`` sets them on the test images, as
 published results do, and serves only for comparison with these."""
+ThresholdSource = Literal["false-alarm-rate", "hand", "defects"]
+"""What set the image threshold: a false-alarm rate, which is then promised; a value; or photos of known defects."""
 Interface = Literal["native", "model-api", "model-api-map", "anomalib"]
 """Program that reads an exported model: our runtime; OpenVINO Model API in Python, or in C++ (raw map); anomalib."""
 Precision = Literal["fp32", "fp16", "int8"]

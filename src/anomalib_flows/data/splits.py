@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -118,9 +118,9 @@ def read_record(file: Path) -> list[tuple[Sample, str]]:
         raise InputError(f"{file} is not a record of splits ({error}): name the splits.csv of a run.") from error
 
 
-def known_to(file: Path, samples: Sequence[Sample], splits: Sequence[Split]) -> list[Sample]:
-    """Return the images that a record has in one of the splits, by their content or their path."""
-    record = {sample.path: digest for sample, digest in read_record(file) if sample.split in splits}
+def known_to(file: Path, samples: Sequence[Sample], which: Callable[[Sample], bool]) -> list[Sample]:
+    """Return the images that are among the chosen ones of a record, by their content or their path."""
+    record = {sample.path: digest for sample, digest in read_record(file) if which(sample)}
     record |= digests(path for path, digest in record.items() if not digest)  # of a run of an earlier version
     paths, contents = set(record), {digest for digest in record.values() if digest}
     found = digests(sample.path for sample in samples)

@@ -152,6 +152,8 @@ def _sample(row: Row, folder: Path) -> Sample:
     name = row["path"] if (folder / row["path"]).exists() else row["path"].strip()
     path, label = folder / name, _label(given)
     split = _split(given["split"] or ("train" if label == NORMAL else "test"))
+    if label == NORMAL and split == "threshold":
+        raise ValueError("is good and of split threshold, which must have defective images only")
     if label == NORMAL:
         return Sample(path, split)
     if split in ("train", "calibration"):

@@ -1,4 +1,4 @@
-"""Set thresholds for another false-alarm rate, or from other images, without training again."""
+"""Set thresholds for a false-alarm rate, by hand or by known defects, without training again."""
 
 from __future__ import annotations
 
@@ -7,56 +7,118 @@ from pathlib import Path
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.finding import list_images
-from anomalib_flows.core.types import Sample
+from anomalib_flows.core.types import Sample, ThresholdSource
 from anomalib_flows.data.checks.checking import check
 from anomalib_flows.data.splits import known_to, read_splits, select, write_splits
+from anomalib_flows.experiment.defects import find_defects, set_by_defects
 from anomalib_flows.experiment.options import CalibrateOptions
-from anomalib_flows.inference.fitting import calibrate_pipeline, fit_local_scale, set_thresholds
+from anomalib_flows.inference.fitting import (
+    calibrate_pipeline,
+    fit_local_scale,
+    places,
+    set_pixel_threshold,
+    set_thresholds,
+)
 from anomalib_flows.inference.runner import PipelineRunner, choose_device
 from anomalib_flows.models.checkpoint import load_pipeline, save_pipeline
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.config import TrainConfig
+from anomalib_flows.run.decision import ThresholdRule
 from anomalib_flows.run.directory import Run
 
 
 def calibrate(run: Path, options: CalibrateOptions) -> Pipeline:
     """Set the thresholds of a trained detector, and its constants if images are given.
 
+    Unless one is set by hand or by defects, both thresholds become those of the false-alarm rate.
+
     Args:
         run: Run directory.
-        options: False-alarm rate and images.
+        options: False-alarm rate, images, and thresholds by hand or by defects.
 
     Returns:
         The calibrated pipeline, as it was saved.
 
     Raises:
-        InputError: If the run or the rate is invalid, or there are no images.
+        InputError: If the run or an option is invalid, or there are no images.
     """
     opened = Run.open(run)
-    config = opened.config()
-    rate = config.false_alarm_rate if options.false_alarm_rate is None else options.false_alarm_rate
-    updated = replace(config, false_alarm_rate=rate)  # checks the rate
+    config = rated(opened.config(), options)
+    defects = find_defects(opened, options.defects) if options.defects else []
     pipeline = load_pipeline(opened.model_file)
-    if options.images or not pipeline.postprocess.calibrated or pipeline.protocol == "paper":
-        runner = PipelineRunner(pipeline, choose_device(options.device), options.loader or config.loader)
-        calibrate_on_images(opened, runner, options.images, rate)
-    else:
-        set_thresholds(pipeline.postprocess, rate)
+    runner = PipelineRunner(pipeline, choose_device(options.device), options.loader or config.loader)
+    splits = set_by_normal(opened, runner, options, config)
+    if defects:
+        defects = set_by_defects(runner, defects, options.max_missed or 0)
+    threshold, pixel_threshold = places(pipeline, config.false_alarm_rate, config.decision.mask_area)
     save_pipeline(pipeline, opened.model_file)
-    opened.write_config(updated)
+    opened.write_config(replace(config, threshold=threshold, pixel_threshold=pixel_threshold))
+    recorded = with_defects(splits, defects, pipeline.threshold_source)
+    if recorded != known_splits(opened):
+        write_splits(recorded, opened.splits_file)
     return pipeline
 
 
-def calibrate_on_images(run: Run, runner: PipelineRunner, images: Path | None, false_alarm_rate: float) -> None:
-    """Set constants and thresholds from a folder of images, or from those that the run holds out."""
+def rated(config: TrainConfig, options: CalibrateOptions) -> TrainConfig:
+    """Return the configuration with the rate and masks of the options; another rate excludes thresholds by hand."""
+    rate = config.false_alarm_rate if options.false_alarm_rate is None else options.false_alarm_rate
+    if rate != config.false_alarm_rate and options.by_hand:
+        raise InputError(
+            f"`{options.by_hand[0]}` and another `false_alarm_rate` both set thresholds: give one of them."
+        )
+    return replace(config, false_alarm_rate=rate, decision=options.decision or config.decision)
+
+
+def set_by_normal(run: Run, runner: PipelineRunner, options: CalibrateOptions, config: TrainConfig) -> list[Sample]:
+    """Set thresholds for a rate or by hand, from images if there are any; return the splits of all images."""
+    pipeline, rate, area = runner.pipeline, config.false_alarm_rate, config.decision.mask_area
+    rule = ThresholdRule(options.image_place, options.pixel_threshold, area)
+    if options.images or not pipeline.postprocess.calibrated or pipeline.protocol == "paper":
+        return calibrate_on_images(run, runner, options.images, rate, rule)
+    if rule.image is None and rule.pixel is None:
+        set_thresholds(pipeline.postprocess, rate, rule)
+        pipeline.threshold_source = "false-alarm-rate"
+    else:
+        move_thresholds(run, pipeline, rule, rate)
+    return known_splits(run)
+
+
+def known_splits(run: Run) -> list[Sample]:
+    """Return the splits of all images; none if their record was removed, as a rate does not need it."""
+    return read_splits(run.splits_file) if run.splits_file.is_file() else []
+
+
+def move_thresholds(run: Run, pipeline: Pipeline, rule: ThresholdRule, rate: float) -> None:
+    """Move thresholds by hand from where they are; with another area the pixel threshold starts from that one's."""
+    if rule.mask_area != run.config().decision.mask_area:
+        set_pixel_threshold(pipeline.postprocess, rate, rule.mask_area)
+    pipeline.postprocess.move_thresholds(rule.image, rule.pixel)
+    if rule.image is not None:
+        pipeline.threshold_source = "hand"
+
+
+def calibrate_on_images(
+    run: Run, runner: PipelineRunner, images: Path | None, false_alarm_rate: float, rule: ThresholdRule
+) -> list[Sample]:
+    """Set constants and thresholds from a folder of images, or from those that the run holds out.
+
+    Return the splits of all images.
+    """
     samples = check(calibration_samples(run, images), runner.loader.on_error, runner.loader.max_megapixels)
     listed = read_splits(run.splits_file)
     trained = [s for s in select(listed, "train") if s.path.is_file()]
     if not runner.pipeline.postprocess.calibrated and trained:  # the training was interrupted
         fit_local_scale(runner, trained)
-    calibrate_pipeline(runner, samples, false_alarm_rate)
+    calibrate_pipeline(runner, samples, false_alarm_rate, rule)
     chosen = {s.path.absolute() for s in samples}  # recorded, so that tests leave them out
-    others = [s for s in listed if s.split != "calibration" and s.path not in chosen]
-    write_splits([*others, *samples], run.splits_file)
+    return [*(s for s in listed if s.split != "calibration" and s.path not in chosen), *samples]
+
+
+def with_defects(splits: list[Sample], defects: list[Sample], source: ThresholdSource) -> list[Sample]:
+    """Record the defects that the threshold depends on, so that tests leave them out."""
+    chosen = {s.path.absolute() for s in defects}
+    kept = not defects and source != "false-alarm-rate"  # moved by hand, from where defects put it
+    return [*(s for s in splits if s.path not in chosen and (kept or s.split != "threshold")), *defects]
 
 
 def calibration_samples(run: Run, images: Path | None) -> list[Sample]:
@@ -70,10 +132,9 @@ def calibration_samples(run: Run, images: Path | None) -> list[Sample]:
     found = [Sample(path, "calibration") for path in list_images(images)]
     if not found:
         raise InputError(f"`images` {images} holds no images: name a folder of normal images.")
-    if known := known_to(run.splits_file, found, ("train",)):
+    if known := known_to(run.splits_file, found, lambda s: s.split == "train"):
         raise InputError(
             f"`images` {images} holds {len(known)} images that the detector was trained on, such as {known[0].path}, "
-            "here or as copies: it "
-            "scores these lower than new ones; name a folder of other images."
+            "here or as copies: it scores these lower than new ones; name a folder of other images."
         )
     return found

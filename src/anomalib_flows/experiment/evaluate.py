@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from anomalib_flows.core.conformal import promised_rate
 from anomalib_flows.core.errors import InputError, NotCalibratedError
 from anomalib_flows.core.files import fresh_folder
 from anomalib_flows.core.types import NORMAL, Batch, ImageResult, Sample
@@ -19,7 +20,7 @@ from anomalib_flows.inference.feature_cache import COMPUTED
 from anomalib_flows.inference.fitting import fit_constants, set_scores
 from anomalib_flows.inference.runner import PipelineRunner
 from anomalib_flows.results.pictures import FigureSink, drawing, name_figures
-from anomalib_flows.results.sinks import MetricsSink, Thresholds, drain, open_table
+from anomalib_flows.results.sinks import ErrorCounter, MetricsSink, Thresholds, drain, open_table
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import AugmentOptions
 
@@ -46,20 +47,20 @@ def evaluate_run(run: Run, runner: PipelineRunner, tested: TestSet, protocol: st
     else:
         require_calibrated(run, runner)
         results = runner.predict(tested.samples)
-    evaluate_results(run, results, tested, runner.thresholds, about_pipeline(runner))
+    evaluate_results(run, results, tested, runner.thresholds, about_pipeline(run, runner))
 
 
 def evaluate_disturbed(run: Run, runner: PipelineRunner, tested: TestSet, disturb: AugmentOptions, seed: int) -> None:
     """Evaluate a model on images that are changed at random; write to ``disturbed/`` of the run."""
     results = runner.predict(tested.samples, partial(disturbed, options=disturb, seed=seed))
-    about = {**about_pipeline(runner), "disturb": asdict(disturb), "seed": seed}
+    about = {**about_pipeline(run, runner), "disturb": asdict(disturb), "seed": seed}
     evaluate_results(run.disturbed, results, tested, runner.thresholds, about)
 
 
 def evaluate_validation(run: Run, runner: PipelineRunner, tested: TestSet) -> None:
     """Evaluate a model on the images of the split validation; write to ``validation/`` of the run."""
     require_calibrated(run, runner)
-    about = about_pipeline(runner)
+    about = about_pipeline(run, runner)
     if any(map(is_drawn, tested.samples)):
         about["anomalies"] = "drawn"
     evaluate_results(run.validation, runner.predict(tested.samples), tested, runner.thresholds, about)
@@ -69,19 +70,27 @@ def evaluate_results(
     folder: Run, results: Iterable[ImageResult], tested: TestSet, thresholds: Thresholds, about: dict[str, Any]
 ) -> None:
     """Write table, figures and metrics of a stream of results to a folder; ``about`` adds facts to the metrics."""
-    metrics, figures = MetricsSink(), name_figures(tested.samples, folder.drawn / "defects", tested.figures)
+    metrics, errors = MetricsSink(), ErrorCounter()
+    figures = name_figures(tested.samples, folder.drawn / "defects", tested.figures)
     with fresh_folder(folder.images) as images, open_table(folder.predictions_file) as table, drawing() as threads:
-        drain(results, [metrics, table, FigureSink(threads, images, figures, thresholds.image)])
+        drain(results, [metrics, errors, table, FigureSink(threads, images, figures, thresholds.image)])
     with suppress(OSError):  # not empty
         folder.images.rmdir()
     about = {"dataset": tested.dataset, "subset": tested.subset, **about}
-    folder.write_json(folder.metrics_file.name, about | metrics.metrics(thresholds))
+    folder.write_json(folder.metrics_file.name, about | {"errors": errors.errors()} | metrics.metrics(thresholds))
 
 
-def about_pipeline(runner: PipelineRunner) -> dict[str, Any]:
-    """Return what the thresholds were set on."""
-    pipeline = runner.pipeline
-    return {"protocol": pipeline.protocol, "calibration_images": pipeline.postprocess.calibration_size}
+def about_pipeline(run: Run, runner: PipelineRunner) -> dict[str, Any]:
+    """Return what set the thresholds, and the false-alarm rate that they promise; None if they promise none."""
+    protocol, source = runner.pipeline.protocol, runner.pipeline.threshold_source
+    count = runner.pipeline.postprocess.calibration_size
+    rate = promised_rate(count, run.config().false_alarm_rate, protocol, source)
+    return {
+        "protocol": protocol,
+        "threshold_source": source,
+        "promised_false_alarm_rate": rate,
+        "calibration_images": count,
+    }
 
 
 def calibrate_on_test(runner: PipelineRunner, samples: Sequence[Sample]) -> Iterator[ImageResult]:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from anomalib_flows.core.conformal import require_rate
-from anomalib_flows.core.errors import require
+from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.images import MAX_MEGAPIXELS
 from anomalib_flows.core.types import Protocol
 from anomalib_flows.run.component import Component
+from anomalib_flows.run.decision import DecisionOptions
 from anomalib_flows.run.options import AugmentOptions, ImageOptions, LoaderOptions, require_megapixels
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -100,18 +101,53 @@ class CalibrateOptions:
         false_alarm_rate: Share of normal images that may be called anomalous; by default that of the run.
         images: Folder of normal images to calibrate with, such as new ones from the production line. None of them may
             have been trained on. By default the calibration images of the run, whose scores the model keeps.
+        decision: How masks are decided; by default as in the run.
+        threshold: Image threshold by hand, which promises no false-alarm rate: a normalised score, as pictures and
+            exported models show it, where 0.5 is the present threshold.
+        pixel_threshold: Pixel threshold by hand, as maps show it, likewise.
+        defects: Folder or pattern of photos of known defects. The image threshold becomes the highest one that misses
+            at most ``max_missed`` of them. It promises no false-alarm rate, and tests leave these photos out.
+        max_missed: Number of the photos of ``defects`` that may be missed; 0 by default.
         loader: How images are read; by default as in training.
         device: Device of the computation.
 
     Raises:
-        InputError: If the rate is not between 0 and 1.
+        InputError: If a value is invalid, or options exclude each other.
     """
 
     false_alarm_rate: float | None = None
     images: Path | None = None
+    decision: DecisionOptions | None = None
+    threshold: float | None = None
+    pixel_threshold: float | None = None
+    defects: Path | None = None
+    max_missed: int | None = None
     loader: LoaderOptions | None = None
     device: Device = "auto"
 
     def __post_init__(self) -> None:
         if self.false_alarm_rate is not None:
             require_rate(self.false_alarm_rate)
+        for name in ("threshold", "pixel_threshold"):
+            require_inside(name, getattr(self, name))
+        if self.threshold is not None and self.defects is not None:
+            raise InputError("`threshold` and `defects` both set the image threshold: leave one of them out.")
+        if self.max_missed is not None and self.defects is None:
+            raise InputError("`max_missed` counts photos of defects: name a folder of them as `defects`.")
+        require(self.max_missed is None or self.max_missed >= 0, "max_missed", self.max_missed, "at least 0")
+
+    @property
+    def by_hand(self) -> list[str]:
+        """Names of the fields that set a threshold other than for the false-alarm rate."""
+        return [name for name in ("threshold", "pixel_threshold", "defects") if getattr(self, name) is not None]
+
+    @property
+    def image_place(self) -> float | None:
+        """Image threshold by hand; with defects the present one, until they move it; None for the false-alarm rate."""
+        return 0.5 if self.defects else self.threshold
+
+
+def require_inside(name: str, value: float | None) -> None:
+    """Raise a FieldError if a threshold is where normalised values are clipped, so that it separates nothing."""
+    expected = "above 0 and below 1, where scores and maps are clipped; 0.5 is the present threshold"
+    require(value is None or 0 < value < 1, name, value, expected)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from anomalib_flows.core.conformal import warn_if_too_few
+from anomalib_flows.core.conformal import UNPROMISED, warn_if_too_few
 from anomalib_flows.core.errors import InputError, NotExportedError, require
 from anomalib_flows.core.finding import VIDEO_SUFFIXES, split_pattern
-from anomalib_flows.core.types import ANOMALOUS, ImageResult, Sample
+from anomalib_flows.core.types import ANOMALOUS, ImageResult, Sample, ThresholdSource
 from anomalib_flows.data.checks.scale import InputScale, warn_of_scale
 from anomalib_flows.data.listing import find_source
 from anomalib_flows.experiment.options import PredictOptions
@@ -92,7 +92,8 @@ def predict_run(model: Path, options: PredictOptions) -> Predictions:
     def results() -> Iterator[ImageResult]:
         yield from runner.predict(samples)
         if runner.pipeline.protocol == "calibrated":
-            warn_if_too_few(runner.pipeline.postprocess.calibration_size, config.false_alarm_rate)
+            count = runner.pipeline.postprocess.calibration_size
+            say_promise(runner.pipeline.threshold_source, count, config.false_alarm_rate)
 
     return Predictions(results(), named(names), InputScale(runner.image.height_width, runner.image.resize))
 
@@ -121,7 +122,15 @@ def warn_of_thresholds(card: ModelCard, model: Path) -> None:
             stacklevel=2,
         )
     else:
-        warn_if_too_few(len(card.calibration_scores), card.false_alarm_rate)
+        say_promise(card.threshold_source, len(card.calibration_scores), card.false_alarm_rate)
+
+
+def say_promise(source: ThresholdSource, count: int, false_alarm_rate: float) -> None:
+    """Warn of too few calibration images for the rate of a threshold, or say that it promises none."""
+    if source == "false-alarm-rate":
+        warn_if_too_few(count, false_alarm_rate)
+    else:
+        logger.info("Labels: %s.", UNPROMISED[source])
 
 
 def require_new(output: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from anomalib_flows.core.conformal import promised_rate
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample
 from anomalib_flows.data.checks.checking import list_samples
@@ -87,7 +88,14 @@ def test_exported(model: Path, options: TestOptions) -> Run:
     predictor = ExportedPredictor(model, options.loader or LoaderOptions(), "CPU")
     folder = Run(options.output)
     folder.path.mkdir(parents=True, exist_ok=True)
-    about = {"model": str(model), "protocol": predictor.card.protocol}
+    card = predictor.card
+    rate = promised_rate(len(card.calibration_scores), card.false_alarm_rate, card.protocol, card.threshold_source)
+    about = {
+        "model": str(model),
+        "protocol": card.protocol,
+        "threshold_source": card.threshold_source,
+        "promised_false_alarm_rate": rate,
+    }
     evaluate_results(folder, predictor.predict(tested.samples), tested, predictor.thresholds, about)
     return folder
 
@@ -111,7 +119,7 @@ def unused_samples(run: Run, dataset: Dataset) -> list[Sample]:
     """List the test images, without those whose content the run was made with."""
     own = {s.path for s in read_splits(run.splits_file) if s.split == "test"}
     listed = select(list_samples(dataset), "test")
-    used = {s.path for s in known_to(run.splits_file, listed, ("train", "calibration", "validation"))} - own
+    used = {s.path for s in known_to(run.splits_file, listed, lambda s: s.split != "test")} - own
     samples = [s for s in listed if s.path.absolute() not in used]
     if left_out := len(listed) - len(samples):
         logger.info("Left out %d test images that this run was trained, calibrated or validated with.", left_out)

@@ -42,6 +42,8 @@ logger = logging.getLogger(__name__)
 PLACES = {"root", "normal", "abnormal", "normal_test", "masks", "table"}
 MAY_CHANGE = {"weights", "learning_rate", "weight_decay", *PLACES}
 """Arguments of model and dataset that may change when a run is resumed; images are known by their content."""
+THRESHOLDS = ("false_alarm_rate", "threshold", "pixel_threshold", "decision")
+"""Fields of a configuration that set thresholds, and may change as well."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,8 @@ def require_published(samples: list[Sample], dataset: Dataset, config: TrainConf
         raise InputError(
             "`split.validation_fraction` holds out images that `protocol` paper trains on: leave one of them out."
         )
+    if config.threshold is not None or config.pixel_threshold is not None:
+        raise InputError("`protocol` paper sets thresholds on the test images: leave out those by hand, or `protocol`.")
     if not select(samples, "train"):
         raise InputError(f"{dataset.name} {dataset.subset} has no training images: give good ones of the split train.")
     require_both_labels(select(samples, "test"))
@@ -191,7 +195,7 @@ def require_resumable(experiment: Experiment, run: Run) -> None:
     before, after = flat(run.config().to_dict()), flat(experiment.config.to_dict())
     for name in after:
         record, _, field = name.partition(".")
-        may_change = record in ("loader", "trainer", "output", "pictures", "false_alarm_rate") or field in MAY_CHANGE
+        may_change = record in ("loader", "trainer", "output", "pictures", *THRESHOLDS) or field in MAY_CHANGE
         if before.get(name, after[name]) != after[name] and not may_change:
             raise InputError(f"`{name}` cannot change when a run is resumed: leave it out.")
     require_checkpoint(experiment.runner.pipeline, run.resume_file)
@@ -227,7 +231,7 @@ def finish(experiment: Experiment, run: Run) -> None:
     fit_local_scale(runner, experiment.of("train"))
     save_pipeline(pipeline, run.model_file)
     if config.protocol == "calibrated":
-        calibrate_pipeline(runner, experiment.of("calibration"), config.false_alarm_rate)
+        calibrate_pipeline(runner, experiment.of("calibration"), config.false_alarm_rate, config.threshold_rule)
         save_pipeline(pipeline, run.model_file)
     if tested := experiment.of("test"):
         evaluate_run(run, runner, experiment.test_set(tested), config.protocol)

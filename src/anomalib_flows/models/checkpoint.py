@@ -52,6 +52,7 @@ def describe_pipeline(pipeline: Pipeline) -> dict[str, Any]:
         "resize": pipeline.preprocess.mode,
         "heatmap": dataclasses.asdict(pipeline.heatmap),
         "protocol": pipeline.protocol,
+        "threshold_source": pipeline.threshold_source,
     }
 
 
@@ -82,6 +83,7 @@ def load_pipeline(file: Path | str) -> Pipeline:
         ) from error
     count = tensors.get("postprocess.calibration_scores", torch.empty(0)).numel()
     pipeline.postprocess = Postprocess(count, pipeline.heatmap.top_percent)
+    tensors.setdefault("postprocess.calibration_tops", pipeline.postprocess.calibration_tops)  # earlier: none
     try:
         pipeline.load_state_dict(tensors)
     except RuntimeError as error:
@@ -131,6 +133,7 @@ def build_pipeline(description: dict[str, Any] | None, file: Path) -> Pipeline:
         made = detector(tuple(description["image_size"]), **description["model"]["init_args"])
     pipeline = Pipeline(made, description["resize"], HeatmapOptions(**description.get("heatmap", {})))
     pipeline.protocol = description.get("protocol", "calibrated")
+    pipeline.threshold_source = description.get("threshold_source", "false-alarm-rate")
     return pipeline
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_flows.core.preprocess import Preprocess
-from anomalib_flows.core.types import ImageSize, Prediction, Protocol, ResizeMode, content_size
+from anomalib_flows.core.types import ImageSize, Prediction, Protocol, ResizeMode, ThresholdSource, content_size
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.components.local_scale import LocalScale
 from anomalib_flows.models.components.whitening import Whitening
@@ -24,6 +24,7 @@ class Pipeline(nn.Module):
 
     Attributes:
         protocol: Kind of images that the constants and thresholds were set on.
+        threshold_source: What set the image threshold.
 
     Example:
         >>> import torch
@@ -44,6 +45,7 @@ class Pipeline(nn.Module):
         self.detector = detector
         self.heatmap = heatmap
         self.protocol: Protocol = "calibrated"
+        self.threshold_source: ThresholdSource = "false-alarm-rate"
         self.postprocess = Postprocess(top_percent=heatmap.top_percent)
 
     @torch.no_grad()  # training uses the detector alone

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import ImageResult, ImageSize, Prediction
+from anomalib_flows.run.decision import AREAS
 
 
 class Postprocess(nn.Module):
@@ -33,6 +35,8 @@ class Postprocess(nn.Module):
         typical: Median of the shown maps of normal images, which is displayed as 0.
         calibration_scores: Sorted scores of the calibration images, of shape (n,).
         calibration_maxima: Sorted maxima of their shown maps, of shape (n,).
+        calibration_tops: For each of the K areas above 0 that ``mask_area`` may be, the sorted values that this
+            percentage of the pixels of their shown maps lies above, of shape (K, n).
 
     References:
         Distribution-free predictive inference (Lei et al., 2018), https://arxiv.org/abs/1604.04173; p-values as in
@@ -44,6 +48,7 @@ class Postprocess(nn.Module):
     typical: Tensor
     calibration_scores: Tensor
     calibration_maxima: Tensor
+    calibration_tops: Tensor
 
     def __init__(self, calibration_size: int = 0, top_percent: float = 0.0) -> None:
         super().__init__()
@@ -52,11 +57,31 @@ class Postprocess(nn.Module):
             self.register_buffer(name, torch.tensor(torch.nan))
         for name in ("calibration_scores", "calibration_maxima"):
             self.register_buffer(name, torch.empty(calibration_size))
+        self.register_buffer("calibration_tops", torch.full((len(AREAS) - 1, calibration_size), torch.nan))
 
     @property
     def calibration_size(self) -> int:
         """Number n of calibration scores."""
         return len(self.calibration_scores)
+
+    def calibration_levels(self, mask_area: float) -> Tensor:
+        r"""Return the sorted values (n,) of calibration maps that set the pixel threshold.
+
+        Of P pixels it is the k-th highest of each map, :math:`k = \lfloor a P / 100 \rfloor + 1`. More than a percent
+        of a map's pixels lie above a threshold exactly if this value does. An area a of 0 gives the maxima.
+
+        Raises:
+            InputError: If the model is of an earlier version, which kept the maxima only.
+        """
+        if mask_area == 0:
+            return self.calibration_maxima
+        levels = self.calibration_tops[AREAS.index(mask_area) - 1]
+        if levels.isnan().any():
+            raise InputError(
+                "`decision.mask_area` needs values of maps that this model of an earlier version does not keep: give "
+                "`images` to calibrate with."
+            )
+        return levels
 
     @property
     def calibrated(self) -> bool:
@@ -123,6 +148,21 @@ class Postprocess(nn.Module):
     def normalise_scores(self, scores: Tensor) -> Tensor:
         """Scale scores: 0 is :attr:`typical_score`, 0.5 the image threshold, 1 as far beyond it."""
         return rescale(scores, self.typical_score, self.image_threshold)
+
+    def move_thresholds(self, image: float | None, pixel: float | None) -> None:
+        """Set thresholds to normalised values, of which 0.5 is the present threshold; None leaves one as it is.
+
+        With z the value that is normalised to 0, a threshold h moved to t becomes :math:`z + 2 t (h - z)`.
+        """
+        if image is not None:
+            self.image_threshold = restore(image, self.typical_score, self.image_threshold)
+        if pixel is not None:
+            self.pixel_threshold = restore(pixel, self.typical, self.pixel_threshold)
+
+
+def restore(value: float, zero: Tensor, half: Tensor) -> Tensor:
+    """Return the raw value that :func:`rescale` scales to ``value``; 0.5 gives exactly ``half``."""
+    return torch.where(half > zero, half + (2 * value - 1) * (half - zero), half)
 
 
 def rescale(values: Tensor, zero: Tensor, half: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ from anomalib_flows.core.conformal import require_rate
 from anomalib_flows.core.errors import require
 from anomalib_flows.core.types import Protocol
 from anomalib_flows.run.component import Component
+from anomalib_flows.run.decision import DecisionOptions, ThresholdRule
 from anomalib_flows.run.options import (
     AugmentOptions,
     HeatmapOptions,
@@ -40,6 +42,10 @@ class TrainConfig:
         heatmap: How anomaly maps become scores.
         augment: Random changes of the training images, different in each epoch.
         false_alarm_rate: Share of normal images that may be called anomalous.
+        decision: How masks are decided.
+        threshold: Image threshold by hand, which promises no rate. Its unit is that of the normalised scores of the
+            false-alarm rate, in which 0 is typical and 0.5 the threshold.
+        pixel_threshold: Pixel threshold by hand, likewise.
         protocol: ``paper`` trains on all normal training images and sets constants and thresholds on the test images,
             as published results do: for comparison with these only.
         seed: Determines the initial weights, the order and the augmentation of the images, and the split.
@@ -65,6 +71,9 @@ class TrainConfig:
     heatmap: HeatmapOptions = field(default_factory=HeatmapOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     false_alarm_rate: float = 0.01
+    decision: DecisionOptions = field(default_factory=DecisionOptions)
+    threshold: float | None = None
+    pixel_threshold: float | None = None
     protocol: Protocol = "calibrated"
     seed: int = 0
     output: Path = Path("results")
@@ -72,8 +81,16 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         require_rate(self.false_alarm_rate)
+        for name in ("threshold", "pixel_threshold"):
+            value = getattr(self, name)
+            require(value is None or 0 < value < math.inf, name, value, "above 0; 0.5 is that of the false-alarm rate")
         require(self.seed >= 0, "seed", self.seed, "at least 0")
         require(self.pictures >= 0, "pictures", self.pictures, "at least 0; 0 draws none")
+
+    @property
+    def threshold_rule(self) -> ThresholdRule:
+        """How thresholds are set beside the false-alarm rate."""
+        return ThresholdRule(self.threshold, self.pixel_threshold, self.decision.mask_area)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the configuration in plain types, as JSON and YAML have them."""

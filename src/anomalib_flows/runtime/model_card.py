@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import openvino as ov
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.types import AxisOrder, ImageSize, Interface, Precision, Protocol, ResizeMode
+from anomalib_flows.core.types import AxisOrder, ImageSize, Interface, Precision, Protocol, ResizeMode, ThresholdSource
 
 SECTION = "anomalib_flows"
 FORMAT = 1
@@ -41,14 +41,19 @@ class ModelCard:
         resizes: Whether the model resizes images, or accepts floats from 0 to 255 of size ``image_size``.
         input_layout: Order of the input's axes.
         channels: Order of the input's colours.
-        false_alarm_rate: Rate that the thresholds were set for; meaningless with the protocol ``paper``.
+        threshold_source: What set the image threshold: ``false-alarm-rate``, which it promises; a value (``hand``) or
+            photos of known ``defects``, which promise none.
+        false_alarm_rate: Rate that thresholds were set for; not that of the image threshold with the protocol
+            ``paper`` or another ``threshold_source``.
         image_threshold: Raw score above which an image is anomalous.
         pixel_threshold: Raw value above which a pixel is anomalous.
         typical: Raw value of a pixel that is normalised to 0.
         score_typical: Raw score that is normalised to 0.
         calibration_scores: Sorted raw scores of the calibration images; with the protocol ``paper``, of the normal
             test images.
-        calibration_maxima: Sorted maxima of their raw maps.
+        calibration_maxima: Sorted maxima of their raw maps; with a ``mask_area`` the sorted values that this percentage
+            of each map's pixels lies above.
+        mask_area: Percentage of the pixels of a normal map that may lie above the pixel threshold.
         metrics: Test metrics of the trained model, each at the threshold that it names. INT8 models have thresholds of
             their own, which these do not refer to.
     """
@@ -76,6 +81,8 @@ class ModelCard:
     score_typical: float
     calibration_scores: tuple[float, ...]
     calibration_maxima: tuple[float, ...]
+    threshold_source: ThresholdSource = "false-alarm-rate"
+    mask_area: float = 0.0
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
@@ -97,6 +104,8 @@ def read_card(model: ov.Model, name: Path | str = "The model") -> ModelCard:
         )
     values = {}
     for key, kind in get_type_hints(ModelCard).items():
+        if hasattr(ModelCard, key) and not model.has_rt_info([SECTION, key]):
+            continue  # a fact with a default that earlier versions did not write
         try:
             values[key] = _parse(kind, _read(model, key))
         except (RuntimeError, ValueError) as error:

@@ -37,6 +37,8 @@ def test_calibrate_takes_loader_and_rate(parsed, run_folder: Path) -> None:
     options = parsed("calibrate", run_folder)
     assert (options.false_alarm_rate, options.loader.batch_size, options.images) == (0.2, 5, None)
     assert parsed("calibrate", run_folder, "--false-alarm-rate=0.4").false_alarm_rate == 0.4
+    assert (options.threshold, options.decision.mask_area) == (None, 0)
+    assert parsed("calibrate", run_folder, "--decision.mask-area=0.1").decision.mask_area == 0.1
 
 
 def test_an_exported_model_has_no_defaults(parsed) -> None:

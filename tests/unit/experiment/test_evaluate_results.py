@@ -73,7 +73,21 @@ def test_metrics_say_what_was_evaluated(run: Run, samples: list[Sample]) -> None
     sink = MetricsSink()
     drain(write(run, samples), [sink])
     about = {"dataset": "folder", "subset": "tiles", "protocol": "x"}
-    assert run.metrics() == json.loads(json.dumps(about | sink.metrics(THRESHOLDS)))
+    assert {k: v for k, v in run.metrics().items() if k != "errors"} == json.loads(
+        json.dumps(about | sink.metrics(THRESHOLDS))
+    )
+
+
+def test_metrics_count_false_alarms_and_missed_defects(run: Run, samples: list[Sample]) -> None:
+    write(run, samples)  # every other image is called anomalous
+    errors = run.metrics()["errors"]
+    assert (errors["false_alarms"]["count"], errors["false_alarms"]["of"]) == (1, 2)
+    assert (errors["missed"]["count"], errors["missed"]["of"]) == (2, 3)
+    assert (errors["marked_good_images"]["count"], errors["marked_good_images"]["of"]) == (2, 2)
+    kinds = {kind: (one["count"], one["of"]) for kind, one in errors["missed_of_kind"].items()}
+    assert kinds == {"cut": (1, 2), "dent": (1, 1)}
+    write(run, samples[:2])
+    assert run.metrics()["errors"]["missed"] == {"count": 0, "of": 0, "interval": None}
 
 
 def test_figures_of_fewer_images_keep_their_places(run: Run, samples: list[Sample]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,16 @@ from anomalib_flows.core.errors import InputError, NotCalibratedError
 from anomalib_flows.core.types import Sample
 from anomalib_flows.data.loading.reading import read_image
 from anomalib_flows.data.splits import write_splits
+from anomalib_flows.experiment.calibrate import calibrate
+from anomalib_flows.experiment.options import CalibrateOptions
 from anomalib_flows.export.export import export
 from anomalib_flows.export.formats import exporter, format_names
 from anomalib_flows.export.options import ExportOptions, InputOptions, QuantizationOptions
-from anomalib_flows.models.checkpoint import save_pipeline
+from anomalib_flows.models.checkpoint import load_pipeline, save_pipeline
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.config import TrainConfig
+from anomalib_flows.run.decision import DecisionOptions
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import ImageOptions
 from anomalib_flows.runtime import ExportedModel
@@ -91,6 +95,20 @@ def test_int8_has_thresholds_of_its_own(run: Run, pipeline, tmp_path: Path) -> N
     card = ExportedModel(report.file).card
     assert len(card.calibration_scores) == 5
     assert card.image_threshold != float(pipeline().postprocess.image_threshold)
+
+
+def test_int8_has_a_threshold_by_hand_at_the_same_place(run: Run, tmp_path: Path) -> None:
+    moved = Run(Path(shutil.copytree(run.path, tmp_path / "run")))
+    calibrate(moved.path, CalibrateOptions(threshold=0.7, pixel_threshold=0.6, decision=DecisionOptions(mask_area=10)))
+    card = ExportedModel(
+        export(moved.path, ExportOptions(precision="int8", int8=QuantizationOptions(images=3))).file
+    ).card
+    assert (card.threshold_source, card.mask_area) == ("hand", 10)
+    highest, levels = card.calibration_scores[-1], card.calibration_maxima[-1]  # the threshold for 0.2 of five images
+    assert card.image_threshold == pytest.approx(card.score_typical + 1.4 * (highest - card.score_typical), rel=1e-4)
+    assert card.pixel_threshold == pytest.approx(card.typical + 1.2 * (levels - card.typical), rel=1e-4)
+    before = load_pipeline(moved.model_file).postprocess
+    assert card.calibration_scores != pytest.approx(before.calibration_scores.tolist(), rel=1e-6)
 
 
 @pytest.mark.parametrize("format", format_names())

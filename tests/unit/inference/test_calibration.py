@@ -9,8 +9,9 @@ import torch
 from scipy.stats import binom
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.inference.fitting import calibrate_postprocess, conformal_threshold, set_thresholds
+from anomalib_flows.inference.fitting import calibrate_postprocess, conformal_threshold, place, set_thresholds
 from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.run.decision import AREAS, DecisionOptions, ThresholdRule
 
 RATES = ["0.001", "0.01", "0.02", "0.05", "0.07", "0.1", "0.25", "0.29", "0.3", "0.5", "0.58", "0.9", "0.99"]
 
@@ -117,3 +118,95 @@ def test_lower_rates_give_higher_thresholds() -> None:
     scores = torch.randn(300, generator=torch.Generator().manual_seed(0))
     thresholds = [float(conformal_threshold(scores, float(rate))) for rate in RATES]
     assert thresholds == sorted(thresholds, reverse=True)
+
+
+def maps_of(count: int, side: int = 40, seed: int = 0) -> torch.Tensor:
+    """Maps of normal images, each with a level of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 1, side, side, generator=generator) + torch.randn(count, 1, 1, 1, generator=generator)
+
+
+@pytest.mark.parametrize("value", [0.01, 0.3, 0.5, 0.6, 0.99])
+def test_a_threshold_by_hand_is_where_scores_had_that_value(value) -> None:
+    post, maps = Postprocess(top_percent=0.5), maps_of(60)
+    calibrate_postprocess(post, maps, 0.1)
+    typical, before = float(post.typical_score), float(post.image_threshold)
+    pixel = float(post.pixel_threshold)
+    raw = torch.tensor([typical + 2 * value * (before - typical)])
+    torch.testing.assert_close(post.normalise_scores(raw), torch.tensor([value]))
+    post.move_thresholds(value, None)
+    torch.testing.assert_close(post.normalise_scores(raw), torch.tensor([0.5]))
+    assert float(post.normalise_scores(post.image_threshold[None])) == 0.5
+    assert float(post.pixel_threshold) == pixel
+    post.move_thresholds(None, value)
+    typical = float(post.typical)
+    assert float(post.pixel_threshold) == pytest.approx(typical + 2 * value * (pixel - typical), rel=1e-5)
+
+
+def test_thresholds_by_hand_add_up_and_can_be_set_again() -> None:
+    post, maps = Postprocess(), maps_of(99)
+    calibrate_postprocess(post, maps, 0.05)
+    half = post.image_threshold
+    post.move_thresholds(0.6, None)
+    post.move_thresholds(0.7, None)
+    recorded = place(post.image_threshold, post.typical_score, half)
+    assert recorded == pytest.approx(2 * 0.6 * 0.7)
+    moved = float(post.image_threshold)
+    set_thresholds(post, 0.05, ThresholdRule(image=recorded))
+    assert float(post.image_threshold) == pytest.approx(moved, rel=1e-6)
+    set_thresholds(post, 0.05)
+    assert post.image_threshold == half
+
+
+def test_a_threshold_by_hand_says_nothing_of_a_rate() -> None:
+    post = Postprocess()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        calibrate_postprocess(post, maps_of(5), 0.01, ThresholdRule(image=0.6))
+    with pytest.warns(UserWarning, match="too few for a false-alarm rate of 0.01"):
+        calibrate_postprocess(post, maps_of(5), 0.01, ThresholdRule(pixel=0.6))
+
+
+@pytest.mark.parametrize("area", AREAS)
+def test_masks_exceed_their_area_in_as_many_calibration_images_as_the_rate_allows(area) -> None:
+    post, maps = Postprocess(), maps_of(49)
+    calibrate_postprocess(post, maps, 0.1, ThresholdRule(mask_area=area))
+    shares = 100 * (maps > post.pixel_threshold).flatten(1).float().mean(1)
+    assert int((shares > area + 1e-4).sum()) == 4  # k = floor(0.1 * 50) = 5 are at or above the threshold
+    highest = maps.flatten(1).sort(descending=True).values[:, int(area * 16 + 1e-9)]
+    assert torch.equal(post.calibration_levels(area), highest.sort().values)
+
+
+def test_new_masks_exceed_their_area_at_no_higher_rate() -> None:
+    exceeded = 0
+    for seed in range(400):
+        maps, post = maps_of(20, side=12, seed=seed), Postprocess()
+        calibrate_postprocess(post, maps[:-1], 0.1, ThresholdRule(mask_area=5.0))
+        exceeded += bool(post.masks(maps[-1:]).float().mean() > 0.05)
+    assert binom.ppf(0.001, 400, 0.1) <= exceeded <= binom.ppf(0.999, 400, 0.1)
+
+
+def test_larger_areas_lower_the_pixel_threshold_alone() -> None:
+    post = Postprocess()
+    calibrate_postprocess(post, maps_of(30), 0.1)
+    image, found = float(post.image_threshold), []
+    for area in AREAS:
+        set_thresholds(post, 0.1, ThresholdRule(mask_area=area))
+        found.append(float(post.pixel_threshold))
+        assert float(post.image_threshold) == image
+    assert found == sorted(found, reverse=True)
+    assert len(set(found)) == len(AREAS) - 3  # 0.01, 0.02 and 0.05 % of 1600 pixels are less than one
+
+
+def test_models_of_earlier_versions_have_no_areas() -> None:
+    post = Postprocess(10)
+    post.calibration_scores = post.calibration_maxima = torch.arange(10.0)
+    set_thresholds(post, 0.2)
+    with pytest.raises(InputError, match="`decision.mask_area` needs values .* give `images`"):
+        set_thresholds(post, 0.2, ThresholdRule(mask_area=0.1))
+
+
+@pytest.mark.parametrize("area", [-1, 0.03, 100, float("nan")])
+def test_only_areas_that_models_keep_are_possible(area) -> None:
+    with pytest.raises(InputError, match="`decision.mask_area` cannot be .* one of 0, 0.01, .*, 10, in percent"):
+        DecisionOptions(mask_area=area)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -258,6 +259,21 @@ def test_tensors_that_do_not_fit_are_refused(tmp_path, change) -> None:
     description = json.dumps({"format": checkpoint.FORMAT, **checkpoint.describe_pipeline(Pipeline(Brightness(SIZE)))})
     save_file(tensors, file, metadata={"anomalib_flows": description})
     assert_refused(file, "does not hold the weights")
+
+
+def test_files_of_earlier_versions_keep_their_thresholds(saved) -> None:
+    before, tensors = checkpoint.load_pipeline(saved), load_file(saved)
+    del tensors["postprocess.calibration_tops"]
+    with safe_open(saved, framework="pt") as opened:
+        description = json.loads(opened.metadata()["anomalib_flows"])
+    del description["threshold_source"]
+    save_file(tensors, saved, metadata={"anomalib_flows": json.dumps(description)})
+    loaded = checkpoint.load_pipeline(saved)
+    assert loaded.threshold_source == "false-alarm-rate"
+    assert loaded.postprocess.pixel_threshold == before.postprocess.pixel_threshold
+    assert torch.equal(loaded.postprocess.calibration_levels(0), before.postprocess.calibration_levels(0))
+    with pytest.raises(InputError, match="`decision.mask_area` needs values of maps"):
+        loaded.postprocess.calibration_levels(0.1)
 
 
 def test_newer_formats_ask_for_an_upgrade(saved) -> None:

@@ -68,9 +68,10 @@ def test_an_image_is_judged_by_itself() -> None:
 def test_constants_are_part_of_the_model_and_nan_before_calibration() -> None:
     post = Postprocess(4)
     state = post.state_dict()
-    assert set(state) == {"image_threshold", "pixel_threshold", "typical", "calibration_scores", "calibration_maxima"}
+    kept = {"calibration_scores", "calibration_maxima", "calibration_tops"}
+    assert set(state) == {"image_threshold", "pixel_threshold", "typical", *kept}
     assert not post.calibrated
-    assert all(bool(state[name].isnan()) for name in set(state) - {"calibration_scores", "calibration_maxima"})
+    assert all(bool(state[name].isnan()) for name in set(state) - kept)
     calibrate_postprocess(post, torch.rand(9, 1, 2, 2), 0.2)
     assert post.calibrated
     assert set(post.state_dict()) == set(state)

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import openvino as ov
@@ -26,6 +26,15 @@ def test_card_comes_back_exactly(tmp_path, card):
     assert read_card(stored(tmp_path, full)) == full
     empty = replace(card, calibration_scores=(), calibration_maxima=(), dataset="", resize="pad")
     assert read_card(stored(tmp_path, empty)) == empty
+
+
+def test_facts_of_later_versions_have_defaults(tmp_path, card):
+    model = stored(tmp_path, replace(card, threshold_source="hand", mask_area=0.1))
+    older = ov.Model(model.get_results(), model.get_parameters())
+    for name in (one.name for one in fields(card) if one.name not in ("threshold_source", "mask_area")):
+        older.set_rt_info(model.get_rt_info([SECTION, name]).astype(str), [SECTION, name])
+    assert read_card(older) == card
+    assert read_card(model) != card
 
 
 def test_card_is_replaced(tmp_path, card):

@@ -68,7 +68,8 @@ def quantize_and_calibrate(graph: ov.Model, job: ExportJob) -> tuple[ov.Model, P
             "max_drop": options.max_drop,
         }
     recalibrated = copy.deepcopy(post)
-    calibrate_postprocess(recalibrated, raw_maps(quantized, read, calibration), job.config.false_alarm_rate)
+    maps, config = raw_maps(quantized, read, calibration), job.config
+    calibrate_postprocess(recalibrated, maps, config.false_alarm_rate, config.threshold_rule)
     return quantized, recalibrated, facts
 
 

@@ -67,13 +67,15 @@ def make_card(job: ExportJob, postprocess: Postprocess) -> ModelCard:
         input_layout="NCHW" if nchw else options.input.layout,
         channels=options.input.channels,
         resizes="yes" if options.input.preprocessing else "no",
+        threshold_source=pipeline.threshold_source,
         false_alarm_rate=job.config.false_alarm_rate,
         image_threshold=float(postprocess.image_threshold),
         pixel_threshold=float(postprocess.pixel_threshold),
         typical=float(postprocess.typical),
         score_typical=float(postprocess.typical_score),
         calibration_scores=tuple(postprocess.calibration_scores.tolist()),
-        calibration_maxima=tuple(postprocess.calibration_maxima.tolist()),
+        calibration_maxima=tuple(postprocess.calibration_levels(job.config.decision.mask_area).tolist()),
+        mask_area=job.config.decision.mask_area,
         metrics={"measured_with": "trained model", **metrics} if metrics else {},
     )
 

@@ -81,9 +81,13 @@ def test_rows_become_samples(tmp_path):
     [
         ({"path": ""}, "entry 2 lacks a path"),
         ({"path": "1.png", "label": "maybe"}, "'1.png' has the label 'maybe': use good or bad"),
-        ({"path": "1.png", "split": "tset"}, "has the split 'tset': use one of train, calibration, validation, test"),
+        (
+            {"path": "1.png", "split": "tset"},
+            "the split 'tset': use one of train, calibration, validation, threshold, test",
+        ),
         ({"path": "1.png", "label": "bad", "split": "train"}, "defective and of split train"),
         ({"path": "1.png", "label": "bad", "split": "calibration"}, "defective and of split calibration"),
+        ({"path": "1.png", "split": "threshold"}, "good and of split threshold"),
         ({"path": "1.png", "label": "bad", "defect": "good"}, "its defect is 'good'"),
         ({"path": "0.png"}, "names .*0.png twice"),
     ],
