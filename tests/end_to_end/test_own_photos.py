@@ -83,6 +83,59 @@ def test_a_run_is_tested_where_its_dataset_is_now(moved, trained: Path, capsys) 
     assert labels(run / "predictions.csv") == labels(trained / "predictions.csv")
 
 
+def test_a_relative_root_is_no_way_around_it(moved, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    run, root = moved
+    (file,) = [s.path for s in read_splits(run / "splits.csv") if s.path.name == "1.png" and "train" in s.path.parts]
+    shutil.copy(file, root / "stripes/test/good/copy.png")
+    monkeypatch.chdir(root)
+    assert main(["test", str(run), "--data.root=."]) == 0
+    assert "copy.png" not in labels(run / "predictions.csv")
+    assert len(labels(run / "predictions.csv")) == 3  # good and defective images have the same names
+
+
+@pytest.mark.parametrize("option", ["--images", "--defects"])
+def test_copies_of_test_photos_that_set_thresholds_are_no_test(moved, tmp_path: Path, capsys, option: str) -> None:
+    run, root = moved
+    given = tmp_path / "given"
+    given.mkdir()
+    kind = "good" if option == "--images" else "blob"
+    shutil.copy(root / f"stripes/test/{kind}/1.png", given / "copy.png")
+    assert main(["calibrate", str(run), option, str(given)]) == 0
+    capsys.readouterr()
+    assert main(["test", str(run), f"--data.root={root}"]) == 0
+    assert "Left out 1 test images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("option", "inner"), [("--images", "bad"), ("--images", "masks"), ("--defects", "good")])
+def test_words_count_in_calibrate_too(moved, tmp_path: Path, capsys, option: str, inner: str) -> None:
+    run, _ = moved
+    (tmp_path / "new" / inner).mkdir(parents=True)
+    draw(400)[0].save(tmp_path / "new" / inner / "1.png")
+    draw(401)[0].save(tmp_path / "new/2.png")
+    assert f"{tmp_path / 'new' / inner}: name folders of" in error_of(
+        capsys, "calibrate", run, option, tmp_path / "new"
+    )
+
+
+def test_a_photo_is_not_both_good_and_a_defect(moved, tmp_path: Path, capsys) -> None:
+    run, _ = moved
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        draw(400)[0].save(tmp_path / name / f"{name}.png")
+    draw(401)[0].save(tmp_path / "one/other.png")
+    error = error_of(capsys, "calibrate", run, "--images", tmp_path / "one", "--defects", tmp_path / "two")
+    assert "are also among" in error
+
+
+def test_drawn_defects_move_with_their_run(train, tmp_path: Path) -> None:
+    run = train("--trainer.max_epochs=1", "--split.validation_fraction=0.3")
+    here = shutil.move(run, tmp_path / "moved")
+    assert main(["train", "--resume", str(here), "--trainer.max_epochs=2"]) == 0
+    drawn = [s for s in read_splits(Path(here) / "splits.csv") if "drawn" in s.path.parts]
+    assert drawn
+    assert all(s.path.is_relative_to(here) and s.mask and s.mask.is_file() for s in drawn)
+
+
 def test_a_run_is_resumed_where_its_dataset_is_now(train, tree: Path, tmp_path: Path) -> None:
     here = tmp_path / "data"
     shutil.copytree(tree, here)
@@ -190,9 +243,9 @@ def test_at_most_five_lines_say_what_is_left_out(tmp_path: Path, capsys) -> None
         (folder / "1.heic").touch()
     normal = f"--data.normal=[{','.join(map(str, folders))}]"
     assert main(["train", *SHORT, "--data=folder", normal, f"--output={tmp_path / 'results'}"]) == 0
-    lines = [line for line in capsys.readouterr().err.splitlines() if "not read" in line]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
     assert len(lines) == 5
-    assert lines[-1] == "warning: Files of 5 more folders are not read: 'anomalib-flows data check' lists them."
+    assert lines[-1] == "warning: Files of 5 more folders are left out: 'anomalib-flows data check' lists them."
 
 
 def test_frames_of_one_video_in_two_splits_are_named(tmp_path: Path, tree: Path, capsys) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from anomalib_flows.data.datasets.base import Dataset
     from anomalib_flows.experiment.options import CheckOptions
 
-OWN = {"image.size": "--image.size", "max_megapixels": "--max-megapixels"}
+OWN = {"data": "--data", "image.size": "--image.size", "max_megapixels": "--max-megapixels"}
 """Options of fields that are no arguments of a dataset."""
 SHOWN = 4
 """Number of different sizes that are listed one by one."""

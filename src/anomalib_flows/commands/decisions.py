@@ -66,7 +66,9 @@ def verdict(alarms: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
     if rate is None:
         return []
     if low > rate:
-        return ["That is more than promised: these images differ from those of the calibration, or these were too few."]
+        return [
+            "More than promised: these images differ from those of the calibration, or the calibration had too few."
+        ]
     if high <= rate:
         return ["The promise held."]
     if alarms["of"] < (needed := images_to_show(rate)):

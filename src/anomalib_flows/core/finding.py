@@ -6,9 +6,11 @@ import os
 import re
 import warnings
 from collections import Counter
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
+
+from anomalib_flows.core.errors import InputError
 
 LOSSY = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".webp"})
 """Suffixes of image files whose values are not exactly those that were saved."""
@@ -47,6 +49,11 @@ def image_files(folder: Path, recursive: bool = False) -> list[Path]:
     return find_images(folder, recursive).images
 
 
+def in_results(folder: Path) -> bool:
+    """Return whether a folder, or one that contains it, has pictures that this package wrote."""
+    return any(os.path.exists(above / OWN) for above in (folder, *folder.absolute().parents))  # noqa: PTH110
+
+
 def find_images(folder: Path, recursive: bool = True) -> Found:
     """Find the images in a folder, and count what else is there.
 
@@ -54,7 +61,7 @@ def find_images(folder: Path, recursive: bool = True) -> Found:
     package. A missing folder has no images. Links to folders are followed, unless they lead to a folder that contains
     the link.
     """
-    if any((above / OWN).exists() for above in (folder, *folder.absolute().parents)):
+    if in_results(folder):
         return Found([], Counter([RESULTS]))
     images, left_out = list[Path](), Counter[str]()
 
@@ -73,13 +80,13 @@ def find_images(folder: Path, recursive: bool = True) -> Found:
     return Found(sorted(images, key=natural_key), left_out)
 
 
-PLURAL = r"\1s"
+PLURAL, KINDS = r"\1s", 6
 RESULTS = "folder of results of anomalib-flows"
 UNREADABLE, SYSTEM, HIDDEN = "folder that cannot be read", "file of the system", "hidden image file"
 
 
 def kind_of_file(name: str) -> str:
-    """Return what a file is that is left out, by its name; empty text for an image."""
+    """Return why a file is left out, by its name; empty text for an image."""
     suffix = Path(name).suffix.lower()
     if suffix in IMAGE_SUFFIXES:
         return HIDDEN if name.startswith(".") else ""
@@ -89,24 +96,25 @@ def kind_of_file(name: str) -> str:
 
 
 def kind_of_folder(path: Path) -> str:
-    """Return what a folder is that is left out; empty text for one that is read."""
-    if (path / OWN).exists():
+    """Return why a folder is left out; empty text for one that is read."""
+    if os.path.exists(path / OWN):  # noqa: PTH110 (Path.exists raises an error in a folder that cannot be entered)
         return RESULTS
     ignored = path.name.startswith(".") or path.name.lower() in SYSTEM_FOLDERS
     return f"folder {path.name}" if ignored else ""
 
 
 def describe_left_out(left_out: Counter[str]) -> str:
-    """Return counts as text, the most frequent kind first: ``6 .heic files, 1 folder @eaDir``."""
-    counted = left_out.most_common()
-    return ", ".join(f"{n} {re.sub('(file|folder)', PLURAL, kind, count=1) if n > 1 else kind}" for kind, n in counted)
+    """Return counts as text, the most frequent kinds first: ``6 .heic files, 1 folder @eaDir``."""
+    shown = left_out.most_common(KINDS)
+    texts = [f"{n} {re.sub('(file|folder)', PLURAL, kind, count=1) if n > 1 else kind}" for kind, n in shown]
+    rest = left_out.total() - sum(n for _, n in shown)
+    return ", ".join([*texts, f"{rest} of other kinds"] if rest else texts)
 
 
 def warn_of_left_out(name: Path | str, found: Found) -> None:
     """Warn of files that are left out; ``name`` stands for the folder."""
     if found.left_out:
-        text = f"{name}: not read are {describe_left_out(found.left_out)}."
-        warnings.warn(text, LeftOutWarning, stacklevel=3)
+        warnings.warn(f"{name}: left out {describe_left_out(found.left_out)}.", LeftOutWarning, stacklevel=3)
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -139,12 +147,18 @@ def split_pattern(given: Path) -> tuple[Path, str]:
 
 
 def matches(base: Path, pattern: str) -> Found:
-    """Find the images that match a pattern, and those in matching folders; see :func:`find_images`."""
-    images, left_out = set[Path](), Counter[str]()
-    skipped = cache(partial(kind_of_folder_below, base))
-    for path in base.glob(pattern):
-        if kind := skipped(path if path.is_dir() else path.parent):
-            left_out[kind] = 1
+    """Find the images that match a pattern, and those in matching folders; see :func:`find_images`.
+
+    Raises:
+        InputError: If it is not a pattern.
+    """
+    if in_results(base):
+        return Found([], Counter([RESULTS]))
+    images, left_out, folders = set[Path](), Counter[str](), dict[Path, str]()
+    for path in globbed(base, pattern):
+        folder = path if path.is_dir() else path.parent
+        if skipped := first_left_out(base, folder):
+            folders[skipped] = kind_of_folder(skipped)
         elif path.is_dir():
             found = find_images(path)
             images.update(found.images)
@@ -153,10 +167,19 @@ def matches(base: Path, pattern: str) -> Found:
             images.add(path)
         elif kind != SYSTEM:
             left_out[kind] += 1
-    return Found(sorted(images, key=natural_key), left_out)
+    return Found(sorted(images, key=natural_key), left_out + Counter(folders.values()))
 
 
-def kind_of_folder_below(base: Path, folder: Path) -> str:
-    """Return what the first folder below ``base`` on the way to a folder is that is left out; empty text if none is."""
+def globbed(base: Path, pattern: str) -> list[Path]:
+    """Return the files and folders that match a pattern."""
+    try:
+        return list(base.glob(pattern))
+    except ValueError as error:
+        raise InputError(f"{base / pattern} is not a pattern ({error}): write ** as in photos/**/*.png.") from error
+
+
+@cache
+def first_left_out(base: Path, folder: Path) -> Path | None:
+    """Return the first folder below ``base``, on the way to a folder, that is left out."""
     way = [folder, *folder.parents][: len(folder.relative_to(base).parts)]
-    return next(filter(None, (kind_of_folder(one) for one in reversed(way))), "")
+    return next((one for one in reversed(way) if kind_of_folder(one)), None)

@@ -1,4 +1,4 @@
-"""Remember what was found out about files, so that it takes no time again as long as they do not change."""
+"""Remember facts about files as long as the files do not change."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ def database() -> Path:
 
 
 def remembered(kind: str, work: Callable[[Path], Any], paths: Sequence[Path], title: str) -> list[Any]:
-    """Return what ``work`` finds out about each file, from earlier calls where the file has not changed since.
+    """Return what ``work`` returns for each file, from earlier calls where the file has not changed since.
 
-    A file is known by its path, size, and times of its last changes, of content and of metadata: these change with
-    every write. Without a writable cache everything is found out again.
+    A file is known by its path, size, and times of its last changes, of content and of metadata. On Windows, where the
+    latter is the time of its creation, a file that another one of the same size and time replaces is not noticed.
+    Without a writable cache, work is done again.
 
     Args:
-        kind: Name of what is found out, with a version.
+        kind: Name of the facts, with a version.
         work: Function of a path whose result JSON can hold. It runs in threads.
         paths: Files.
         title: Title of the progress bar.
@@ -49,9 +50,12 @@ def remembered(kind: str, work: Callable[[Path], Any], paths: Sequence[Path], ti
     keys = [_key(kind, path) for path in paths]
     known = _read([key for key in keys if key])
     missing = [path for path, key in zip(paths, keys, strict=True) if key not in known]
-    found = dict(zip(missing, map_in_threads(lambda path: _result(work, path), missing, title), strict=True))
-    sound = {path: result for path, result in found.items() if not isinstance(result, InputError)}
-    _write({key: sound[path] for path, key in zip(paths, keys, strict=True) if key and path in sound})
+    found: dict[Path, Any] = {}
+    try:
+        map_in_threads(lambda path: found.update({path: _result(work, path)}), missing, title)
+    finally:  # also after Ctrl-C
+        pairs = [(key, found[path]) for path, key in zip(paths, keys, strict=True) if key and path in found]
+        _write({key: result for key, result in pairs if not isinstance(result, InputError)})
     return [found[path] if path in found else known[key] for path, key in zip(paths, keys, strict=True)]
 
 
@@ -76,10 +80,11 @@ def _key(kind: str, path: Path) -> Key:
 
 def _read(keys: Sequence[bytes]) -> dict[Key, Any]:
     """Return the values of the keys that are known."""
-    if not database().is_file():
-        return {}
     found: dict[Key, Any] = {}
-    with suppress(sqlite3.Error, OSError, ValueError), closing(sqlite3.connect(database(), SECONDS)) as connection:
+    with (
+        suppress(sqlite3.Error, OSError, ValueError, TypeError),
+        closing(sqlite3.connect(f"{database().as_uri()}?mode=ro", SECONDS, uri=True)) as connection,
+    ):
         for start in range(0, len(keys), 500):
             some = keys[start : start + 500]
             places = ",".join("?" * len(some))

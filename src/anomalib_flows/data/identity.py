@@ -47,6 +47,21 @@ def _groups(paths: Iterable[Path], key: Callable[[Path], Hashable]) -> list[list
     return [group for value, group in groups.items() if value is not None and len(group) > 1]
 
 
+def united(*groupings: Mapping[Path, Path]) -> dict[Path, Path]:
+    """Unite groupings, each of which names a group by a path: groups that share an image become one."""
+    parent: dict[Path, Path] = {}
+
+    def root(path: Path) -> Path:
+        while (above := parent.setdefault(path, path)) != path:
+            path = above
+        return path
+
+    for grouping in groupings:
+        for path, group in grouping.items():
+            parent[root(path)] = root(group)
+    return {path: root(path) for path in list(parent)}
+
+
 def _size(path: Path) -> int | None:
     try:
         return path.stat().st_size

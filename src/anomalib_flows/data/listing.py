@@ -14,7 +14,6 @@ from anomalib_flows.core.finding import (
     describe_left_out,
     find_images,
     image_files,
-    list_images,
     matches,
     natural_key,
     split_pattern,
@@ -49,10 +48,7 @@ def find_source(argument: str, given: Path, mask_ending: str | None = None) -> S
     Names that end with ``mask_ending`` are masks, not images. Files that are left out are warned of.
     """
     name, base, pattern = f"`{argument}` {given}", *split_pattern(given)
-    try:
-        found = matches(base, pattern) if pattern else find_images(base)
-    except ValueError as error:
-        raise InputError(f"{name} is not a pattern ({error}): write ** as in photos/**/*.png.") from error
+    found = matches(base, pattern) if pattern else find_images(base)
     images = [path for path in found.images if not (mask_ending and path.stem.endswith(mask_ending))]
     if not images:
         fault = "matches no images" if pattern else "has no images" if base.is_dir() else "is not a folder"
@@ -66,23 +62,36 @@ def find_source(argument: str, given: Path, mask_ending: str | None = None) -> S
     return Source(name, base, pattern, images)
 
 
-def require_photos(source: Source, argument: str) -> None:
-    """Raise an InputError if the names of sub-folders contradict the argument: they say good, defective or mask."""
-    if (source.base / "train" / GOOD).is_dir():
+def find_photos(argument: str, given: Path, *, good: bool, mask_ending: str | None = None) -> Source:
+    """Find photos that are all good, or all defective; names of folders must not say otherwise.
+
+    Raises:
+        InputError: If there are no images, or if a folder has the name of the others or of masks.
+    """
+    source = find_source(argument, given, mask_ending)
+    require_photos(source, good=good)
+    warn_of_masks(source)
+    if good:
+        warn_of_names(source)
+    return source
+
+
+def require_photos(source: Source, *, good: bool) -> None:
+    """Raise an InputError if the name of a folder says good, defective or mask, and the source is something else."""
+    if not source.pattern and (source.base / "train" / GOOD).is_dir():
         raise InputError(
             f"{source.name} is a category in MVTec AD's layout: give `data` mvtec, with {source.base.parent} as root "
             f"and {source.base.name} as category; or its folder train/{GOOD}."
         )
+    wanted, other, means_other = ("good", "defective", means_bad) if good else ("defective", "good", means_good)
     for folder in dict.fromkeys(image.parent for image in source.images):
-        for part in folder.relative_to(source.base).parts:
+        named = [] if source.pattern else [source.base.name]
+        for part in (*named, *folder.relative_to(source.base).parts):
             if means_mask(part):
-                raise InputError(f"{source.name} has a folder of masks, {folder}: move it, or give it as `masks`.")
-            if argument == "abnormal" and means_good(part):
-                raise InputError(f"{source.name} has a folder of good images, {folder}: give it as `normal_test`.")
-            if argument != "abnormal" and means_bad(part):
+                raise InputError(f"{source.name} has a folder of masks, {folder}: name folders of photos only.")
+            if means_other(part):
                 raise InputError(
-                    f"{source.name} has a folder of defective images, {folder}: give it as `abnormal`, and the folders "
-                    "of good images alone."
+                    f"{source.name} has a folder of {other} images, {folder}: name folders of {wanted} images only."
                 )
 
 
@@ -90,9 +99,9 @@ def warn_of_names(source: Source) -> None:
     """Warn of good images whose file names say that they are defective."""
     if named := [image for image in source.images if mentions_bad(image.stem)]:
         warnings.warn(
-            f"{len(named)} good images of {source.name} are called defective by their names (the first is {named[0]}): "
-            "move them if they are.",
-            stacklevel=3,
+            f"{len(named)} good images of {source.name} have names of defective ones (the first is {named[0]}): move "
+            "them if they are.",
+            stacklevel=4,
         )
 
 
@@ -150,8 +159,7 @@ def pair_masks(images: list[Path], base: Path, masks: Path, ending: str = "_mask
 def _known_masks(images: list[Path], base: Path, masks: Path) -> dict[str, Path]:
     """Index the files of a mask folder by relative path, with and without suffix; folders of masks end with "/"."""
     known: dict[str, Path] = {}
-    listed = image_files(masks, recursive=True) if masks == base else list_images(masks)
-    for file in sorted(set(listed).difference(images), key=natural_key):
+    for file in sorted(set(image_files(masks, recursive=True)).difference(images), key=natural_key):
         name = file.relative_to(masks)
         known |= {str(name).lower(): file, str(name.with_suffix("")).lower(): file}
         if not (base / name.parent).is_dir():  # else it mirrors a folder of images

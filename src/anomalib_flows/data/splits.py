@@ -118,6 +118,13 @@ def read_record(file: Path) -> list[tuple[Sample, str]]:
         raise InputError(f"{file} is not a record of splits ({error}): name the splits.csv of a run.") from error
 
 
+def without(samples: Sequence[Sample], others: Sequence[Sample]) -> list[Sample]:
+    """Return the images that are not among the others, by their path or their content."""
+    known = digests(sample.path for sample in (*samples, *others))
+    paths, contents = {s.path.absolute() for s in others}, {known[s.path] for s in others if s.path in known}
+    return [s for s in samples if s.path.absolute() not in paths and known.get(s.path) not in contents]
+
+
 def known_to(file: Path, samples: Sequence[Sample], which: Callable[[Sample], bool]) -> list[Sample]:
     """Return the images that are among the chosen ones of a record, by their content or their path."""
     record = {sample.path: digest for sample, digest in read_record(file) if which(sample)}
@@ -133,7 +140,9 @@ def found_again(file: Path, dataset: Dataset, *, moved: bool) -> list[Sample]:
     Raises:
         InputError: If the dataset lacks the content of an image.
     """
-    record = read_record(file)
+    record = [
+        (redrawn(sample, file.parent) if is_drawn(sample) else sample, digest) for sample, digest in read_record(file)
+    ]
     own = [(sample, digest) for sample, digest in record if not is_drawn(sample)]
     if not moved and all(sample.path.is_file() for sample, _ in own):
         return [sample for sample, _ in record]
@@ -146,11 +155,11 @@ def found_again(file: Path, dataset: Dataset, *, moved: bool) -> list[Sample]:
             "folder where they are now as an option of `data`."
         )
 
-    def found(sample: Sample) -> Sample:
+    def moved_to(sample: Sample) -> Sample:
         new = listed[path] if (path := place.get(sample.path)) else sample
         return replace(sample, path=new.path, mask=new.mask if sample.mask else None)
 
-    return [found(sample) for sample, _ in record]
+    return [moved_to(sample) for sample, _ in record]
 
 
 def _sample(row: dict[str, str]) -> Sample:
@@ -194,6 +203,14 @@ def draw_defects(samples: list[Sample], folder: Path, seed: int) -> list[Sample]
         Sample(folder / "defects" / name, "validation", ANOMALOUS, name.parent.name, folder / "masks" / name)
         for name in names
     ]
+
+
+def redrawn(sample: Sample, run: Path) -> Sample:
+    """Return a drawn image where it is now, if its run has moved."""
+    if not is_drawn(sample) or sample.path.is_file() or sample.mask is None:
+        return sample
+    path, mask = (run.absolute().joinpath(*file.parts[-5:]) for file in (sample.path, sample.mask))
+    return replace(sample, path=path, mask=mask)
 
 
 def is_drawn(sample: Sample) -> bool:

@@ -20,11 +20,14 @@ Row = Mapping[str, str]
 
 PARTS = ("path", "label", "split", "mask", "defect")
 """Columns of a table of images; all but the first are optional."""
+GOOD_ONLY = ("train", "calibration")
+"""Splits whose images must be good."""
 RECORDED = ("digest",)
 """Columns of a run's splits.csv that need no remark."""
 OTHER_NAMES = {
     "path": "file filename filepath image imagefile imagepath images img name paths",
-    "label": "anomaly class classes defective good isanomaly isdefect isdefective isgood labels ok result target y",
+    "label": "anomaly class classes defective good grade isanomaly isdefect isdefective isgood labels ok "
+    "quality result state status target verdict y",
     "split": "fold partition phase set splits subset",
     "mask": "groundtruth gt maskpath masks segmentation",
     "defect": "anomalytype defectclass defectkind defects defecttype kind",
@@ -94,8 +97,11 @@ def require_known_columns(rows: Sequence[Row], file: Path) -> None:
     others = [name for name in names if name and name not in (*PARTS, *RECORDED)]
     if "label" not in names and (meant := next((name for name in others if _has_labels(rows, name)), "")):
         raise InputError(f"{file} has labels in the column {meant} but no column label: {_renamed('label')}.")
+    empty = [row["path"] for row in rows if not (row.get("label", "").strip() or row.get("split") in GOOD_ONLY)]
+    if empty and len(empty) < len(rows):
+        raise InputError(f"{file} has no label for {len(empty)} of {len(rows)} images, such as '{empty[0]}': add it.")
     if others:
-        warnings.warn(f"{file}: not read are the columns {', '.join(others)}.", LeftOutWarning, stacklevel=3)
+        warnings.warn(f"{file}: left out the columns {', '.join(others)}.", LeftOutWarning, stacklevel=3)
 
 
 def _renamed(part: str) -> str:
@@ -112,9 +118,10 @@ def _meant(part: str, names: Iterable[str]) -> str:
 
 
 def _has_labels(rows: Iterable[Row], name: str) -> bool:
-    """Return whether all values of a column are labels."""
-    values = [row.get(name, "") for row in rows]
-    return any(values) and all(label_of(value) is not None for value in values)
+    """Return whether a column has a word for defective images, or nothing but labels."""
+    values = [row.get(name, "").strip() for row in rows]
+    words = any(label_of(value) == ANOMALOUS for value in values if not value.isdigit())
+    return words or (any(values) and all(label_of(value) is not None for value in values))
 
 
 def samples_of(rows: Iterable[Row], file: Path, folder: Path) -> list[Sample]:
@@ -133,20 +140,20 @@ def samples_of(rows: Iterable[Row], file: Path, folder: Path) -> list[Sample]:
         try:
             sample = _sample(row, folder)
         except ValueError as error:
-            name = f"'{row['path']}'" if row["path"] else f"entry {number}"
+            name = f"'{row['path']}'" if row["path"].strip() else f"entry {number}"
             raise InputError(f"In {file}, {name} {error}.") from error
         if sample.path in samples:
             raise InputError(f"{file} names {sample.path} twice: remove one.")
         samples[sample.path] = sample
         masks_of_good += sample.label == NORMAL and bool(row.get("mask"))
     if masks_of_good:
-        warnings.warn(f"{file}: not read are masks of good images: {masks_of_good}.", LeftOutWarning, stacklevel=2)
+        warnings.warn(f"{file}: left out masks of good images: {masks_of_good}.", LeftOutWarning, stacklevel=2)
     return list(samples.values())
 
 
 def _sample(row: Row, folder: Path) -> Sample:
     """Convert a row to a sample, or raise a ValueError with what is wrong."""
-    if not row["path"]:
+    if not row["path"].strip():
         raise ValueError("lacks a path: add it")
     given = {name: row.get(name, "").strip() for name in PARTS[1:]}
     name = row["path"] if (folder / row["path"]).exists() else row["path"].strip()
@@ -156,7 +163,7 @@ def _sample(row: Row, folder: Path) -> Sample:
         raise ValueError("is good and of split threshold, which must have defective images only")
     if label == NORMAL:
         return Sample(path, split)
-    if split in ("train", "calibration"):
+    if split in GOOD_ONLY:
         raise ValueError(f"is defective and of split {split}, which must have good images only")
     defect = given["defect"] or "defective"
     if means_good(defect):

@@ -13,6 +13,8 @@ ko ng nio nok notgood notok reject rejected rejects scrap"""
 _MASK = "annotation annotations groundtruth groundtruths gt mask masks segmentation segmentations"
 GOOD_WORDS, BAD_WORDS, MASK_WORDS = (frozenset(words.split()) for words in (_GOOD, _BAD, _MASK))
 """Words by their letters, in lower case; "io" and "nio" are German for in order and not in order."""
+DENIALS = frozenset(("free", "no", "non", "not", "without"))
+"""Words that turn the meaning of others around."""
 LABELS = dict.fromkeys(("0", *GOOD_WORDS), NORMAL) | dict.fromkeys(("1", *BAD_WORDS), ANOMALOUS)
 
 
@@ -34,7 +36,7 @@ def label_of(text: str) -> int | None:
         (0, 1, None)
     """
     word = text.strip().casefold()
-    return LABELS.get(word, LABELS.get(letters(word)) if letters(word) else None)
+    return LABELS.get(word if re.search(r"\d", word) else letters(word))
 
 
 def means_good(name: str) -> bool:
@@ -53,5 +55,11 @@ def means_mask(name: str) -> bool:
 
 
 def mentions_bad(name: str) -> bool:
-    """Return whether a word in the name of a file says that the image is defective."""
-    return not BAD_WORDS.isdisjoint(re.split(r"[\W\d_]+", name.casefold()))
+    """Return whether a word in the name of a file says that the image is defective.
+
+    Example:
+        >>> mentions_bad("7_bad"), mentions_bad("defect-free_7"), mentions_bad("no defect 7")
+        (True, False, False)
+    """
+    words = re.split(r"[\W\d_]+", name.casefold())
+    return not (BAD_WORDS.isdisjoint(words) or DENIALS.intersection(words))

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.finding import list_images
 from anomalib_flows.core.types import Sample, ThresholdSource
 from anomalib_flows.data.checks.checking import check
-from anomalib_flows.data.splits import known_to, read_splits, select, write_splits
+from anomalib_flows.data.listing import find_photos
+from anomalib_flows.data.splits import known_to, read_splits, select, without, write_splits
 from anomalib_flows.experiment.defects import find_defects, set_by_defects
 from anomalib_flows.experiment.options import CalibrateOptions
 from anomalib_flows.inference.fitting import (
@@ -45,6 +45,7 @@ def calibrate(run: Path, options: CalibrateOptions) -> Pipeline:
     opened = Run.open(run)
     config = rated(opened.config(), options)
     defects = find_defects(opened, options.defects) if options.defects else []
+    require_apart(defects, options)
     pipeline = load_pipeline(opened.model_file)
     runner = PipelineRunner(pipeline, choose_device(options.device), options.loader or config.loader)
     splits = set_by_normal(opened, runner, options, config)
@@ -57,6 +58,17 @@ def calibrate(run: Path, options: CalibrateOptions) -> Pipeline:
     if recorded != known_splits(opened):
         write_splits(recorded, opened.splits_file)
     return pipeline
+
+
+def require_apart(defects: list[Sample], options: CalibrateOptions) -> None:
+    """Raise an InputError if a photo is given as a good one and as a defect."""
+    if not (defects and options.images):
+        return
+    good = [Sample(path, "calibration") for path in find_photos("images", options.images, good=True).images]
+    if len(without(defects, good)) < len(defects):
+        raise InputError(
+            f"Photos of `defects` {options.defects} are also among `images` {options.images}: give each in one of them."
+        )
 
 
 def rated(config: TrainConfig, options: CalibrateOptions) -> TrainConfig:
@@ -110,15 +122,14 @@ def calibrate_on_images(
     if not runner.pipeline.postprocess.calibrated and trained:  # the training was interrupted
         fit_local_scale(runner, trained)
     calibrate_pipeline(runner, samples, false_alarm_rate, rule)
-    chosen = {s.path.absolute() for s in samples}  # recorded, so that tests leave them out
-    return [*(s for s in listed if s.split != "calibration" and s.path not in chosen), *samples]
+    # Recorded, so that tests leave them out, wherever they lie.
+    return [*without([s for s in listed if s.split != "calibration"], samples), *samples]
 
 
 def with_defects(splits: list[Sample], defects: list[Sample], source: ThresholdSource) -> list[Sample]:
     """Record the defects that the threshold depends on, so that tests leave them out."""
-    chosen = {s.path.absolute() for s in defects}
     kept = not defects and source != "false-alarm-rate"  # moved by hand, from where defects put it
-    return [*(s for s in splits if s.path not in chosen and (kept or s.split != "threshold")), *defects]
+    return [*without([s for s in splits if kept or s.split != "threshold"], defects), *defects]
 
 
 def calibration_samples(run: Run, images: Path | None) -> list[Sample]:
@@ -129,9 +140,8 @@ def calibration_samples(run: Run, images: Path | None) -> list[Sample]:
         if not held_out:
             raise InputError(f"The run {run.path} holds out no images: name a folder of normal ones as `images`.")
         return held_out
-    found = [Sample(path, "calibration") for path in list_images(images)]
-    if not found:
-        raise InputError(f"`images` {images} holds no images: name a folder of normal images.")
+    source = find_photos("images", images, good=True)
+    found = [Sample(path.absolute(), "calibration") for path in source.images]
     if known := known_to(run.splits_file, found, lambda s: s.split == "train"):
         raise InputError(
             f"`images` {images} holds {len(known)} images that the detector was trained on, such as {known[0].path}, "

@@ -12,7 +12,7 @@ from torch import Tensor
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.checks.checking import check
-from anomalib_flows.data.listing import find_source
+from anomalib_flows.data.listing import find_photos
 from anomalib_flows.data.splits import known_to
 from anomalib_flows.inference.runner import PipelineRunner
 from anomalib_flows.run.directory import Run
@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 def find_defects(run: Run, folder: Path) -> list[Sample]:
     """List photos of defects; none of them may be known to the run as a good image."""
-    source = find_source("defects", folder)
-    found = [Sample(path, "threshold", ANOMALOUS, source.kind(path)) for path in source.images]
+    source = find_photos("defects", folder, good=False)
+    found = [Sample(path.absolute(), "threshold", ANOMALOUS, source.kind(path)) for path in source.images]
     if known := known_to(run.splits_file, found, lambda s: s.label != ANOMALOUS):
         raise InputError(
             f"`defects` {folder} holds {len(known)} images that the run lists as good, such as {known[0].path}: name a "

@@ -119,7 +119,7 @@ def unused_samples(run: Run, dataset: Dataset) -> list[Sample]:
     """List the test images, without those whose content the run was made with."""
     own = {s.path for s in read_splits(run.splits_file) if s.split == "test"}
     listed = select(list_samples(dataset), "test")
-    used = {s.path for s in known_to(run.splits_file, listed, lambda s: s.split != "test")} - own
+    used = {s.path.absolute() for s in known_to(run.splits_file, listed, lambda s: s.split != "test")} - own
     samples = [s for s in listed if s.path.absolute() not in used]
     if left_out := len(listed) - len(samples):
         logger.info("Left out %d test images that this run was trained, calibrated or validated with.", left_out)

@@ -17,7 +17,7 @@ from anomalib_flows.core.types import Sample, Split
 from anomalib_flows.data.checks.checking import inspect_samples, list_samples, usable
 from anomalib_flows.data.checks.scale import InputScale, warn_of_scale
 from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.identity import find_duplicates, warn_of_leaks
+from anomalib_flows.data.identity import find_duplicates, united, warn_of_leaks
 from anomalib_flows.data.splits import (
     draw_defects,
     found_again,
@@ -152,7 +152,7 @@ def split_samples(dataset: Dataset, config: TrainConfig) -> list[Sample]:
     if config.protocol == "paper":
         require_published(samples, dataset, config)
     else:
-        together = same | dataset.together(samples)
+        together = united(same, dataset.together(samples))
         samples = hold_out(samples, config.split.calibration_fraction, config.seed, together)
         samples = hold_out_validation(samples, config.split.validation_fraction, config.seed, together)
     warn_of_leaks(samples, same)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import cast
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.finding import list_images
 from anomalib_flows.core.images import stored_size
 from anomalib_flows.core.types import ImageSize, Sample, Split
+from anomalib_flows.data.listing import find_source
 from anomalib_flows.data.splits import read_splits
 from anomalib_flows.export.options import ExportOptions
 from anomalib_flows.run.directory import Run
@@ -47,10 +47,7 @@ def quantization_splits(samples: Sequence[Sample], options: ExportOptions) -> di
 
 def images_of_folder(folder: Path) -> list[Sample]:
     """List the images of a folder."""
-    found = [Sample(path, "test") for path in list_images(folder)]
-    if not found:
-        raise InputError(f"`images` {folder} contains no images: give a folder of images, 'calibration' or 'test'.")
-    return found
+    return [Sample(path, "test") for path in find_source("images", folder).images]
 
 
 def existing(run: Run, samples: Sequence[Sample], needed: Mapping[Split, str]) -> list[Sample]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from anomalib_flows.core.files import atomic
-from anomalib_flows.core.types import GOOD, LABELS, NORMAL, ImageResult, ImageSize
+from anomalib_flows.core.types import LABELS, NORMAL, ImageResult, ImageSize
 from anomalib_flows.results.metrics.counts import counted
 from anomalib_flows.results.metrics.evaluate import evaluate
 
@@ -69,24 +69,25 @@ class ErrorCounter:
     """Count wrong decisions: false alarms, good images with a mask, and missed images of each kind of defect."""
 
     def __init__(self) -> None:
+        # By kind of defect; good images have none.
         self.total, self.wrong, self.marked = Counter[str](), Counter[str](), 0
 
     def add(self, result: ImageResult) -> None:
         """Count an image whose true label is known."""
         if result.sample is None:
             raise ValueError("Errors need the ground truth of each image.")
-        kind = GOOD if result.sample.label == NORMAL else result.sample.defect
+        kind = "" if result.sample.label == NORMAL else result.sample.defect
         self.total[kind] += 1
         self.wrong[kind] += result.wrong
-        self.marked += kind == GOOD and bool(result.mask.any())
+        self.marked += not kind and bool(result.mask.any())
 
     def errors(self) -> dict[str, Any]:
         """Return the counts of false alarms, of good images with a mask, and of missed defects, also for each kind."""
-        missed = {kind: counted(self.wrong[kind], self.total[kind]) for kind in sorted(self.total) if kind != GOOD}
-        every = counted(*(counts.total() - counts[GOOD] for counts in (self.wrong, self.total)))
+        missed = {kind: counted(self.wrong[kind], self.total[kind]) for kind in sorted(self.total) if kind}
+        every = counted(*(counts.total() - counts[""] for counts in (self.wrong, self.total)))
         return {
-            "false_alarms": counted(self.wrong[GOOD], self.total[GOOD]),
-            "marked_good_images": counted(self.marked, self.total[GOOD]),
+            "false_alarms": counted(self.wrong[""], self.total[""]),
+            "marked_good_images": counted(self.marked, self.total[""]),
             "missed": every,
             "missed_of_kind": missed,
         }

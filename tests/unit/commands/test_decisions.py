@@ -25,7 +25,7 @@ def metrics(alarms: int, good: int, *, rate: float | None = 0.01, source: str = 
             2,
             24,
             0.01,
-            "2 of 24 good images (8.3 %, 95 % interval 1 to 27 %; promised: 1 %). That is more than promised",
+            "2 of 24 good images (8.3 %, 95 % interval 1 to 27 %; promised: 1 %). More than promised",
         ),
         (0, 24, 0.01, "Too few to know whether the promise held: 368 good images without a false alarm would show it."),
         (0, 368, 0.01, "(0 %, 95 % interval 0 to 1 %; promised: 1 %). The promise held."),
@@ -51,7 +51,7 @@ def test_missed_defects_are_counted_by_kind() -> None:
 
 
 def test_what_one_kind_of_image_cannot_show_is_said() -> None:
-    assert error_lines(metrics(0, 50))[-1].startswith("Missed: unknown without defective images, as are AUROC")
+    assert error_lines(metrics(0, 50))[-1].startswith("Missed: unknown without defective images")
     assert error_lines(metrics(0, 0, crack=(1, 2)))[0].startswith("False alarms: unknown without good images")
 
 

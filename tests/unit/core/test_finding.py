@@ -1,11 +1,13 @@
 """Which files are images, and what is said of the others."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.finding import (
     OWN,
     LeftOutWarning,
@@ -68,7 +70,7 @@ def test_everything_else_is_counted_by_its_kind(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     assert find_images(tmp_path) == ([image], Counter(LEFT_OUT.values()))
     assert matches(tmp_path, "*") == ([image], Counter(LEFT_OUT.values()))
-    with pytest.warns(LeftOutWarning, match=f"{tmp_path}: not read are 2 .heic files, 2 hidden image files, 1 "):
+    with pytest.warns(LeftOutWarning, match=f"{tmp_path}: left out 2 .heic files, 2 hidden image files, 1 "):
         assert list_images(tmp_path) == [image]
 
 
@@ -107,3 +109,36 @@ def test_a_missing_folder_has_nothing(tmp_path: Path) -> None:
 def test_counts_are_read_aloud() -> None:
     counted = Counter({".heic file": 6, "folder @eaDir": 2, "file without suffix": 1})
     assert describe_left_out(counted) == "6 .heic files, 2 folders @eaDir, 1 file without suffix"
+
+
+def test_many_kinds_are_one_short_sentence() -> None:
+    said = describe_left_out(Counter({f".{n} file": 1 for n in range(5000)}) + Counter({".heic file": 7}))
+    assert said.startswith("7 .heic files, 1 .")
+    assert said.endswith(", 4995 of other kinds")
+    assert len(said) < 150
+
+
+@pytest.mark.parametrize("pattern", ["**a/*.png", "a**"])
+def test_what_is_no_pattern_is_named(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(InputError, match=r"is not a pattern .* write \*\* as in"):
+        matches(tmp_path, pattern)
+
+
+def test_own_pictures_are_no_input_of_a_pattern_in_their_folder(tmp_path: Path) -> None:
+    mark_results(tmp_path / "overlay")
+    draw(tmp_path / "overlay/1.png")
+    assert not matches(tmp_path / "overlay", "*.png").images
+
+
+def test_folders_that_cannot_be_entered_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = draw(tmp_path / "1.png")
+    (tmp_path / "locked").mkdir()
+    scan = os.scandir
+
+    def refused(path: str) -> object:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    assert find_images(tmp_path) == ([image], Counter(["folder that cannot be read"]))

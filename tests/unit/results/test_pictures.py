@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.finding import OWN
 from anomalib_flows.core.types import ImageResult, Sample
 from anomalib_flows.results import pictures
 from anomalib_flows.results.figure import figure
@@ -26,7 +27,7 @@ MakeSample = Callable[..., Sample]
 
 
 def files_in(folder: Path) -> list[str]:
-    return sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
+    return sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file() and f.name != OWN)
 
 
 def draw_figures(results: list[ImageResult], folder: Path, names: dict[Path, FigureName]) -> None:

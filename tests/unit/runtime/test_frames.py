@@ -10,7 +10,7 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.runtime import frames
 from damaged_video import write_damaged_video
 
-pytestmark = pytest.mark.filterwarnings("ignore:.* not read are 1 hidden image file")
+pytestmark = pytest.mark.filterwarnings("ignore:.* left out 1 hidden image file")
 
 
 @pytest.fixture

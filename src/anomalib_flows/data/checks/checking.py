@@ -21,7 +21,7 @@ from anomalib_flows.data.loading.reading import no_masks, require_shape
 from anomalib_flows.run.options import OnError
 
 FOLDERS = 4
-"""Number of folders whose files that are not read are named one by one."""
+"""Number of folders whose files that are left out named one by one."""
 
 
 class Checker:
@@ -101,11 +101,11 @@ def list_samples(dataset: Dataset) -> list[Sample]:
         warnings.simplefilter("always")
         samples = dataset.samples()
     left_out = [warning for warning in caught if issubclass(warning.category, LeftOutWarning)]
-    shown = [warning for warning in caught if warning not in left_out[FOLDERS:]]
-    for warning in shown:
+    others = [warning for warning in caught if not issubclass(warning.category, LeftOutWarning)]
+    for warning in (*others, *left_out[:FOLDERS]):
         warnings.warn(warning.message, stacklevel=2)
     if (rest := len(left_out) - FOLDERS) > 0:
-        text = f"Files of {rest} more folders are not read: 'anomalib-flows data check' lists them."
+        text = f"Files of {rest} more folders are left out: 'anomalib-flows data check' lists them."
         warnings.warn(text, LeftOutWarning, stacklevel=2)
     return samples
 

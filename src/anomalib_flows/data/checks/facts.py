@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.finding import LOSSY
 from anomalib_flows.core.images import as_pixels, decode, opened_image
 from anomalib_flows.core.remember import remembered
 from anomalib_flows.core.types import ImageSize, Sample
@@ -76,7 +77,7 @@ def find_facts(samples: Sequence[Sample], max_megapixels: float) -> list[Facts]:
     images = remembered(
         "image 1", partial(image_facts, limit=max_megapixels), [sample.path for sample in samples], "reading"
     )
-    found = remembered("mask 1", partial(mask_facts, limit=max_megapixels), files, "reading masks")
+    found = remembered("mask 2", partial(mask_facts, limit=max_megapixels), files, "reading masks")
     of_mask = dict(zip(files, found, strict=True))
     return [
         Facts(as_facts(ImageFacts, image), [(file, as_facts(MaskFacts, of_mask[file])) for file in masks[sample.mask]])
@@ -101,15 +102,20 @@ def page_count(path: Path) -> int:
     """Return the number of pages of a file that can be read."""
     if path.suffix.lower() not in PAGED:
         return 1
-    with opened_image(path) as image:
-        return getattr(image, "n_frames", 1)
+    try:
+        with opened_image(path) as image:
+            return getattr(image, "n_frames", 1)
+    except Exception:
+        return 1
 
 
 def mask_facts(path: Path, limit: float) -> MaskFacts:
     """Decode a mask of at most ``limit`` million pixels."""
     mask = decode(path, limit)
     marked = marked_pixels(mask, path)
-    return MaskFacts(marked.shape[0], marked.shape[1], int(marked.sum()), count_levels(np.asarray(mask)))
+    # A lossy file has many values, which the threshold of marked_pixels takes care of.
+    levels = 1 if path.suffix.lower() in LOSSY else count_levels(np.asarray(mask))
+    return MaskFacts(marked.shape[0], marked.shape[1], int(marked.sum()), levels)
 
 
 def count_levels(values: npt.NDArray[np.generic]) -> int:

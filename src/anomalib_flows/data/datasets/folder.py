@@ -13,12 +13,10 @@ from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.identity import find_duplicates
 from anomalib_flows.data.listing import (
     Source,
+    find_photos,
     find_source,
     pair_masks,
     require_disjoint,
-    require_photos,
-    warn_of_masks,
-    warn_of_names,
 )
 from anomalib_flows.data.splits import draw_subset, moved, select
 from anomalib_flows.data.tables import read_table, require_known_columns, samples_of
@@ -122,12 +120,7 @@ class Folder(Dataset):
         """Find the images of a value of an argument."""
         if argument == "masks":
             return find_source(argument, path)
-        source = find_source(argument, path, self.mask_ending)
-        require_photos(source, argument)
-        warn_of_masks(source)
-        if argument != "abnormal":
-            warn_of_names(source)
-        return source
+        return find_photos(argument, path, good=argument != "abnormal", mask_ending=self.mask_ending)
 
     def _defective(self, source: Source, masks: Source | None) -> list[Sample]:
         """List the images of one folder of defective images."""

@@ -10,7 +10,15 @@ from typing import ClassVar
 
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.finding import LeftOutWarning, image_files, kind_of_folder, list_images, natural_key
+from anomalib_flows.core.finding import (
+    LeftOutWarning,
+    find_images,
+    image_files,
+    kind_of_folder,
+    list_images,
+    natural_key,
+    warn_of_left_out,
+)
 from anomalib_flows.core.types import ANOMALOUS, GOOD, NORMAL, Sample
 from anomalib_flows.data.datasets.base import CategoryDataset, folder_name, warn_of_other_counts
 from anomalib_flows.data.listing import pair_masks
@@ -97,7 +105,7 @@ def warn_of_others(folder: Path, names: Container[str]) -> None:
     direct = len(image_files(folder))
     left_out += [f"{direct} images that are in none of its folders"] * bool(direct)
     if left_out:
-        warnings.warn(f"{folder}: not read are {', '.join(left_out)}.", LeftOutWarning, stacklevel=3)
+        warnings.warn(f"{folder}: left out {', '.join(left_out)}.", LeftOutWarning, stacklevel=3)
 
 
 def _test_samples(folder: Path, layout: Layout) -> list[Sample]:
@@ -105,7 +113,8 @@ def _test_samples(folder: Path, layout: Layout) -> list[Sample]:
     test, masks = folder / layout.test, folder / layout.masks
     kinds = [kind for kind in inner_folders(test) if test / kind != masks and not kind_of_folder(test / kind)]
     require_kinds(test, kinds, layout.good)
-    warn_of_others(test, inner_folders(test))
+    warn_of_others(test, [*kinds, *masks.parts])
+    warn_of_left_out(masks, find_images(masks))
     kind_of = {path: kind for kind in kinds for path in list_images(test / kind)}
     pairs = pair_masks([path for path, kind in kind_of.items() if kind != layout.good], test, masks)
     return [

@@ -19,7 +19,7 @@ from anomalib_flows.core.types import ImageSize, Sample
 from anomalib_flows.data.listing import mask_files
 from anomalib_flows.run.options import ImageOptions, LoaderOptions
 
-VERSION = "1"
+VERSION = "2"
 """Part of every name on disk. Raise it when the values of a resized image change."""
 
 

@@ -144,7 +144,7 @@ def test_links_that_leave_the_root_are_named(nut: Path, save, tmp_path: Path) ->
     other.symlink_to(nut / "spare/1.png")
     found = inspect_dataset(MVTec(root=nut.rename(tmp_path / "all").parent / "all", category="."))
     others, remark = found.remarks
-    assert others == f"{tmp_path}/all: not read are spare (1 images)."
+    assert others == f"{tmp_path}/all: left out spare (1 images)."
     assert remark.splitlines()[1:] == [f"  {tmp_path}/all/train/good/out.png"]
     assert "Links that leave" in remark
     assert found.faults[0].startswith(f"{tmp_path}/all/train/good/within.png does not exist")
@@ -198,3 +198,30 @@ def test_a_bare_folder_is_a_category_or_has_some(nut: Path, save, monkeypatch: p
         mvtec_datasets(nut / "none")
     with pytest.raises(InputError, match="test is not in MVTec AD's layout.* give the dataset as `data`"):
         mvtec_datasets(nut / "test")
+
+
+def test_a_page_that_cannot_be_read_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "good").mkdir()
+    for i in range(2):
+        Image.fromarray(np.arange(48, dtype=np.uint8).reshape(6, 8) * 5 + i).save(tmp_path / f"good/{i}.tif")
+    file = tmp_path / "good/0.tif"
+    content = bytearray(file.read_bytes())
+    first = int.from_bytes(content[4:8], "little")
+    entries = int.from_bytes(content[first : first + 2], "little")
+    place = first + 2 + 12 * entries
+    content[place : place + 4] = (len(content)).to_bytes(4, "little")  # a second page without dimensions
+    file.write_bytes(content + bytes(6))
+    found = inspect_dataset(Folder(normal=tmp_path / "good"))
+    assert found.faults == found.remarks == []
+    assert len(found.sound) == 2
+
+
+def test_masks_in_lossy_files_are_not_said_to_have_many_values(tmp_path: Path) -> None:
+    for name in ("good/0", "bad/0", "masks/0"):
+        pixels = np.random.default_rng(len(name)).integers(0, 255, (64, 64), np.uint8)
+        if name == "masks/0":
+            pixels = np.kron(np.eye(4), np.ones((16, 16))).astype(np.uint8) * 255
+        (tmp_path / name).parent.mkdir()
+        Image.fromarray(pixels).save(tmp_path / f"{name}.jpg", quality=60)
+    found = inspect_dataset(Folder(root=tmp_path, normal=Path("good"), abnormal=Path("bad"), masks=Path("masks")))
+    assert not any("different values" in remark for remark in found.remarks)

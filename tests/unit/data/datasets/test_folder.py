@@ -122,7 +122,7 @@ def test_images_that_look_like_masks_are_warned_of(photos, save):
     assert len(caught) == 1
 
 
-@pytest.mark.filterwarnings("ignore:.* not read are")
+@pytest.mark.filterwarnings("ignore:.* left out")
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [
@@ -217,7 +217,7 @@ def test_the_splits_of_a_run_are_such_a_table(photos, tmp_path):
         ({"masks": "bad"}, r"`masks` names 1 folders and `abnormal` 0"),
         (
             {"normal": ".", "abnormal": "bad"},
-            r"`normal` .*photos has a folder of defective images, .*bad: give it as `abnormal`",
+            r"`normal` .*photos has a folder of defective images, .*bad: name folders of good images only",
         ),
         (
             {"normal": "bad/cut", "abnormal": "bad"},
@@ -231,7 +231,7 @@ def test_the_splits_of_a_run_are_such_a_table(photos, tmp_path):
         ({"abnormal": "test"}, r"`abnormal` .*test has a folder of good images"),
         ({"abnormal": "bad", "seed": -1}, "`seed` cannot be -1"),
         ({"normal": "good/x*"}, r"`normal` .*good/x\* matches no images: give a folder or a pattern of"),
-        ({"normal": "good/**.png"}, r"`normal` .*\*\*.png (is not a pattern|matches no images)"),
+        ({"normal": "good/**.png"}, r".*\*\*.png (is not a pattern|matches no images)"),
         ({"normal": []}, "`normal`, a folder of good images, or `table`, a list of all images, must be given"),
         ({"table": "list.csv"}, "`table` lists all images: leave out `normal`"),
         ({"table": "list.csv", "normal": []}, "list.csv does not exist"),

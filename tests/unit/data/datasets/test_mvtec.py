@@ -17,7 +17,7 @@ def listed(root: Path, category: str = "nut") -> dict[str, Sample]:
     return found
 
 
-@pytest.mark.filterwarnings("ignore:.* not read are 1 hidden image file, 1 .txt file")
+@pytest.mark.filterwarnings("ignore:.* left out")
 def test_layout_with_awkward_names(save, tmp_path):
     for name in (
         "train/good/1.PNG",

@@ -66,7 +66,7 @@ def test_rows_become_samples(tmp_path):
         {"path": "3.png", "label": "ng"},
         {"path": "4.png", "label": "1", "split": "test", "mask": "m/4.png", "defect": "cut"},
     ]
-    with pytest.warns(LeftOutWarning, match="list.csv: not read are masks of good images: 1"):
+    with pytest.warns(LeftOutWarning, match="list.csv: left out masks of good images: 1"):
         samples = samples_of(rows, tmp_path / "list.csv", tmp_path)
     assert samples == [
         Sample(tmp_path / "1.png", "train"),

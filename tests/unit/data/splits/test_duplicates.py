@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from anomalib_flows.core.types import Sample
-from anomalib_flows.data.identity import find_duplicates, warn_of_leaks
+from anomalib_flows.data.identity import find_duplicates, united, warn_of_leaks
 
 
 @pytest.fixture
@@ -68,3 +68,11 @@ def test_links_to_the_same_file_are_duplicates(files, tmp_path):
     same = find_duplicates([files["c"], tmp_path / "link", tmp_path / "copy"])
     assert set(same.values()) == {files["c"]}
     assert len(same) == 3
+
+
+def test_groups_that_share_an_image_become_one():
+    a, b, c, d, e, f = map(Path, "abcdef")
+    found = united({a: b, c: d}, {b: e, d: d, f: f})
+    assert len({found[path] for path in (a, b, e)}) == 1
+    assert len({found[path] for path in (c, d)}) == 1
+    assert len({found[path] for path in (a, c, f)}) == 3
