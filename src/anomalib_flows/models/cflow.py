@@ -150,9 +150,12 @@ class CFlow(FlowDetector):
         return torch.stack([-F.logsigmoid(self.log_prob(vectors)).mean() for vectors in batch]).sum()
 
     def energies(self, features: Features) -> list[Tensor]:
-        """Return how far log-likelihoods are below their maxima over normal images, (B, 1, h, w)."""
+        """Return how far log-likelihoods are below their maxima over normal images, (B, 1, h, w); 0 if they are above.
+
+        Where few images calibrate, training images may be so much more likely that exponentials would overflow.
+        """
         log_probs = [self.log_prob_map(i, feature) for i, feature in enumerate(features)]
-        return self._below(self.max_log_probs, log_probs)
+        return [energy.clamp_min(0) for energy in self._below(self.max_log_probs, log_probs)]
 
     def _below(self, maxima: Iterable[Tensor], log_probs: list[Tensor]) -> list[Tensor]:
         return [peak.to(log_prob.device) - log_prob for peak, log_prob in zip(maxima, log_probs, strict=True)]

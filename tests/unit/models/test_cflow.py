@@ -193,6 +193,17 @@ def test_calibration_finds_the_maxima(model, features) -> None:
     assert float(anomaly_map.max()) <= float(model.max_likelihood_sum)
 
 
+def test_images_that_are_far_more_likely_than_the_calibration_have_finite_maps(model, features) -> None:
+    made = copy.deepcopy(model)
+    made.calibrate([features])
+    usual = made.anomaly_map(features)
+    made.max_log_probs -= 500.0  # as if only an odd image had calibrated
+    maps = made.anomaly_map(features)
+    assert maps.isfinite().all()
+    assert (maps <= usual.amax()).all()
+    torch.testing.assert_close(maps, (made.max_likelihood_sum - len(features)).expand_as(maps))
+
+
 @pytest.mark.parametrize("sizes", [[1] * 5, [2, 3], [4, 1]], ids=str)
 def test_calibration_does_not_depend_on_how_images_are_cut_into_batches(model, features, sizes) -> None:
     whole, cut = copy.deepcopy(model), copy.deepcopy(model)
