@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -152,11 +153,23 @@ def split_samples(dataset: Dataset, config: TrainConfig) -> list[Sample]:
     if config.protocol == "paper":
         require_published(samples, dataset, config)
     else:
-        together = united(same, dataset.together(samples))
+        together = held_together(samples, dataset, same)
         samples = hold_out(samples, config.split.calibration_fraction, config.seed, together)
         samples = hold_out_validation(samples, config.split.validation_fraction, config.seed, together)
     warn_of_leaks(samples, same)
     return samples
+
+
+def held_together(samples: list[Sample], dataset: Dataset, same: Mapping[Path, Path]) -> dict[Path, Path]:
+    """Return the groups of images that are held out as a whole: copies, and what the dataset keeps together.
+
+    Where copies, such as black frames in all videos, would make one group of everything, the dataset's groups remain.
+    """
+    own = dataset.together(samples)
+    groups = united(same, own)
+    if len({groups.get(sample.path, sample.path) for sample in select(samples, "train")}) < 2:
+        return {**same, **own}
+    return groups
 
 
 def require_published(samples: list[Sample], dataset: Dataset, config: TrainConfig) -> None:

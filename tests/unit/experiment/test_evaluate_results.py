@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anomalib_flows.core.finding import OWN
 from anomalib_flows.core.types import ANOMALOUS, NORMAL, ImageResult, Sample
 from anomalib_flows.experiment.evaluate import TestSet, evaluate_results
 from anomalib_flows.results.sinks import MetricsSink, Thresholds, drain
@@ -56,7 +57,7 @@ def write(run: Run, samples: list[Sample], figures: int = 100) -> list[ImageResu
 
 
 def files_in(folder: Path) -> set[str]:
-    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file() and file.name != OWN}
 
 
 def test_table_figures_and_metrics_are_written(run: Run, samples: list[Sample]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.finding import OWN
 from anomalib_flows.core.types import ImageResult, Sample
 from anomalib_flows.data.checks.scale import InputScale
 from anomalib_flows.experiment import predict as module
@@ -42,7 +43,7 @@ def photos(tmp_path: Path) -> Path:
 
 
 def files_in(folder: Path) -> set[str]:
-    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file() and file.name != OWN}
 
 
 def predicted(monkeypatch: pytest.MonkeyPatch, photos: Path, output: Path, fail_at: int | None = None):

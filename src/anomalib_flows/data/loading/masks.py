@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
 from anomalib_flows.core.types import ImageSize
@@ -34,6 +33,8 @@ def nearest(before: int, after: int) -> Tensor:
 
 def lost_regions(mask: Tensor, rows: Tensor, columns: Tensor) -> list[tuple[float, float]]:
     """Return the centres of the regions of a mask of which no sampled pixel is a part."""
+    from scipy import ndimage  # takes long to import, and is needed where there are defects
+
     regions, count = ndimage.label(mask.numpy(), EIGHT_NEIGHBOURS)
     lost = np.setdiff1d(np.arange(1, count + 1), regions[np.ix_(rows.numpy(), columns.numpy())])
     boxes = ndimage.find_objects(regions) if len(lost) else []
