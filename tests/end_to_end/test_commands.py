@@ -225,7 +225,7 @@ def test_calibrate_changes_thresholds_and_nothing_else(train, trained: Path, tmp
     for row in rows(run / "splits.csv"):
         if row["split"] == "calibration":
             shutil.copy(row["path"], images)
-    for i in range(3):
+    for i in range(7):
         draw(500 + i)[0].save(images / f"new {i}.png")
     assert main(["calibrate", str(run), "--images", str(images), "--false-alarm-rate", "0.5"]) == 0
     before, after = load_file(trained / "model.safetensors"), load_file(run / "model.safetensors")

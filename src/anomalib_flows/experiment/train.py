@@ -163,7 +163,7 @@ def split_samples(dataset: Dataset, config: TrainConfig) -> list[Sample]:
 def held_together(samples: list[Sample], dataset: Dataset, same: Mapping[Path, Path]) -> dict[Path, Path]:
     """Return the groups of images that are held out as a whole: copies, and what the dataset keeps together.
 
-    Where copies, such as black frames in all videos, would make one group of everything, the dataset's groups remain.
+    If copies, such as black frames in all videos, make one group of everything, the dataset's groups remain.
     """
     own = dataset.together(samples)
     groups = united(same, own)
