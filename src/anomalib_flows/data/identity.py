@@ -47,6 +47,15 @@ def _groups(paths: Iterable[Path], key: Callable[[Path], Hashable]) -> list[list
     return [group for value, group in groups.items() if value is not None and len(group) > 1]
 
 
+def held_together(training: Iterable[Path], own: Mapping[Path, Path], same: Mapping[Path, Path]) -> Mapping[Path, Path]:
+    """Return the groups of training images that are held out as a whole: copies, and what the dataset keeps together.
+
+    If copies, such as black frames in all videos, make one group of everything, the dataset's groups remain.
+    """
+    groups = united(same, own)
+    return groups if len({groups.get(path, path) for path in training}) > 1 else {**same, **own}
+
+
 def united(*groupings: Mapping[Path, Path]) -> dict[Path, Path]:
     """Unite groupings, each of which names a group by a path: groups that share an image become one."""
     parent: dict[Path, Path] = {}

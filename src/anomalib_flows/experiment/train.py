@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from anomalib_flows.core.types import Sample, Split
 from anomalib_flows.data.checks.checking import inspect_samples, list_samples, usable
 from anomalib_flows.data.checks.scale import InputScale, warn_of_scale
 from anomalib_flows.data.datasets.base import Dataset
-from anomalib_flows.data.identity import find_duplicates, united, warn_of_leaks
+from anomalib_flows.data.identity import find_duplicates, held_together, warn_of_leaks
 from anomalib_flows.data.splits import (
     draw_defects,
     found_again,
@@ -153,23 +152,12 @@ def split_samples(dataset: Dataset, config: TrainConfig) -> list[Sample]:
     if config.protocol == "paper":
         require_published(samples, dataset, config)
     else:
-        together = held_together(samples, dataset, same)
+        training = [sample.path for sample in select(samples, "train")]
+        together = held_together(training, dataset.together(samples), same)
         samples = hold_out(samples, config.split.calibration_fraction, config.seed, together)
         samples = hold_out_validation(samples, config.split.validation_fraction, config.seed, together)
     warn_of_leaks(samples, same)
     return samples
-
-
-def held_together(samples: list[Sample], dataset: Dataset, same: Mapping[Path, Path]) -> dict[Path, Path]:
-    """Return the groups of images that are held out as a whole: copies, and what the dataset keeps together.
-
-    If copies, such as black frames in all videos, make one group of everything, the dataset's groups remain.
-    """
-    own = dataset.together(samples)
-    groups = united(same, own)
-    if len({groups.get(sample.path, sample.path) for sample in select(samples, "train")}) < 2:
-        return {**same, **own}
-    return groups
 
 
 def require_published(samples: list[Sample], dataset: Dataset, config: TrainConfig) -> None:
