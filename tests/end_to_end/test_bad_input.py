@@ -57,7 +57,7 @@ def output(tmp_path: Path) -> Path:
         (["train", "--model", "fastflow", "--data", "mvtec"], ["--data.root", "--data.category"]),
         (["train", "--modle", "fastflow"], ["--modle", "--model"]),
         (["train", "--model", "fastflow", "--model.stpes", "3"], ["--model.stpes", "--model.steps"]),
-        (["train", "--model", "fastflow", "--model.steps", "few"], ["--model.steps", "few", "int"]),
+        (["train", "--model", "fastflow", "--model.steps", "few"], ["--model.steps", "few", "whole number"]),
         (["train", "--model", "fastflow", "--data", "mvtec", "--data.rot", "x"], ["--data.rot", "--data.root"]),
         (["train", "--model.backbone=resnet18"], ["--model must be given beside --model.backbone", "list models"]),
         (["data", "check", "--data.normal=photos"], ["--data must be given beside --data.normal", "list datasets"]),

@@ -389,7 +389,7 @@ def test_a_run_of_the_papers_protocol(train: Callable[..., Path], tree: Path, tm
         ),
         (["--format=torch", "--layout=ovms"], "--layout ovms is not available with --format torch"),
         (["--format=torch", "--interface=anomalib"], "--interface anomalib is not available with --format torch"),
-        (["--images=EMPTY"], "contains no images"),
+        (["--images=EMPTY"], "has no images"),
         (["--input.size=90,"], "--input.size 90, is not a size"),
         (["--interface=model-api", "--input.layout=NCHW"], "--interface model-api defines the input"),
         (["--input.batch=-1"], "--input.batch cannot be -1"),

@@ -174,10 +174,10 @@ def test_watching_changes_no_result(trained: Path) -> None:
         (["--image_size=8", "--images=photos"], "not both"),
         (["--images=nowhere"], "--images nowhere is not a folder"),
         (["--precisions=f64"], "--precisions cannot be f64: it must be one of those that CPU supports: f32"),
-        (["--precisions="], "--precisions cannot be empty"),
+        (["--precisions="], "--precisions is empty: give it a value"),
         (["--output=."], "--output cannot be .: it must be a file"),
         ([f"--output={__file__}/a.json"], "a.json: it must be a file in a folder"),
-        (["--device="], "A device without a name is not available: choose one of CPU"),
+        (["--device="], "is empty: give it a value"),
     ],
 )
 def test_mistakes_are_explained_in_a_sentence(model, options, words, capsys) -> None:

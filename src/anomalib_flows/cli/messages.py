@@ -80,12 +80,17 @@ def unnamed(match: re.Match[str], known: list[str]) -> str:
     return f"--{key} must be given beside --{key}.{match['option']}: 'anomalib-flows list {kind}' lists the {kind}."
 
 
+PLAIN = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+"""Types of Python in plain words."""
+
+
 def wrong_value(match: re.Match[str], known: list[str]) -> str:
     """Report a value of the wrong type."""
     inner = "" if match["inner"] in (None, match["key"]) else "." + match["inner"].removeprefix(match["key"] + ".")
     words = (match["expected"] or match["members"]).replace(", <class 'NoneType'>", "")
     expected = re.sub(r"<class '(\w+)'>|typing\.|pathlib\.", r"\1", words)
     expected = re.sub(r"Literal\[(.*)\]", r"one of \1", expected)
+    expected = re.sub(r"(?<!\[)\b(int|float|bool)\b", lambda kind: PLAIN[kind[1]], expected)
     name = f"{'' if match['key'] in POSITIONAL else '--'}{match['key'].removesuffix('_')}{inner}"
     return f"{name} cannot be {(match['value'] or match['other']).rstrip('.')}: it takes {expected}."
 

@@ -90,10 +90,10 @@ class Texts:
 
     def _typed(self, word: str, name: str) -> str:
         """Hide a typed value, or each element of a typed list unless a file or folder has exactly that name."""
+        if not word:
+            raise InputError(f"{'' if name == self.positional else '--'}{name} is empty: give it a value.")
         if name not in self.types:
             return word
-        if not word:
-            raise InputError(f"--{name} is empty: give it a value, or leave it out.")
         if word[:1] + word[-1:] == "[]" and takes_list(self.types[name]) and not self._exists(word):
             return f"[{','.join(map(self._hide, elements(word)))}]"
         return self._hide(word)

@@ -57,7 +57,8 @@ def print_inspection(dataset: Dataset, found: Inspection, sheet: Path) -> None:
     from anomalib_flows.core.finding import mark_results
     from anomalib_flows.results.pictures import overview, save_image
 
-    print(f"\n{dataset.name} {dataset.subset}: {len(found.sound)} images that can be read")
+    counted = f"{len(found.sound)} images that can be read" if found.sound else "no images"
+    print(f"\n{dataset.name} {dataset.subset}: {counted}")
     if found.sound:
         print(f"\n{count_table(found)}\n\nsizes  {describe_sizes(found.sizes)}\nfiles  {most(found.kinds)}")
         mark_results(sheet.parent)

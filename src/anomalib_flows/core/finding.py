@@ -18,6 +18,8 @@ IMAGE_SUFFIXES = LOSSY | {".png", ".bmp", ".dib", ".tif", ".tiff", ".pbm", ".pgm
 """Suffixes of image files, in lower case; upper case is accepted as well."""
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 """Usual suffixes of videos, for messages."""
+PHOTO_SUFFIXES = frozenset({".arw", ".avif", ".cr2", ".dng", ".gif", ".heic", ".heif", ".nef", ".raw"})
+"""Suffixes of photos in formats that are not read."""
 SYSTEM_FOLDERS = frozenset({"@eadir", "#recycle", "$recycle.bin", "__macosx", "lost+found"})
 """Folders, in lower case, that operating systems and network drives make: thumbnails and deleted files."""
 SYSTEM_FILES = re.compile(r"thumbs\.db|desktop\.ini|(readme|licen[cs]e)\b.*", re.IGNORECASE)
@@ -108,7 +110,8 @@ def describe_left_out(left_out: Counter[str]) -> str:
     shown = left_out.most_common(KINDS)
     texts = [f"{n} {re.sub('(file|folder)', PLURAL, kind, count=1) if n > 1 else kind}" for kind, n in shown]
     rest = left_out.total() - sum(n for _, n in shown)
-    return ", ".join([*texts, f"{rest} of other kinds"] if rest else texts)
+    advice = " (convert photos to JPEG or PNG)" * any(kind.partition(" ")[0] in PHOTO_SUFFIXES for kind in left_out)
+    return ", ".join([*texts, f"{rest} of other kinds"] if rest else texts) + advice
 
 
 def warn_of_left_out(name: Path | str, found: Found) -> None:

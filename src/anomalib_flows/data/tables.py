@@ -22,6 +22,9 @@ PARTS = ("path", "label", "split", "mask", "defect")
 """Columns of a table of images; all but the first are optional."""
 GOOD_ONLY = ("train", "calibration")
 """Splits whose images must be good."""
+SEPARATORS = ",;\t"
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""Marks at the beginning of a file."""
 RECORDED = ("digest",)
 """Columns of a run's splits.csv that need no remark."""
 OTHER_NAMES = {
@@ -39,10 +42,13 @@ def read_table(file: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     """Read the rows of a CSV file with a header, or of a JSON file with a list of objects, as text.
 
     A file is JSON if its suffix is ``.json``. It must have the given columns; others are read as well. Names of columns
-    are in lower case, without spaces around them.
+    are in lower case, without spaces around them. Columns are separated by commas, semicolons or tabs, as the header
+    has them.
     """
     try:
-        with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
+        with file.open("rb") as raw:
+            encoding = "utf-16" if raw.read(2) in UTF_16 else "utf-8-sig"
+        with file.open(newline="", encoding=encoding, errors="surrogateescape") as stream:
             rows = _read_json(stream) if file.suffix.lower() == ".json" else _read_csv(stream, columns)
     except FileNotFoundError as error:
         raise InputError(f"{file} does not exist: check the path.") from error
@@ -57,11 +63,13 @@ def read_table(file: Path, columns: Iterable[str]) -> list[dict[str, str]]:
 
 
 def _read_csv(stream: TextIO, columns: Iterable[str]) -> list[dict[str, str]]:
-    reader = csv.DictReader(stream, strict=True)
+    header = stream.readline()
+    stream.seek(0)
+    reader = csv.DictReader(stream, strict=True, delimiter=max(SEPARATORS, key=header.count))
     reader.fieldnames = names = _column_names(reader.fieldnames or ())
     if missing := [name for name in columns if name not in names]:
         meant = _meant(missing[0], names)
-        hint = f"; rename {meant}" if meant else ", separated by commas"
+        hint = f"; rename {meant}" if meant else f", it is {header.strip()[:60]!r}"
         raise ValueError(f"its first line does not name the column {missing[0]}{hint}")
     return [_as_text(row) for row in reader]
 
@@ -106,7 +114,7 @@ def require_known_columns(rows: Sequence[Row], file: Path) -> None:
 
 def _renamed(part: str) -> str:
     """Return what to do with a column that is meant as ``part``."""
-    return f"rename it to {part}{', with the values good and bad' * (part == 'label')}, or remove it"
+    return f"rename it to {part}{' (0 or good, 1 or bad)' * (part == 'label')}, or remove it"
 
 
 def _meant(part: str, names: Iterable[str]) -> str:

@@ -70,7 +70,8 @@ def predict(model: Path, options: PredictOptions) -> PredictSummary:
         warn_of_scale(sizes.counts, scale)
     finally:  # also for what was kept before an error
         summary = PredictSummary(table, labels.counts[ANOMALOUS], labels.counts.total())
-        logger.info("Anomalous: %d of %d. Table and pictures: %s", summary.anomalous, summary.total, options.output)
+        if summary.total:
+            logger.info("Anomalous: %d of %d. Table and pictures: %s", summary.anomalous, summary.total, options.output)
     return summary
 
 
@@ -135,8 +136,9 @@ def say_promise(source: ThresholdSource, count: int, false_alarm_rate: float) ->
 
 def require_new(output: Path) -> None:
     """Raise an InputError if the output is a file, or a folder that holds predictions."""
-    if output.exists() and not output.is_dir():
-        raise InputError(f"`output` {output} is a file: name a folder.")
+    above = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
+    if not above.is_dir():
+        raise InputError(f"`output` {output} cannot be a folder, as {above} is a file: name another one.")
     if any((output / name).exists() for name in PARTS):
         raise InputError(f"`output` {output} already holds predictions: name another folder.")
 

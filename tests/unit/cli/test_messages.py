@@ -100,7 +100,7 @@ def test_usual_names_stand_for_options_that_exist() -> None:
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ("--trainer.max_epochs=ten", "--trainer.max_epochs cannot be ten: it takes int."),
+        ("--trainer.max_epochs=ten", "--trainer.max_epochs cannot be ten: it takes a whole number."),
         ("--model.layers=few", "--model.layers cannot be few: it takes list[int]."),
         ("--normal=photos", "did you mean --data.normal?"),
         ("--data.normal", "--data.normal needs a value"),

@@ -108,12 +108,14 @@ def test_a_missing_folder_has_nothing(tmp_path: Path) -> None:
 
 def test_counts_are_read_aloud() -> None:
     counted = Counter({".heic file": 6, "folder @eaDir": 2, "file without suffix": 1})
-    assert describe_left_out(counted) == "6 .heic files, 2 folders @eaDir, 1 file without suffix"
+    assert describe_left_out(counted) == (
+        "6 .heic files, 2 folders @eaDir, 1 file without suffix (convert photos to JPEG or PNG)"
+    )
 
 
 def test_many_kinds_are_one_short_sentence() -> None:
-    said = describe_left_out(Counter({f".{n} file": 1 for n in range(5000)}) + Counter({".heic file": 7}))
-    assert said.startswith("7 .heic files, 1 .")
+    said = describe_left_out(Counter({f".{n} file": 1 for n in range(5000)}) + Counter({".xml file": 7}))
+    assert said.startswith("7 .xml files, 1 .")
     assert said.endswith(", 4995 of other kinds")
     assert len(said) < 150
 

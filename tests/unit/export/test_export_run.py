@@ -164,7 +164,7 @@ def test_runs_without_thresholds_are_refused(run: Run, pipeline, tmp_path: Path)
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"images": "EMPTY"}, "`images` EMPTY contains no images"),
+        ({"images": "EMPTY"}, "`images` EMPTY is not a folder"),
         ({"output": Path(__file__).parent}, "exists already: choose another folder as `output`"),
         ({"interface": "model-api", "input": InputOptions(layout="NCHW")}, "`interface` model-api defines the input"),
         ({"format": "tensorrt"}, "There is no format 'tensorrt'"),

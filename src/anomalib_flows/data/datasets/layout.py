@@ -102,8 +102,9 @@ def warn_of_others(folder: Path, names: Container[str]) -> None:
     others = [name for name in inner_folders(folder) if name not in names]
     counts = {name: len(image_files(folder / name, recursive=True)) for name in others}
     left_out = [f"{name} ({count} images)" for name, count in counts.items() if count]
-    direct = len(image_files(folder))
-    left_out += [f"{direct} images that are in none of its folders"] * bool(direct)
+    direct = image_files(folder)
+    if direct:
+        left_out.append(f"{len(direct)} images that are in none of its folders, such as {direct[0].name}")
     if left_out:
         warnings.warn(f"{folder}: left out {', '.join(left_out)}.", LeftOutWarning, stacklevel=3)
 

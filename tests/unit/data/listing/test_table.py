@@ -39,7 +39,7 @@ def test_missing_values_are_empty(table):
     ("name", "text", "fault"),
     [
         ("list.csv", "", "does not name the column path"),
-        ("list.csv", "path;label\na.png;0\n", "does not name the column path, separated by commas"),
+        ("list.csv", "path:label\na.png:0\n", "does not name the column path, it is 'path:label'"),
         ("list.csv", "path,label\na.png,0,cut\n", "more values than there are columns: cut is left over"),
         ("list.csv", 'path,label\n"a.png,0\n', "not a table of images"),
         ("list.json", "path,label\n", "not a table of images"),

@@ -17,6 +17,8 @@ UNDERSTOOD = [
     "path,Label\n{},{}\n",
     "Path,LABEL\n{},{}\n",
     " path ,label \n{},{} \n",
+    "path;label\n{};{}\n",
+    "path\tlabel\n{}\t{}\n",
     "\ufeffpath,label\n{},{}\n",
     '"path","label"\n"{}","{}"\n',
 ]
@@ -54,7 +56,8 @@ REFUSED = {
     "path,label,defect_type\n{},bad,cut\n": "column defect_type but no column defect",
     "file,label\n{},bad\n": "does not name the column path; rename file",
     "image_path,label\n{},bad\n": "does not name the column path; rename image_path",
-    "path;label\n{};bad\n": "does not name the column path, separated by commas",
+    "path:label\n{}:bad\n": "does not name the column path, it is 'path:label'",
+    "file name;verdict\n{};NG\n": "does not name the column path; rename file name",
 }
 
 
@@ -88,6 +91,13 @@ def test_keys_of_json_are_no_better(tmp_path: Path, save, key: str) -> None:
     dataset = table(tmp_path, save, json.dumps(rows), ".json")
     with pytest.raises(InputError, match=key.casefold()):
         dataset.samples()
+
+
+def test_a_spreadsheets_unicode_text_is_read(tmp_path: Path, save) -> None:
+    dataset = table(tmp_path, save, "")
+    assert dataset.table is not None
+    dataset.table.write_bytes("path\tlabel\r\n0.png\tgood\r\n1.png\tn.i.O.\r\n".encode("utf-16"))
+    assert [s.label for s in dataset.samples()] == [NORMAL, ANOMALOUS]
 
 
 def test_columns_without_a_meaning_are_named(tmp_path: Path, save) -> None:
