@@ -127,6 +127,18 @@ def test_a_photo_is_not_both_good_and_a_defect(moved, tmp_path: Path, capsys) ->
     assert "are also among" in error
 
 
+def test_what_is_left_out_of_calibration_images_is_said_once(moved, tmp_path: Path, capsys) -> None:
+    run, _ = moved
+    for name in ("good", "cut"):
+        (tmp_path / name).mkdir()
+    draw(400)[0].save(tmp_path / "good/1.png")
+    draw(401, blob=True)[0].save(tmp_path / "cut/1.png")
+    (tmp_path / "good/2.heic").touch()
+    options = ["--images", str(tmp_path / "good"), "--defects", str(tmp_path / "cut"), "--max-missed=0"]
+    main(["calibrate", str(run), *options])  # whether a threshold is found does not matter
+    assert capsys.readouterr().err.count("left out 1 .heic file") == 1
+
+
 def test_drawn_defects_move_with_their_run(train, tmp_path: Path) -> None:
     run = train("--trainer.max_epochs=1", "--split.validation_fraction=0.3")
     here = shutil.move(run, tmp_path / "moved")

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def show_every_character() -> None:
-    """Let both streams escape what their encoding lacks, such as letters of file names: work does not end by that."""
+    """Let both streams escape what their encoding lacks, such as letters of file names, instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a program may have replaced them
             stream.reconfigure(errors="backslashreplace")

@@ -18,7 +18,6 @@ USUAL = {
     "device": "trainer.accelerator",
     "image_size": "image.size",
     "rate": "false_alarm_rate",
-    "threshold": "false_alarm_rate",
 }
 """Names that options have in other programs."""
 

@@ -86,9 +86,8 @@ def texts_of(command: Command, words: list[str], configs: list[dict[str, Any]], 
     root = last("data.root", words, [arguments.get("root") for arguments in data]) or ""
     parameters = parameter_types(command)
     flags = {*HELP, "print_config"} | {name for name, kind in parameters.items() if kind is bool}
-    shown = HELP & {
-        word.lstrip("-") for word in words if word.startswith("-")
-    }  # help shows defaults: they stay as they are
+    # Help shows defaults: they stay as they are.
+    shown = HELP & {word.lstrip("-") for word in words if word.startswith("-")}
     return Texts({} if shown else types, next(iter(inspect.signature(command.function).parameters)), flags, root)
 
 

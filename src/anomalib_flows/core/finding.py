@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -158,9 +158,10 @@ def matches(base: Path, pattern: str) -> Found:
     if in_results(base):
         return Found([], Counter([RESULTS]))
     images, left_out, folders = set[Path](), Counter[str](), dict[Path, str]()
+    first_left_out = cache(partial(first_left_out_below, base))  # of this call: folders change
     for path in globbed(base, pattern):
         folder = path if path.is_dir() else path.parent
-        if skipped := first_left_out(base, folder):
+        if skipped := first_left_out(folder):
             folders[skipped] = kind_of_folder(skipped)
         elif path.is_dir():
             found = find_images(path)
@@ -181,8 +182,7 @@ def globbed(base: Path, pattern: str) -> list[Path]:
         raise InputError(f"{base / pattern} is not a pattern ({error}): write ** as in photos/**/*.png.") from error
 
 
-@cache
-def first_left_out(base: Path, folder: Path) -> Path | None:
+def first_left_out_below(base: Path, folder: Path) -> Path | None:
     """Return the first folder below ``base``, on the way to a folder, that is left out."""
     way = [folder, *folder.parents][: len(folder.relative_to(base).parts)]
     return next((one for one in reversed(way) if kind_of_folder(one)), None)

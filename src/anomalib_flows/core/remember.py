@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from hashlib import sha256
@@ -89,15 +90,21 @@ def _read(keys: Sequence[bytes]) -> dict[Key, Any]:
             some = keys[start : start + 500]
             places = ",".join("?" * len(some))
             rows = connection.execute(f"SELECT key, value FROM facts WHERE key IN ({places})", some)  # noqa: S608
-            found |= {key: json.loads(value) for key, value in rows}
+            found |= {key: json.loads(text[8:]) for key, text in rows if text[:8] == checksum(text[8:])}
     return found
+
+
+def checksum(text: str) -> str:
+    """Return a checksum of eight digits, by which damage is noticed."""
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def _write(values: dict[bytes, Any]) -> None:
     """Keep values; a damaged database is replaced, and one that cannot be written is left as it is."""
     if not values:
         return
-    rows = [(key, json.dumps(value)) for key, value in values.items()]
+    texts = {key: json.dumps(value) for key, value in values.items()}
+    rows = [(key, checksum(text) + text) for key, text in texts.items()]
     with suppress(sqlite3.Error, OSError):
         database().parent.mkdir(parents=True, exist_ok=True)
         try:

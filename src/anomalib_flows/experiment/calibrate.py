@@ -45,10 +45,11 @@ def calibrate(run: Path, options: CalibrateOptions) -> Pipeline:
     opened = Run.open(run)
     config = rated(opened.config(), options)
     defects = find_defects(opened, options.defects) if options.defects else []
-    require_apart(defects, options)
+    good = find_normal(opened, options.images) if options.images else []
+    require_apart(defects, good)
     pipeline = load_pipeline(opened.model_file)
     runner = PipelineRunner(pipeline, choose_device(options.device), options.loader or config.loader)
-    splits = set_by_normal(opened, runner, options, config)
+    splits = set_by_normal(opened, runner, options, config, good)
     if defects:
         defects = set_by_defects(runner, defects, options.max_missed or 0)
     threshold, pixel_threshold = places(pipeline, config.false_alarm_rate, config.decision.mask_area)
@@ -60,15 +61,10 @@ def calibrate(run: Path, options: CalibrateOptions) -> Pipeline:
     return pipeline
 
 
-def require_apart(defects: list[Sample], options: CalibrateOptions) -> None:
+def require_apart(defects: list[Sample], good: list[Sample]) -> None:
     """Raise an InputError if a photo is given as a good one and as a defect."""
-    if not (defects and options.images):
-        return
-    good = [Sample(path, "calibration") for path in find_photos("images", options.images, good=True).images]
-    if len(without(defects, good)) < len(defects):
-        raise InputError(
-            f"Photos of `defects` {options.defects} are also among `images` {options.images}: give each in one of them."
-        )
+    if shared := len(defects) - len(without(defects, good)):
+        raise InputError(f"`defects` has {shared} photos that are also among `images`: give each in one of them.")
 
 
 def rated(config: TrainConfig, options: CalibrateOptions) -> TrainConfig:
@@ -81,12 +77,14 @@ def rated(config: TrainConfig, options: CalibrateOptions) -> TrainConfig:
     return replace(config, false_alarm_rate=rate, decision=options.decision or config.decision)
 
 
-def set_by_normal(run: Run, runner: PipelineRunner, options: CalibrateOptions, config: TrainConfig) -> list[Sample]:
-    """Set thresholds for a rate or by hand, from images if there are any; return the splits of all images."""
+def set_by_normal(
+    run: Run, runner: PipelineRunner, options: CalibrateOptions, config: TrainConfig, good: list[Sample]
+) -> list[Sample]:
+    """Set thresholds for a rate or by hand, from good images if there are any; return the splits of all images."""
     pipeline, rate, area = runner.pipeline, config.false_alarm_rate, config.decision.mask_area
     rule = ThresholdRule(options.image_place, options.pixel_threshold, area)
-    if options.images or not pipeline.postprocess.calibrated or pipeline.protocol == "paper":
-        return calibrate_on_images(run, runner, options.images, rate, rule)
+    if good or not pipeline.postprocess.calibrated or pipeline.protocol == "paper":
+        return calibrate_on_images(run, runner, good or held_out(run), rate, rule)
     if rule.image is None and rule.pixel is None:
         set_thresholds(pipeline.postprocess, rate, rule)
         pipeline.threshold_source = "false-alarm-rate"
@@ -110,19 +108,16 @@ def move_thresholds(run: Run, pipeline: Pipeline, rule: ThresholdRule, rate: flo
 
 
 def calibrate_on_images(
-    run: Run, runner: PipelineRunner, images: Path | None, false_alarm_rate: float, rule: ThresholdRule
+    run: Run, runner: PipelineRunner, good: list[Sample], false_alarm_rate: float, rule: ThresholdRule
 ) -> list[Sample]:
-    """Set constants and thresholds from a folder of images, or from those that the run holds out.
-
-    Return the splits of all images.
-    """
-    samples = check(calibration_samples(run, images), runner.loader.on_error, runner.loader.max_megapixels)
+    """Set constants and thresholds from good images; return the splits of all images."""
+    samples = check(good, runner.loader.on_error, runner.loader.max_megapixels)
     listed = read_splits(run.splits_file)
     trained = [s for s in select(listed, "train") if s.path.is_file()]
     if not runner.pipeline.postprocess.calibrated and trained:  # the training was interrupted
         fit_local_scale(runner, trained)
     calibrate_pipeline(runner, samples, false_alarm_rate, rule)
-    # Recorded, so that tests leave them out, wherever they lie.
+    # Recorded, so that tests leave them out.
     return [*without([s for s in listed if s.split != "calibration"], samples), *samples]
 
 
@@ -132,14 +127,16 @@ def with_defects(splits: list[Sample], defects: list[Sample], source: ThresholdS
     return [*without([s for s in splits if kept or s.split != "threshold"], defects), *defects]
 
 
-def calibration_samples(run: Run, images: Path | None) -> list[Sample]:
-    """List the images of a folder, or those that the run holds out; none of them may have been trained on."""
-    listed = read_splits(run.splits_file)
-    if images is None:
-        held_out = select(listed, "calibration")
-        if not held_out:
-            raise InputError(f"The run {run.path} holds out no images: name a folder of normal ones as `images`.")
-        return held_out
+def held_out(run: Run) -> list[Sample]:
+    """List the calibration images of a run."""
+    found = select(read_splits(run.splits_file), "calibration")
+    if not found:
+        raise InputError(f"The run {run.path} holds out no images: name a folder of normal ones as `images`.")
+    return found
+
+
+def find_normal(run: Run, images: Path) -> list[Sample]:
+    """List the images of a folder of good ones; none of them may have been trained on."""
     source = find_photos("images", images, good=True)
     found = [Sample(path.absolute(), "calibration") for path in source.images]
     if known := known_to(run.splits_file, found, lambda s: s.split == "train"):

@@ -144,3 +144,10 @@ def test_folders_that_cannot_be_entered_are_counted(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(os, "scandir", refused)
     assert find_images(tmp_path) == ([image], Counter(["folder that cannot be read"]))
+
+
+def test_a_folder_that_is_marked_later_is_left_out_from_then_on(tmp_path: Path) -> None:
+    draw(tmp_path / "predicted/1.png")
+    assert len(matches(tmp_path, "**/*.png").images) == 1
+    mark_results(tmp_path / "predicted")
+    assert not matches(tmp_path, "**/*.png").images

@@ -91,11 +91,12 @@ def test_a_damaged_database_is_replaced(files: list[Path], damage: bytes) -> Non
     assert len(work.seen) == 8
 
 
-def test_values_of_another_kind_are_found_out_again(files: list[Path]) -> None:
+@pytest.mark.parametrize("damage", ["'no JSON'", "replace(value, '3', '4')", "substr(value, 1, 9)", "NULL", "7"])
+def test_values_that_are_damaged_are_found_out_again(files: list[Path], damage: str) -> None:
     work = Counting()
     expected = remembered("text", work, files, "")
     with sqlite3.connect(database()) as connection:
-        connection.execute("UPDATE facts SET value = 'no JSON'")
+        connection.execute(f"UPDATE facts SET value = {damage}")  # noqa: S608
     assert remembered("text", work, files, "") == expected
 
 

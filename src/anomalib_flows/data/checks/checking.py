@@ -21,7 +21,7 @@ from anomalib_flows.data.loading.reading import no_masks, require_shape
 from anomalib_flows.run.options import OnError
 
 FOLDERS = 4
-"""Number of folders whose files that are left out named one by one."""
+"""Number of folders whose left-out files are named one by one."""
 
 
 class Checker:

@@ -72,7 +72,7 @@ class Facts(NamedTuple):
 
 def find_facts(samples: Sequence[Sample], max_megapixels: float) -> list[Facts]:
     """Decode the images and masks of samples, in threads; what is known from earlier calls is not decoded again."""
-    masks = {sample.mask: mask_files(sample.mask) for sample in samples if sample.mask}
+    masks = {sample.mask: mask_files(sample.mask) if sample.mask else [] for sample in samples}
     files = list(dict.fromkeys(file for found in masks.values() for file in found))
     images = remembered(
         "image 1", partial(image_facts, limit=max_megapixels), [sample.path for sample in samples], "reading"
@@ -81,8 +81,6 @@ def find_facts(samples: Sequence[Sample], max_megapixels: float) -> list[Facts]:
     of_mask = dict(zip(files, found, strict=True))
     return [
         Facts(as_facts(ImageFacts, image), [(file, as_facts(MaskFacts, of_mask[file])) for file in masks[sample.mask]])
-        if sample.mask
-        else Facts(as_facts(ImageFacts, image), [])
         for sample, image in zip(samples, images, strict=True)
     ]
 
@@ -105,7 +103,7 @@ def page_count(path: Path) -> int:
     try:
         with opened_image(path) as image:
             return getattr(image, "n_frames", 1)
-    except Exception:
+    except Exception:  # of many types, at later pages, which nobody reads
         return 1
 
 
@@ -120,5 +118,6 @@ def mask_facts(path: Path, limit: float) -> MaskFacts:
 
 def count_levels(values: npt.NDArray[np.generic]) -> int:
     """Count the different values other than 0."""
-    counts = np.bincount(values.ravel()) if values.dtype == np.uint8 else np.unique(values)
-    return int(np.count_nonzero(counts[1:]) if values.dtype == np.uint8 else np.count_nonzero(counts))
+    if values.dtype == np.uint8:  # many times faster than sorting
+        return int(np.count_nonzero(np.bincount(values.ravel())[1:]))
+    return int(np.count_nonzero(np.unique(values)))

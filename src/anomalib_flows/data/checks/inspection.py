@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -100,10 +100,11 @@ def inspect_dataset(dataset: Dataset, max_megapixels: float = MAX_MEGAPIXELS) ->
     found = inspect_samples(samples, max_megapixels)
     sound = [one for one in found if not one.fault]
     readable = [one.sample for one in sound]
-    repeated, leaks = same_content(readable)
+    same = find_duplicates(sample.path for sample in readable)
+    repeated, leaks = same_content(readable, same)
     remarks = [str(warning.message) for warning in caught if issubclass(warning.category, UserWarning)]
     remarks += [*about_masks(dataset, found), *about_odd_masks(found), *about_pages(found)]
-    remarks += [*repeated, *about_near_duplicates(readable), *links_out_of(readable, dataset)]
+    remarks += [*repeated, *about_near_duplicates(readable, same), *links_out_of(readable, dataset)]
     if sound and (dark := about_darkness(max(one.brightest for one in sound))):
         remarks.append(dark)
     faults = [one.fault for one in found if one.fault] + leaks
@@ -149,9 +150,8 @@ def unowned(images: Path, masks: Path, ending: str) -> list[Path]:
     return [file for file in image_files(masks, recursive=True) if not owned(file)]
 
 
-def same_content(samples: Sequence[Sample]) -> tuple[list[str], list[str]]:
+def same_content(samples: Sequence[Sample], same: Mapping[Path, Path]) -> tuple[list[str], list[str]]:
     """Return remarks on images of the same content within a split, and faults for those in several splits."""
-    same = find_duplicates(sample.path for sample in samples)
     groups = defaultdict(list)
     for sample in samples:
         if sample.path in same:
@@ -166,9 +166,8 @@ def same_content(samples: Sequence[Sample]) -> tuple[list[str], list[str]]:
     return remarks, [f"{names}: the same content in several splits; keep one." for names in across]
 
 
-def about_near_duplicates(samples: Sequence[Sample]) -> list[str]:
-    """Return a remark on images that look nearly the same as one of another split."""
-    same = find_duplicates(sample.path for sample in samples)
+def about_near_duplicates(samples: Sequence[Sample], same: Mapping[Path, Path]) -> list[str]:
+    """Return a remark on images that look nearly the same as one of another split, and do not have its content."""
     pairs = [(a, b) for a, b in near_duplicates(samples) if same.get(a.path, a.path) != same.get(b.path, b.path)]
     names = [f"{a.path} ({a.split}) ~ {b.path} ({b.split})" for a, b in pairs]
     title = "Images that look nearly the same as one of another split, such as frames of one video"
