@@ -99,8 +99,8 @@ class CalibrateOptions:
 
     Args:
         false_alarm_rate: Share of normal images that may be called anomalous; by default that of the run.
-        images: Folder of normal images to calibrate with, such as new ones from the production line. None of them may
-            have been trained on. By default the calibration images of the run, whose scores the model keeps.
+        images: Folder or pattern of normal images to calibrate with, such as new ones from the production line. None of
+            them may have been trained on. By default the calibration images of the run, whose scores the model keeps.
         decision: How masks are decided; by default as in the run.
         threshold: Image threshold by hand, which promises no false-alarm rate: a normalised score, as pictures and
             exported models show it, where 0.5 is the present threshold.
