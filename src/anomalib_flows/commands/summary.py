@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from anomalib_flows.commands.decisions import error_lines
+from anomalib_flows.results.decisions import error_lines
 
 if TYPE_CHECKING:
     from anomalib_flows.run.directory import Run
