@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.results.decisions import percent
-from anomalib_flows.results.heatmap import table
+from anomalib_flows.results.colours import table
 from anomalib_flows.results.report.charts import curve_charts
 from anomalib_flows.results.report.formats import Count, Row, Thumbnail
 from anomalib_flows.results.report.reading import Results, read_results

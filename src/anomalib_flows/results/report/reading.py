@@ -52,7 +52,7 @@ class Results:
         yield from read_table(self.files.predictions_file, Row)
 
     def position(self, row: Row) -> float:
-        """Return the normalised score of an image without clipping, as far as its raw score is known."""
+        """Return the normalised score of an image, without clipping where its raw score is known."""
         scale, raw = self.facts["image_scale"], row["raw_score"]
         span = scale["threshold"] - scale["typical"]
         return row["score"] if raw is None or span <= 0 else 0.5 + 0.5 * (raw - scale["threshold"]) / span
