@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from anomalib_flows.core.types import ANOMALOUS, LABELS, NORMAL, ImageResult
@@ -41,7 +42,8 @@ def fitting_size(image: Image.Image, words: Words) -> int:
 def draw_scale(image: Image.Image, box: tuple[int, int, int, int]) -> None:
     """Draw the colours of scores from 0 to 1 from left to right; a white mark with a dark rim is the threshold."""
     left, top, right, bottom = box
-    image.paste(Image.fromarray(table()[None]).resize((right - left, bottom - top)), (left, top))
+    colours = table()[np.linspace(0, 255, right - left).round().astype(int)]
+    image.paste(Image.fromarray(colours[None]).resize((right - left, bottom - top)), (left, top))
     place, draw = left + round(THRESHOLD * (right - left - 1)), ImageDraw.Draw(image)
     draw.rectangle((place - 1, top - 1, place + 1, bottom), fill=(0, 0, 0))
     draw.line((place, top - 1, place, bottom), fill=WHITE)

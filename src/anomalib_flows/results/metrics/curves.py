@@ -76,12 +76,12 @@ def precision_recall_corners(ranking: Ranking) -> Points:
 
 def steps(ranking: Ranking) -> npt.NDArray[np.intp]:
     """Return the first index of each distinct anomalous score, from the highest score to the lowest."""
-    return np.flatnonzero(np.append(True, ranking.scores[1:] != ranking.scores[:-1]))[::-1]  # noqa: FBT003
+    return np.flatnonzero(np.append(True, ranking.scores[1:] != ranking.scores[:-1]))[::-1]
 
 
 def straightened(curve: Points) -> Points:
     """Remove repeated points, and those within level and upright lines."""
-    curve = curve[np.append(True, (curve[1:] != curve[:-1]).any(1))]  # noqa: FBT003
+    curve = curve[np.append(True, (curve[1:] != curve[:-1]).any(1))]
     same = curve[1:] == curve[:-1]
     inner = (same[1:] & same[:-1]).any(1)
     return curve[np.concatenate([[True], ~inner, [True]])] if len(curve) > 2 else curve
@@ -119,12 +119,13 @@ def extremes(curve: Points) -> Points:
     if len(curve) <= WINDOWS:
         return curve
     window = np.minimum((curve[:, 0] * WINDOWS).astype(int), WINDOWS - 1)
-    starts = np.flatnonzero(np.append(True, window[1:] != window[:-1]))  # noqa: FBT003
+    starts = np.flatnonzero(np.append(True, window[1:] != window[:-1]))
     ends = np.append(starts[1:], len(curve))
     pieces = [curve[start:end, 1] for start, end in zip(starts, ends, strict=True)]
     lowest = starts + [piece.argmin() for piece in pieces]
     highest = starts + [piece.argmax() for piece in pieces]
-    return curve[np.unique(np.concatenate([starts, lowest, highest, ends - 1]))]
+    kept: Points = curve[np.unique(np.concatenate([starts, lowest, highest, ends - 1]))]
+    return kept
 
 
 def simplified(curve: Points, tolerance: float) -> Points:
@@ -147,6 +148,6 @@ def simplified(curve: Points, tolerance: float) -> Points:
 def distances(points: Points, start: Points, end: Points) -> npt.NDArray[np.float64]:
     """Return the distances of points (K, 2) from the line between two points, of shape (K,)."""
     along, offset = end - start, points - start
-    share = np.clip(offset @ along / max(along @ along, 1e-30), 0, 1)
+    share = (offset @ along / max(float(along @ along), 1e-30)).clip(0, 1)
     apart: npt.NDArray[np.float64] = np.hypot(*(offset - share[:, None] * along).T)
     return apart
