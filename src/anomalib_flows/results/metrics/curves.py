@@ -22,9 +22,9 @@ def curves_of(ranking: Ranking | None, *, pixels: bool = False) -> dict[str, Any
     """Return the curves of images or pixels as lists of points [x, y]; None where they are undefined.
 
     Example:
-        >>> curves_of(Ranking(np.array([2.0, 3.0]), [np.array([0.0, 2.0])]))
-        {'roc': [[0.0, 0.0], [0.0, 0.5], [0.5, 1.0], [1.0, 1.0]],
-         'precision_recall': [[0.0, 1.0], [0.5, 1.0], [1.0, 0.666667], [1.0, 0.5]]}
+        >>> curves = curves_of(Ranking(np.array([2.0, 3.0]), [np.array([0.0, 2.0])]))
+        >>> curves["roc"], curves["precision_recall"][-1]
+        ([[0.0, 0.0], [0.0, 0.5], [0.5, 1.0], [1.0, 1.0]], [1.0, 0.5])
     """
     makers = {"roc": roc, "precision_recall": precision_recall, **({"pro": pro} if pixels else {})}
     return {name: make(ranking).round(DIGITS).tolist() if ranking else None for name, make in makers.items()}
