@@ -14,13 +14,12 @@ from markupsafe import Markup
 
 from anomalib_flows.core.types import ANOMALOUS, LABELS, ImageSize
 from anomalib_flows.results.decisions import percent, promise
-from anomalib_flows.results.colours import table
 from anomalib_flows.results.report.charts import Histogram, curve_charts
 from anomalib_flows.results.report.formats import Count, Metrics
 from anomalib_flows.results.report.making import making
 from anomalib_flows.results.report.reading import Results, read_results
 from anomalib_flows.results.report.trust import conclusion, remarks, trained_on
-from anomalib_flows.results.report.writing import write_page
+from anomalib_flows.results.report.writing import DASH, write_page
 from anomalib_flows.run.config import TrainConfig
 
 SECTIONS = {
@@ -88,7 +87,6 @@ def report(results: Results) -> dict[str, Any]:
         "kinds": kinds(metrics) if metrics else [],
         "curves": charts,
         "histogram": histogram,
-        "colours": ["#%02x%02x%02x" % tuple(colour) for colour in table()[::15]],
         "thumbnails_note": about_thumbnails(seen),
         "calibrate": calibrate_command(results),
         "facts": {"labelled": bool(metrics), "low": histogram.low, "high": histogram.high},
@@ -142,13 +140,20 @@ def test_cards(metrics: Metrics) -> list[Card]:
     """Return the key figures of a test."""
     errors, rate = metrics["errors"], metrics["promised_false_alarm_rate"]
     promised = "no rate promised" if rate is None else f"promised {percent(rate)} %"
-    areas = [("image", "auroc", "Image AUROC"), ("pixel", "auroc", "Pixel AUROC"), ("pixel", "aupro", "Pixel AUPRO")]
-    notes = {"image": "good against defective images", "pixel": f"{metrics['pixel']['masked_images']:g} images with masks"}
-    values = [(name, metrics[level][key], notes[level]) for level, key, name in areas]
+    image, pixel, masked = (
+        metrics["image"],
+        metrics["pixel"],
+        f"{metrics['pixel']['masked_images']:g} images with masks",
+    )
+    areas = (
+        ("Image AUROC", image["auroc"], "good against defective images"),
+        ("Pixel AUROC", pixel["auroc"], masked),
+        ("Pixel AUPRO", pixel["aupro"], masked),
+    )
     return [
         counted_card("False alarms", errors["false_alarms"], "good images", promised),
         counted_card("Missed defects", errors["missed"], "defective images", ""),
-        *(Card(name, "–" if value is None else f"{value:.3f}", note) for name, value, note in values),
+        *(Card(name, DASH if value is None else f"{value:.3f}", note) for name, value, note in areas),
     ]
 
 

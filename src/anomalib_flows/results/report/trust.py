@@ -18,9 +18,11 @@ from anomalib_flows.run.config import TrainConfig
 Status = Literal["good", "unknown", "bad"]
 WORST: tuple[tuple[Status, str], ...] = (
     ("bad", "Do not rely on these decisions yet."),
-    ("unknown", "Too little is known to rely on these decisions."),
-    ("good", "These decisions can be relied on for images like those tested."),
+    ("unknown", "Nothing speaks against these decisions, but not all is known."),
+    ("good", "These decisions can be relied on for images like those that set the threshold."),
 )
+MANY = 0.1
+"""Share of the defects from which on it is bad news that they were missed."""
 WEAK_AUROC = 0.95
 """Below this, good and defective images are hard to tell apart by any threshold."""
 OTHER_RATE, GAIN = 0.05, 0.1
@@ -38,7 +40,8 @@ class Remark(NamedTuple):
 
 def conclusion(said: list[Remark]) -> tuple[Remark, list[Remark]]:
     """Sum remarks up by the first of the worst ones, and return the others."""
-    status, text = next((status, text) for status, text in WORST if status in {one.status for one in said} or status == "good")
+    found = {"good", *(one.status for one in said)}
+    status, text = next((status, text) for status, text in WORST if status in found)
     first = next((one for one in said if one.status == status and status != "good"), None)
     summary = Remark(status, f"{text} {first.text}" if first else text)
     return summary, [one for one in said if one is not first]
@@ -49,7 +52,8 @@ def trained_on(results: Results) -> str:
     splits, said = results.splits(), []
     good = {split: sum(n for (name, _), n in splits.items() if name == split) for split in ("train", "calibration")}
     if good["train"]:
-        said.append(f"Trained on {good['train']} good images; {good['calibration']} others set the threshold.")
+        others = f"; {good['calibration']} others set the threshold" if good["calibration"] else ""
+        said.append(f"Trained on {good['train']} good images{others}.")
     elif "model" in results.facts:
         said.append(f"Results of {results.facts['model']}.")
     if results.metrics:
@@ -82,8 +86,8 @@ def about_calibration(results: Results, config: TrainConfig | None) -> Iterator[
         needed = images_needed(asked)
         yield Remark(
             "unknown",
-            f"{count} held-out good images set the threshold. They can promise {percent(rate)} % of false alarms at best; "
-            f"{percent(asked)} % takes {needed}, which is {needed - count} more.",
+            f"{count} held-out good images set the threshold, which promise {percent(rate)} % of false alarms at best. "
+            f"{percent(asked)} % takes {needed}, so {needed - count} more.",
         )
     elif count:
         yield Remark(
@@ -111,7 +115,8 @@ def about_missed(metrics: Metrics, scores: Scores) -> Iterator[Remark]:
     if not missed["of"]:
         yield Remark("unknown", "The rate of missed defects is unknown without defective test images.")
         return
-    yield Remark("bad" if missed["count"] > missed["of"] / 10 else "good", f"Missed: {share(missed, 'defective images')}.")
+    many = missed["count"] > MANY * missed["of"]
+    yield Remark("bad" if many else "good", f"Missed: {share(missed, 'defective images')}.")
     if missed["count"] and (image["auroc"] or 0) < WEAK_AUROC:
         yield Remark(
             "unknown",
@@ -126,8 +131,8 @@ def about_missed(metrics: Metrics, scores: Scores) -> Iterator[Remark]:
         if missed["count"] - others > GAIN * missed["of"]:
             yield Remark(
                 "unknown",
-                f"With {percent(OTHER_RATE)} % of false alarms on these images, {others} defects would be missed: try it "
-                f"with the slider below, and set it by calibrate --false-alarm-rate {OTHER_RATE:g}.",
+                f"With {percent(OTHER_RATE)} % of false alarms on these images, {others} defects would be missed. Try "
+                f"it with the slider below, and set it with calibrate --false-alarm-rate {OTHER_RATE:g}.",
             )
 
 
@@ -137,4 +142,3 @@ def about_size(scale: InputScale, photo: ImageSize) -> Iterator[Remark]:
         lost = f"defects smaller than about {square(scale, photo)} pixels are likely missed"
         advised = FIELD.sub(r"--\1", advice(photo, scale))  # options for fields
         yield Remark("bad", f"Photos are scaled down {factor:.1f}-fold: {lost}. {advised}")
-
