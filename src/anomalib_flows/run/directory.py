@@ -39,7 +39,11 @@ class Run:
         self.resume_file = self.path / "resume.ckpt"  # Lightning's, after the last kept epoch, for resuming only
         self.splits_file = self.path / "splits.csv"  # images with their splits
         self.metrics_file = self.path / "metrics.json"  # of the test split
-        self.predictions_file = self.path / "predictions.csv"  # score, p-value and label of each test image
+        self.losses_file = self.path / "losses.csv"  # of the training
+        self.predictions_file = self.path / "predictions.csv"  # decision, scores and truth of each test image
+        self.curves_file = self.path / "curves.json"  # ROC, precision-recall and PRO of the test split
+        self.thumbnails_file = self.path / "thumbnails.jsonl"  # small pictures of the test images, for the report
+        self.report_file = self.path / "report.html"  # all of this to look at
         self.images = self.path / "images"  # figures of the test images
         self.drawn = self.path.absolute() / "drawn"  # synthetic defects and their masks; of ``validation`` only
 
