@@ -1,6 +1,7 @@
 """The table of losses has each step once, whatever happened on the way, and is bounded."""
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ def test_rows_are_means_over_equal_blocks(steps: int) -> None:
     assert set(lengths[:-1]) <= {curve.block}
     assert lengths[-1] <= curve.block
     assert [epoch for _, epoch, _ in rows] == [1 + (step - 1) // 10 for step in ends[1:]]
-    means = [values[begin:end].mean() for begin, end in zip(ends, ends[1:], strict=False)]
+    means = [values[begin:end].mean() for begin, end in pairwise(ends)]
     assert [loss for _, _, loss in rows] == pytest.approx(means)
 
 
