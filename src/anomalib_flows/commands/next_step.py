@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from anomalib_flows.experiment.options import CheckOptions
     from anomalib_flows.run.component import Component
 
 NEW_PHOTOS = ("--input", "PHOTOS", "--output", "predicted")
@@ -61,10 +62,8 @@ def after_calibration(run: Path) -> str:
 
 
 def after_export(model: Path) -> str:
-    """Return the next step after an export: a prediction, with a model that our runtime reads; else nothing."""
-    from anomalib_flows.run.directory import is_exported
-
-    return next_step("predict", model, *NEW_PHOTOS) if is_exported(model) else ""
+    """Return the next step after an export that our runtime reads."""
+    return next_step("predict", model, *NEW_PHOTOS)
 
 
 def after_import(run: Path) -> str:
@@ -72,9 +71,23 @@ def after_import(run: Path) -> str:
     return next_step("calibrate", run, "--images", "FOLDER")
 
 
-def after_check(data: Component) -> str:
-    """Return the next step after the check of a dataset without faults."""
-    return next_step("train", "--model", "fastflow", *data_options(data))
+def after_preparation(name: str, root: Path, category: list[str]) -> str:
+    """Return the next step after the archives of a dataset were unpacked."""
+    return next_step("data", "check", "--data", name, "--data.root", root, *category)
+
+
+def after_check(data: Component, options: CheckOptions) -> str:
+    """Return the next step after the check of a dataset without faults: a training that reads its images alike."""
+    from anomalib_flows.experiment.options import CheckOptions
+
+    image, usual = options.image, CheckOptions()
+    given = {
+        "--image.size": ",".join(map(str, image.height_width)) if image.size != usual.image.size else "",
+        "--image.resize": image.resize if image.resize != usual.image.resize else "",
+        "--loader.max_megapixels": options.max_megapixels if options.max_megapixels != usual.max_megapixels else "",
+    }
+    reading = [word for option, value in given.items() if value for word in (option, value)]
+    return next_step("train", "--model", "fastflow", *data_options(data), *reading)
 
 
 def data_options(data: Component) -> list[str]:

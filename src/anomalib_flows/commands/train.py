@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import ALL, Command
+from anomalib_flows.commands.next_step import after_training
 from anomalib_flows.commands.summary import print_summary
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def train(config: TrainConfig, resume: Path | None = None, name: str | None = No
 
     run = run_training(config, resume, name)
     print_summary(run)
+    print(f"\n{after_training(run.path)}")
 
 
 COMMAND = Command(
