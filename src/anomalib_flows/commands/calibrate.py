@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import Command
-from anomalib_flows.commands.decisions import share
 from anomalib_flows.commands.next_step import after_calibration
 from anomalib_flows.core.conformal import UNPROMISED, promised_rate
+from anomalib_flows.results.decisions import share
 
 if TYPE_CHECKING:
     from anomalib_flows.experiment.options import CalibrateOptions

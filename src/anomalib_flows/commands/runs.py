@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomalib_flows.commands.command import Command
-from anomalib_flows.commands.decisions import percent
+from anomalib_flows.results.decisions import percent
 
 if TYPE_CHECKING:
     from anomalib_flows.run.listing import ListedRun

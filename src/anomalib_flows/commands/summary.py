@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from anomalib_flows.commands.decisions import error_lines, few_images_lines, wrong_image_lines
+from anomalib_flows.results.decisions import error_lines, few_images_lines, wrong_image_lines
 
 if TYPE_CHECKING:
     from anomalib_flows.run.directory import Run
@@ -55,9 +55,9 @@ def print_summary(run: Run, *, validated: bool = True, disturbed: bool = False) 
 
 def wrong_images(run: Run) -> list[str]:
     """Name the images of wrong decisions."""
-    from anomalib_flows.results.predictions import read_predictions
+    from anomalib_flows.results.report.reading import read_results
 
-    return wrong_image_lines(read_predictions(run.predictions_file), str(run.predictions_file))
+    return wrong_image_lines(read_results(run.path).rows(), str(run.predictions_file))
 
 
 def metrics_table(metrics: dict[str, Any], disturbed: dict[str, Any] | None = None) -> str:

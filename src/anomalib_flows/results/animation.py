@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import binascii
-import json
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from PIL.Image import Resampling
 
-from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.files import atomic
 from anomalib_flows.core.types import ANOMALOUS, LABELS, NORMAL
 from anomalib_flows.results.figure import (
@@ -28,9 +26,10 @@ from anomalib_flows.results.figure import (
     shorten,
     write,
 )
+from anomalib_flows.results.heatmap import Colour
 from anomalib_flows.results.pictures import choose
-from anomalib_flows.results.predictions import PredictedImage, read_predictions
-from anomalib_flows.run.directory import Run
+from anomalib_flows.results.report.formats import Row, Thumbnail
+from anomalib_flows.results.report.reading import AGAIN, read_results
 
 NAME = "animation.webp"
 FRAMES = 60
@@ -51,7 +50,7 @@ class Shown(NamedTuple):
 
     photo: Image.Image
     overlay: Image.Image
-    image: PredictedImage
+    row: Row
 
 
 def write_animation(folder: Path) -> list[Path]:
@@ -69,43 +68,30 @@ def write_animation(folder: Path) -> list[Path]:
     Raises:
         InputError: If files are missing or damaged, or there are no thumbnails.
     """
-    run = Run(folder)
-    lines = read_thumbnails(run.thumbnails_file)
-    rows = {row.path: row for row in read_predictions(run.predictions_file)}
-    known = [line for line in lines if str(line.get("path")) in rows]
-    if not known:
-        raise InputError(f"{folder} has no thumbnails of its predictions: test the run, or predict, again.")
-    anomalous = [is_anomalous(rows[line["path"]]) for line in known]
+    results = read_results(folder)
+    anomalous = [is_anomalous(row) for row, thumbnail in results.rows_with_thumbnails() if thumbnail]
+    if not anomalous:
+        raise InputError(f"{folder} has no thumbnails to animate: test or predict again.")
+    chosen = set(choose(anomalous, FRAMES))
+    pairs = ((row, thumbnail) for row, thumbnail in results.rows_with_thumbnails() if thumbnail)
     try:
-        shown = [decoded(known[i], rows[known[i]["path"]]) for i in choose(anomalous, FRAMES)]
-    except (KeyError, TypeError, AttributeError, binascii.Error, UnidentifiedImageError, OSError, ValueError) as error:
-        raise InputError(f"{run.thumbnails_file} is damaged: test the run, or predict, again.") from error
+        shown = [decoded(thumbnail, row) for place, (row, thumbnail) in enumerate(pairs) if place in chosen]
+    except (OSError, ValueError) as error:  # what is no picture, and no base64, is one of these
+        raise InputError(f"{results.files.thumbnails_file} is damaged ({first_line(error)}): {AGAIN}.") from error
     write_frames(shown, folder / NAME)
     return [folder / NAME]
 
 
-def read_thumbnails(file: Path) -> list[dict[str, Any]]:
-    """Read the lines of ``thumbnails.jsonl``; raise an InputError if it is missing or damaged."""
-    try:
-        with file.open(encoding="utf-8") as stream:
-            lines = [json.loads(line) for line in stream]
-    except FileNotFoundError:
-        raise InputError(f"There is no {file}: test the run, or predict, again.") from None
-    except ValueError as error:
-        raise InputError(f"{file} is damaged: test the run, or predict, again.") from error
-    return [line for line in lines if isinstance(line, dict)]
-
-
-def is_anomalous(image: PredictedImage) -> bool:
+def is_anomalous(row: Row) -> bool:
     """Return whether an image is anomalous: by the truth, or if it is unknown by the decision."""
-    return (image.truth or image.label) == LABELS[ANOMALOUS]
+    return (row["truth"] or row["label"]) == LABELS[ANOMALOUS]
 
 
-def decoded(line: Mapping[str, Any], image: PredictedImage) -> Shown:
+def decoded(thumbnail: Thumbnail, row: Row) -> Shown:
     """Decode the pictures of an image and lay them over each other."""
-    photo = decode(line["photo"]).convert("RGB")
-    overlay = laid_over(photo, line["heatmap"], Resampling.BICUBIC)
-    return Shown(laid_over(photo, line["truth"]), laid_over(overlay, line["mask"]), image)
+    photo = decode(thumbnail["photo"]).convert("RGB")
+    overlay = laid_over(photo, thumbnail["heatmap"], Resampling.BICUBIC)
+    return Shown(laid_over(photo, thumbnail["truth"]), laid_over(overlay, thumbnail["mask"]), row)
 
 
 def decode(text: str) -> Image.Image:
@@ -128,7 +114,7 @@ def write_frames(shown: Sequence[Shown], file: Path) -> None:
     """Draw the frames, one at a time, and pack them as an animated WebP that repeats."""
     width, height = (max(LEAST, *sides) for sides in zip(*(one.photo.size for one in shown), strict=True))
     first, *rest = [frame(one, (width, height), f"{i} / {len(shown)}") for i, one in enumerate(shown, start=1)]
-    durations = [round(1000 * (SECONDS_WRONG if wrong(one.image) else SECONDS)) for one in shown]
+    durations = [round(1000 * (SECONDS_WRONG if wrong(one.row) else SECONDS)) for one in shown]
     with atomic(file) as temporary:
         first.save(temporary, "WEBP", save_all=True, append_images=rest, duration=durations, loop=0, **PACKED)
 
@@ -137,7 +123,7 @@ def frame(shown: Shown, place: tuple[int, int], number: str) -> Image.Image:
     """Draw a frame: text above, photo and overlay side by side below; a wrong decision has an amber border."""
     width, height = place
     canvas = Image.new("RGB", (2 * width + 3 * MARGIN, height + 2 * MARGIN + 2 * LINE), WHITE)
-    if wrong(shown.image):
+    if wrong(shown.row):
         canvas.paste(AMBER, (0, 0, *canvas.size))
         canvas.paste(WHITE, (4, 4, canvas.width - 4, canvas.height - 4))
     top = MARGIN + 2 * LINE
@@ -146,30 +132,30 @@ def frame(shown: Shown, place: tuple[int, int], number: str) -> Image.Image:
         canvas.paste(picture, (left + (width - picture.width) // 2, top + (height - picture.height) // 2))
     room = canvas.width - 2 * MARGIN
     counted = [(number, GREY)]
-    name = shorten(printable(shown.image.path), TEXT, room - length(counted, TEXT) - MARGIN)
+    name = shorten(printable(shown.row["path"]), TEXT, room - length(counted, TEXT) - MARGIN)
     write(canvas, (MARGIN, MARGIN + LINE / 2 - 2), [(name, GREY)], TEXT)
     write(canvas, (canvas.width - MARGIN - length(counted, TEXT), MARGIN + LINE / 2 - 2), counted, TEXT)
-    write(canvas, (MARGIN, MARGIN + 3 * LINE / 2 - 2), fitting(decision(shown.image), room), TEXT)
+    write(canvas, (MARGIN, MARGIN + 3 * LINE / 2 - 2), fitting(decision(shown.row), room), TEXT)
     return canvas
 
 
-def wrong(image: PredictedImage) -> bool:
+def wrong(row: Row) -> bool:
     """Return whether a decision is known to be wrong."""
-    return image.outcome not in ("", "correct")
+    return row["outcome"] not in ("", "correct")
 
 
-def decision(image: PredictedImage) -> list[tuple[str, tuple[int, int, int]]]:
+def decision(row: Row) -> list[tuple[str, Colour]]:
     """Return label, score and ground truth as pieces of a line, the most important first."""
-    words = [(image.label, COLOURS.get(image.label, INK)), (f"  {image.score:.2f}", INK)]
-    if wrong(image):
-        words.append((f"  {image.outcome.upper()}", LABEL_COLOURS[ANOMALOUS]))
-    if image.truth:
-        truth = image.defect if is_anomalous(image) else LABELS[NORMAL]
+    words = [(row["label"], COLOURS.get(row["label"], INK)), (f"  {row['score']:.2f}", INK)]
+    if wrong(row):
+        words.append((f"  {row['outcome'].upper()}", LABEL_COLOURS[ANOMALOUS]))
+    if row["truth"]:
+        truth = row["defect"] if is_anomalous(row) else LABELS[NORMAL]
         words.append((f"  (true: {printable(truth)})", GREY))
     return words
 
 
-def fitting(words: Words, width: int) -> list[tuple[str, tuple[int, int, int]]]:
+def fitting(words: Words, width: int) -> list[tuple[str, Colour]]:
     """Leave out the last pieces of a line that is too wide."""
     kept = list(words)
     while len(kept) > 1 and length(kept, TEXT) > width:

@@ -17,6 +17,7 @@ from anomalib_flows.experiment.options import PredictOptions
 from anomalib_flows.experiment.predict import Predictions, find_samples, frame_name, named, predict, require_new
 
 KINDS = ("heatmap", "mask", "overlay")
+FILES = {"predictions.csv", "prediction.json", "thumbnails.jsonl"}
 
 
 def result_of(sample: Sample, label: int = 1) -> ImageResult:
@@ -61,7 +62,7 @@ def predicted(monkeypatch: pytest.MonkeyPatch, photos: Path, output: Path, fail_
 
             closed.append(True)
 
-        return Predictions(results(), named(names), InputScale((64, 64), "stretch"))
+        return Predictions(results(), named(names), InputScale((64, 64), "stretch"), {"protocol": "calibrated"})
 
     monkeypatch.setattr(module, "predict_run", start)
     summary = predict(Path("run-001"), PredictOptions(input=str(photos), output=output))
@@ -81,14 +82,14 @@ def test_a_row_and_three_pictures_of_each_image(photos, tmp_path, monkeypatch) -
         str(photos / name) for name in ("2.png", "10.png", "sub/2.bmp", "sub/2.png")
     ]
     names = ["2.png", "10.png", "sub/2.bmp.png", "sub/2.png.png"]
-    assert files_in(tmp_path / "out") == {"predictions.csv"} | {f"{kind}/{name}" for kind in KINDS for name in names}
+    assert files_in(tmp_path / "out") == FILES | {f"{kind}/{name}" for kind in KINDS for name in names}
 
 
 def test_what_was_predicted_before_an_interrupt_is_kept(photos, tmp_path, monkeypatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         predicted(monkeypatch, photos, tmp_path / "out", fail_at=2)
     assert [row["label"] for row in rows(tmp_path / "out")] == ["normal", "anomalous"]
-    assert files_in(tmp_path / "out") == {"predictions.csv"} | {
+    assert files_in(tmp_path / "out") == FILES | {
         f"{kind}/{name}" for kind in KINDS for name in ("2.png", "10.png")
     }
 

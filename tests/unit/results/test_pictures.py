@@ -32,7 +32,7 @@ def files_in(folder: Path) -> list[str]:
 
 def draw_figures(results: list[ImageResult], folder: Path, names: dict[Path, FigureName]) -> None:
     with drawing() as threads:
-        drain(results, [FigureSink(threads, folder, names, 2.25)])
+        drain(results, [FigureSink(threads, folder, names)])
 
 
 def draw_pictures(results: list[ImageResult], folder: Path, name: str = "a.png") -> None:
@@ -61,10 +61,10 @@ def test_exactly_the_named_figures_are_drawn(tmp_path: Path, make_result: Make, 
     assert files_in(tmp_path) == sorted(name.file.as_posix() for name in names.values())
 
 
-def test_a_figure_shows_picture_threshold_and_title(tmp_path: Path, make_result: Make) -> None:
+def test_a_figure_shows_picture_and_title(tmp_path: Path, make_result: Make) -> None:
     result = make_result()
     draw_figures([result], tmp_path, {result.sample.path: FigureName(Path("a.jpg"), "a title")})
-    expected = figure(result, result.picture, 2.25, "a title")
+    expected = figure(result, result.picture, "a title")
     found = np.asarray(Image.open(tmp_path / "a.jpg")).astype(int)
     assert np.abs(found - np.asarray(expected)).mean() < 2
 

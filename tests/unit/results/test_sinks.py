@@ -148,9 +148,9 @@ def test_no_sink_keeps_pictures(tmp_path: Path, make_result: Make, make_sample: 
             most = max(most, sum(ref() is not None for ref in pictures))
 
     metrics, names = MetricsSink(), name_figures(samples, Path("/synthetic"), 60)
-    with open_table(tmp_path / "predictions.csv") as table, drawing() as threads:
+    with open_table(tmp_path / "predictions.csv", labelled=True) as table, drawing() as threads:
         sinks = [
-            *(metrics, table, LabelCounter(), FigureSink(threads, tmp_path / "figures", names, 0.5)),
+            *(metrics, table, LabelCounter(), FigureSink(threads, tmp_path / "figures", names)),
             PictureSink(threads, tmp_path / "pictures", lambda result: Path(result.sample.path.name)),
         ]
         drain(results(), sinks)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from anomalib_flows.commands.decisions import error_lines
+from anomalib_flows.results.decisions import error_lines
 from anomalib_flows.results.metrics.counts import counted
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from anomalib_flows.core.conformal import UNPROMISED, images_needed, promised_rate
 
 if TYPE_CHECKING:
-    from anomalib_flows.results.predictions import PredictedImage
+    from anomalib_flows.results.report.formats import Row
     from anomalib_flows.run.directory import Run
 
 NAMED = 10
@@ -114,21 +114,21 @@ def rounded(number: float) -> int:
     return math.ceil(number / unit) * unit
 
 
-def wrong_image_lines(images: Sequence[PredictedImage], table: str) -> list[str]:
+def wrong_image_lines(rows: Iterable[Row], table: str) -> list[str]:
     r"""Name the images of wrong decisions, the worst first, with score and kind; ``table`` has those beyond ten.
 
     Example:
-        >>> from anomalib_flows.results.predictions import PredictedImage
-        >>> missed = PredictedImage("a/3.png", "normal", 0.31, "anomalous", "crack", "missed")
-        >>> print("\n".join(wrong_image_lines([missed], "predictions.csv")))
+        >>> row = {"outcome": "missed", "score": 0.31, "defect": "crack", "path": "a/3.png"}
+        >>> print("\n".join(wrong_image_lines([row], "predictions.csv")))
         Missed, lowest scores first (threshold 0.5):
           0.310  crack  a/3.png
     """
-    alarms = sorted((i for i in images if i.outcome == "false alarm"), key=lambda image: -image.score)
-    missed = sorted((i for i in images if i.outcome == "missed"), key=lambda image: image.score)
+    wrong = [row for row in rows if row["outcome"] in ("false alarm", "missed")]
+    alarms = sorted((row for row in wrong if row["outcome"] != "missed"), key=lambda row: -row["score"])
+    missed = sorted((row for row in wrong if row["outcome"] == "missed"), key=lambda row: row["score"])
     lines = []
-    for title, wrong in (("False alarms, highest scores first", alarms), ("Missed, lowest scores first", missed)):
-        lines += [f"{title} (threshold 0.5):"] if wrong else []
-        lines += [f"  {image.score:.3f}  {image.defect}  {image.path}" for image in wrong[:NAMED]]
-        lines += [f"  and {len(wrong) - NAMED} more: {table}"] if len(wrong) > NAMED else []
+    for title, some in (("False alarms, highest scores first", alarms), ("Missed, lowest scores first", missed)):
+        lines += [f"{title} (threshold 0.5):"] if some else []
+        lines += [f"  {row['score']:.3f}  {row['defect']}  {row['path']}" for row in some[:NAMED]]
+        lines += [f"  and {len(some) - NAMED} more: {table}"] if len(some) > NAMED else []
     return lines
