@@ -57,7 +57,9 @@ def figures_of(run: Path) -> set[str]:
 
 
 def test_train_writes_a_whole_run(trained: Path) -> None:
-    expected = "config.yaml model.safetensors metrics.json predictions.csv splits.csv versions.json resume.ckpt"
+    expected = (
+        "config.yaml model.safetensors metrics.json predictions.csv splits.csv versions.json losses.csv resume.ckpt"
+    )
     assert set(expected.split()) <= {file.name for file in trained.iterdir()}
     assert not list(trained.rglob(".tmp-*"))
     metrics = json.loads((trained / "metrics.json").read_text())
@@ -90,7 +92,7 @@ def test_another_seed_makes_another_run(train, trained: Path) -> None:
 def test_a_resumed_run_ends_as_if_never_stopped(train, trained: Path) -> None:
     run = train("--trainer.max_epochs=1")
     assert main(["train", "--resume", str(run), "--trainer.max_epochs=2"]) == 0
-    for name in ("metrics.json", "predictions.csv", "model.safetensors"):
+    for name in ("metrics.json", "predictions.csv", "model.safetensors", "losses.csv"):
         assert (run / name).read_bytes() == (trained / name).read_bytes()
 
 

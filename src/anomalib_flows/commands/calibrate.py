@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import Command
+from anomalib_flows.commands.next_step import after_calibration
 from anomalib_flows.core.conformal import UNPROMISED, promised_rate
 from anomalib_flows.results.decisions import share
 
@@ -29,12 +30,13 @@ def calibrate(run: Path, options: CalibrateOptions) -> None:
 
     pipeline, opened = run_calibration(run, options), Run.open(run)
     if opened.metrics():
-        print("The run's metrics are those of its former threshold: 'anomalib-flows test' computes them again.")
+        print("The run's metrics are those of its former threshold: a test computes them again.")
     config = opened.config()
     print(threshold_line(pipeline, config.false_alarm_rate))
     if config.pixel_threshold is not None:
         pixel = float(pipeline.postprocess.pixel_threshold)
         print(f"Pixel threshold {pixel:.6g}: no rate is promised for masks, as it was set by hand.")
+    print(f"\n{after_calibration(run)}")
 
 
 def threshold_line(pipeline: Pipeline, false_alarm_rate: float) -> str:
