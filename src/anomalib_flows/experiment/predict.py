@@ -18,6 +18,7 @@ from anomalib_flows.data.listing import find_source
 from anomalib_flows.experiment.facts import about_card, about_pipeline
 from anomalib_flows.experiment.options import PredictOptions
 from anomalib_flows.results.pictures import PictureSink, drawing, relative, unique_names
+from anomalib_flows.results.report import write_report
 from anomalib_flows.results.sinks import LabelCounter, Sink, SizeCounter, drain, open_table
 from anomalib_flows.results.thumbnails import open_thumbnails
 from anomalib_flows.run.directory import Run, is_exported
@@ -81,6 +82,7 @@ def predict(model: Path, options: PredictOptions) -> PredictSummary:
         summary = PredictSummary(folder.predictions_file, labels.counts[ANOMALOUS], total)
         if total:
             folder.write_json(PARTS[1], about | {"images": total, "anomalous": summary.anomalous})
+            write_report(folder.path)
             logger.info("Anomalous: %d of %d. Table and pictures: %s", summary.anomalous, total, options.output)
     return summary
 
