@@ -185,7 +185,8 @@ def test_predict_keeps_sub_folders_and_agrees_with_test(trained: Path, tree: Pat
     assert len(predicted) == 6
     for row in predicted:
         assert row["label"] == tested[row["path"]]["label"]
-        assert float(row["score"]) == pytest.approx(float(tested[row["path"]]["score"]), abs=1e-5)
+        for column in ("score", "raw_score"):
+            assert float(row[column]) == pytest.approx(float(tested[row["path"]][column]), abs=1e-5)
 
 
 @pytest.mark.parametrize(("pattern", "count"), [("blob/1.png", 1), ("*/1.png", 2), ("**/*.png", 6)])
@@ -214,7 +215,7 @@ def test_predict_reads_what_cameras_and_scanners_write(trained: Path, tree: Path
     exif[0x0112] = 6
     image.save(folder / "turned.jpg", exif=exif)
     assert main(["predict", str(trained), "--input", str(folder), "--output", str(tmp_path / "out")]) == 0
-    table = {Path(row["path"]).name: float(row["score"]) for row in rows(tmp_path / "out/predictions.csv")}
+    table = {Path(row["path"]).name: float(row["raw_score"]) for row in rows(tmp_path / "out/predictions.csv")}
     assert len(table) == 7
     assert table["grey16.png"] == pytest.approx(table["grey.PNG"], abs=1e-6)
     assert Image.open(tmp_path / "out/overlay/turned.png").size == (64, 72)
@@ -249,7 +250,7 @@ def test_an_images_score_does_not_depend_on_its_batch(trained: Path, tree: Path,
         assert main(["predict", str(trained), *source, f"--loader.batch_size={size}"]) == 0
     alone, together = (rows(tmp_path / size / "predictions.csv") for size in ("1", "6"))
     for one, other in zip(alone, together, strict=True):
-        assert float(one["score"]) == pytest.approx(float(other["score"]), rel=1e-5)
+        assert float(one["raw_score"]) == pytest.approx(float(other["raw_score"]), rel=1e-5)
 
 
 def test_padding_is_neither_scored_nor_shown(train, tree: Path, tmp_path: Path) -> None:
@@ -263,7 +264,8 @@ def test_padding_is_neither_scored_nor_shown(train, tree: Path, tmp_path: Path) 
     assert raw.shape == (1, 1, 64, 160)  # the image takes 64 x 72 of it
     assert float(prediction.scores) == float(raw[..., :72].max())
     assert float(raw[..., 72:].max()) != float(prediction.maps[..., 72:].max())
-    assert float(rows(tmp_path / "predictions.csv")[0]["score"]) == pytest.approx(float(prediction.scores), abs=1e-6)
+    [row] = rows(tmp_path / "predictions.csv")
+    assert float(row["raw_score"]) == pytest.approx(float(prediction.scores), abs=1e-6)
     shown = Image.fromarray(pipeline.postprocess.normalise(prediction.maps)[0, 0, :, :72].numpy() >= 0.5)
     drawn = Image.open(tmp_path / "mask/0.png").convert("1")
     assert drawn.size == shown.size == (72, 64)

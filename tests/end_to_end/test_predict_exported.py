@@ -65,7 +65,8 @@ def test_table_and_pictures_are_those_of_the_runtime(
     assert [row["path"] for row in table] == [str(photos / name) for name in ("1.png", "10.bmp", "sub/2.png")]
     for row in table:
         said = exported(row["path"])
-        assert (float(row["score"]), float(row["p_value"])) == pytest.approx((said.raw_score, said.p_value))
+        for column in ("score", "p_value", "raw_score"):
+            assert float(row[column]) == pytest.approx(getattr(said, column))
         assert row["label"] == ["normal", "anomalous"][said.label]
         name = Path(row["path"]).relative_to(photos).with_suffix(".png")
         shown = np.asarray(Image.open(output / "mask" / name)) > 0
@@ -183,7 +184,7 @@ def test_images_that_cannot_be_read_are_skipped(model, many, tmp_path, monkeypat
     assert "Images that are left out (1):\n  6.png is damaged" in capsys.readouterr().err
     table, exported = rows(tmp_path / "out/predictions.csv"), ExportedModel(model)
     assert len(table) == 11
-    assert all(float(row["score"]) == pytest.approx(exported(row["path"]).raw_score) for row in table)
+    assert all(float(row["raw_score"]) == pytest.approx(exported(row["path"]).raw_score) for row in table)
 
 
 def test_images_of_another_size_than_a_fixed_one_are_named(many, tmp_path, capsys) -> None:

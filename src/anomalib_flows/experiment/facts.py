@@ -32,8 +32,6 @@ def about_card(model: Path, card: ModelCard) -> dict[str, Any]:
         "model": str(model),
         "protocol": card.protocol,
         "threshold_source": card.threshold_source,
-        "promised_false_alarm_rate": promised_rate(
-            count, card.false_alarm_rate, card.protocol, card.threshold_source
-        ),
+        "promised_false_alarm_rate": promised_rate(count, card.false_alarm_rate, card.protocol, card.threshold_source),
         "calibration_images": count,
     }

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 LIGHTNESS = (0.25, 0.97)
-HUES = (295, 345, 390, 430, 465)
-CHROMAS = (0.12, 0.18, 0.19, 0.155, 0.05)
+HUES = (300, 350, 390, 430, 465)
+CHROMAS = (0.11, 0.17, 0.19, 0.155, 0.05)
 """In OKLab, at equal distances from score 0 to 1: lightness at both ends, hues in degrees, chromas."""
 TO_CONES = np.array(
     [
@@ -44,4 +44,5 @@ def table() -> NDArray[np.uint8]:
     lab = np.stack([lightness, chroma * np.cos(angle), chroma * np.sin(angle)], axis=-1)
     linear = (lab @ TO_CONES.T) ** 3 @ TO_RGB.T
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clip(0.001) ** (1 / 2.4) - 0.055)  # sRGB
-    return (encoded * 255).round().astype(np.uint8)
+    colours: NDArray[np.uint8] = (encoded * 255).round().astype(np.uint8)
+    return colours

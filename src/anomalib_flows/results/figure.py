@@ -117,7 +117,7 @@ def _panels(result: ImageResult, picture: Pixels) -> list[tuple[str, Image.Image
         ("image", image),
         ("ground truth", _ground_truth(result, image)),
         ("heatmap", overlay(image, result.anomaly_map, result.mask)),
-        ("predicted mask", outline(image, result.mask, DEFECT, fill=0.4)),
+        ("predicted mask", outline(image, result.mask, DEFECT)),
     ]
 
 
@@ -130,7 +130,7 @@ def panel_size(width: int, height: int) -> tuple[int, int]:
 
 def _ground_truth(result: ImageResult, image: Image.Image) -> Image.Image:
     if result.ground_truth is not None:
-        return outline(image, result.ground_truth, DEFECT, fill=0.4)
+        return outline(image, result.ground_truth, DEFECT)
     if result.sample and result.sample.label == NORMAL:
         return image
     panel = Image.new("RGB", image.size, EMPTY)
@@ -176,7 +176,7 @@ def _colour_bar(canvas: Image.Image, left: int, top: int, height: int) -> None:
     draw = ImageDraw.Draw(canvas)
     for value, lines in ((1.0, ["1"]), (THRESHOLD, ["0.5", "threshold"]), (0.0, ["0"])):
         y = top + (1 - value) * (height - 1)
-        draw.line((left + 12, y, left + 16, y), fill=GREY)
+        draw.line((left if value == THRESHOLD else left + 12, y, left + 16, y), fill=INK)
         for place, line in enumerate(lines):
             write(canvas, (left + 20, y + 14 * place), [(line, GREY)], 12)
 

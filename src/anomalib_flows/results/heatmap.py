@@ -82,13 +82,18 @@ def _draw_outline(image: Image.Image, mask: NDArray[np.bool_], colour: Colour, f
     """Draw the line of :func:`outline` into an image, with a thin dark rim."""
     inside = _resized(mask, (image.height, image.width))
     width = max(1, round(min(image.size) / 250))
-    for ground, line in ((RIM, _line(inside, width + max(1, width // 2))), (colour, _line(inside, width))):
-        opacity = line.view(np.uint8) * np.uint8(255)
-        if ground is colour:
-            opacity[inside] = np.maximum(opacity[inside], round(255 * fill))
-        stamp = Image.fromarray(opacity)
-        if box := stamp.getbbox():
-            image.paste(ground, box, stamp.crop(box))
+    rim = width + max(1, width // 2)
+    if not (found := Image.fromarray(inside).getbbox()):
+        return
+    box = (
+        *(max(0, v - rim) for v in found[:2]),
+        *(min(v + rim, m) for v, m in zip(found[2:], image.size, strict=True)),
+    )
+    inside = inside[box[1] : box[3], box[0] : box[2]]  # most masks are small
+    image.paste(RIM, box, Image.fromarray(_line(inside, rim).view(np.uint8) * np.uint8(255)))
+    opacity = _line(inside, width).view(np.uint8) * np.uint8(255)
+    opacity[inside] = np.maximum(opacity[inside], round(255 * fill))
+    image.paste(colour, box, Image.fromarray(opacity))
 
 
 def mask_image(mask: NDArray[np.bool_], size: ImageSize | None = None) -> Image.Image:

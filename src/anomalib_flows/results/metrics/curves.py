@@ -22,9 +22,9 @@ def curves_of(ranking: Ranking | None, *, pixels: bool = False) -> dict[str, Any
     """Return the curves of images or pixels as lists of points [x, y]; None where they are undefined.
 
     Example:
-        >>> curves_of(Ranking(np.array([2.0, 3.0]), [np.array([0.0, 2.0])]))
-        {'roc': [[0.0, 0.0], [0.0, 0.5], [0.5, 1.0], [1.0, 1.0]],
-         'precision_recall': [[0.0, 1.0], [0.5, 1.0], [1.0, 0.666667], [1.0, 0.5]]}
+        >>> curves = curves_of(Ranking(np.array([2.0, 3.0]), [np.array([0.0, 2.0])]))
+        >>> curves["roc"], curves["precision_recall"][-1]
+        ([[0.0, 0.0], [0.0, 0.5], [0.5, 1.0], [1.0, 1.0]], [1.0, 0.5])
     """
     makers = {"roc": roc, "precision_recall": precision_recall, **({"pro": pro} if pixels else {})}
     return {name: make(ranking).round(DIGITS).tolist() if ranking else None for name, make in makers.items()}
@@ -76,12 +76,12 @@ def precision_recall_corners(ranking: Ranking) -> Points:
 
 def steps(ranking: Ranking) -> npt.NDArray[np.intp]:
     """Return the first index of each distinct anomalous score, from the highest score to the lowest."""
-    return np.flatnonzero(np.append(True, ranking.scores[1:] != ranking.scores[:-1]))[::-1]  # noqa: FBT003
+    return np.flatnonzero(np.append(True, ranking.scores[1:] != ranking.scores[:-1]))[::-1]
 
 
 def straightened(curve: Points) -> Points:
     """Remove repeated points, and those within level and upright lines."""
-    curve = curve[np.append(True, (curve[1:] != curve[:-1]).any(1))]  # noqa: FBT003
+    curve = curve[np.append(True, (curve[1:] != curve[:-1]).any(1))]
     same = curve[1:] == curve[:-1]
     inner = (same[1:] & same[:-1]).any(1)
     return curve[np.concatenate([[True], ~inner, [True]])] if len(curve) > 2 else curve
@@ -119,12 +119,13 @@ def extremes(curve: Points) -> Points:
     if len(curve) <= WINDOWS:
         return curve
     window = np.minimum((curve[:, 0] * WINDOWS).astype(int), WINDOWS - 1)
-    starts = np.flatnonzero(np.append(True, window[1:] != window[:-1]))  # noqa: FBT003
+    starts = np.flatnonzero(np.append(True, window[1:] != window[:-1]))
     ends = np.append(starts[1:], len(curve))
     pieces = [curve[start:end, 1] for start, end in zip(starts, ends, strict=True)]
     lowest = starts + [piece.argmin() for piece in pieces]
     highest = starts + [piece.argmax() for piece in pieces]
-    return curve[np.unique(np.concatenate([starts, lowest, highest, ends - 1]))]
+    kept: Points = curve[np.unique(np.concatenate([starts, lowest, highest, ends - 1]))]
+    return kept
 
 
 def simplified(curve: Points, tolerance: float) -> Points:
@@ -147,6 +148,6 @@ def simplified(curve: Points, tolerance: float) -> Points:
 def distances(points: Points, start: Points, end: Points) -> npt.NDArray[np.float64]:
     """Return the distances of points (K, 2) from the line between two points, of shape (K,)."""
     along, offset = end - start, points - start
-    share = np.clip(offset @ along / max(along @ along, 1e-30), 0, 1)
+    share = (offset @ along / max(float(along @ along), 1e-30)).clip(0, 1)
     apart: npt.NDArray[np.float64] = np.hypot(*(offset - share[:, None] * along).T)
     return apart

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -63,6 +64,8 @@ CURVES: tuple[tuple[str, str, str, str, tuple[str, str], float], ...] = (
     ("PRO of pixels", "pixel", "pro", "aupro", ("false positive rate", "overlap of regions"), PRO_LIMIT),
 )
 """Title, level, name, area, axes and end of each curve."""
+AREAS = {"auroc": "AUROC", "average_precision": "AP", "aupro": "AUPRO"}
+"""Names of areas under curves."""
 
 
 def curve_charts(named: Sequence[tuple[str, Curves, Part]]) -> list[Chart]:
@@ -74,7 +77,7 @@ def curve_charts(named: Sequence[tuple[str, Curves, Part]]) -> list[Chart]:
             points: Curve = curves[level].get(kind)  # type: ignore[literal-required]
             value = metrics[level].get(area)  # type: ignore[literal-required]
             if points and value is not None:
-                lines.append(Line(f"{name} {value:.4f}", points, tone))
+                lines.append(Line(f"{name or AREAS[area]} {value:.4f}", points, tone))
         if lines:
             charts.append(Chart(title, axes, lines, x=(0.0, end)))
     return charts
@@ -97,23 +100,24 @@ def loss_chart(losses: Sequence[Loss]) -> Chart | None:
 
 
 class Histogram:
-    """Counts of scores in equal bins, for good, defective and unknown images apart.
+    """Shares of scores in equal bins, for each group apart.
 
     Args:
-        scores: Normalised scores; 0.5 is the threshold.
-        groups: Name of the group of each score.
+        scores: Normalised scores of each group; 0.5 is the threshold.
     """
 
-    def __init__(self, scores: Sequence[float], groups: Sequence[str]) -> None:
-        low, high = min(scores, default=0.0), max(scores, default=1.0)
+    def __init__(self, scores: Mapping[str, Sequence[float]]) -> None:
+        every = [score for group in scores.values() for score in group]
+        low, high = min(every, default=0.0), max(every, default=1.0)
         self.low, self.high = max(min(low, 0.0), 0.5 - WIDEST), min(max(high, 1.0), 0.5 + WIDEST)
         self.clipped = low < self.low, high > self.high
-        self.width = (self.high - self.low) / BINS
-        counts: dict[str, list[int]] = {group: [0] * BINS for group in sorted(set(groups))}
-        for score, group in zip(scores, groups, strict=True):
-            place = math.floor((score - self.low) / self.width)
-            counts[group][min(max(place, 0), BINS - 1)] += 1
         # Shares, since there may be many more of one kind than of the other.
-        self.shares = {group: [n / sum(bins) for n in bins] for group, bins in counts.items()}
-        self.top = max((share for bins in self.shares.values() for share in bins), default=1.0)
+        self.shares = {name: [n / len(group) for n in self._counts(group)] for name, group in scores.items()}
+        self.top = max((share for shares in self.shares.values() for share in shares), default=1.0)
         self.bins, self.ticks = BINS, ticks(self.low, self.high)
+
+    def _counts(self, scores: Sequence[float]) -> list[int]:
+        """Count scores in each bin; those beyond belong to the first or the last one."""
+        width = (self.high - self.low) / BINS
+        found = Counter(min(max(math.floor((score - self.low) / width), 0), BINS - 1) for score in scores)
+        return [found[place] for place in range(BINS)]

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.results.decisions import percent
-from anomalib_flows.results.heatmap import table
 from anomalib_flows.results.report.charts import curve_charts
 from anomalib_flows.results.report.formats import Count, Row, Thumbnail
 from anomalib_flows.results.report.reading import Results, read_results
-from anomalib_flows.results.report.writing import write_page
+from anomalib_flows.results.report.writing import DASH, write_page
 
 SHOWN = 100
 """Greatest number of images that a comparison shows."""
@@ -53,7 +52,8 @@ def write_comparison(paths: Sequence[Path], output: Path) -> Path:
     above = os.path.commonpath([folder.parent for folder in folders])
     results = [read_results(path) for path in paths]
     names = [str(folder.relative_to(above)) for folder in folders]
-    runs = [Compared(name, one, {row["path"]: row for row in one.rows()}) for name, one in zip(names, results, strict=True)]
+    rows = [{row["path"]: row for row in one.rows()} for one in results]
+    runs = [Compared(*run) for run in zip(names, results, rows, strict=True)]
     return write_page(output, "comparison.html", comparison(runs))
 
 
@@ -77,7 +77,6 @@ def comparison(runs: list[Compared]) -> dict[str, Any]:
         "differing": len(differing),
         "wrong_in_all": sum(all(is_wrong(run.rows[path]) for run in runs) for path in common),
         "disagreements": disagreements(runs, differing),
-        "colours": ["#%02x%02x%02x" % tuple(colour) for colour in table()[::15]],
     }
 
 
@@ -116,16 +115,16 @@ def table_row(run: Compared, common: list[str], runs: list[Compared]) -> dict[st
         "size": " x ".join(map(str, config.image.height_width)) if config else "",
         "data": data_of(results),
         "metrics": metrics,
-        "promised": "–" if rate is None else f"{percent(rate)} %",
-        "alarms": fraction(errors["false_alarms"]) if errors else "–",
-        "missed": fraction(errors["missed"]) if errors else "–",
-        "alone": len(alone) if common and metrics else "–",
+        "promised": DASH if rate is None else f"{percent(rate)} %",
+        "alarms": fraction(errors["false_alarms"]) if errors else DASH,
+        "missed": fraction(errors["missed"]) if errors else DASH,
+        "alone": len(alone) if common and metrics else DASH,
     }
 
 
 def fraction(counted: Count) -> str:
     """Write a count with its total."""
-    return f"{counted['count']} of {counted['of']}" if counted["of"] else "–"
+    return f"{counted['count']} of {counted['of']}" if counted["of"] else DASH
 
 
 def is_wrong(row: Row) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -13,13 +14,12 @@ from markupsafe import Markup
 
 from anomalib_flows.core.types import ANOMALOUS, LABELS, ImageSize
 from anomalib_flows.results.decisions import percent, promise
-from anomalib_flows.results.heatmap import table
 from anomalib_flows.results.report.charts import Histogram, curve_charts
 from anomalib_flows.results.report.formats import Count, Metrics
 from anomalib_flows.results.report.making import making
 from anomalib_flows.results.report.reading import Results, read_results
 from anomalib_flows.results.report.trust import conclusion, remarks, trained_on
-from anomalib_flows.results.report.writing import write_page
+from anomalib_flows.results.report.writing import DASH, write_page
 from anomalib_flows.run.config import TrainConfig
 
 SECTIONS = {
@@ -43,9 +43,9 @@ class Card(NamedTuple):
 
 
 class Overview(NamedTuple):
-    """What one pass over all images gives."""
+    """What one pass over all images gives; scores are those of each true label."""
 
-    histogram: Histogram
+    scores: dict[str, list[float]]
     images: int
     anomalous: int
     pictured: int
@@ -70,7 +70,8 @@ def report(results: Results) -> dict[str, Any]:
     """Return everything that the template shows; images are read while it is written."""
     metrics, config = results.metrics, results.run.config() if results.run else None
     seen, curves = overview(results), results.curves()
-    said = remarks(results, config, seen.size)
+    histogram = Histogram(seen.scores)
+    summary, others = conclusion(remarks(results, config, seen.scores, seen.size))
     charts = curve_charts([("", curves, metrics)]) if curves and metrics else []
     shown = {"metrics": metrics, "curves": charts} | dict.fromkeys(("summary", "threshold", "images", "making"), True)
     return {
@@ -78,18 +79,17 @@ def report(results: Results) -> dict[str, Any]:
         "eyebrow": f"{results.name} · {made_at(results)}",
         "lead": trained_on(results),
         "sections": [(anchor, name) for anchor, name in SECTIONS.items() if shown[anchor]],
-        "conclusion": conclusion(said),
-        "remarks": said,
+        "conclusion": summary,
+        "remarks": others,
         "cards": test_cards(metrics) if metrics else prediction_cards(results, seen),
         "decision": decision(results, config, seen),
         "metrics": metrics,
         "kinds": kinds(metrics) if metrics else [],
         "curves": charts,
-        "histogram": seen.histogram,
-        "colours": ["#%02x%02x%02x" % tuple(colour) for colour in table()[::15]],
+        "histogram": histogram,
         "thumbnails_note": about_thumbnails(seen),
         "calibrate": calibrate_command(results),
-        "facts": {"labelled": bool(metrics), "low": seen.histogram.low, "high": seen.histogram.high},
+        "facts": {"labelled": bool(metrics), "low": histogram.low, "high": histogram.high},
         "rows": row_lines(results),
         "thumbnails": thumbnail_lines(results),
         **making(results, config),
@@ -98,14 +98,13 @@ def report(results: Results) -> dict[str, Any]:
 
 def overview(results: Results) -> Overview:
     """Read all images once, which finds damaged files before anything is written."""
-    positions, groups, anomalous, pictured, size = [], [], 0, 0, None
+    scores, anomalous, pictured, size = defaultdict(list), 0, 0, None
     for row, thumbnail in results.rows_with_thumbnails():
-        positions.append(results.position(row))
-        groups.append(row["truth"] or "unknown")
+        scores[row["truth"] or "unknown"].append(results.position(row))
         anomalous += row["label"] == LABELS[ANOMALOUS]
         if thumbnail:
             pictured, size = pictured + 1, size or thumbnail["size"]
-    return Overview(Histogram(positions, groups), len(positions), anomalous, pictured, size)
+    return Overview(dict(scores), sum(map(len, scores.values())), anomalous, pictured, size)
 
 
 def row_lines(results: Results) -> Iterator[Markup]:
@@ -141,13 +140,20 @@ def test_cards(metrics: Metrics) -> list[Card]:
     """Return the key figures of a test."""
     errors, rate = metrics["errors"], metrics["promised_false_alarm_rate"]
     promised = "no rate promised" if rate is None else f"promised {percent(rate)} %"
-    areas = [("image", "auroc", "Image AUROC"), ("pixel", "auroc", "Pixel AUROC"), ("pixel", "aupro", "Pixel AUPRO")]
-    notes = {"image": "good against defective images", "pixel": f"{metrics['pixel']['masked_images']:g} images with masks"}
-    values = [(name, metrics[level][key], notes[level]) for level, key, name in areas]
+    image, pixel, masked = (
+        metrics["image"],
+        metrics["pixel"],
+        f"{metrics['pixel']['masked_images']:g} images with masks",
+    )
+    areas = (
+        ("Image AUROC", image["auroc"], "good against defective images"),
+        ("Pixel AUROC", pixel["auroc"], masked),
+        ("Pixel AUPRO", pixel["aupro"], masked),
+    )
     return [
         counted_card("False alarms", errors["false_alarms"], "good images", promised),
         counted_card("Missed defects", errors["missed"], "defective images", ""),
-        *(Card(name, "–" if value is None else f"{value:.3f}", note) for name, value, note in values),
+        *(Card(name, DASH if value is None else f"{value:.3f}", note) for name, value, note in areas),
     ]
 
 

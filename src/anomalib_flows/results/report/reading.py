@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -52,7 +53,7 @@ class Results:
         yield from read_table(self.files.predictions_file, Row)
 
     def position(self, row: Row) -> float:
-        """Return the normalised score of an image without clipping, as far as its raw score is known."""
+        """Return the normalised score of an image, without clipping where its raw score is known."""
         scale, raw = self.facts["image_scale"], row["raw_score"]
         span = scale["threshold"] - scale["typical"]
         return row["score"] if raw is None or span <= 0 else 0.5 + 0.5 * (raw - scale["threshold"]) / span
@@ -122,12 +123,19 @@ def read_results(path: Path) -> Results:
     return Results(files, run, metrics, metrics)
 
 
+@cache
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return what checks values of a form; making it takes longer than using it."""
+    return TypeAdapter(kind)
+
+
 def checked(kind: type[T], content: bytes, file: Path) -> T:
     """Parse JSON of a known form."""
     try:
-        return TypeAdapter(kind).validate_python(json.loads(content))
+        found: T = adapter(cast("Hashable", kind)).validate_python(json.loads(content))
     except ValueError as error:
         raise damaged(file, error) from None
+    return found
 
 
 def damaged(file: Path, error: Exception, line: int | None = None) -> InputError:
@@ -142,13 +150,11 @@ def damaged(file: Path, error: Exception, line: int | None = None) -> InputError
 
 def read_table(file: Path, kind: type[T]) -> Iterator[T]:
     """Read rows of a known form."""
-    adapter = TypeAdapter(kind)
     # Names of files need not be valid UTF-8.
     with file.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
         reader = csv.DictReader(lines, strict=True)
         try:
             for row in reader:
-                yield adapter.validate_python(row)
+                yield adapter(cast("Hashable", kind)).validate_python(row)
         except (ValidationError, csv.Error) as error:
             raise damaged(file, error, reader.line_num) from None
-

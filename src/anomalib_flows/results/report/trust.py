@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from anomalib_flows.core.conformal import images_needed
 from anomalib_flows.core.errors import FIELD
-from anomalib_flows.core.types import ImageSize
+from anomalib_flows.core.types import ANOMALOUS, LABELS, NORMAL, ImageSize
 from anomalib_flows.data.checks.scale import LARGEST_FACTOR, InputScale, advice, square
 from anomalib_flows.results.decisions import percent, promise, share, verdict
 from anomalib_flows.results.report.formats import Metrics
@@ -17,11 +18,17 @@ from anomalib_flows.run.config import TrainConfig
 Status = Literal["good", "unknown", "bad"]
 WORST: tuple[tuple[Status, str], ...] = (
     ("bad", "Do not rely on these decisions yet."),
-    ("unknown", "Not enough is known to rely on these decisions."),
-    ("good", "These decisions can be relied on for images like those tested."),
+    ("unknown", "Nothing speaks against these decisions, but not all is known."),
+    ("good", "These decisions can be relied on for images like those that set the threshold."),
 )
-WEAK_AUROC, GAIN = 0.9, 0.05
-"""Below this AUROC the ranking itself is weak; by this F1 another threshold is clearly better."""
+MANY = 0.1
+"""Share of the defects from which on it is bad news that they were missed."""
+WEAK_AUROC = 0.95
+"""Below this, good and defective images are hard to tell apart by any threshold."""
+OTHER_RATE, GAIN = 0.05, 0.1
+"""A false-alarm rate that is proposed where it finds this share of the defects more."""
+Scores = Mapping[str, Sequence[float]]
+"""Normalised scores of images by their true label; of no label if it is unknown."""
 
 
 class Remark(NamedTuple):
@@ -31,10 +38,13 @@ class Remark(NamedTuple):
     text: str
 
 
-def conclusion(remarks: list[Remark]) -> Remark:
-    """Sum remarks up by the worst of them."""
-    found = {remark.status for remark in remarks}
-    return next(Remark(status, text) for status, text in WORST if status in found or status == "good")
+def conclusion(said: list[Remark]) -> tuple[Remark, list[Remark]]:
+    """Sum remarks up by the first of the worst ones, and return the others."""
+    found = {"good", *(one.status for one in said)}
+    status, text = next((status, text) for status, text in WORST if status in found)
+    first = next((one for one in said if one.status == status and status != "good"), None)
+    summary = Remark(status, f"{text} {first.text}" if first else text)
+    return summary, [one for one in said if one is not first]
 
 
 def trained_on(results: Results) -> str:
@@ -42,7 +52,8 @@ def trained_on(results: Results) -> str:
     splits, said = results.splits(), []
     good = {split: sum(n for (name, _), n in splits.items() if name == split) for split in ("train", "calibration")}
     if good["train"]:
-        said.append(f"Trained on {good['train']} good images; {good['calibration']} others set the threshold.")
+        others = f"; {good['calibration']} others set the threshold" if good["calibration"] else ""
+        said.append(f"Trained on {good['train']} good images{others}.")
     elif "model" in results.facts:
         said.append(f"Results of {results.facts['model']}.")
     if results.metrics:
@@ -55,11 +66,11 @@ def trained_on(results: Results) -> str:
     return " ".join(said)
 
 
-def remarks(results: Results, config: TrainConfig | None, photo: ImageSize | None) -> list[Remark]:
-    """Say whether the decisions can be trusted, and what would help; ``photo`` is the size of a typical image."""
+def remarks(results: Results, config: TrainConfig | None, scores: Scores, photo: ImageSize | None) -> list[Remark]:
+    """Say whether the decisions can be trusted, and what would help; ``photo`` is the size of an image."""
     said = [*about_calibration(results, config)]
     if results.metrics:
-        said += [*about_false_alarms(results.metrics), *about_missed(results.metrics)]
+        said += [*about_false_alarms(results.metrics), *about_missed(results.metrics, scores)]
     if config and photo:
         said += about_size(InputScale(config.image.height_width, config.image.resize), photo)
     return said
@@ -75,8 +86,8 @@ def about_calibration(results: Results, config: TrainConfig | None) -> Iterator[
         needed = images_needed(asked)
         yield Remark(
             "unknown",
-            f"{count} held-out good images set the threshold. They can promise {percent(rate)} % of false alarms at best; "
-            f"{percent(asked)} % takes {needed}, which is {needed - count} more.",
+            f"{count} held-out good images set the threshold, which promise {percent(rate)} % of false alarms at best. "
+            f"{percent(asked)} % takes {needed}, so {needed - count} more.",
         )
     elif count:
         yield Remark(
@@ -98,17 +109,31 @@ def about_false_alarms(metrics: Metrics) -> Iterator[Remark]:
         yield Remark(status, " ".join(verdict(alarms, metrics)) + help_)
 
 
-def about_missed(metrics: Metrics) -> Iterator[Remark]:
+def about_missed(metrics: Metrics, scores: Scores) -> Iterator[Remark]:
     """Say how many defects were missed, and what would find more."""
     missed, image = metrics["errors"]["missed"], metrics["image"]
     if not missed["of"]:
         yield Remark("unknown", "The rate of missed defects is unknown without defective test images.")
         return
-    yield Remark("bad" if missed["count"] > missed["of"] / 10 else "good", f"Missed: {share(missed, 'defective images')}.")
-    if missed["count"] and image["auroc"] is not None and image["auroc"] < WEAK_AUROC:
-        yield Remark("bad", "Good and defective images score alike. More good photos or larger images may separate them.")
-    elif missed["count"] and (image["f1_max"] or 0) > (image["f1"] or 0) + GAIN:
-        yield Remark("unknown", "Another threshold decides better on these images: see the slider below.")
+    many = missed["count"] > MANY * missed["of"]
+    yield Remark("bad" if many else "good", f"Missed: {share(missed, 'defective images')}.")
+    if missed["count"] and (image["auroc"] or 0) < WEAK_AUROC:
+        yield Remark(
+            "unknown",
+            "Scores of good and defective images overlap: larger images (--image.size), more good photos or a longer "
+            "training may separate them.",
+        )
+    rate = metrics["promised_false_alarm_rate"]
+    good, defective = scores.get(LABELS[NORMAL], []), scores.get(LABELS[ANOMALOUS], [])
+    if good and rate is not None and rate < OTHER_RATE:
+        highest = sorted(good)[-math.floor(OTHER_RATE * len(good)) - 1]
+        others = sum(score <= highest for score in defective)
+        if missed["count"] - others > GAIN * missed["of"]:
+            yield Remark(
+                "unknown",
+                f"With {percent(OTHER_RATE)} % of false alarms on these images, {others} defects would be missed. Try "
+                f"it with the slider below, and set it with calibrate --false-alarm-rate {OTHER_RATE:g}.",
+            )
 
 
 def about_size(scale: InputScale, photo: ImageSize) -> Iterator[Remark]:
@@ -117,4 +142,3 @@ def about_size(scale: InputScale, photo: ImageSize) -> Iterator[Remark]:
         lost = f"defects smaller than about {square(scale, photo)} pixels are likely missed"
         advised = FIELD.sub(r"--\1", advice(photo, scale))  # options for fields
         yield Remark("bad", f"Photos are scaled down {factor:.1f}-fold: {lost}. {advised}")
-

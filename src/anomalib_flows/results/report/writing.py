@@ -11,6 +11,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from anomalib_flows import __version__
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import atomic
+from anomalib_flows.results.colours import table
+
+DASH = "\N{EN DASH}"
+"""Stands where a value is undefined."""
 
 
 @cache
@@ -25,6 +29,11 @@ def environment() -> Environment:
     )
 
 
+def heat_colours() -> list[str]:
+    """Return colours of the heatmap from score 0 to 1, as CSS has them."""
+    return [f"rgb({red} {green} {blue})" for red, green, blue in table()[::15].tolist()]
+
+
 def write_page(file: Path, template: str, content: dict[str, Any]) -> Path:
     """Write a page as a whole or not at all, and return its file.
 
@@ -33,7 +42,7 @@ def write_page(file: Path, template: str, content: dict[str, Any]) -> Path:
     """
     if file.is_dir():
         raise InputError(f"`output` {file} is a folder: name a file in it, such as {file / 'report.html'}.")
-    pieces = environment().get_template(template).generate(version=__version__, **content)
+    pieces = environment().get_template(template).generate(version=__version__, colours=heat_colours(), **content)
     try:
         with atomic(file) as temporary, temporary.open("w", encoding="utf-8") as stream:
             stream.writelines(pieces)

@@ -6,8 +6,17 @@ const facts = json("facts");
 const rows = json("rows").map(([path, position, score, p, label, truth, defect], number) => ({
   number, path, position, score, p, label, truth, defect,
 }));
+const folder = commonFolder(rows.map((row) => row.path));
 let cut = null; // threshold of this page; null for the labels that the model gave
 let chosen = [], limit = PAGE, shown = 0; // rows behind the filters, tiles, row of the viewer
+
+/** Return the folder that all paths are in, with a slash at its end. */
+function commonFolder(paths) {
+  let common = paths.length ? paths[0] : "";
+  for (const path of paths) while (!path.startsWith(common)) common = common.slice(0, -1);
+  return common.slice(0, Math.max(common.lastIndexOf("/"), common.lastIndexOf("\\")) + 1);
+}
+const shortName = (row) => row.path.slice(folder.length);
 
 // Decisions
 
@@ -109,23 +118,23 @@ function tileOf(row) {
   if (!tiles.has(row)) {
     const tile = $("tile").content.firstElementChild.cloneNode(true);
     tile.querySelector(".picture").append(picture(row, ["photo", "heatmap", "mask", "truth"]));
-    tile.querySelector(".tile-name").textContent = row.path;
+    tile.querySelector(".tile-name").textContent = shortName(row);
+    tile.querySelector(".tile-kind").textContent = row.truth ? row.defect : "";
     tile.querySelector(".score").textContent = row.score.toFixed(3);
     tile.addEventListener("click", () => view(chosen.indexOf(row)));
     tiles.set(row, tile);
   }
   const tile = tiles.get(row);
-  const kind = row.truth ? ` · ${row.defect}` : "";
-  tile.querySelector(".badge").textContent = word(row) + kind;
+  tile.querySelector(".badge").textContent = word(row);
   tile.classList.toggle("wrong", isWrong(row));
   tile.title = row.path;
-  tile.setAttribute("aria-label", `${row.path}, score ${row.score.toFixed(3)}, ${word(row)}${kind}`);
+  tile.setAttribute("aria-label", `${shortName(row)}, score ${row.score.toFixed(3)}, ${word(row)}`);
   return tile;
 }
 
 function showWall() {
   $("wall").replaceChildren(...chosen.slice(0, limit).map(tileOf));
-  $("shown").textContent = `${Math.min(limit, chosen.length)} of ${chosen.length} images shown.`;
+  $("shown").textContent = `${Math.min(limit, chosen.length)} of ${chosen.length} images shown${folder && ", of " + folder}.`;
   $("more").hidden = chosen.length <= limit;
 }
 
@@ -157,7 +166,7 @@ function view(index) {
   if (index < 0 || index >= chosen.length) return;
   shown = index;
   const row = chosen[index];
-  $("viewer-title").textContent = row.path;
+  $("viewer-title").textContent = shortName(row);
   const truth = row.truth === null ? "" : `truth: ${row.truth ? row.defect : "good"}, `;
   $("viewer-facts").textContent =
     `${index + 1} of ${chosen.length}: ${word(row)}; ${truth}score ${row.score.toFixed(3)}, p-value ${Number(row.p.toPrecision(3))}`;
