@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file
+from sklearn.metrics import auc
 from tiny import SMALL, draw
 
 from anomalib_flows import FastFlow, load, read_image
@@ -57,9 +59,8 @@ def figures_of(run: Path) -> set[str]:
 
 
 def test_train_writes_a_whole_run(trained: Path) -> None:
-    expected = (
-        "config.yaml model.safetensors metrics.json predictions.csv splits.csv versions.json losses.csv resume.ckpt"
-    )
+    results = "metrics.json predictions.csv losses.csv curves.json thumbnails.jsonl"
+    expected = f"config.yaml model.safetensors splits.csv versions.json resume.ckpt {results}"
     assert set(expected.split()) <= {file.name for file in trained.iterdir()}
     assert not list(trained.rglob(".tmp-*"))
     metrics = json.loads((trained / "metrics.json").read_text())
@@ -68,6 +69,35 @@ def test_train_writes_a_whole_run(trained: Path) -> None:
         assert metrics["defects"]["blob"][level]["auroc"] is not None
     assert figures_of(trained) == {f"{kind}/{i}.jpg" for kind in ("good", "blob") for i in range(3)}
     assert len((trained / "logs/metrics.csv").read_text().splitlines()) == 1 + 2 * 3  # 2 epochs of 3 steps
+
+
+def test_the_files_of_a_test_agree(trained: Path) -> None:
+    metrics, curves = (json.loads((trained / name).read_text()) for name in ("metrics.json", "curves.json"))
+    table, scale = rows(trained / "predictions.csv"), metrics["image_scale"]
+    outcomes = Counter(row["outcome"] for row in table)
+    errors = metrics["errors"]
+    assert (outcomes["false alarm"], outcomes["missed"]) == tuple(
+        errors[kind]["count"] for kind in ("false_alarms", "missed")
+    )
+    assert Counter(row["defect"] for row in table) == {"good": 3, "blob": 3}
+    for row in table:
+        normalised = 0.5 * (float(row["raw_score"]) - scale["typical"]) / (scale["threshold"] - scale["typical"])
+        assert float(row["score"]) == pytest.approx(min(max(normalised, 0), 1), abs=1e-4)
+        assert (row["label"] == "anomalous") == (float(row["raw_score"]) > np.float32(scale["threshold"]))
+    lines = (trained / "thumbnails.jsonl").read_text().splitlines()
+    assert [json.loads(line)["path"] for line in lines] == [row["path"] for row in table]
+    for level in ("image", "pixel"):
+        assert auc(*np.transpose(curves[level]["roc"])) == pytest.approx(metrics[level]["auroc"], abs=0.01)
+
+
+def test_maps_are_those_of_the_model(trained: Path, tree: Path, tmp_path: Path) -> None:
+    photo = tree / "stripes/test/blob/0.png"
+    assert main(["predict", str(trained), f"--input={photo}", f"--output={tmp_path}", "--save=maps"]) == 0
+    prediction = load(trained / "model.safetensors")(read_image(photo)[None])
+    values = np.load(tmp_path / "maps/0.npy", allow_pickle=False)
+    np.testing.assert_allclose(values, prediction.maps[0, 0].numpy(), atol=1e-5)
+    threshold = json.loads((tmp_path / "prediction.json").read_text())["map_scale"]["threshold"]
+    assert ((values > threshold) == prediction.masks[0, 0].numpy()).mean() > 0.999
 
 
 def test_splits_are_disjoint_and_calibration_is_not_trained_on(trained: Path) -> None:

@@ -34,7 +34,8 @@ def test_help_and_version_import_next_to_nothing(option: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["train", "test", "predict", "calibrate", "latency", "data check", "data prepare", "cache", "list"]
+    "command",
+    ["train", "test", "predict", "calibrate", "latency", "data check", "data prepare", "cache", "list", "runs"],
 )
 def test_help_of_commands_takes_no_torch(command: str) -> None:
     found = imported(*command.split(), "--help")
@@ -60,6 +61,7 @@ def test_help_of_commands_that_name_models_takes_torch_alone(command: str) -> No
         ["predict", "nowhere", "--input", "x", "--output", "y"],
         ["calibrate", "nowhere"],
         ["list", "models"],
+        ["runs", "nowhere"],
         ["list", "backbone"],
         ["data", "check", "photoss"],
     ],

@@ -88,7 +88,7 @@ def wrong_value(match: re.Match[str], known: list[str]) -> str:
     inner = "" if match["inner"] in (None, match["key"]) else "." + match["inner"].removeprefix(match["key"] + ".")
     words = (match["expected"] or match["members"]).replace(", <class 'NoneType'>", "")
     expected = re.sub(r"<class '(\w+)'>|typing\.|pathlib\.", r"\1", words)
-    expected = re.sub(r"Literal\[(.*)\]", r"one of \1", expected)
+    expected = re.sub(r"Literal\[(.*)\]", r"one of \1", expected).replace(", one of ", " or one of ")
     expected = re.sub(r"(?<!\[)\b(int|float|bool)\b", lambda kind: PLAIN[kind[1]], expected)
     name = f"{'' if match['key'] in POSITIONAL else '--'}{match['key'].removesuffix('_')}{inner}"
     return f"{name} cannot be {(match['value'] or match['other']).rstrip('.')}: it takes {expected}."

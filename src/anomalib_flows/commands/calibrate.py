@@ -35,7 +35,7 @@ def calibrate(run: Path, options: CalibrateOptions) -> None:
     print(threshold_line(pipeline, config.false_alarm_rate))
     if config.pixel_threshold is not None:
         pixel = float(pipeline.postprocess.pixel_threshold)
-        print(f"Pixel threshold {pixel:.6g}: no rate is promised for masks, as it was set by hand.")
+        print(f"Pixel threshold 0.5 (raw value {pixel:.6g}): no rate is promised for masks, as it was set by hand.")
     print(f"\n{after_calibration(run)}")
 
 
@@ -46,7 +46,7 @@ def threshold_line(pipeline: Pipeline, false_alarm_rate: float) -> str:
     post = pipeline.postprocess
     count, above = post.calibration_size, int((post.calibration_scores > post.image_threshold).sum())
     rate = promised_rate(count, false_alarm_rate, pipeline.protocol, pipeline.threshold_source)
-    named = f"Threshold {float(post.image_threshold):.6g}"
+    named = f"Threshold 0.5 (raw score {float(post.image_threshold):.6g})"
     if rate is not None:
         return f"{named}, for a false-alarm rate of {rate:.2g}, from the scores of {count} normal images."
     found, p_value = share(counted(above, count), "calibration images"), post.p_values(post.image_threshold[None])

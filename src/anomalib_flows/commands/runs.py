@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Row = Sequence[str]
 UNPROMISED = {"hand": "none (by hand)", "defects": "none (defects)"}
-SAME = {"output", "loader.workers"}
+SAME = {"output", "pictures", "loader.workers"}
 """Fields that say nothing about a detector."""
 LONGEST = 40
 """Letters of a value that are shown."""
@@ -32,15 +32,15 @@ def runs(folder: Path = Path("results"), compare: bool = False) -> None:
     """
     from anomalib_flows.run.listing import list_runs
 
-    listed = sorted(list_runs(folder), key=lambda run: (data_of(run), *rank(run)))
+    listed = sorted(list_runs(folder), key=lambda run: (not data_of(run), data_of(run), *rank(run)))
     if not listed:
         print(f"There are no runs below {folder}: 'anomalib-flows train' makes one.")
         return
     named = {f"{number}": run for number, run in enumerate(listed, start=1)}
     for data, group in groupby(named.items(), key=lambda item: data_of(item[1])):
         members = dict(group)
-        print(f"\n{data or 'Runs whose data is unknown'}\n")
-        print(aligned([HEADER, *(cells(number, run, folder) for number, run in members.items())], left=4))
+        print(f"\n{data or 'Runs of unknown data'}\n")
+        print(aligned([HEADER, *(cells(number, run, folder) for number, run in members.items())], left=WORDS))
         if compare:
             print(f"\n{comparison(members)}")
 
@@ -52,10 +52,10 @@ def data_of(run: ListedRun) -> str:
     data = found(run.config, "data", "class_path")
     if not isinstance(data, str):
         return ""
-    arguments = found(run.config, "data", "init_args") or {}
     layout = run.path.absolute().parent
     subset = found(run.metrics, "subset") or (layout.name if layout.parent.name == data else "")
-    place = next((arguments[name] for name in ("root", "normal", "table") if arguments.get(name)), "")
+    places = (found(run.config, "data", "init_args", name) for name in ("root", "normal", "table"))
+    place = next(filter(None, places), "")
     return " ".join(filter(None, [data, str(subset), f"({place})" if place else ""]))
 
 
@@ -83,6 +83,8 @@ HEADER = (
     *("", "run", "model", "encoder", *(title for title, _ in METRICS)),
     *("false alarms", "promised", "missed", "made", "MB", ""),
 )
+WORDS = (0, 1, 2, 3, len(HEADER) - 1)
+"""Columns that are aligned to the left."""
 
 
 def cells(name: str, run: ListedRun, folder: Path) -> Row:
@@ -128,7 +130,7 @@ def comparison(members: dict[str, ListedRun]) -> str:
     if len(rows) == 1:
         rows.append(["same options", *("" for _ in readable)])
     rows += [[title, *values] for title, *values in zip(titles, *map(results, readable.values()), strict=True)]
-    return "\n\n".join(aligned(part, left=1) for part in in_width(rows, shutil.get_terminal_size((120, 24)).columns))
+    return "\n\n".join(aligned(part, left=[0]) for part in in_width(rows, shutil.get_terminal_size((120, 24)).columns))
 
 
 def differences(compared: Sequence[ListedRun]) -> list[list[str]]:
@@ -136,7 +138,9 @@ def differences(compared: Sequence[ListedRun]) -> list[list[str]]:
     from anomalib_flows.run.config import flat
 
     options = [flat(dict(run.config)) for run in compared]
-    names = dict.fromkeys(name for one in options for name in one if name not in SAME)
+    names = list(dict.fromkeys(name for one in options for name in one if name not in SAME))
+    records = list(dict.fromkeys(name.partition(".")[0] for name in names))
+    names.sort(key=lambda name: records.index(name.partition(".")[0]))  # options of another model beside those of one
     rows = [[name.removesuffix(".class_path"), *(shown(one.get(name, "-")) for one in options)] for name in names]
     return [row for row in rows if len(set(row[1:])) > 1]
 
@@ -162,14 +166,14 @@ def in_width(rows: list[list[str]], width: int) -> list[list[list[str]]]:
     return parts
 
 
-def aligned(rows: Sequence[Row], left: int) -> str:
-    """Lay out a table; the first columns, ``left`` in number, and the last one are aligned to the left."""
+def aligned(rows: Sequence[Row], left: Container[int]) -> str:
+    """Lay out a table; the columns of the numbers ``left`` are aligned to the left."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        sides = [str.ljust if place < left else str.rjust for place in range(len(row))]
-        lines.append("  ".join(side(cell, wide) for side, cell, wide in zip(sides, row, widths, strict=True)).rstrip())
-    return "\n".join(lines)
+    sides = [str.ljust if column in left else str.rjust for column in range(len(widths))]
+    return "\n".join(
+        "  ".join(side(cell, width) for side, cell, width in zip(sides, row, widths, strict=True)).rstrip()
+        for row in rows
+    )
 
 
 COMMAND = Command("runs", "list runs with their metrics, and compare their options", runs, order=55)

@@ -96,9 +96,7 @@ def metric_notes(metrics: dict[str, Any]) -> list[str]:
     """Return what the metrics were measured on, and how."""
     image = metrics["image"]
     counts = f"normal: {image['normal_images']}, anomalous: {image['anomalous_images']}"
-    pixel = metrics["pixel"]["threshold"]
-    of_pixels = f" of images and {pixel:.4g} of pixels" if pixel != image["threshold"] else ""
-    lines = [f"Images: {counts}. F1* is at the threshold {image['threshold']:.4g}{of_pixels}, bestF1 at the best one."]
+    lines = [f"Images: {counts}. F1* is at the model's threshold, the score 0.5, bestF1 at the best one."]
     if metrics.get("protocol") == "paper":
         lines.append("Protocol 'paper': constants and thresholds were chosen on test images, to compare with tables.")
     return lines

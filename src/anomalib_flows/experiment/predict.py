@@ -109,7 +109,12 @@ def predict_run(model: Path, options: PredictOptions) -> Predictions:
             say_promise(runner.pipeline.threshold_source, count, config.false_alarm_rate)
 
     scale = InputScale(runner.image.height_width, runner.image.resize)
-    about = {"model": str(model), **about_pipeline(run, runner), "image_scale": runner.thresholds.image_scale}
+    about = {
+        "model": str(model),
+        **about_pipeline(run, runner),
+        "image_scale": runner.thresholds.image_scale,
+        "map_scale": {"typical": float(runner.pipeline.postprocess.typical), "threshold": runner.thresholds.pixel},
+    }
     return Predictions(results(), named(names), scale, about)
 
 
@@ -121,7 +126,11 @@ def predict_exported(model: Path, options: PredictOptions) -> Predictions:
     predictor = ExportedPredictor(model, options.loader or LoaderOptions(), options.device)
     warn_of_thresholds(predictor.card, model)
     scale = InputScale(predictor.card.image_size, predictor.card.resize)
-    about = {**about_card(model, predictor.card), "image_scale": predictor.thresholds.image_scale}
+    about = {
+        **about_card(model, predictor.card),
+        "image_scale": predictor.thresholds.image_scale,
+        "map_scale": {"typical": 0.0, "threshold": predictor.thresholds.pixel},  # its maps are normalised
+    }
     if is_video(Path(options.input)):
         return Predictions(predictor.predict_video(Path(options.input)), frame_name, scale, about)
     samples, names = find_samples(options.input)

@@ -85,10 +85,8 @@ def _draw_outline(image: Image.Image, mask: NDArray[np.bool_], colour: Colour, f
     rim = width + max(1, width // 2)
     if not (found := Image.fromarray(inside).getbbox()):
         return
-    box = (
-        *(max(0, v - rim) for v in found[:2]),
-        *(min(v + rim, m) for v, m in zip(found[2:], image.size, strict=True)),
-    )
+    left, top, right, bottom = found
+    box = max(0, left - rim), max(0, top - rim), min(right + rim, image.width), min(bottom + rim, image.height)
     inside = inside[box[1] : box[3], box[0] : box[2]]  # most masks are small
     image.paste(RIM, box, Image.fromarray(_line(inside, rim).view(np.uint8) * np.uint8(255)))
     opacity = _line(inside, width).view(np.uint8) * np.uint8(255)

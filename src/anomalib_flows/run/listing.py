@@ -118,7 +118,7 @@ def read_run(path: Path) -> ListedRun:
         facts = model_facts(run.model_file)
     except FileNotFoundError:
         facts = None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error):
         facts = None
         notes.append("damaged: model.safetensors")
     note = "; ".join(notes) or missing_note(run, metrics, facts)
