@@ -19,6 +19,7 @@ print("\\n" + " ".join(sys.modules))
 MODELS = {"timm", "torchvision", "huggingface_hub.file_download"}
 TRAINING = {"lightning", "torchmetrics", "kornia", "scipy", "sympy", "matplotlib"}
 HEAVY = {"torch"} | MODELS | TRAINING
+COMMANDS = "train test predict report calibrate latency data-check data-prepare cache list runs"
 
 
 def imported(*arguments: str) -> set[str]:
@@ -26,7 +27,6 @@ def imported(*arguments: str) -> set[str]:
     command = [sys.executable, "-c", IMPORTED, *arguments]
     finished = subprocess.run(command, capture_output=True, text=True, check=True)
     return set(finished.stdout.splitlines()[-1].split())
-COMMANDS = "train test predict report calibrate latency data-check data-prepare cache list runs"
 
 
 @pytest.mark.parametrize("option", ["--help", "--version", ""])
