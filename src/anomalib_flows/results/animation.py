@@ -112,8 +112,9 @@ def laid_over(photo: Image.Image, text: str | None, resampling: Resampling = Res
 
 def write_frames(shown: Sequence[Shown], file: Path) -> None:
     """Draw the frames, and pack them as an animated WebP that repeats."""
-    width, height = (max(LEAST, *sides) for sides in zip(*(one.photo.size for one in shown), strict=True))
-    first, *rest = [frame(one, (width, height), f"{i} / {len(shown)}") for i, one in enumerate(shown, start=1)]
+    widths, heights = zip(*(one.photo.size for one in shown), strict=True)
+    place = max(LEAST, *widths), max(heights)
+    first, *rest = [frame(one, place, f"{i} / {len(shown)}") for i, one in enumerate(shown, start=1)]
     durations = [round(1000 * (SECONDS_WRONG if wrong(one.row) else SECONDS)) for one in shown]
     with atomic(file) as temporary:
         first.save(temporary, "WEBP", save_all=True, append_images=rest, duration=durations, loop=0, **PACKED)
