@@ -1,4 +1,4 @@
-"""docs/datasets.md agrees with the cards of the datasets, and its examples run."""
+"""docs/reference/datasets.md agrees with the cards of the datasets, and its examples run."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ from anomalib_flows.testing import check_dataset
 from published import array, pack
 from trees import draw, draw_masks
 
-TEXT = (Path(__file__).parents[2] / "docs/datasets.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs/reference/datasets.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (\w+)$(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL))
 OWN = [name for name, entry in registry.entries("datasets").items() if entry.value.startswith("anomalib_flows.")]
 
