@@ -36,7 +36,9 @@ def test_its_python_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
 
 @pytest.mark.parametrize("model", [FastFlow, CFlow])
 def test_the_how_to_on_sampling_runs(model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    first, fastflow, cflow = re.findall(r"```python\n(.*?)```", (ROOT / "docs/sampling.md").read_text(), re.DOTALL)
+    first, fastflow, cflow = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/explanation/sampling.md").read_text(), re.DOTALL
+    )
     detector = model((64, 64), layers=[1, 2], steps=2)
     (named,) = re.findall(r'load\("(.*?)"\)', first)
     monkeypatch.chdir(tmp_path)
