@@ -22,7 +22,6 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.doctest",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
@@ -32,12 +31,21 @@ extensions = [
     "configurations",
     "public_names",
     "sample_pages",
+    "script_links",
+    "mathml",
+    "signatures",
 ]
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_build", "_ext", "examples", "gallery", "example_plugin/src", "**/GALLERY_HEADER.rst"]
 templates_path = ["_templates"]
+smartquotes = False  # options begin with two hyphens
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(?!anomalib_flows\.).*")]  # names of other packages: they need the network
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!anomalib_flows\.).*"),  # names of other packages: they need the network
+    # Types of internals in public signatures.
+    (r"py:.*", r"anomalib_flows\.(models\.options\.Model|models\.components\.positions\..*|run\.decision\.ThresholdRule)"),
+    (r"py:.*", r"anomalib_flows\.(run\.options|core\.preprocess\.resize)"),
+]
 
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 4
@@ -56,6 +64,7 @@ python_use_unqualified_type_names = True
 doctest_global_setup = "import torch; from torch import nn"
 
 html_theme = "furo"
+html_math_renderer = "mathml"
 html_title = f"anomalib-flows {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

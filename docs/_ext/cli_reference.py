@@ -88,6 +88,8 @@ def entry(formatter: Any, action: argparse.Action) -> str:
 
 def help_text(formatter: Any, action: argparse.Action) -> str:
     """Return the help of an option with type and default, types by their plain names."""
+    if action.dest in KINDS:  # the types of components are internal
+        return f"{action.help} (required)" if action.required else str(action.help)
     text = formatter._expand_help(action).replace(str(Path.home()), "~")
     return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("*", r"\*")
 
