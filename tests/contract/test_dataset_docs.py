@@ -65,7 +65,7 @@ def test_the_example_of_a_dataset_that_arranges_its_files_is_prepared(tmp_path: 
 
 
 def test_its_example_of_a_table_is_read(tmp_path: Path) -> None:
-    [table] = re.findall(r"```text\n(.*?)```", TEXT, re.DOTALL)
+    [table] = re.findall(r"```text\n(path,.*?)```", TEXT, re.DOTALL)
     (tmp_path / "all.csv").write_text(table)
     samples = Folder(table=tmp_path / "all.csv").samples()
     assert [(s.split, s.defect) for s in samples] == [("train", "good"), ("test", "good"), ("test", "scratch")]
