@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from run_page import run_blocks
 from tiny import SMALL, draw
 
 from anomalib_flows.cli.app import main
 from anomalib_flows.data.datasets import synthetic
+from run_page import run_blocks
 
 DOCS = Path(__file__).parents[2] / "docs"
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them

@@ -62,7 +62,7 @@ def training_commands() -> list[str]:
     shown = "".join(page.read_text(encoding="utf-8").replace("\\\n", " ") for page in PAGES)
     found = re.findall(r"anomalib-flows (train [^`\n]*)", shown)
     commands = {command.split("  #")[0].strip() for command in found}
-    others = re.compile(r"\.\.\.|(?<!\$)\b[A-Z]{3,}\b|\$PUBLISHED|--resume|\.help|reference\.|gaussian")
+    others = re.compile(r"\.\.\.|(?<!\$)\b[A-Z]{3,}\b|\$PUBLISHED|--resume|\.help|reference\.|gaussian|my\.yaml")
     return sorted(command for command in commands if not others.search(command))
 
 

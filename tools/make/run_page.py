@@ -2,8 +2,8 @@
 
     python tools/make/run_page.py docs/tutorial.md FOLDER
 
-Blocks of ``sh`` and ``python`` run in their order, except for lines that install. A comment ``<!-- from FILE -->`` above
-a picture names the file that it is made from.
+Blocks of ``sh`` and ``python`` run in their order, except for lines that install. A comment ``<!-- from FILE -->``
+above a picture names the file that it is made from.
 """
 
 from __future__ import annotations
