@@ -54,7 +54,7 @@ def test_its_example_is_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_example_of_a_dataset_that_arranges_its_files_is_prepared(tmp_path: Path, monkeypatch) -> None:
-    guide = (Path(__file__).parents[2] / "docs/datasets-prepare.md").read_text(encoding="utf-8")
+    guide = (Path(__file__).parents[2] / "docs/how-to/plug-ins.md").read_text(encoding="utf-8")
     [code] = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     (tmp_path / "scans.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
