@@ -11,16 +11,17 @@ if TYPE_CHECKING:
     from anomalib_flows.experiment.options import PredictOptions
 
 
-def predict(run: Path, options: PredictOptions) -> None:
+def predict(run: Path, options: PredictOptions, trust: bool = False) -> None:
     """Predict a table of scores, p-values and labels, and a heatmap, overlay and mask of each image.
 
     Args:
         run: Run directory that 'train' wrote, or exported model (.xml).
         options: What is predicted.
+        trust: Import models and datasets that the run names and no installed package registers, which runs their code.
     """
     from anomalib_flows.experiment.predict import predict as run_prediction
 
-    run_prediction(run, options)
+    run_prediction(run, options, trust=trust)
 
 
 COMMAND = Command(

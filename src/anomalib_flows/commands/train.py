@@ -12,16 +12,18 @@ if TYPE_CHECKING:
     from anomalib_flows.run.config import TrainConfig
 
 
-def train(config: TrainConfig, resume: Path | None = None) -> None:
+def train(config: TrainConfig, resume: Path | None = None, trust: bool = False) -> None:
     """Train a detector on normal images, set its thresholds, and test it if there are test images.
 
     Args:
         config: The configuration of the run.
         resume: Run directory to continue after the last epoch that it keeps, with its own configuration as defaults.
+        trust: Import models and datasets that a configuration names and no installed package registers, which runs
+            their code.
     """
     from anomalib_flows.experiment.train import train as run_training
 
-    run = run_training(config, resume)
+    run = run_training(config, resume, trust=trust)
     print_summary(run)
 
 

@@ -1,6 +1,7 @@
 """Models, datasets and packaged weights by name, through entry points, so that a plug-in needs no change here.
 
-Listing imports nothing, and loading one imports that one alone.
+Listing imports nothing, and loading one imports that one alone. Names may come from files of others: a module that no
+installed package registers is imported only if the caller trusts the file.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any, Literal
 
 from anomalib_flows.core.errors import InputError
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 Kind = Literal["models", "datasets", "weights"]
+
+OWN = "anomalib_flows."
+BASES = {"models": "anomalib_flows.models.options.Model", "datasets": "anomalib_flows.data.datasets.base.Dataset"}
+"""Base class of each kind, by its path: this module imports neither."""
 
 
 def names(kind: Kind) -> list[str]:
@@ -27,7 +33,7 @@ def entries(kind: Kind) -> dict[str, EntryPoint]:
     """Return the entry points by name; a plug-in cannot replace a built-in one of the same name."""
     from importlib.metadata import entry_points  # takes as long to import as everything that --help needs
 
-    found = sorted(entry_points(group=f"anomalib_flows.{kind}"), key=lambda e: e.value.startswith("anomalib_flows."))
+    found = sorted(entry_points(group=f"anomalib_flows.{kind}"), key=lambda e: e.value.startswith(OWN))
     return {entry.name: entry for entry in found}
 
 
@@ -38,12 +44,18 @@ def distribution(entry: EntryPoint) -> str:
 
 def path_of(kind: Kind, name: str) -> str:
     """Return the dotted path of a registered name or class name, without an import; a dotted path is returned as is."""
+    if entry := registered(kind, name):
+        return f"{entry.module}.{entry.attr}"
     if "." in name and kind != "weights":  # timm's names of networks may have a dot
         return name
-    for entry in entries(kind).values():
-        if name in (entry.name, entry.attr):
-            return f"{entry.module}.{entry.attr}"
     raise InputError(unknown(kind.removesuffix("s"), name, names(kind)))
+
+
+def registered(kind: Kind, name: str) -> EntryPoint | None:
+    """Return the entry point of a registered name, class name or dotted path; None if there is none."""
+    known = entries(kind)
+    others = (e for e in known.values() if name in (e.attr, f"{e.module}.{e.attr}"))
+    return known.get(name) or next(others, None)
 
 
 def name_of(kind: Kind, loaded: type[Any]) -> str:
@@ -52,16 +64,49 @@ def name_of(kind: Kind, loaded: type[Any]) -> str:
     return next((e.name for e in entries(kind).values() if f"{e.module}.{e.attr}" == path), path)
 
 
-def load(kind: Kind, name: str) -> Any:
-    """Import a class or value, given its registered name, its own name or its dotted path."""
+def load(kind: Kind, name: str, *, trust: bool = False, named_by: object = "the configuration") -> Any:
+    """Import a class or value, given its registered name, its own name or its dotted path.
+
+    Args:
+        kind: What it is.
+        name: Its name. A path that no installed package registers must lead to a class that this process has imported.
+        trust: Whether any other module may be imported as well, which runs its code.
+        named_by: File that names it, for messages.
+
+    Raises:
+        InputError: If it is unknown, not trusted, or cannot be imported.
+    """
     path = path_of(kind, name)
+    owner = registered(kind, path)
+    if not (owner or trust or path.startswith(OWN) or is_kind(kind, imported(path))):
+        raise InputError(
+            f"No installed package registers the {kind.removesuffix('s')} {path} that {named_by} names: importing it "
+            "runs its code; give `trust` if you trust whoever made it."
+        )
+    source = f"{path} of {distribution(owner)}" if owner else path
     module, _, attribute = path.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
     except Exception as error:
-        owner = next((e for e in entries(kind).values() if f"{e.module}.{e.attr}" == path), None)
-        source = f" of {distribution(owner)}" if owner else ""
-        raise InputError(f"{path}{source} cannot be imported ({type(error).__name__}: {error}).") from error
+        raise InputError(f"{source} cannot be imported ({type(error).__name__}: {error}).") from error
+    if not is_kind(kind, found):
+        raise InputError(f"{source} is not a {kind.removesuffix('s')}: it must be a subclass of {BASES[kind]}.")
+    return found
+
+
+def imported(path: str) -> Any:
+    """Return what a dotted path leads to in the modules that this process has imported, or None; no code runs.
+
+    A module's variables are looked up directly, since ``getattr`` may call a function of the module.
+    """
+    module, _, attribute = path.rpartition(".")
+    return getattr(sys.modules.get(module), "__dict__", {}).get(attribute)
+
+
+def is_kind(kind: Kind, found: Any) -> bool:
+    """Return whether something is a class of a kind; packaged weights are checked where they are used."""
+    bases = inspect.getmro(found) if isinstance(found, type) else ()
+    return kind == "weights" or BASES[kind] in {f"{base.__module__}.{base.__qualname__}" for base in bases}
 
 
 def parameters(cls: type[Any]) -> dict[str, inspect.Parameter]:

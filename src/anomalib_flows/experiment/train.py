@@ -64,12 +64,13 @@ class Experiment:
         return TestSet(self.dataset.name, self.dataset.subset, samples, self.config.pictures)
 
 
-def train(config: TrainConfig, resume: Path | None = None) -> Run:
+def train(config: TrainConfig, resume: Path | None = None, *, trust: bool = False) -> Run:
     """Train a detector on normal images, set its thresholds, and test it if there are test images.
 
     Args:
         config: Everything that makes the run.
         resume: Run directory to continue after the last epoch that it keeps.
+        trust: Whether to import classes that the configuration names and no installed package registers.
 
     Returns:
         The run directory.
@@ -78,7 +79,7 @@ def train(config: TrainConfig, resume: Path | None = None) -> Run:
         InputError: If a value or a file cannot be used.
         Interrupted: If Ctrl-C stopped the run.
     """
-    experiment = prepare_experiment(config, resume)
+    experiment = prepare_experiment(config, resume, trust)
     if resume:
         run = Run.open(resume)
         require_resumable(experiment, run)
@@ -98,20 +99,21 @@ def train(config: TrainConfig, resume: Path | None = None) -> Run:
     return run
 
 
-def prepare_experiment(config: TrainConfig, resume: Path | None) -> Experiment:
+def prepare_experiment(config: TrainConfig, resume: Path | None, trust: bool) -> Experiment:
     """Construct dataset and pipeline, and list and check the images, before anything is written."""
     device = choose_device(config.trainer.accelerator)
     if config.trainer.precision == "16-mixed" and device.type == "cpu":
         raise InputError("`trainer.precision` 16-mixed needs CUDA: choose bf16-mixed or 32 on a CPU.")
     if config.data is None:
         raise InputError("`data` must be given: name a dataset to train on.")
-    dataset: Dataset = config.data.build("datasets")
+    dataset: Dataset = config.data.build("datasets", trust=trust)
+    dataset.read_only = resume is not None
     samples = samples_of_run(Run.open(resume), dataset, config) if resume else split_samples(dataset, config)
     logger.info(count_splits(samples))
     config = resolve(config, device, len(select(samples, "train")))
     torch.manual_seed(config.seed)
     with weights_follow() if resume else nullcontext():
-        detector = config.model.build("models", config.image.height_width)
+        detector = config.model.build("models", config.image.height_width, trust=trust)
     pipeline = Pipeline(detector, config.image.resize, config.heatmap)
     detector.require_trainable(min(config.loader.images_per_batch, len(select(samples, "train"))))
     runner = PipelineRunner(pipeline, device, config.loader, FeatureOptions.of(config.trainer))
