@@ -10,6 +10,8 @@ import difflib
 import importlib
 import inspect
 import sys
+import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 from anomalib_flows.core.errors import InputError
@@ -30,11 +32,40 @@ def names(kind: Kind) -> list[str]:
 
 
 def entries(kind: Kind) -> dict[str, EntryPoint]:
-    """Return the entry points by name; a plug-in cannot replace a built-in one of the same name."""
-    from importlib.metadata import entry_points  # takes as long to import as everything that --help needs
-
-    found = sorted(entry_points(group=f"anomalib_flows.{kind}"), key=lambda e: e.value.startswith(OWN))
+    """Return the sound entry points by name; a plug-in cannot replace a built-in one of the same name."""
+    found = sorted(filter(is_sound, entry_points(kind)), key=lambda e: e.value.startswith(OWN))
     return {entry.name: entry for entry in found}
+
+
+def entry_points(kind: Kind) -> list[EntryPoint]:
+    """Return all entry points of a kind. A package whose list of them cannot be read has none."""
+    from importlib import metadata  # takes as long to import as everything that --help needs
+
+    group = f"anomalib_flows.{kind}"
+    try:
+        return list(metadata.entry_points(group=group))
+    except Exception:  # one malformed line of any installed package
+        found: dict[str, list[EntryPoint]] = {}
+        for package in metadata.distributions():  # of several of one name the first is the one that is imported
+            with suppress(Exception):
+                found.setdefault(package.name, list(package.entry_points))
+        return [entry for entries in found.values() for entry in entries if entry.group == group]
+
+
+def is_sound(entry: EntryPoint) -> bool:
+    """Return whether an entry point names a module and a class or value in it."""
+    match = entry.pattern.match(entry.value)
+    return bool(match and match["attr"])
+
+
+def malformed(kind: Kind) -> dict[str, str]:
+    """Return what is wrong with the entry points that are not sound, by name."""
+    return {
+        entry.name: f"{distribution(entry)} registers {entry.name!r} as {entry.value!r}, which is not MODULE:CLASS: "
+        "report it to its authors."
+        for entry in entry_points(kind)
+        if not is_sound(entry)
+    }
 
 
 def distribution(entry: EntryPoint) -> str:
@@ -48,7 +79,7 @@ def path_of(kind: Kind, name: str) -> str:
         return f"{entry.module}.{entry.attr}"
     if "." in name and kind != "weights":  # timm's names of networks may have a dot
         return name
-    raise InputError(unknown(kind.removesuffix("s"), name, names(kind)))
+    raise InputError(malformed(kind).get(name) or unknown(kind.removesuffix("s"), name, names(kind)))
 
 
 def registered(kind: Kind, name: str) -> EntryPoint | None:
@@ -85,13 +116,33 @@ def load(kind: Kind, name: str, *, trust: bool = False, named_by: object = "the 
         )
     source = f"{path} of {distribution(owner)}" if owner else path
     module, _, attribute = path.rpartition(".")
+    if not path.startswith(OWN):
+        _plug_ins[module.partition(".")[0]] = source
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:
-        raise InputError(f"{source} cannot be imported ({type(error).__name__}: {error}).") from error
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{source} cannot be imported ({cause_of(error)}).") from error
     if not is_kind(kind, found):
         raise InputError(f"{source} is not a {kind.removesuffix('s')}: it must be a subclass of {BASES[kind]}.")
     return found
+
+
+_plug_ins: dict[str, str] = {}
+"""Class and distribution of what was loaded from other packages, by the name of its outermost package."""
+
+
+def blame(error: BaseException) -> str | None:
+    """Return a sentence about an error that code of a plug-in raised, or None if none was running."""
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if source := _plug_ins.get(frame.f_globals.get("__name__", "").partition(".")[0]):
+            place = f"{frame.f_code.co_filename}:{line}"
+            return f"{source} failed at {place} ({cause_of(error)}): report it to its authors."
+    return None
+
+
+def cause_of(error: BaseException) -> str:
+    """Return the type and the message of an error in one line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def imported(path: str) -> Any:
