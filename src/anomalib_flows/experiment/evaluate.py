@@ -20,6 +20,7 @@ from anomalib_flows.inference.feature_cache import COMPUTED
 from anomalib_flows.inference.fitting import fit_constants, set_scores
 from anomalib_flows.inference.runner import PipelineRunner
 from anomalib_flows.results.pictures import FigureSink, drawing, name_figures
+from anomalib_flows.results.report import write_report
 from anomalib_flows.results.sinks import ErrorCounter, MetricsSink, Thresholds, drain, open_table
 from anomalib_flows.results.thumbnails import open_thumbnails
 from anomalib_flows.run.directory import Run
@@ -70,7 +71,7 @@ def evaluate_validation(run: Run, runner: PipelineRunner, tested: TestSet) -> No
 def evaluate_results(
     folder: Run, results: Iterable[ImageResult], tested: TestSet, thresholds: Thresholds, about: dict[str, Any]
 ) -> None:
-    """Write table, figures, thumbnails, metrics and curves of a stream of results to a folder.
+    """Write table, figures, thumbnails, metrics, curves and report of a stream of results to a folder.
 
     ``about`` adds facts to the metrics.
     """
@@ -89,6 +90,7 @@ def evaluate_results(
     folder.write_json(folder.curves_file.name, found.pop("curves"))
     about = {"dataset": tested.dataset, "subset": tested.subset, **about, "image_scale": thresholds.image_scale}
     folder.write_json(folder.metrics_file.name, about | {"errors": errors.errors()} | found)
+    write_report(folder.path)
 
 
 def calibrate_on_test(runner: PipelineRunner, samples: Sequence[Sample]) -> Iterator[ImageResult]:

@@ -22,8 +22,8 @@ from anomalib_flows.results.sinks import growing, write_whole, written_path
 
 SIDE, HEATMAP_SIDE = 192, 96
 """Greatest height and width of a thumbnail and of its heatmap in pixels; heatmaps are smooth and are enlarged well."""
-PACKED = {"quality": 70, "alpha_quality": 70, "method": 1}
-"""Options of WebP; ``method`` is the effort, from 0 to 6."""
+PACKED = {"quality": 70, "alpha_quality": 70, "method": 0}
+"""Options of WebP; ``method`` is the effort, from 0 to 6: more of it takes longer and saves next to nothing."""
 FIRST, MOST = 2000, 4000
 """Number of images from which on only those to look at have a thumbnail, and greatest number of thumbnails."""
 PREDICTED: Colour = (255, 255, 255)
@@ -68,7 +68,7 @@ def thumbnail(result: ImageResult) -> bytes:
     picture = as_image(picture_of(result))
     width, height = picture.size
     size = bounded((height, width), SIDE)
-    photo = picture.resize(size[::-1], Resampling.LANCZOS, reducing_gap=2)
+    photo = picture.resize(size[::-1], Resampling.HAMMING, reducing_gap=2)
     heatmap = transparent_heatmap(result.anomaly_map, bounded((height, width), HEATMAP_SIDE))
     content = {
         "path": written_path(result),

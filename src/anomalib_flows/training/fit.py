@@ -48,7 +48,9 @@ def fit(pipeline: Pipeline, samples: list[Sample], config: TrainConfig, run: Run
         warnings.filterwarnings("ignore", module="lightning")
         try:
             trainer.fit(module, ckpt_path=run.resume_file if resume else None, weights_only=True)
-        except SystemExit as error:  # Lightning's answer to a second Ctrl-C
+        except SystemExit as error:
+            if not isinstance(error.__context__, KeyboardInterrupt):  # Lightning's answer to a second Ctrl-C
+                raise
             interrupted.set()
             raise KeyboardInterrupt from error
     return not interrupted.is_set()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from shlex import quote
-from typing import Any
+from typing import Any, get_args
 
 from anomalib_flows.core import registry
+from anomalib_flows.core.types import Split
 from anomalib_flows.data.datasets.base import Card
 from anomalib_flows.results.report.charts import loss_chart
 from anomalib_flows.results.report.reading import Results
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.config import TrainConfig
+
+ORDER = {split: place for place, split in enumerate(get_args(Split))}
+OWN = {"folder": "your own images", "synthetic": "drawn by this package, without limits"}
+"""Licences of datasets without a card."""
 
 
 def making(results: Results, config: TrainConfig | None) -> dict[str, Any]:
@@ -18,16 +23,12 @@ def making(results: Results, config: TrainConfig | None) -> dict[str, Any]:
     run = results.run
     return {
         "loss": loss_chart(results.losses()),
-        "splits": list(results.splits().items()),
+        "splits": sorted(results.splits().items(), key=lambda item: (ORDER.get(item[0][0], len(ORDER)), item[0])),
         "versions": results.versions(),
         "configuration": run.config_file.read_text(encoding="utf-8", errors="replace") if run else "",
         "licence": licence(config.data, results) if config and config.data else [],
         "commands": commands(results),
     }
-
-
-OWN = {"folder": "your own images", "synthetic": "drawn by this package, without limits"}
-"""Licences of datasets without a card."""
 
 
 def licence(data: Component, results: Results) -> list[tuple[str, str]]:

@@ -120,7 +120,7 @@ def about_missed(metrics: Metrics, scores: Scores) -> Iterator[Remark]:
     if missed["count"] and (image["auroc"] or 0) < WEAK_AUROC:
         yield Remark(
             "unknown",
-            "Scores of good and defective images overlap: larger images (--image.size), more good photos or a longer "
+            "Scores of good and defective images overlap: larger images (`--image.size`), more good photos or a longer "
             "training may separate them.",
         )
     rate = metrics["promised_false_alarm_rate"]
@@ -132,7 +132,7 @@ def about_missed(metrics: Metrics, scores: Scores) -> Iterator[Remark]:
             yield Remark(
                 "unknown",
                 f"With {percent(OTHER_RATE)} % of false alarms on these images, {others} defects would be missed. Try "
-                f"it with the slider below, and set it with calibrate --false-alarm-rate {OTHER_RATE:g}.",
+                f"it with the slider below, and set it with `calibrate --false-alarm-rate {OTHER_RATE:g}`.",
             )
 
 
@@ -140,5 +140,5 @@ def about_size(scale: InputScale, photo: ImageSize) -> Iterator[Remark]:
     """Say which defects vanish where photos are scaled down, and what shows them."""
     if (factor := scale.factor(photo)) > LARGEST_FACTOR:
         lost = f"defects smaller than about {square(scale, photo)} pixels are likely missed"
-        advised = FIELD.sub(r"--\1", advice(photo, scale))  # options for fields
+        advised = FIELD.sub(r"`--\1`", advice(photo, scale))  # options for fields
         yield Remark("bad", f"Photos are scaled down {factor:.1f}-fold: {lost}. {advised}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from anomalib_flows import __version__
 from anomalib_flows.core.errors import InputError
@@ -20,13 +22,25 @@ DASH = "\N{EN DASH}"
 @cache
 def environment() -> Environment:
     """Return the templates. All text is escaped; an unknown name is an error."""
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["marked"] = marked
+    return made
+
+
+def marked(text: str) -> Markup:
+    """Set what stands in backticks as code.
+
+    Example:
+        >>> str(marked("`a` < `b`"))
+        '<code>a</code> &lt; <code>b</code>'
+    """
+    return Markup(re.sub("`([^`]*)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 (the text is escaped)
 
 
 def heat_colours() -> list[str]:
