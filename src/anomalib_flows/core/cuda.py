@@ -1,4 +1,4 @@
-"""What CUDA needs: copies that nothing waits for, and float32 that is float32."""
+"""What CUDA needs: copies that nothing waits for, float32 that is float32, and to know where memory ends."""
 
 from __future__ import annotations
 
@@ -8,6 +8,14 @@ from functools import cache
 
 import torch
 from torch import Tensor
+
+NO_MEMORY = "out of memory", "can't allocate memory", "ALLOC_FAILED"
+"""Parts of the messages of CUDA, of torch on a CPU, and of cuBLAS and cuDNN where memory ends."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ended."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(part in str(error) for part in NO_MEMORY)
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from anomalib_flows.core.cuda import is_out_of_memory
 from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ImageSize
@@ -145,6 +146,10 @@ class Encoder(nn.Module):
             return [(f.shape[1], f.shape[2], f.shape[3]) for f in self._maps(self.network, image)]
         except (AssertionError, RuntimeError) as error:
             size = ",".join(map(str, image_size))
+            if is_out_of_memory(error):
+                raise InputError(
+                    f"`image.size` {size} needs more memory than there is: choose a smaller one."
+                ) from error
             raise InputError(
                 f"`image.size` {size} does not suit the backbone {self.backbone}: {first_line(error)}"
             ) from error

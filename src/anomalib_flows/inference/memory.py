@@ -9,11 +9,10 @@ from contextlib import contextmanager
 
 import torch
 
+from anomalib_flows.core.cuda import is_out_of_memory
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.models.base import Detector
 
-PHRASES = "out of memory", "can't allocate memory", "ALLOC_FAILED"
-"""Parts of the messages of CUDA, of torch on a CPU, and of cuBLAS and cuDNN where memory ends."""
 SHARE = 0.9
 """Share of the memory that a suggested batch may take."""
 
@@ -35,11 +34,6 @@ def memory_explained(detector: Detector, batch_size: int, device: torch.device) 
             fitting = fitting_batch(batch_size, lambda images: peak_memory(detector, images, device), available(device))
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "this machine"
         raise InputError(sentence(name, batch_size, fitting)) from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory ended."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(part in str(error) for part in PHRASES)
 
 
 def sentence(name: str, batch_size: int, fitting: int) -> str:
