@@ -1,4 +1,4 @@
-"""docs/datasets.md agrees with the cards of the datasets, and its examples run."""
+"""docs/reference/datasets.md agrees with the cards of the datasets, and its examples run."""
 
 import re
 import shlex
@@ -14,7 +14,7 @@ from anomalib_flows.testing import check_dataset
 from published import array, pack
 from trees import draw, draw_masks
 
-TEXT = (Path(__file__).parents[2] / "docs/datasets.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).parents[2] / "docs/reference/datasets.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (\w+)$(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL))
 OWN = [name for name, entry in registry.entries("datasets").items() if entry.value.startswith("anomalib_flows.")]
 
@@ -48,24 +48,24 @@ def test_its_example_is_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.syspath_prepend(tmp_path)
     draw(tmp_path / "rim", "train/ok/1.png", "train/ok/2.png", "test/ok/1.png", "test/pore/1.png")
     draw_masks(tmp_path / "rim", "masks/pore/1.png")
-    dataset = registry.load("datasets", "castings.Castings")(root=tmp_path, category="rim")
+    dataset = registry.load("datasets", "castings.Castings", trust=True)(root=tmp_path, category="rim")
     check_dataset(dataset)
     assert [sample.mask for sample in dataset.samples() if sample.label] == [tmp_path / "rim/masks/pore/1.png"]
 
 
 def test_the_example_of_a_dataset_that_arranges_its_files_is_prepared(tmp_path: Path, monkeypatch) -> None:
-    guide = (Path(__file__).parents[2] / "docs/datasets-prepare.md").read_text(encoding="utf-8")
+    guide = (Path(__file__).parents[2] / "docs/how-to/plug-ins.md").read_text(encoding="utf-8")
     [code] = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     (tmp_path / "scans.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     archive = pack(tmp_path / "scans.zip", {f"scans/{i}.npy": array(np.full((6, 8), i, np.uint8)) for i in range(2)})
     root = tmp_path / "root"
     assert main(["data", "prepare", "scans.Scans", "--root", str(root), "--archive", str(archive)]) == 0
-    assert len(registry.load("datasets", "scans.Scans")(root=root, category="scan").samples()) == 2
+    assert len(registry.load("datasets", "scans.Scans", trust=True)(root=root, category="scan").samples()) == 2
 
 
 def test_its_example_of_a_table_is_read(tmp_path: Path) -> None:
-    [table] = re.findall(r"```csv\n(.*?)```", TEXT, re.DOTALL)
+    [table] = re.findall(r"```text\n(path,.*?)```", TEXT, re.DOTALL)
     (tmp_path / "all.csv").write_text(table)
     samples = Folder(table=tmp_path / "all.csv").samples()
     assert [(s.split, s.defect) for s in samples] == [("train", "good"), ("test", "good"), ("test", "scratch")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -17,11 +18,14 @@ from anomalib_flows.models.checkpoint import save_pipeline
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+IN_PYTHON = (ROOT / "docs/how-to/python.md").read_text()
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 
 
-def test_its_python_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = "".join(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+def test_the_how_to_on_python_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "".join(dedent(block) for block in re.findall(r"```python\n(.*?)```", IN_PYTHON, re.DOTALL))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     Path("photos").mkdir()
@@ -36,7 +40,9 @@ def test_its_python_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys
 
 @pytest.mark.parametrize("model", [FastFlow, CFlow])
 def test_the_how_to_on_sampling_runs(model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    first, fastflow, cflow = re.findall(r"```python\n(.*?)```", (ROOT / "docs/sampling.md").read_text(), re.DOTALL)
+    first, fastflow, cflow = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/explanation/sampling.md").read_text(), re.DOTALL
+    )
     detector = model((64, 64), layers=[1, 2], steps=2)
     (named,) = re.findall(r'load\("(.*?)"\)', first)
     monkeypatch.chdir(tmp_path)
@@ -58,7 +64,7 @@ def training_commands() -> list[str]:
     shown = "".join(page.read_text(encoding="utf-8").replace("\\\n", " ") for page in PAGES)
     found = re.findall(r"anomalib-flows (train [^`\n]*)", shown)
     commands = {command.split("  #")[0].strip() for command in found}
-    others = re.compile(r"\.\.\.|(?<!\$)\b[A-Z]{3,}\b|\$PUBLISHED|--resume|\.help|reference\.|gaussian")
+    others = re.compile(r"\.\.\.|(?<!\$)\b[A-Z]{3,}\b|\$PUBLISHED|--resume|\.help|reference\.|gaussian|my\.yaml")
     return sorted(command for command in commands if not others.search(command))
 
 

@@ -1,9 +1,10 @@
-"""The examples of docs/runtime.md run."""
+"""The examples of the how-to pages on exported models run."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 from anomalib_flows.cli.app import main
 from tiny_export import write
 
-PAGE = (Path(__file__).parents[2] / "docs/runtime.md").read_text()
+HOW_TO = Path(__file__).parents[2] / "docs/how-to"
 
 
 @pytest.fixture
@@ -27,21 +28,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+def blocks(page: str, language: str) -> list[str]:
+    text = (HOW_TO / page).read_text(encoding="utf-8")
+    return [dedent(code) for code in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)]
 
 
 @pytest.mark.usefixtures("folder")
 def test_examples_in_python_run() -> None:
     printed = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True) for code in blocks("python")
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        for code in blocks("runtime.md", "python")
     ]
     assert [(done.returncode, done.stderr) for done in printed] == [(0, "")] * 3
     assert [len(done.stdout.splitlines()) for done in printed] == [2, 3, 2]
 
 
 def test_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    predict, latency = (line.split() for block in blocks("sh") for line in block.splitlines())
+    [predict] = (block.split() for block in blocks("runtime.md", "sh"))
+    [latency] = (block.split() for block in blocks("intel.md", "sh") if "--image_size" in block)
     assert main(predict[1:]) == 0
     assert len((folder / "predicted/predictions.csv").read_text().splitlines()) == 3
     assert main([*latency[1:], "--seconds=0.02"]) == 0

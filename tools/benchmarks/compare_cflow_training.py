@@ -31,7 +31,7 @@ from comparison.turns import environment, show, show_head
 COLUMNS = ["trained by", "images", "seconds", "image AUROC", "pixel AUROC"]
 SIZE, BATCH = 256, 32
 AS_MEASURED = {"norm": "none", "clamp": 1.9, "local_scale": 0.0, "learning_rate": 2e-3}
-"""Options of cflow/mobilenetv2 when docs/benchmarks.md was measured."""
+"""Options of cflow/mobilenetv2 when docs/reference/benchmarks-history.md was measured."""
 PUBLISHED = AS_MEASURED | {"vectors_per_step": 256, "order": "published", "learning_rate": 2e-4}
 PUBLISHED |= {"schedule": "constant"}  # one epoch is too short for the published warm-up over 16 epochs
 

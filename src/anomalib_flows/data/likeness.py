@@ -17,7 +17,7 @@ from anomalib_flows.core.types import Sample
 SIDE = 16
 """Side of the hash, which has SIDE * SIDE bits."""
 NEAR = 20
-"""Largest number of bits in which the hashes of nearly equal images differ (docs/datasets-prepare.md)."""
+"""Largest number of bits in which the hashes of nearly equal images differ (docs/how-to/own-photos.md)."""
 FLAT = 8
 """Largest range of grey values of an image that counts as one of one colour."""
 ROWS = 1024

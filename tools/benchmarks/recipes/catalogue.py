@@ -44,7 +44,8 @@ FASTFLOW = {
     "base distribution learnt": Recipe(base=True),
     "fused": Recipe(fused=True),
 }
-# CFLOW before its clamp and rate became 0.5 and 0.005: docs/recipe.md changes one option of it at a time.
+# CFLOW before its clamp and rate became 0.5 and 0.005. Each recipe of docs/reference/recipe-experiments.md changes one
+# option of it.
 FREE: dict[str, Any] = {"clamp": 1.9, "learning_rate": 2e-3}
 BARE = FREE | {"norm": "none", "local_scale": 0.0, "learning_rate": 1e-3}
 CFLOW = {

@@ -11,7 +11,7 @@ from anomalib_flows.core.types import ImageSize, ResizeMode, content_size
 LARGEST_FACTOR = 4
 """Photos that are scaled down further than this are warned of."""
 VISIBLE = 8
-"""Side of the smallest defect that is seen reliably, in pixels of the input; measured in docs/datasets-prepare.md."""
+"""Side of the smallest defect that is seen reliably, in pixels of the input (docs/how-to/large-images.md)."""
 SIDES = (256, 384, 512, 768, 1024)
 """Longer sides of the image sizes that are proposed."""
 MULTIPLE = 32
