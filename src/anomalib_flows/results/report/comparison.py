@@ -77,6 +77,7 @@ def comparison(runs: list[Compared]) -> dict[str, Any]:
         "differing": len(differing),
         "wrong_in_all": sum(all(is_wrong(run.rows[path]) for run in runs) for path in common),
         "disagreements": disagreements(runs, differing),
+        "folder": common_folder(differing),
     }
 
 
@@ -145,6 +146,12 @@ def disagreements(runs: list[Compared], differing: list[str]) -> list[Disagreeme
             if one := shown.get(row["path"]):
                 one.found.append((run.name, row, thumbnail))
     return list(shown.values())
+
+
+def common_folder(paths: list[str]) -> str:
+    """Return the folder that holds all images, with the separator at its end; empty if there is none."""
+    common = os.path.commonprefix(paths)
+    return common[: max(common.rfind("/"), common.rfind("\\")) + 1]
 
 
 def truth_of(runs: list[Compared], path: str) -> str:
