@@ -85,10 +85,16 @@ def verdict(alarms: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
 
 
 def few_images_lines(run: Run) -> list[str]:
-    """Say which rate can be promised, if too few images set the threshold of a run, and how many would be enough."""
+    """Say which rate can be promised, if too few images set the threshold of a run, and how many would be enough.
+
+    Nothing is said about a test whose threshold promises nothing.
+    """
     from anomalib_flows.data.splits import read_splits, select
     from anomalib_flows.run.listing import model_facts
 
+    metrics = run.metrics()
+    if metrics and metrics.get("promised_false_alarm_rate") is None:
+        return []
     facts, config = model_facts(run.model_file), run.config()
     count, asked = facts.calibration_images, config.false_alarm_rate
     rate = promised_rate(count, asked, facts.protocol, facts.source)
@@ -99,7 +105,8 @@ def few_images_lines(run: Run) -> list[str]:
     fraction = config.split.calibration_fraction
     held_out = abs(count - fraction * (count + training)) <= 1  # else they are images of their own
     more = f"about {rounded((needed - count) / fraction)} more good images to train with, or " if held_out else ""
-    fact = f"{count} good {images} set the threshold, so {percent(rate)} % is promised and not {percent(asked)} %"
+    held = "held-out " * held_out
+    fact = f"{count} {held}good {images} set the threshold, so {percent(rate)} % is promised and not {percent(asked)} %"
     return [f"{fact}, which takes {needed}: {more}{needed} new ones for 'calibrate --images'."]
 
 
