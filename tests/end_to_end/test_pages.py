@@ -53,7 +53,7 @@ def workplace(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return tmp_path
 
 
-@pytest.mark.parametrize("page", ["own-photos", "thresholds", "augmentation", "train"])
+@pytest.mark.parametrize("page", ["own-photos", "thresholds", "augmentation", "train", "results"])
 @pytest.mark.usefixtures("workplace")
 def test_how_to_pages_run(page: str) -> None:
     run_blocks((DOCS / f"how-to/{page}.md").read_text(encoding="utf-8").replace(" RUN", " run"), command)

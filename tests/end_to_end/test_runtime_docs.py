@@ -1,16 +1,20 @@
 """The examples of the how-to pages on exported models run."""
 
+import json
 import re
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import dedent
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from anomalib_flows.cli.app import main
+from anomalib_flows.runtime import ExportedModel
 from tiny_export import write
 
 HOW_TO = Path(__file__).parents[2] / "docs/how-to"
@@ -51,3 +55,19 @@ def test_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*latency[1:], "--seconds=0.02"]) == 0
     assert "images/s" in capsys.readouterr().out
     assert (folder / "latency.json").is_file()
+
+
+def test_the_element_of_dl_streamer_passes_decisions_on(folder: Path) -> None:
+    [code] = (code for code in blocks("other-programs.md", "python") if "class Inspect" in code)
+    known: dict[str, Any] = {}
+    exec(code, known)  # noqa: S102
+    pixels = np.asarray(Image.open(folder / "photo.png"))
+
+    class Frame:
+        messages: ClassVar[list[str]] = []
+        data = contextmanager(lambda self: iter([np.dstack([pixels, pixels[..., :1]])]))
+        add_message = messages.append
+
+    assert known["Inspect"]("model.xml").process_frame(Frame())
+    result = ExportedModel("model.xml")("photo.png")
+    assert [json.loads(text) for text in Frame.messages] == [{"label": result.label, "score": result.score}]
