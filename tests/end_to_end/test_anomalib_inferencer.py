@@ -55,7 +55,8 @@ def test_in_float32_it_decides_as_predict(found, trained: Path, tree: Path, phot
     for i, path in enumerate(photos):
         row, expected, post = rows[str(path)], pipeline(read_image(path)[None]), pipeline.postprocess
         score = post.normalise_scores(expected.scores)
-        assert float(row["score"]) == pytest.approx(float(expected.scores), abs=1e-5)
+        assert float(row["raw_score"]) == pytest.approx(float(expected.scores), abs=1e-5)
+        assert float(row["score"]) == pytest.approx(float(score), abs=1e-5)
         np.testing.assert_allclose(found["f32/pred_score"][i].ravel(), score, atol=1e-4)
         label = bool(found["f32/pred_label"][i].item())
         assert label == (row["label"] == "anomalous")

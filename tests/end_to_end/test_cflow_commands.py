@@ -82,9 +82,9 @@ def test_an_image_scores_alone_as_in_company(trained: Path, tree: Path, tmp_path
     bad = tree / "stripes/test/blob"
     assert main(["predict", str(trained), f"--input={bad}", f"--output={tmp_path / 'all'}"]) == 0
     assert main(["predict", str(trained), f"--input={bad / '1.png'}", f"--output={tmp_path / 'one'}"]) == 0
-    together = {Path(row["path"]).name: float(row["score"]) for row in rows(tmp_path / "all/predictions.csv")}
+    together = {Path(row["path"]).name: float(row["raw_score"]) for row in rows(tmp_path / "all/predictions.csv")}
     (alone,) = rows(tmp_path / "one/predictions.csv")
-    assert float(alone["score"]) == pytest.approx(together["1.png"], rel=1e-5)
+    assert float(alone["raw_score"]) == pytest.approx(together["1.png"], rel=1e-5)
 
 
 def test_a_run_with_a_schedule_goes_on_where_it_stopped(fit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +266,7 @@ def test_heatmap_options_are_part_of_the_model(model: list[str], tree: Path, tmp
     prediction = pipeline(read_image(tree / "stripes/test/blob/0.png")[None])
     top = prediction.maps.flatten().sort(descending=True).values[: 64 * 64 * 5 // 100]
     assert float(prediction.scores) == pytest.approx(float(top.mean()))
-    written = {Path(row["path"]).as_posix()[-10:]: float(row["score"]) for row in rows(run / "predictions.csv")}
+    written = {Path(row["path"]).as_posix()[-10:]: float(row["raw_score"]) for row in rows(run / "predictions.csv")}
     assert written["blob/0.png"] == pytest.approx(float(prediction.scores), rel=1e-4)
 
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch
 import yaml
 from PIL import Image
 from safetensors.numpy import load_file
+from sklearn.metrics import auc
 from tiny import SMALL, draw
 
 from anomalib_flows import FastFlow, load, read_image
@@ -57,7 +59,8 @@ def figures_of(run: Path) -> set[str]:
 
 
 def test_train_writes_a_whole_run(trained: Path) -> None:
-    expected = "config.yaml model.safetensors metrics.json predictions.csv splits.csv versions.json resume.ckpt"
+    results = "metrics.json predictions.csv losses.csv curves.json thumbnails.jsonl"
+    expected = f"config.yaml model.safetensors splits.csv versions.json resume.ckpt {results}"
     assert set(expected.split()) <= {file.name for file in trained.iterdir()}
     assert not list(trained.rglob(".tmp-*"))
     metrics = json.loads((trained / "metrics.json").read_text())
@@ -66,6 +69,35 @@ def test_train_writes_a_whole_run(trained: Path) -> None:
         assert metrics["defects"]["blob"][level]["auroc"] is not None
     assert figures_of(trained) == {f"{kind}/{i}.jpg" for kind in ("good", "blob") for i in range(3)}
     assert len((trained / "logs/metrics.csv").read_text().splitlines()) == 1 + 2 * 3  # 2 epochs of 3 steps
+
+
+def test_the_files_of_a_test_agree(trained: Path) -> None:
+    metrics, curves = (json.loads((trained / name).read_text()) for name in ("metrics.json", "curves.json"))
+    table, scale = rows(trained / "predictions.csv"), metrics["image_scale"]
+    outcomes = Counter(row["outcome"] for row in table)
+    errors = metrics["errors"]
+    assert (outcomes["false alarm"], outcomes["missed"]) == tuple(
+        errors[kind]["count"] for kind in ("false_alarms", "missed")
+    )
+    assert Counter(row["defect"] for row in table) == {"good": 3, "blob": 3}
+    for row in table:
+        normalised = 0.5 * (float(row["raw_score"]) - scale["typical"]) / (scale["threshold"] - scale["typical"])
+        assert float(row["score"]) == pytest.approx(min(max(normalised, 0), 1), abs=1e-4)
+        assert (row["label"] == "anomalous") == (float(row["raw_score"]) > np.float32(scale["threshold"]))
+    lines = (trained / "thumbnails.jsonl").read_text().splitlines()
+    assert [json.loads(line)["path"] for line in lines] == [row["path"] for row in table]
+    for level in ("image", "pixel"):
+        assert auc(*np.transpose(curves[level]["roc"])) == pytest.approx(metrics[level]["auroc"], abs=0.01)
+
+
+def test_maps_are_those_of_the_model(trained: Path, tree: Path, tmp_path: Path) -> None:
+    photo = tree / "stripes/test/blob/0.png"
+    assert main(["predict", str(trained), f"--input={photo}", f"--output={tmp_path}", "--save=maps"]) == 0
+    prediction = load(trained / "model.safetensors")(read_image(photo)[None])
+    values = np.load(tmp_path / "maps/0.npy", allow_pickle=False)
+    np.testing.assert_allclose(values, prediction.maps[0, 0].numpy(), atol=1e-5)
+    threshold = json.loads((tmp_path / "prediction.json").read_text())["map_scale"]["threshold"]
+    assert ((values > threshold) == prediction.masks[0, 0].numpy()).mean() > 0.999
 
 
 def test_splits_are_disjoint_and_calibration_is_not_trained_on(trained: Path) -> None:
@@ -90,7 +122,7 @@ def test_another_seed_makes_another_run(train, trained: Path) -> None:
 def test_a_resumed_run_ends_as_if_never_stopped(train, trained: Path) -> None:
     run = train("--trainer.max_epochs=1")
     assert main(["train", "--resume", str(run), "--trainer.max_epochs=2"]) == 0
-    for name in ("metrics.json", "predictions.csv", "model.safetensors"):
+    for name in ("metrics.json", "predictions.csv", "model.safetensors", "losses.csv"):
         assert (run / name).read_bytes() == (trained / name).read_bytes()
 
 
@@ -183,7 +215,8 @@ def test_predict_keeps_sub_folders_and_agrees_with_test(trained: Path, tree: Pat
     assert len(predicted) == 6
     for row in predicted:
         assert row["label"] == tested[row["path"]]["label"]
-        assert float(row["score"]) == pytest.approx(float(tested[row["path"]]["score"]), abs=1e-5)
+        for column in ("score", "raw_score"):
+            assert float(row[column]) == pytest.approx(float(tested[row["path"]][column]), abs=1e-5)
 
 
 @pytest.mark.parametrize(("pattern", "count"), [("blob/1.png", 1), ("*/1.png", 2), ("**/*.png", 6)])
@@ -212,7 +245,7 @@ def test_predict_reads_what_cameras_and_scanners_write(trained: Path, tree: Path
     exif[0x0112] = 6
     image.save(folder / "turned.jpg", exif=exif)
     assert main(["predict", str(trained), "--input", str(folder), "--output", str(tmp_path / "out")]) == 0
-    table = {Path(row["path"]).name: float(row["score"]) for row in rows(tmp_path / "out/predictions.csv")}
+    table = {Path(row["path"]).name: float(row["raw_score"]) for row in rows(tmp_path / "out/predictions.csv")}
     assert len(table) == 7
     assert table["grey16.png"] == pytest.approx(table["grey.PNG"], abs=1e-6)
     assert Image.open(tmp_path / "out/overlay/turned.png").size == (64, 72)
@@ -247,7 +280,7 @@ def test_an_images_score_does_not_depend_on_its_batch(trained: Path, tree: Path,
         assert main(["predict", str(trained), *source, f"--loader.batch_size={size}"]) == 0
     alone, together = (rows(tmp_path / size / "predictions.csv") for size in ("1", "6"))
     for one, other in zip(alone, together, strict=True):
-        assert float(one["score"]) == pytest.approx(float(other["score"]), rel=1e-5)
+        assert float(one["raw_score"]) == pytest.approx(float(other["raw_score"]), rel=1e-5)
 
 
 def test_padding_is_neither_scored_nor_shown(train, tree: Path, tmp_path: Path) -> None:
@@ -261,7 +294,8 @@ def test_padding_is_neither_scored_nor_shown(train, tree: Path, tmp_path: Path) 
     assert raw.shape == (1, 1, 64, 160)  # the image takes 64 x 72 of it
     assert float(prediction.scores) == float(raw[..., :72].max())
     assert float(raw[..., 72:].max()) != float(prediction.maps[..., 72:].max())
-    assert float(rows(tmp_path / "predictions.csv")[0]["score"]) == pytest.approx(float(prediction.scores), abs=1e-6)
+    [row] = rows(tmp_path / "predictions.csv")
+    assert float(row["raw_score"]) == pytest.approx(float(prediction.scores), abs=1e-6)
     shown = Image.fromarray(pipeline.postprocess.normalise(prediction.maps)[0, 0, :, :72].numpy() >= 0.5)
     drawn = Image.open(tmp_path / "mask/0.png").convert("1")
     assert drawn.size == shown.size == (72, 64)

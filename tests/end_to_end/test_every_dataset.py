@@ -46,7 +46,7 @@ def test_training_ends_with_figures_and_pictures(
     labels = {str(sample.path): sample.label for sample in tested}
     with run.predictions_file.open(newline="") as stream:
         predicted = list(csv.DictReader(stream))
-    auroc = roc_auc_score([labels[row["path"]] for row in predicted], [float(row["score"]) for row in predicted])
+    auroc = roc_auc_score([labels[row["path"]] for row in predicted], [float(row["raw_score"]) for row in predicted])
     assert metrics["image"]["auroc"] == pytest.approx(auroc)
     assert metrics["image"]["normal_images"] == sum(sample.label == NORMAL for sample in tested)
     assert metrics["defects"].keys() == {sample.defect for sample in tested if sample.label != NORMAL}

@@ -110,7 +110,7 @@ def test_the_table_of_the_exported_file_is_that_of_the_run(export, trained, phot
     assert len(ours) == 2
     for one, other in zip(ours, theirs, strict=True):
         assert (one["path"], one["label"]) == (other["path"], other["label"])
-        for column in ("score", "p_value"):
+        for column in ("score", "p_value", "raw_score"):
             assert float(other[column]) == pytest.approx(float(one[column]), abs=1e-4)
 
 

@@ -82,7 +82,7 @@ def test_an_imported_run_is_one_like_any_other(imported: Path, model: Any, tree:
     assert len(rows) == 6
     for row in rows:
         expected = model(normalised(Path(row["path"]))).max()
-        assert float(row["score"]) == pytest.approx(float(expected), abs=1e-4)
+        assert float(row["raw_score"]) == pytest.approx(float(expected), abs=1e-4)
     assert command("test", run) == 0
     assert json.loads((run / "metrics.json").read_text())["image"]["anomalous_images"] == 3
 

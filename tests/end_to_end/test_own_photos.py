@@ -47,7 +47,7 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 def labels(file: Path) -> dict[str, str]:
     with file.open(newline="") as stream:
-        return {Path(row["path"]).name: row["score"] for row in csv.DictReader(stream)}
+        return {Path(row["path"]).name: row["raw_score"] for row in csv.DictReader(stream)}
 
 
 @pytest.mark.parametrize("how", ["copy", "link", "moved", "renamed", "without digests"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,57 @@ def pictures(output: Path) -> set[str]:
     return {file.relative_to(output).as_posix() for file in output.rglob("*.png")}
 
 
+def test_kinds_of_pictures_and_images_that_have_them(model: Path, photos: Path, tmp_path: Path) -> None:
+    assert predict(model, photos, tmp_path / "a", "--save=overlay,maps", "--pictures=anomalous") == 0
+    anomalous = [Path(row["path"]).stem for row in rows(tmp_path / "a/predictions.csv") if row["label"] == "anomalous"]
+    assert len(anomalous) == 2
+    found = {file.relative_to(tmp_path / "a").as_posix() for file in (tmp_path / "a").rglob("*.???")}
+    tables = {"predictions.csv"}
+    assert found == tables | {f"{kind}" for name in anomalous for kind in (f"overlay/{name}.png", f"maps/{name}.npy")}
+    for name in anomalous:
+        [file] = photos.glob(f"{name}.*")
+        values = np.load(tmp_path / f"a/maps/{name}.npy", allow_pickle=False)
+        np.testing.assert_allclose(values, ExportedModel(model)(file).anomaly_map, atol=1e-6)
+    assert predict(model, photos, tmp_path / "b", "--pictures=none") == 0
+    assert {file.name for file in (tmp_path / "b").iterdir()} == {
+        *("predictions.csv", "prediction.json", "thumbnails.jsonl")
+    }
+    assert len(rows(tmp_path / "b/predictions.csv")) == 3
+    assert predict(model, photos, tmp_path / "c", "--save=mask", "--pictures=1") == 0
+    assert pictures(tmp_path / "c") == {"mask/1.png"}
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--save=png", "--save cannot be 'png': it must be one or more of heatmap, overlay, mask, maps"),
+        ("--save=mask,", "--save cannot be 'mask,': it must be one or more of"),
+        ("--save=", "--save is empty"),
+        ("--pictures=some", "--pictures cannot be some: it takes a whole number or one of 'all', 'anomalous', 'none'."),
+        ("--pictures=-1", "--pictures cannot be -1: it must be all, anomalous, none or a number of at least 0."),
+        ("--pictures=1.5", "--pictures cannot be 1.5"),
+    ],
+)
+def test_invalid_choices_of_pictures_are_named(
+    model: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, words: str
+) -> None:
+    assert predict(model, photos, tmp_path / "out", option) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_facts_of_the_model_and_counts_are_written(model: Path, photos: Path, tmp_path: Path) -> None:
+    assert predict(model, photos, tmp_path / "out") == 0
+    card, facts = ExportedModel(model).card, json.loads((tmp_path / "out/prediction.json").read_text())
+    assert facts["image_scale"] == {"typical": card.score_typical, "threshold": card.image_threshold}
+    assert facts["calibration_images"] == len(card.calibration_scores)
+    assert (facts["model"], facts["images"], facts["anomalous"]) == (str(model), 3, 2)
+    for row in rows(tmp_path / "out/predictions.csv"):
+        scale = card.image_threshold - card.score_typical
+        normalised = 0.5 * (float(row["raw_score"]) - card.score_typical) / scale
+        assert float(row["score"]) == pytest.approx(min(max(normalised, 0), 1), abs=1e-5)
+
+
 @pytest.mark.parametrize("device", [[], ["--device", "CPU"], ["--device=auto"]])
 def test_table_and_pictures_are_those_of_the_runtime(
     model: Path, photos: Path, tmp_path: Path, device: list[str], capsys: pytest.CaptureFixture[str]
@@ -65,7 +117,8 @@ def test_table_and_pictures_are_those_of_the_runtime(
     assert [row["path"] for row in table] == [str(photos / name) for name in ("1.png", "10.bmp", "sub/2.png")]
     for row in table:
         said = exported(row["path"])
-        assert (float(row["score"]), float(row["p_value"])) == pytest.approx((said.raw_score, said.p_value))
+        for column in ("score", "p_value", "raw_score"):
+            assert float(row[column]) == pytest.approx(getattr(said, column))
         assert row["label"] == ["normal", "anomalous"][said.label]
         name = Path(row["path"]).relative_to(photos).with_suffix(".png")
         shown = np.asarray(Image.open(output / "mask" / name)) > 0
@@ -183,7 +236,7 @@ def test_images_that_cannot_be_read_are_skipped(model, many, tmp_path, monkeypat
     assert "Images that are left out (1):\n  6.png is damaged" in capsys.readouterr().err
     table, exported = rows(tmp_path / "out/predictions.csv"), ExportedModel(model)
     assert len(table) == 11
-    assert all(float(row["score"]) == pytest.approx(exported(row["path"]).raw_score) for row in table)
+    assert all(float(row["raw_score"]) == pytest.approx(exported(row["path"]).raw_score) for row in table)
 
 
 def test_images_of_another_size_than_a_fixed_one_are_named(many, tmp_path, capsys) -> None:

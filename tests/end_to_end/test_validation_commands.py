@@ -60,7 +60,7 @@ def test_its_figures_are_apart_from_the_tests(validated: Path) -> None:
     assert metrics["pixel"]["masked_images"] == 6
     expected = {row["path"]: int(row["label"]) for row in rows(validated / "splits.csv")}
     predicted = rows(validated / "validation/predictions.csv")
-    auroc = roc_auc_score([expected[row["path"]] for row in predicted], [float(row["score"]) for row in predicted])
+    auroc = roc_auc_score([expected[row["path"]] for row in predicted], [float(row["raw_score"]) for row in predicted])
     assert metrics["image"]["auroc"] == pytest.approx(auroc)
     assert metrics["anomalies"] == "drawn"
     assert not (validated / "metrics.json").exists(), "there is nothing to test on"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from anomalib_flows.commands.next_step import typed
 from anomalib_flows.core.errors import FIELD, InputError, Interrupted, NextCommandError
 
 PACKAGE = logging.getLogger("anomalib_flows")
@@ -70,7 +71,7 @@ def spoken(names: Collection[str]) -> Iterator[None]:
         yield
     except NextCommandError as error:
         said = with_options(str(error), names)
-        raise InputError(f"{said} Type: anomalib-flows {error.command} {error.path}") from error
+        raise InputError(f"{said} Type: {typed(error.command, Path(str(error.path)))}") from error
     except InputError as error:
         raise InputError(with_options(str(error), names)) from error
     except Interrupted as error:
@@ -96,14 +97,14 @@ class Printer(logging.Handler):
 
 def next_commands(interrupted: Interrupted) -> str:
     """Return the commands that go on with a run."""
-    run = interrupted.path
+    run = Path(str(interrupted.path))
     if interrupted.stage == "training":
         return (
-            f"Stopped. To go on: anomalib-flows train --resume {run}\n"
-            f"To use it as it is after the last epoch that was kept: anomalib-flows calibrate {run}"
+            f"Stopped. To go on: {typed('train', '--resume', run)}\n"
+            f"To use it as it is after the last epoch that was kept: {typed('calibrate', run)}"
         )
     from anomalib_flows.run.directory import Run
 
-    protocol = Run.open(Path(str(run))).config().protocol
-    calibrate = f"  anomalib-flows calibrate {run}\n" if protocol == "calibrated" else ""
-    return f"Stopped after training. Go on with\n{calibrate}  anomalib-flows test {run} --protocol {protocol}"
+    protocol = Run.open(run).config().protocol
+    calibrate = f"  {typed('calibrate', run)}\n" if protocol == "calibrated" else ""
+    return f"Stopped after training. Go on with\n{calibrate}  {typed('test', run, '--protocol', protocol)}"

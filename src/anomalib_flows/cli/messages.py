@@ -8,7 +8,7 @@ import re
 from anomalib_flows.cli.errors import MOVED, option
 from anomalib_flows.core.registry import Kind, load, parameters
 
-POSITIONAL = ("run", "kind", "file", "name", "action", "folder")
+POSITIONAL = ("run", "runs", "kind", "file", "name", "action", "folder")
 """Arguments without dashes."""
 
 
@@ -63,7 +63,7 @@ def required(match: re.Match[str], known: list[str]) -> str:
     prefix = f"--{match['key']}." if match["key"] else "--"
     names = [name.strip().removesuffix("_") for name in match["names"].split(",")]
     names = [name if name in POSITIONAL else prefix + name for name in names]
-    advice = ": name the directory that 'train' wrote." if names == ["run"] else "."
+    advice = ": name the directory that 'train' wrote." if names[0] in ("run", "runs") else "."
     return f"{' and '.join(names)} must be given{advice}"
 
 
@@ -88,7 +88,7 @@ def wrong_value(match: re.Match[str], known: list[str]) -> str:
     inner = "" if match["inner"] in (None, match["key"]) else "." + match["inner"].removeprefix(match["key"] + ".")
     words = (match["expected"] or match["members"]).replace(", <class 'NoneType'>", "")
     expected = re.sub(r"<class '(\w+)'>|typing\.|pathlib\.", r"\1", words)
-    expected = re.sub(r"Literal\[(.*)\]", r"one of \1", expected)
+    expected = re.sub(r"Literal\[(.*)\]", r"one of \1", expected).replace(", one of ", " or one of ")
     expected = re.sub(r"(?<!\[)\b(int|float|bool)\b", lambda kind: PLAIN[kind[1]], expected)
     name = f"{'' if match['key'] in POSITIONAL else '--'}{match['key'].removesuffix('_')}{inner}"
     return f"{name} cannot be {(match['value'] or match['other']).rstrip('.')}: it takes {expected}."

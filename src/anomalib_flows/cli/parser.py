@@ -128,7 +128,9 @@ def add_parameter(
     described = {p.arg_name: p.description for p in parse_docstring(command.function.__doc__ or "").params}
     text = described.get(parameter.name)
     given: dict[str, Any] = {"help": text} | ({} if required else {"default": parameter.default})
-    if positional:
+    if positional and kind == list[Path]:
+        parser.add_argument(name, nargs="+", type=Path, help=text)
+    elif positional:
         parser.add_argument(name, type=kind, **given | ({} if required else {"nargs": "?"}))
     elif kind is bool:
         parser.add_argument(f"--{name}", action="store_true", help=text)

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import Command
-from anomalib_flows.commands.decisions import share
+from anomalib_flows.commands.next_step import after_calibration
 from anomalib_flows.core.conformal import UNPROMISED, promised_rate
+from anomalib_flows.results.decisions import share
 
 if TYPE_CHECKING:
     from anomalib_flows.experiment.options import CalibrateOptions
@@ -29,12 +30,13 @@ def calibrate(run: Path, options: CalibrateOptions) -> None:
 
     pipeline, opened = run_calibration(run, options), Run.open(run)
     if opened.metrics():
-        print("The run's metrics are those of its former threshold: 'anomalib-flows test' computes them again.")
+        print("The run's metrics are those of its former threshold: a test computes them again.")
     config = opened.config()
     print(threshold_line(pipeline, config.false_alarm_rate))
     if config.pixel_threshold is not None:
         pixel = float(pipeline.postprocess.pixel_threshold)
-        print(f"Pixel threshold {pixel:.6g}: no rate is promised for masks, as it was set by hand.")
+        print(f"Pixel threshold 0.5 (raw value {pixel:.6g}): no rate is promised for masks, as it was set by hand.")
+    print(f"\n{after_calibration(run)}")
 
 
 def threshold_line(pipeline: Pipeline, false_alarm_rate: float) -> str:
@@ -44,7 +46,7 @@ def threshold_line(pipeline: Pipeline, false_alarm_rate: float) -> str:
     post = pipeline.postprocess
     count, above = post.calibration_size, int((post.calibration_scores > post.image_threshold).sum())
     rate = promised_rate(count, false_alarm_rate, pipeline.protocol, pipeline.threshold_source)
-    named = f"Threshold {float(post.image_threshold):.6g}"
+    named = f"Threshold 0.5 (raw score {float(post.image_threshold):.6g})"
     if rate is not None:
         return f"{named}, for a false-alarm rate of {rate:.2g}, from the scores of {count} normal images."
     found, p_value = share(counted(above, count), "calibration images"), post.p_values(post.image_threshold[None])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import Command
+from anomalib_flows.commands.next_step import after_check
 from anomalib_flows.core.errors import FIELD, InputError
 
 if TYPE_CHECKING:
@@ -36,13 +37,15 @@ def check_data(folder: Path | None = None, options: CheckOptions | None = None) 
     from anomalib_flows.data.checks.inspection import inspect_dataset, mvtec_datasets
     from anomalib_flows.data.checks.scale import InputScale, about_scale
     from anomalib_flows.experiment.options import CheckOptions
+    from anomalib_flows.run.component import Component
 
     options = options or CheckOptions()
     data, image, output = options.data, options.image, options.output
     if (folder is None) == (data is None):
         raise InputError("Give either a FOLDER in MVTec AD's layout or --data NAME with its options.")
     faults = 0
-    for dataset in [data.build("datasets")] if data else mvtec_datasets(folder or Path()):
+    datasets = [data.build("datasets")] if data else mvtec_datasets(folder or Path())
+    for dataset in datasets:
         found = inspect_dataset(dataset, options.max_megapixels)
         if scale := about_scale(found.sizes, InputScale(image.height_width, image.resize)):
             found.remarks.append(scale)
@@ -50,6 +53,7 @@ def check_data(folder: Path | None = None, options: CheckOptions | None = None) 
         faults += len(found.faults)
     if faults:
         raise InputError(f"Faults named above: {faults}; mend them before training.")
+    print(f"\n{after_check(data or Component('mvtec', datasets[0].options()), options)}")
 
 
 def print_inspection(dataset: Dataset, found: Inspection, sheet: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import Command
+from anomalib_flows.commands.next_step import after_preparation
 
 if TYPE_CHECKING:
     from anomalib_flows.data.datasets.base import Dataset
@@ -33,13 +34,8 @@ def prepare(name: str, root: Path, archive: list[Path] | None = None, download: 
     prepared = prepare_dataset(dataset, root, archive or (), download)
     for file in prepared.unverified:
         print(f"No checksum of {file} is known, so none was verified.")
-    print(f"{card.title} is in {prepared.root}. To check it: {check_command(dataset, name, prepared.root)}")
-
-
-def check_command(dataset: type[Dataset], name: str, root: Path) -> str:
-    """Return the command that checks a dataset."""
-    category = " --data.category CATEGORY" if "category" in dataset.__dataclass_fields__ else ""
-    return f"anomalib-flows data check --data {name} --data.root {root}{category}"
+    category = ["--data.category", "CATEGORY"] if "category" in dataset.__dataclass_fields__ else []
+    print(f"{card.title} is in {prepared.root}.\n\n{after_preparation(name, prepared.root, category)}")
 
 
 COMMAND = Command("data prepare", "unpack a published dataset, for training", prepare, order=80)

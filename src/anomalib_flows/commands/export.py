@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomalib_flows.commands.command import Command
+from anomalib_flows.commands.next_step import after_export
 
 if TYPE_CHECKING:
     from anomalib_flows.export.exporter import ExportReport
@@ -24,8 +25,12 @@ def export_command(run: Path, options: ExportOptions) -> None:
         options: What to write, and which images to compare on.
     """
     from anomalib_flows.export.export import export  # torch is slow to import
+    from anomalib_flows.run.directory import is_exported
 
-    print_report(export(run, options))
+    report = export(run, options)
+    print_report(report)
+    if options.interface == "native" and is_exported(report.file):
+        print(f"\n{after_export(report.file)}")
 
 
 def print_report(report: ExportReport) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import Command
+from anomalib_flows.commands.next_step import after_import
 
 if TYPE_CHECKING:
     from anomalib_flows.importing.options import ImportOptions, Source
@@ -33,8 +34,8 @@ def import_checkpoint(file: Path, from_: Source, output: Path, options: ImportOp
     print(f"Imported {config.model.class_path} for images of {size}: {arguments}.")
     print(
         "It has no thresholds yet: those in the file were set with test or validation images, and are not imported. "
-        "Set thresholds from normal images that it was not trained on:\n"
-        f"  anomalib-flows calibrate {run.path} --images FOLDER"
+        "Set thresholds from normal images that it was not trained on.\n\n"
+        f"{after_import(run.path)}"
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import Command
+from anomalib_flows.commands.next_step import after_test
 
 if TYPE_CHECKING:
     from anomalib_flows.experiment.options import PredictOptions
@@ -19,8 +20,12 @@ def predict(run: Path, options: PredictOptions) -> None:
         options: What is predicted.
     """
     from anomalib_flows.experiment.predict import predict as run_prediction
+    from anomalib_flows.run.directory import Run
 
     run_prediction(run, options)
+    if (report := Run(options.output).report_file).is_file():
+        print(f"{'report':12} {report}")
+    print(f"\n{after_test(options.output)}")
 
 
 COMMAND = Command(

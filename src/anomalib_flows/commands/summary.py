@@ -1,10 +1,10 @@
-"""The table of metrics that ends training and testing, and the paths of the files."""
+"""What ends training and testing: decisions, the table of metrics, wrong images by name, and the paths of the files."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from anomalib_flows.commands.decisions import error_lines
+from anomalib_flows.results.decisions import error_lines, few_images_lines, wrong_image_lines
 
 if TYPE_CHECKING:
     from anomalib_flows.run.directory import Run
@@ -28,21 +28,36 @@ LISTED = "Validation, on the validation images of the dataset:"
 
 
 def print_summary(run: Run, *, validated: bool = True, disturbed: bool = False) -> None:
-    """Print a run's metrics, overall and for each kind of defect, and its files.
+    """Print how many decisions of a run were wrong, its metrics, overall and for each kind of defect, and its files.
 
     With ``validated`` the metrics of the validation are current; ``disturbed`` shows those on disturbed images.
     """
     metrics = run.metrics()
     beside = run.disturbed.metrics() if disturbed else None
-    print("\n" + (metrics_table(metrics, beside) if metrics else NOTHING_TESTED))
+    few = few_images_lines(run) if run.config_file.is_file() else []  # an exported model has no configuration
+    if metrics:
+        disturbed_errors = [f"Disturbed: {line}" for line in error_lines(beside or {})]
+        print("\n" + "\n".join([*error_lines(metrics), *few, *disturbed_errors, "", metrics_table(metrics, beside)]))
+    else:
+        print("\n" + "\n".join([NOTHING_TESTED, *few]))
     validation = run.validation.metrics() if validated else None
     if validation:
-        print(f"\n{DRAWN if validation.get('anomalies') == 'drawn' else LISTED}\n\n{metrics_table(validation)}")
+        title = DRAWN if validation.get("anomalies") == "drawn" else LISTED
+        print("\n" + "\n".join([title, "", *error_lines(validation), "", metrics_table(validation)]))
+    if wrong := wrong_images(run) if metrics else []:
+        print("\n" + "\n".join(wrong))
     print(f"\n{run_files(run)}")
     if validation:
         print(f"{'validation':12} {run.validation.path}")
     if beside:
         print(f"{'disturbed':12} {run.disturbed.path}")
+
+
+def wrong_images(run: Run) -> list[str]:
+    """Name the images of wrong decisions."""
+    from anomalib_flows.results.report.reading import read_results
+
+    return wrong_image_lines(read_results(run.path).rows(), str(run.predictions_file))
 
 
 def metrics_table(metrics: dict[str, Any], disturbed: dict[str, Any] | None = None) -> str:
@@ -57,10 +72,9 @@ def metrics_table(metrics: dict[str, Any], disturbed: dict[str, Any] | None = No
     for name, original, changed in parts:
         rows.append((name, *metric_cells(original)))
         rows += [(f"{name}, disturbed", *metric_cells(changed))] if changed else []
-    errors = [*error_lines(metrics), *(f"Disturbed: {line}" for line in error_lines(disturbed or {})), ""]
     width = max(len(row[0]) for row in rows)
     lines = ["  ".join([row[0].ljust(width), *(cell.rjust(12) for cell in row[1:])]) for row in rows]
-    return "\n".join([*errors, *lines, *missing_notes(metrics), *metric_notes(metrics)])
+    return "\n".join([*lines, *missing_notes(metrics), *metric_notes(metrics)])
 
 
 def missing_notes(metrics: dict[str, Any]) -> list[str]:
@@ -82,9 +96,7 @@ def metric_notes(metrics: dict[str, Any]) -> list[str]:
     """Return what the metrics were measured on, and how."""
     image = metrics["image"]
     counts = f"normal: {image['normal_images']}, anomalous: {image['anomalous_images']}"
-    pixel = metrics["pixel"]["threshold"]
-    of_pixels = f" of images and {pixel:.4g} of pixels" if pixel != image["threshold"] else ""
-    lines = [f"Images: {counts}. F1* is at the threshold {image['threshold']:.4g}{of_pixels}, bestF1 at the best one."]
+    lines = [f"Images: {counts}. F1* is at the model's threshold, the score 0.5, bestF1 at the best one."]
     if metrics.get("protocol") == "paper":
         lines.append("Protocol 'paper': constants and thresholds were chosen on test images, to compare with tables.")
     return lines
@@ -104,5 +116,6 @@ def run_files(run: Run) -> str:
         "metrics": run.metrics_file,
         "predictions": run.predictions_file,
         "pictures": run.images,
+        "report": run.report_file,
     }
     return "\n".join(f"{name:12} {path}" for name, path in named.items() if path.exists())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import Command
+from anomalib_flows.commands.next_step import after_test
 from anomalib_flows.commands.summary import print_summary
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def test(run: Path, options: TestOptions) -> None:
 
     tested = run_test(run, options)
     print_summary(tested, validated=validation_is_complete(run), disturbed=options.disturb.active)
+    print(f"\n{after_test(tested.path)}")
 
 
 def validation_is_complete(run: Path) -> bool:

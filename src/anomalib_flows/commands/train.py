@@ -6,23 +6,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import ALL, Command
+from anomalib_flows.commands.next_step import after_training
 from anomalib_flows.commands.summary import print_summary
 
 if TYPE_CHECKING:
     from anomalib_flows.run.config import TrainConfig
 
 
-def train(config: TrainConfig, resume: Path | None = None) -> None:
+def train(config: TrainConfig, resume: Path | None = None, name: str | None = None) -> None:
     """Train a detector on normal images, set its thresholds, and test it if there are test images.
 
     Args:
         config: The configuration of the run.
         resume: Run directory to continue after the last epoch that it keeps, with its own configuration as defaults.
+        name: Name of the new run directory; by default run-001, or the next free number.
     """
     from anomalib_flows.experiment.train import train as run_training
 
-    run = run_training(config, resume)
+    run = run_training(config, resume, name)
     print_summary(run)
+    print(f"\n{after_training(run.path)}")
 
 
 COMMAND = Command(

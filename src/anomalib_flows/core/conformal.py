@@ -12,13 +12,23 @@ from anomalib_flows.core.types import Protocol, ThresholdSource
 def warn_if_too_few(count: int, false_alarm_rate: float) -> None:
     """Warn if there are too few calibration images for a false-alarm rate."""
     if threshold_rank(count, false_alarm_rate) == 0:
-        needed = math.ceil(1 / false_alarm_rate - 1 - 1e-9)
+        needed = images_needed(false_alarm_rate)
         warnings.warn(
             f"The calibration images, {count} in number, are too few for a false-alarm rate of {false_alarm_rate:g}, "
             f"which takes {needed}: the threshold is the largest normal score, whose rate is about "
             f"{1 / (count + 1):.2g}.",
             stacklevel=3,
         )
+
+
+def images_needed(false_alarm_rate: float) -> int:
+    """Return how many calibration images a false-alarm rate needs: the lowest n with 1 / (n + 1) <= rate.
+
+    Example:
+        >>> images_needed(0.01)
+        99
+    """
+    return math.ceil(1 / false_alarm_rate - 1 - 1e-9)
 
 
 UNPROMISED = {

@@ -58,6 +58,15 @@ class NotCalibratedError(NextCommandError):
         super().__init__(f"The model of {path} has no thresholds yet: calibrate it first.", path)
 
 
+class NotTestedError(NextCommandError):
+    """The run ``path`` has no results to report."""
+
+    command = "test"
+
+    def __init__(self, path: object) -> None:
+        super().__init__(f"{path} has no results to report: test it first.", path)
+
+
 class NotExportedError(NextCommandError):
     """A video is to be predicted with the run ``path``."""
 

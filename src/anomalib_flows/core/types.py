@@ -25,6 +25,10 @@ Precision = Literal["fp32", "fp16", "int8"]
 """Precision of the weights of an exported model."""
 AxisOrder = Literal["NHWC", "NCHW"]
 """Order of the axes of an exported model's input: images, height and width, channels."""
+PictureKind = Literal["heatmap", "overlay", "mask", "maps"]
+"""What is made of each image: pictures, and the map as numbers."""
+Pictured = int | Literal["all", "anomalous", "none"]
+"""Images that pictures are made of; a number stands for the first so many."""
 ImageSize = tuple[int, int]
 """Height and width in pixels."""
 

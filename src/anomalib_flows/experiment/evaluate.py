@@ -10,17 +10,19 @@ from typing import Any
 
 import torch
 
-from anomalib_flows.core.conformal import promised_rate
 from anomalib_flows.core.errors import InputError, NotCalibratedError
 from anomalib_flows.core.files import fresh_folder
 from anomalib_flows.core.types import NORMAL, Batch, ImageResult, Sample
 from anomalib_flows.data.loading.augmentation import augment_batch
 from anomalib_flows.data.splits import is_drawn
+from anomalib_flows.experiment.facts import about_pipeline
 from anomalib_flows.inference.feature_cache import COMPUTED
 from anomalib_flows.inference.fitting import fit_constants, set_scores
 from anomalib_flows.inference.runner import PipelineRunner
 from anomalib_flows.results.pictures import FigureSink, drawing, name_figures
+from anomalib_flows.results.report import write_report
 from anomalib_flows.results.sinks import ErrorCounter, MetricsSink, Thresholds, drain, open_table
+from anomalib_flows.results.thumbnails import open_thumbnails
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import AugmentOptions
 
@@ -38,7 +40,7 @@ class TestSet:
 
 
 def evaluate_run(run: Run, runner: PipelineRunner, tested: TestSet, protocol: str = "calibrated") -> None:
-    """Evaluate the model of a run; write ``predictions.csv``, ``images/`` and ``metrics.json`` of the run.
+    """Evaluate the model of a run; write the files of results of the run.
 
     With the protocol ``paper``, constants and thresholds of the pipeline are set on the images themselves first.
     """
@@ -69,28 +71,26 @@ def evaluate_validation(run: Run, runner: PipelineRunner, tested: TestSet) -> No
 def evaluate_results(
     folder: Run, results: Iterable[ImageResult], tested: TestSet, thresholds: Thresholds, about: dict[str, Any]
 ) -> None:
-    """Write table, figures and metrics of a stream of results to a folder; ``about`` adds facts to the metrics."""
+    """Write table, figures, thumbnails, metrics, curves and report of a stream of results to a folder.
+
+    ``about`` adds facts to the metrics.
+    """
     metrics, errors = MetricsSink(), ErrorCounter()
     figures = name_figures(tested.samples, folder.drawn / "defects", tested.figures)
-    with fresh_folder(folder.images) as images, open_table(folder.predictions_file) as table, drawing() as threads:
-        drain(results, [metrics, errors, table, FigureSink(threads, images, figures, thresholds.image)])
+    with (
+        fresh_folder(folder.images) as images,
+        open_table(folder.predictions_file, labelled=True) as table,
+        drawing() as threads,
+        open_thumbnails(folder.thumbnails_file, threads, labelled=True) as thumbnails,
+    ):
+        drain(results, [metrics, errors, table, FigureSink(threads, images, figures), thumbnails])
     with suppress(OSError):  # not empty
         folder.images.rmdir()
-    about = {"dataset": tested.dataset, "subset": tested.subset, **about}
-    folder.write_json(folder.metrics_file.name, about | {"errors": errors.errors()} | metrics.metrics(thresholds))
-
-
-def about_pipeline(run: Run, runner: PipelineRunner) -> dict[str, Any]:
-    """Return what set the thresholds, and the false-alarm rate that they promise; None if they promise none."""
-    protocol, source = runner.pipeline.protocol, runner.pipeline.threshold_source
-    count = runner.pipeline.postprocess.calibration_size
-    rate = promised_rate(count, run.config().false_alarm_rate, protocol, source)
-    return {
-        "protocol": protocol,
-        "threshold_source": source,
-        "promised_false_alarm_rate": rate,
-        "calibration_images": count,
-    }
+    found = metrics.metrics(thresholds)
+    folder.write_json(folder.curves_file.name, found.pop("curves"))
+    about = {"dataset": tested.dataset, "subset": tested.subset, **about, "image_scale": thresholds.image_scale}
+    folder.write_json(folder.metrics_file.name, about | {"errors": errors.errors()} | found)
+    write_report(folder.path)
 
 
 def calibrate_on_test(runner: PipelineRunner, samples: Sequence[Sample]) -> Iterator[ImageResult]:

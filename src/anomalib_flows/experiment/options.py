@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from anomalib_flows.core.conformal import require_rate
 from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.images import MAX_MEGAPIXELS
-from anomalib_flows.core.types import Protocol
+from anomalib_flows.core.types import Pictured, PictureKind, Protocol
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.decision import DecisionOptions
 from anomalib_flows.run.options import AugmentOptions, ImageOptions, LoaderOptions, require_megapixels
@@ -81,7 +81,12 @@ class PredictOptions:
     Args:
         input: Image, folder of images (with sub-folders), or pattern such as ``photos/**/*.png``; for an exported
             model also a video.
-        output: New folder for predictions.csv and the folders heatmap, overlay and mask; sub-folders are kept.
+        output: New folder for predictions.csv and a folder for each kind of picture; sub-folders are kept.
+        save: Kinds of pictures, separated by commas: ``heatmap``, ``overlay`` (heatmap, contour of the mask, label and
+            score on the image), ``mask``, and ``maps``, arrays in numpy's format (.npy, float32) before normalisation;
+            those of an exported model are normalised.
+        pictures: Images that pictures are made of: ``all``, ``anomalous``, ``none``, or a number for the first so many.
+            Scores are in the table for all of them.
         loader: How images are read; by default as in training.
         device: Device of the computation: ``auto``, ``cpu`` or ``cuda``; for an exported model ``auto``, ``CPU``,
             ``GPU`` or ``NPU``.
@@ -89,8 +94,22 @@ class PredictOptions:
 
     input: str
     output: Path
+    save: str = "heatmap,overlay,mask"
+    pictures: Pictured = "all"
     loader: LoaderOptions | None = None
     device: str = "auto"
+
+    def __post_init__(self) -> None:
+        kinds = get_args(PictureKind)
+        expected = f"one or more of {', '.join(kinds)}, separated by commas"
+        require({*self.kinds} <= {*kinds}, "save", repr(self.save), expected)
+        expected = "all, anomalous, none or a number of at least 0"
+        require(not isinstance(self.pictures, int) or self.pictures >= 0, "pictures", self.pictures, expected)
+
+    @property
+    def kinds(self) -> tuple[PictureKind, ...]:
+        """Kinds of pictures to save."""
+        return cast("tuple[PictureKind, ...]", tuple(kind.strip() for kind in self.save.split(",")))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,17 +7,20 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from anomalib_flows.core.conformal import UNPROMISED, warn_if_too_few
 from anomalib_flows.core.errors import InputError, NotExportedError, require
 from anomalib_flows.core.finding import VIDEO_SUFFIXES, split_pattern
-from anomalib_flows.core.types import ANOMALOUS, ImageResult, Sample, ThresholdSource
+from anomalib_flows.core.types import ANOMALOUS, ImageResult, PictureKind, Sample, ThresholdSource
 from anomalib_flows.data.checks.scale import InputScale, warn_of_scale
 from anomalib_flows.data.listing import find_source
+from anomalib_flows.experiment.facts import about_card, about_pipeline
 from anomalib_flows.experiment.options import PredictOptions
 from anomalib_flows.results.pictures import PictureSink, drawing, relative, unique_names
+from anomalib_flows.results.report import write_report
 from anomalib_flows.results.sinks import LabelCounter, Sink, SizeCounter, drain, open_table
+from anomalib_flows.results.thumbnails import open_thumbnails
 from anomalib_flows.run.directory import Run, is_exported
 from anomalib_flows.run.options import LoaderOptions
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PARTS = ("predictions.csv", "heatmap", "overlay", "mask")
+PARTS = ("predictions.csv", "prediction.json", "thumbnails.jsonl", *get_args(PictureKind))
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,16 @@ class PredictSummary:
 
 
 class Predictions(NamedTuple):
-    """Results, the function that names an image's pictures, and how far the model scales photos down."""
+    """Results, the function that names an image's pictures, how far the model scales photos down, and its facts."""
 
     results: Iterator[ImageResult]
     name: Callable[[ImageResult], Path]
     scale: InputScale
+    about: dict[str, Any]
 
 
 def predict(model: Path, options: PredictOptions) -> PredictSummary:
-    """Predict images: a table of scores, p-values and labels, and a heatmap, overlay and mask of each image.
+    """Predict images: a table of labels, scores and p-values, and a heatmap, overlay and mask of each image.
 
     Results that were written before an error or Ctrl-C are kept.
 
@@ -59,19 +63,27 @@ def predict(model: Path, options: PredictOptions) -> PredictSummary:
         InputError: If the model is invalid or not calibrated, there are no images, or ``output`` holds predictions.
     """
     require_new(options.output)
-    results, name, scale = (predict_exported if is_exported(model) else predict_run)(model, options)
-    table, labels, sizes = options.output / PARTS[0], LabelCounter(), SizeCounter()
+    results, name, scale, about = (predict_exported if is_exported(model) else predict_run)(model, options)
+    folder, labels, sizes = Run(options.output), LabelCounter(), SizeCounter()
     first = next(results)  # an error before it leaves no folder behind
     try:
-        with open_table(table, keep=True) as rows, drawing() as threads:
-            sinks: list[Sink] = [rows, labels, sizes, PictureSink(threads, options.output, name)]
+        with (
+            open_table(folder.predictions_file, labelled=False, keep=True) as rows,
+            drawing() as threads,
+            open_thumbnails(folder.thumbnails_file, threads, labelled=False, keep=True) as thumbnails,
+        ):
+            pictures = PictureSink(threads, options.output, name, options.kinds, options.pictures)
+            sinks: list[Sink] = [rows, labels, sizes, pictures, thumbnails]
             drain([first], sinks)
             drain(results, sinks)
         warn_of_scale(sizes.counts, scale)
     finally:  # also for what was kept before an error
-        summary = PredictSummary(table, labels.counts[ANOMALOUS], labels.counts.total())
-        if summary.total:
-            logger.info("Anomalous: %d of %d. Table and pictures: %s", summary.anomalous, summary.total, options.output)
+        total = labels.counts.total()
+        summary = PredictSummary(folder.predictions_file, labels.counts[ANOMALOUS], total)
+        if total:
+            folder.write_json(PARTS[1], about | {"images": total, "anomalous": summary.anomalous})
+            write_report(folder.path)
+            logger.info("Anomalous: %d of %d. Table and pictures: %s", summary.anomalous, total, options.output)
     return summary
 
 
@@ -96,7 +108,14 @@ def predict_run(model: Path, options: PredictOptions) -> Predictions:
             count = runner.pipeline.postprocess.calibration_size
             say_promise(runner.pipeline.threshold_source, count, config.false_alarm_rate)
 
-    return Predictions(results(), named(names), InputScale(runner.image.height_width, runner.image.resize))
+    scale = InputScale(runner.image.height_width, runner.image.resize)
+    about = {
+        "model": str(model),
+        **about_pipeline(run, runner),
+        "image_scale": runner.thresholds.image_scale,
+        "map_scale": {"typical": float(runner.pipeline.postprocess.typical), "threshold": runner.thresholds.pixel},
+    }
+    return Predictions(results(), named(names), scale, about)
 
 
 def predict_exported(model: Path, options: PredictOptions) -> Predictions:
@@ -107,10 +126,15 @@ def predict_exported(model: Path, options: PredictOptions) -> Predictions:
     predictor = ExportedPredictor(model, options.loader or LoaderOptions(), options.device)
     warn_of_thresholds(predictor.card, model)
     scale = InputScale(predictor.card.image_size, predictor.card.resize)
+    about = {
+        **about_card(model, predictor.card),
+        "image_scale": predictor.thresholds.image_scale,
+        "map_scale": {"typical": 0.0, "threshold": predictor.thresholds.pixel},  # its maps are normalised
+    }
     if is_video(Path(options.input)):
-        return Predictions(predictor.predict_video(Path(options.input)), frame_name, scale)
+        return Predictions(predictor.predict_video(Path(options.input)), frame_name, scale, about)
     samples, names = find_samples(options.input)
-    return Predictions(predictor.predict(samples), named(names), scale)
+    return Predictions(predictor.predict(samples), named(names), scale, about)
 
 
 def warn_of_thresholds(card: ModelCard, model: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from anomalib_flows.core.conformal import promised_rate
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample
 from anomalib_flows.data.checks.checking import list_samples
@@ -19,6 +18,7 @@ from anomalib_flows.experiment.evaluate import (
     evaluate_run,
     evaluate_validation,
 )
+from anomalib_flows.experiment.facts import about_card
 from anomalib_flows.experiment.options import TestOptions
 from anomalib_flows.inference.runner import PipelineRunner, choose_device
 from anomalib_flows.models.checkpoint import load_pipeline
@@ -88,14 +88,7 @@ def test_exported(model: Path, options: TestOptions) -> Run:
     predictor = ExportedPredictor(model, options.loader or LoaderOptions(), "CPU")
     folder = Run(options.output)
     folder.path.mkdir(parents=True, exist_ok=True)
-    card = predictor.card
-    rate = promised_rate(len(card.calibration_scores), card.false_alarm_rate, card.protocol, card.threshold_source)
-    about = {
-        "model": str(model),
-        "protocol": card.protocol,
-        "threshold_source": card.threshold_source,
-        "promised_false_alarm_rate": rate,
-    }
+    about = about_card(model, predictor.card)
     evaluate_results(folder, predictor.predict(tested.samples), tested, predictor.thresholds, about)
     return folder
 

@@ -34,8 +34,8 @@ from anomalib_flows.inference.runner import PipelineRunner, choose_device, choos
 from anomalib_flows.models.checkpoint import save_pipeline
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.component import Component
-from anomalib_flows.run.config import TrainConfig
-from anomalib_flows.run.directory import Run
+from anomalib_flows.run.config import TrainConfig, flat
+from anomalib_flows.run.directory import Run, require_free, require_name
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,12 @@ class Experiment:
     samples: list[Sample]
     runner: PipelineRunner
 
+    @property
+    def place(self) -> tuple[Path, str, str, str]:
+        """Folder of run directories, and the names of model, dataset and category, which are folders in it."""
+        model = self.config.model.class_path.rpartition(".")[2].lower()
+        return self.config.output, model, self.dataset.name, self.dataset.subset
+
     def of(self, split: Split) -> list[Sample]:
         """Return the samples of a split."""
         return select(self.samples, split)
@@ -64,12 +70,13 @@ class Experiment:
         return TestSet(self.dataset.name, self.dataset.subset, samples, self.config.pictures)
 
 
-def train(config: TrainConfig, resume: Path | None = None) -> Run:
+def train(config: TrainConfig, resume: Path | None = None, name: str | None = None) -> Run:
     """Train a detector on normal images, set its thresholds, and test it if there are test images.
 
     Args:
         config: Everything that makes the run.
         resume: Run directory to continue after the last epoch that it keeps.
+        name: Name of the new run directory; by default run-001, or the next free number.
 
     Returns:
         The run directory.
@@ -78,14 +85,19 @@ def train(config: TrainConfig, resume: Path | None = None) -> Run:
         InputError: If a value or a file cannot be used.
         Interrupted: If Ctrl-C stopped the run.
     """
+    require_name(name)
+    if resume and name:
+        raise InputError("`name` is that of a new run, and `resume` continues a run: leave out one of them.")
     experiment = prepare_experiment(config, resume)
     if resume:
         run = Run.open(resume)
         require_resumable(experiment, run)
         write_splits(experiment.samples, run.splits_file)  # the images may have moved
     else:
+        if name:
+            require_free(Path(*experiment.place, name))
         fit_statistics(experiment.runner, experiment.of("train"))  # before the run exists: an interrupt leaves nothing
-        run = create_run(experiment)
+        run = create_run(experiment, name)
         drawn = draw_defects(experiment.samples, run.validation.drawn, config.seed)
         experiment = replace(experiment, samples=[*experiment.samples, *drawn])
         write_splits(experiment.samples, run.splits_file)
@@ -179,13 +191,12 @@ def count_splits(samples: list[Sample]) -> str:
     return f"Images: {', '.join(f'{count} {split}' for split, count in counted.items() if count)}."
 
 
-def create_run(experiment: Experiment) -> Run:
+def create_run(experiment: Experiment, name: str | None) -> Run:
     """Create the run directory."""
-    output, dataset = experiment.config.output, experiment.dataset
-    model = experiment.config.model.class_path.rpartition(".")[2].lower()
     try:
-        return Run.create(output, model, dataset.name, dataset.subset)
+        return Run.create(*experiment.place, name=name)
     except OSError as error:
+        output = experiment.config.output
         raise InputError(f"`output` {output} cannot be written ({error.strerror}): name another folder.") from error
 
 
@@ -200,15 +211,6 @@ def require_resumable(experiment: Experiment, run: Run) -> None:
         if before.get(name, after[name]) != after[name] and not may_change:
             raise InputError(f"`{name}` cannot change when a run is resumed: leave it out.")
     require_checkpoint(experiment.runner.pipeline, run.resume_file)
-
-
-def flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the fields of a configuration by their dotted names; arguments of a model are ``model.steps``."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        name = prefix.removesuffix(".") if key == "init_args" else f"{prefix}{key}"
-        found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
-    return found
 
 
 def fit_detector(experiment: Experiment, run: Run, *, resumed: bool) -> None:

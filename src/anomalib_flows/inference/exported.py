@@ -29,7 +29,8 @@ class ExportedPredictor:
     def __init__(self, path: Path, loader: LoaderOptions, device: str) -> None:
         self.loader, self.model = loader, ExportedModel(path, device)
         self.card = self.model.card
-        self.thresholds = Thresholds(self.card.image_threshold, 0.5)  # of raw scores and normalised maps
+        # Of raw scores and normalised maps.
+        self.thresholds = Thresholds(self.card.image_threshold, 0.5, self.card.score_typical)
 
     def predict(self, samples: Sequence[Sample]) -> Iterator[ImageResult]:
         """Yield the result of each image, in their order; each file is decoded once.

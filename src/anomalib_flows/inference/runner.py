@@ -54,8 +54,8 @@ class PipelineRunner:
     @property
     def thresholds(self) -> Thresholds:
         """Thresholds of raw scores and maps."""
-        postprocess = self.pipeline.postprocess
-        return Thresholds(float(postprocess.image_threshold), float(postprocess.pixel_threshold))
+        of = self.pipeline.postprocess
+        return Thresholds(*(float(value) for value in (of.image_threshold, of.pixel_threshold, of.typical_score)))
 
     def encode(self, samples: Sequence[Sample], title: str) -> Iterator[FeatureBatch]:
         """Yield batches of features in float32, kept ones or computed ones."""

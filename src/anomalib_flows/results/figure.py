@@ -70,6 +70,8 @@ def _stamp(word: str, size: int) -> tuple[Image.Image, float]:
     return stamp, width
 
 
+THRESHOLD = 0.5
+"""Normalised score above which an image is anomalous."""
 WHITE: Colour = (255, 255, 255)
 INK: Colour = (32, 32, 36)
 GREY: Colour = (118, 118, 124)
@@ -87,14 +89,14 @@ CELL = (120, 104)
 MARGIN, GAP, HEADER, TITLE, BAR = 12, 8, 50, 20, 92
 
 
-def figure(result: ImageResult, picture: Pixels, threshold: float, title: str) -> Image.Image:
+def figure(result: ImageResult, picture: Pixels, title: str) -> Image.Image:
     """Draw one row of panels under a caption; an amber frame and a badge mark a wrong decision.
 
-    The picture is RGB of shape (h, w, 3); the threshold is that of raw scores.
+    The picture is RGB of shape (h, w, 3).
     """
     panels = _panels(result, picture)
     height, width = (max(CELL[0], panels[0][1].height), max(CELL[1], panels[0][1].width))
-    facts = _facts(result, threshold)
+    facts = _facts(result)
     inner = max(len(panels) * (width + GAP) + BAR, length(facts, 14))
     top = MARGIN + HEADER + TITLE
     canvas = Image.new("RGB", (inner + 2 * MARGIN, top + height + MARGIN), WHITE)
@@ -115,7 +117,7 @@ def _panels(result: ImageResult, picture: Pixels) -> list[tuple[str, Image.Image
         ("image", image),
         ("ground truth", _ground_truth(result, image)),
         ("heatmap", overlay(image, result.anomaly_map, result.mask)),
-        ("predicted mask", outline(image, result.mask, DEFECT, fill=0.4)),
+        ("predicted mask", outline(image, result.mask, DEFECT)),
     ]
 
 
@@ -128,7 +130,7 @@ def panel_size(width: int, height: int) -> tuple[int, int]:
 
 def _ground_truth(result: ImageResult, image: Image.Image) -> Image.Image:
     if result.ground_truth is not None:
-        return outline(image, result.ground_truth, DEFECT, fill=0.4)
+        return outline(image, result.ground_truth, DEFECT)
     if result.sample and result.sample.label == NORMAL:
         return image
     panel = Image.new("RGB", image.size, EMPTY)
@@ -141,18 +143,14 @@ def _write_centred(canvas: Image.Image, middle: tuple[float, float], word: str) 
     write(canvas, (middle[0] - length(words, 13) / 2, middle[1]), words, 13)
 
 
-def _facts(result: ImageResult, threshold: float) -> Words:
-    """Second line of the caption: true and predicted label, score, threshold and p-value."""
+def _facts(result: ImageResult) -> Words:
+    """Second line of the caption: true and predicted label, normalised score, its threshold and p-value."""
     words: list[tuple[str, Colour]] = []
     if truth := result.sample:
         kind = f" ({printable(truth.defect)[:40]})" if truth.label == ANOMALOUS else ""
         words += [("true: ", GREY), (LABELS[truth.label] + kind, LABEL_COLOURS[truth.label]), ("    ", GREY)]
     words += [("predicted: ", GREY), (LABELS[result.label], LABEL_COLOURS[result.label])]
-    for name, value in (
-        ("score", result.score if result.raw_score is None else result.raw_score),
-        ("threshold", threshold),
-        ("p-value", result.p_value),
-    ):
+    for name, value in (("score", result.score), ("threshold", THRESHOLD), ("p-value", result.p_value)):
         words += [(f"    {name}: ", GREY), (f"{value:.4g}", INK)]
     return words
 
@@ -176,9 +174,9 @@ def _header(canvas: Image.Image, result: ImageResult, name: str, facts: Words) -
 def _colour_bar(canvas: Image.Image, left: int, top: int, height: int) -> None:
     canvas.paste(_bar(height), (left, top))
     draw = ImageDraw.Draw(canvas)
-    for value, lines in ((1.0, ["1"]), (0.5, ["0.5", "threshold"]), (0.0, ["0"])):
+    for value, lines in ((1.0, ["1"]), (THRESHOLD, ["0.5", "threshold"]), (0.0, ["0"])):
         y = top + (1 - value) * (height - 1)
-        draw.line((left + 12, y, left + 16, y), fill=GREY)
+        draw.line((left if value == THRESHOLD else left + 12, y, left + 16, y), fill=INK)
         for place, line in enumerate(lines):
             write(canvas, (left + 20, y + 14 * place), [(line, GREY)], 12)
 

@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Resampling
 
 from anomalib_flows.core.types import ImageSize
+from anomalib_flows.results.colours import table
 
 Picture = Image.Image | NDArray[np.uint8]
 """A Pillow image, or an array of shape (h, w, 3)."""
 Colour = tuple[int, int, int]
 
-ANCHORS = ((28, 12, 92), (104, 20, 150), (206, 36, 104), (250, 112, 40), (255, 196, 60), (255, 250, 190))
-"""Colours of scores: from dark violet (normal) over orange (the threshold) to light yellow."""
-LUMA = np.array([0.2126, 0.7152, 0.0722])
-"""Weights of red, green and blue in the perceived brightness (ITU-R BT.709)."""
 CONTOUR: Colour = (255, 255, 255)
+RIM: Colour = (0, 0, 0)
+"""Colours of contours, and of their rims, which keep them visible on any image."""
 CLEAR, FULL, STRONGEST = 0.1, 0.6, 0.75
 """The heatmap is invisible up to the value CLEAR and covers the share STRONGEST of the image from FULL on."""
-
-
-@cache
-def table() -> NDArray[np.uint8]:
-    """Return the colours of the levels 0 to 255, of shape (256, 3).
-
-    Each anchor sits where its own brightness puts it, so brightness rises in equal steps: a picture
-    printed in grey still shows the order of the scores.
-    """
-    anchors = np.array(ANCHORS, dtype=float)
-    brightness = anchors @ LUMA
-    levels = np.linspace(brightness[0], brightness[-1], 256)
-    channels = [np.interp(levels, brightness, channel) for channel in anchors.T]
-    return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
 def to_levels(values: NDArray[np.floating]) -> NDArray[np.uint8]:
@@ -56,6 +39,14 @@ def as_image(picture: Picture) -> Image.Image:
 def heatmap(map01: NDArray[np.floating], size: ImageSize) -> Image.Image:
     """Colour an anomaly map with values in [0, 1], smoothly enlarged to the given height and width."""
     return _coloured(_levels(map01, size))
+
+
+def transparent_heatmap(map01: NDArray[np.floating], size: ImageSize) -> Image.Image:
+    """Colour an anomaly map as :func:`heatmap` does, in RGBA with the opacity of :func:`overlay`."""
+    levels = _levels(map01, size)
+    coloured = _coloured(levels)
+    coloured.putalpha(levels.point(OPACITY.tolist()))
+    return coloured
 
 
 def overlay(picture: Picture, map01: NDArray[np.floating], mask: NDArray[np.bool_] | None = None) -> Image.Image:
@@ -82,15 +73,25 @@ def outline(image: Image.Image, mask: NDArray[np.bool_], colour: Colour, fill: f
     return drawn
 
 
+def contour(mask: NDArray[np.bool_], size: ImageSize) -> NDArray[np.bool_]:
+    """Return the line around a mask at another size, one pixel wide."""
+    return _line(_resized(mask, size), width=1)
+
+
 def _draw_outline(image: Image.Image, mask: NDArray[np.bool_], colour: Colour, fill: float = 0) -> None:
-    """Draw the line of :func:`outline` into an image."""
+    """Draw the line of :func:`outline` into an image, with a thin dark rim."""
     inside = _resized(mask, (image.height, image.width))
-    opacity = _line(inside, width=max(1, round(min(image.size) / 250))).view(np.uint8)
-    opacity *= 255
+    width = max(1, round(min(image.size) / 250))
+    rim = width + max(1, width // 2)
+    if not (found := Image.fromarray(inside).getbbox()):
+        return
+    left, top, right, bottom = found
+    box = max(0, left - rim), max(0, top - rim), min(right + rim, image.width), min(bottom + rim, image.height)
+    inside = inside[box[1] : box[3], box[0] : box[2]]  # most masks are small
+    image.paste(RIM, box, Image.fromarray(_line(inside, rim).view(np.uint8) * np.uint8(255)))
+    opacity = _line(inside, width).view(np.uint8) * np.uint8(255)
     opacity[inside] = np.maximum(opacity[inside], round(255 * fill))
-    stamp = Image.fromarray(opacity)
-    if box := stamp.getbbox():
-        image.paste(colour, box, stamp.crop(box))
+    image.paste(colour, box, Image.fromarray(opacity))
 
 
 def mask_image(mask: NDArray[np.bool_], size: ImageSize | None = None) -> Image.Image:

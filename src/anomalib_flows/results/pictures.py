@@ -8,12 +8,13 @@ import os
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.Image import Resampling
 
@@ -21,8 +22,9 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import atomic, default_threads
 from anomalib_flows.core.finding import mark_results
 from anomalib_flows.core.images import Pixels, read_pixels
-from anomalib_flows.core.types import ANOMALOUS, ImageResult, Sample
+from anomalib_flows.core.types import ANOMALOUS, ImageResult, Pictured, PictureKind, Sample
 from anomalib_flows.data.loading.reading import read_sample
+from anomalib_flows.results.caption import label_image
 from anomalib_flows.results.figure import DEFECT, GREY, LABEL_COLOURS, WHITE, figure, printable, shorten, write
 from anomalib_flows.results.heatmap import heatmap, mask_image, outline, overlay
 
@@ -30,8 +32,8 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-KINDS = ("heatmap", "overlay", "mask")
-"""Folders of the pictures of an image."""
+PICTURES: tuple[PictureKind, ...] = ("heatmap", "overlay", "mask")
+"""Kinds of pictures that are made by default; each kind has a folder."""
 COLUMNS, CELL, SPACE, LINE = 8, 184, 8, 16
 """Pictures in a row; their greatest height and width, the space between, and the height of a line, in pixels."""
 
@@ -107,14 +109,36 @@ class Drawing:
     """Draw in threads, with a bounded number of pictures in memory: Pillow packs files without Python's global lock."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self.pool, self.pending = pool, deque[Future[None]]()
+        self.pool, self.pending = pool, deque[tuple[Future[Any], Callable[[Any], None] | None]]()
         self.limit = 2 * default_threads()
 
-    def submit(self, draw: Callable[..., None], *arguments: Any) -> None:
-        """Draw a picture, and wait for the oldest one if many are pending; raise its error if it failed."""
-        self.pending.append(self.pool.submit(draw, *arguments))
+    def submit(self, draw: Callable[..., T], *arguments: Any, then: Callable[[T], None] | None = None) -> None:
+        """Draw a picture, and wait for the oldest one if many are pending; raise its error if it failed.
+
+        ``then`` is given what ``draw`` returns, in the order of the submissions and in this thread.
+        """
+        self.pending.append((self.pool.submit(draw, *arguments), then))
         if len(self.pending) > self.limit:
-            self.pending.popleft().result()
+            self._settle()
+
+    def _settle(self) -> None:
+        picture, then = self.pending.popleft()
+        drawn = picture.result()
+        if then:
+            then(drawn)
+
+    @contextmanager
+    def finished(self) -> Iterator[None]:
+        """Wait for all pictures at the end of the block, also after an error, which is raised then."""
+        try:
+            yield
+        except BaseException:
+            while self.pending:
+                with suppress(Exception):  # the first error is the one to raise
+                    self._settle()
+            raise
+        while self.pending:
+            self._settle()
 
 
 @contextmanager
@@ -122,16 +146,15 @@ def drawing() -> Iterator[Drawing]:
     """Start threads that draw, and wait for their pictures at the end."""
     with ThreadPoolExecutor(default_threads()) as pool:
         started = Drawing(pool)
-        yield started
-        for picture in started.pending:
-            picture.result()
+        with started.finished():
+            yield started
 
 
 class FigureSink:
-    """Write a figure (JPEG) of each chosen image, by the image's path; the threshold is that of raw scores."""
+    """Write a figure (JPEG) of each chosen image, by the image's path."""
 
-    def __init__(self, drawing: Drawing, folder: Path, figures: Mapping[Path, FigureName], threshold: float) -> None:
-        self.drawing, self.folder, self.figures, self.threshold = drawing, folder, figures, threshold
+    def __init__(self, drawing: Drawing, folder: Path, figures: Mapping[Path, FigureName]) -> None:
+        self.drawing, self.folder, self.figures = drawing, folder, figures
         if figures:
             mark_results(folder)
 
@@ -141,30 +164,50 @@ class FigureSink:
             self.drawing.submit(self._draw, result, name)
 
     def _draw(self, result: ImageResult, name: FigureName) -> None:
-        save_image(figure(result, picture_of(result), self.threshold, name.title), self.folder / name.file)
+        save_image(figure(result, picture_of(result), name.title), self.folder / name.file)
 
 
 class PictureSink:
-    """Write heatmap, overlay and mask of each image, at its size: FOLDER/heatmap/NAME and so on.
+    """Write pictures of the chosen images, at their size: FOLDER/heatmap/NAME and so on.
 
-    ``name`` returns the relative path of an image's pictures, with the suffix ``.png``.
+    ``name`` returns the relative path of an image's pictures, with the suffix ``.png``; ``kinds`` choose among them.
+    Maps are arrays in numpy's format instead, before they are normalised; those of exported models are from 0 to 1.
     """
 
-    def __init__(self, drawing: Drawing, folder: Path, name: Callable[[ImageResult], Path]) -> None:
-        self.drawing, self.folder, self.name = drawing, folder, name
-        for kind in KINDS:
+    def __init__(
+        self,
+        drawing: Drawing,
+        folder: Path,
+        name: Callable[[ImageResult], Path],
+        kinds: Sequence[PictureKind] = PICTURES,
+        chosen: Pictured = "all",
+    ) -> None:
+        self.drawing, self.folder, self.name, self.kinds, self.chosen = drawing, folder, name, kinds, chosen
+        self.seen = 0
+        for kind in kinds if chosen not in ("none", 0) else ():
             mark_results(folder / kind)
 
     def add(self, result: ImageResult) -> None:
-        """Write the pictures of an image."""
-        self.drawing.submit(self._draw, result, self.name(result))
+        """Write the pictures of an image that was chosen."""
+        self.seen += 1
+        first = self.chosen if isinstance(self.chosen, int) else 0
+        if self.chosen == "all" or self.seen <= first or (self.chosen == "anomalous" and result.label == ANOMALOUS):
+            self.drawing.submit(self._draw, result, self.name(result))
 
     def _draw(self, result: ImageResult, name: Path) -> None:
         picture = picture_of(result)
         size = picture.shape[0], picture.shape[1]
-        save_image(heatmap(result.anomaly_map, size), self.folder / "heatmap" / name)
-        save_image(overlay(picture, result.anomaly_map, result.mask), self.folder / "overlay" / name)
-        save_image(mask_image(result.mask, size), self.folder / "mask" / name)
+        if "heatmap" in self.kinds:
+            save_image(heatmap(result.anomaly_map, size), self.folder / "heatmap" / name)
+        if "overlay" in self.kinds:
+            drawn = overlay(picture, result.anomaly_map, result.mask)
+            label_image(drawn, result)
+            save_image(drawn, self.folder / "overlay" / name)
+        if "mask" in self.kinds:
+            save_image(mask_image(result.mask, size), self.folder / "mask" / name)
+        if "maps" in self.kinds:
+            values = result.anomaly_map if result.raw_map is None else result.raw_map
+            save_map(values, self.folder / "maps" / name.with_suffix(".npy"))
 
 
 def picture_of(result: ImageResult) -> Pixels:
@@ -181,6 +224,12 @@ def save_image(image: Image.Image, file: Path) -> None:
     with atomic(file) as temporary:
         # PNG ignores the last two options and JPEG the first. Without subsampling=0 thin red lines blur.
         image.save(temporary, compress_level=1, quality=90, subsampling=0)
+
+
+def save_map(values: NDArray[np.float32], file: Path) -> None:
+    """Write an array: numpy's format keeps each value and the shape, and no program takes it for a picture."""
+    with atomic(file) as temporary:
+        np.save(temporary, values, allow_pickle=False)
 
 
 def overview(samples: Sequence[Sample]) -> Image.Image:

@@ -17,7 +17,9 @@ from anomalib_flows.core.types import LABELS, NORMAL, ImageResult, ImageSize
 from anomalib_flows.results.metrics.counts import counted
 from anomalib_flows.results.metrics.evaluate import evaluate
 
-COLUMNS = ("path", "score", "p_value", "label")
+COLUMNS = ("path", "label", "score", "p_value", "truth", "defect", "outcome", "raw_score")
+FORMULA = ("=", "+", "-", "@")
+"""Beginnings of cells that spreadsheets take for formulas."""
 
 
 class Sink(Protocol):
@@ -28,10 +30,16 @@ class Sink(Protocol):
 
 
 class Thresholds(NamedTuple):
-    """Raw score above which an image is anomalous, and value of a map above which a pixel is."""
+    """Raw score above which an image is anomalous, value of a map above which a pixel is, and score normalised to 0."""
 
     image: float
     pixel: float
+    typical: float = 0.0
+
+    @property
+    def image_scale(self) -> dict[str, float]:
+        """Raw scores that are normalised to 0 and 0.5, as files of results name them."""
+        return {"typical": self.typical, "threshold": self.image}
 
 
 def drain(results: Iterable[ImageResult], sinks: Sequence[Sink]) -> None:
@@ -119,30 +127,60 @@ class MetricsSink:
 
 
 class TableSink:
-    """Write path, score, p-value and label of each image to a table from :func:`open_table`."""
+    """Write decision, scores and ground truth of each image to a table from :func:`open_table`."""
 
-    def __init__(self, stream: FileIO) -> None:
-        self.stream = stream
+    def __init__(self, stream: FileIO, *, labelled: bool) -> None:
+        self.stream, self.labelled = stream, labelled
 
     def add(self, result: ImageResult) -> None:
         """Write the row of an image."""
-        path = result.sample.path if result.sample else ""
-        score = result.score if result.raw_score is None else result.raw_score
-        write_whole(self.stream, csv_line((path, shortest(score), shortest(result.p_value), LABELS[result.label])))
+        raw = "" if result.raw_score is None else shortest(result.raw_score)
+        scores = (shortest(result.score), shortest(result.p_value))
+        row = (written_path(result), LABELS[result.label], *scores, *self._truth(result), raw)
+        write_whole(self.stream, csv_line(row))
+
+    def _truth(self, result: ImageResult) -> tuple[str, str, str]:
+        """Return true label, kind of defect and outcome; all empty where the truth is unknown."""
+        if result.sample is None or not self.labelled:
+            return "", "", ""
+        wrong = "missed" if result.label == NORMAL else "false alarm"
+        return LABELS[result.sample.label], result.sample.defect, wrong if result.wrong else "correct"
+
+
+def written_path(result: ImageResult) -> str:
+    """Return the path of an image as files of results have it: no spreadsheet takes it for a formula.
+
+    Example:
+        >>> from types import SimpleNamespace as Some
+        >>> written_path(Some(sample=Some(path="=1+1/photo.png"))), written_path(Some(sample=None))
+        ('./=1+1/photo.png', '')
+    """
+    path = str(result.sample.path) if result.sample else ""
+    return f"./{path}" if path.startswith(FORMULA) else path
 
 
 @contextmanager
-def open_table(file: Path, *, keep: bool = False) -> Iterator[TableSink]:
-    """Open a table to write row by row, under a temporary name until the block ends.
+def open_table(file: Path, *, labelled: bool, keep: bool = False) -> Iterator[TableSink]:
+    """Open a table to write row by row, as :func:`growing` says; ``labelled`` if the truth of the images is known.
 
-    A row is written at once and whole: if the disk is full, the rows before it remain. With ``keep`` they remain
-    after any error. Lines end in CR LF, as in RFC 4180: otherwise Python would not quote both characters in a name.
+    Lines end in CR LF, as in RFC 4180: otherwise Python would not quote both characters in a name.
+    """
+    with growing(file, keep=keep) as stream:
+        write_whole(stream, csv_line(COLUMNS))
+        yield TableSink(stream, labelled=labelled)
+
+
+@contextmanager
+def growing(file: Path, *, keep: bool = False) -> Iterator[FileIO]:
+    """Open a file to write line by line with :func:`write_whole`, under a temporary name until the block ends.
+
+    A line is written at once and whole: if the disk is full, the lines before it remain. With ``keep`` they remain
+    after any error.
     """
     stopped: BaseException | None = None
     with atomic(file) as temporary, temporary.open("wb", buffering=0) as stream:
-        write_whole(stream, csv_line(COLUMNS))
         try:
-            yield TableSink(stream)
+            yield stream
         except BaseException as error:
             if not keep:
                 raise

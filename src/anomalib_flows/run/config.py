@@ -106,3 +106,12 @@ class TrainConfig:
         named = {key: {"class_path": values[key]} for key in ("model", "data") if isinstance(values.get(key), str)}
         config: TrainConfig = validated(cls, {**values, **named})
         return config
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the fields of a configuration by their dotted names; arguments of a model are ``model.steps``."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        name = prefix.removesuffix(".") if key == "init_args" else f"{prefix}{key}"
+        found |= flat(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
+    return found

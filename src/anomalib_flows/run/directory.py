@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from typing import Any
 import yaml
 
 from anomalib_flows import __version__
-from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.files import atomic
 from anomalib_flows.core.finding import IMAGE_SUFFIXES
 from anomalib_flows.run.config import TrainConfig
@@ -25,7 +26,7 @@ LAYOUT = 2
 
 @dataclass
 class Run:
-    """A run directory, ``OUTPUT/MODEL/DATASET/SUBSET/run-001``, and the paths of its files.
+    """A run directory, ``OUTPUT/MODEL/DATASET/SUBSET/NAME`` (run-001 by default), and the paths of its files.
 
     Args:
         path: The directory.
@@ -39,7 +40,11 @@ class Run:
         self.resume_file = self.path / "resume.ckpt"  # Lightning's, after the last kept epoch, for resuming only
         self.splits_file = self.path / "splits.csv"  # images with their splits
         self.metrics_file = self.path / "metrics.json"  # of the test split
-        self.predictions_file = self.path / "predictions.csv"  # score, p-value and label of each test image
+        self.losses_file = self.path / "losses.csv"  # of the training
+        self.predictions_file = self.path / "predictions.csv"  # decision, scores and truth of each test image
+        self.curves_file = self.path / "curves.json"  # ROC, precision-recall and PRO of the test split
+        self.thumbnails_file = self.path / "thumbnails.jsonl"  # small pictures of the test images, for the report
+        self.report_file = self.path / "report.html"  # all of this to look at
         self.images = self.path / "images"  # figures of the test images
         self.drawn = self.path.absolute() / "drawn"  # synthetic defects and their masks; of ``validation`` only
 
@@ -54,16 +59,18 @@ class Run:
         return Run(self.path / "disturbed")
 
     @classmethod
-    def create(cls, output: Path, model: str, dataset: str, subset: str) -> Run:
-        """Create a new directory with the next free number."""
+    def create(cls, output: Path, model: str, dataset: str, subset: str, name: str | None = None) -> Run:
+        """Create a new directory with a name, or else the next free number.
+
+        Raises:
+            InputError: If the directory exists.
+        """
         parent = output / model / dataset / subset
         parent.mkdir(parents=True, exist_ok=True)
-        taken = [int(p.name[4:]) for p in parent.glob("run-*") if p.name[4:].isdigit()]
-        for number in count(max(taken, default=0) + 1):
-            run = cls(parent / f"run-{number:03}")
-            with suppress(FileExistsError):  # another run starts at the same time
-                run.path.mkdir()
-                break
+        if name:
+            require_free(parent / name)
+            (parent / name).mkdir()
+        run = cls(parent / name if name else numbered_folder(parent))
         run.write_json("versions.json", versions())
         return run
 
@@ -117,6 +124,33 @@ class Run:
         """Write a JSON file into the directory."""
         with atomic(self.path / name) as temporary:
             temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+NAME = re.compile(r"\w([\w .+=@-]{0,58}[\w+=@-])?")
+"""Names of run directories that every file system takes."""
+
+
+def require_name(name: str | None) -> None:
+    """Raise a FieldError if a name for a run directory is given and cannot be one."""
+    expected = "a file name of at most 60 letters, digits, spaces and .+=@_-, such as tiles-320"
+    require(name is None or NAME.fullmatch(name) is not None, "name", repr(name), expected)
+
+
+def require_free(folder: Path) -> None:
+    """Raise an InputError if there is a folder or file already where a named run is to be."""
+    if folder.exists():
+        raise InputError(f"`name` {folder.name} is taken, as {folder} exists: choose another name.")
+
+
+def numbered_folder(parent: Path) -> Path:
+    """Make the folder ``run-001``, or that of the next free number."""
+    taken = [int(p.name[4:]) for p in parent.glob("run-*") if p.name[4:].isdecimal()]
+    for number in count(max(taken, default=0) + 1):
+        folder = parent / f"run-{number:03}"
+        with suppress(FileExistsError):  # another run starts at the same time
+            folder.mkdir()
+            break
+    return folder
 
 
 def advice(path: Path) -> str:

@@ -28,6 +28,7 @@ from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import TrainerOptions
+from anomalib_flows.training.losses import LossTable
 from anomalib_flows.training.module import TrainingModule, compilation_explained
 
 WORTH = 20
@@ -66,7 +67,7 @@ def make_trainer(options: TrainerOptions, batches: int, run: Run, *, resumed: bo
         precision=precision,
         gradient_clip_val=options.gradient_clip,
         logger=make_logger(options, run, resumed=resumed),
-        callbacks=[Progress(), EpochCheckpoint(run)],
+        callbacks=[Progress(), LossTable(run), EpochCheckpoint(run)],
         log_every_n_steps=1,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -54,6 +54,12 @@ def test_a_run_without_thresholds_is_answered_with_the_command() -> None:
         raise NotCalibratedError("results/run-001")
 
 
+def test_recommended_commands_are_quoted() -> None:
+    with pytest.raises(InputError, match="anomalib-flows calibrate 'results/my run'$"), spoken([]):
+        raise NotCalibratedError("results/my run")
+    assert "train --resume 'my run'\n" in next_commands(Interrupted("my run", "training"))
+
+
 def test_stopped_training_goes_on_by_resume() -> None:
     with (
         pytest.raises(KeyboardInterrupt, match="train --resume results/run-001\n.*calibrate results/run-001"),

@@ -14,7 +14,8 @@ from anomalib_flows.results.sinks import MetricsSink, Thresholds, drain
 from anomalib_flows.run.directory import Run
 
 NAMES = ["good/0.png", "good/1.png", "cut/0.png", "cut/1.png", "dent/0.png"]
-THRESHOLDS = Thresholds(0.5, 0.5)
+THRESHOLDS = Thresholds(0.5, 0.5, -0.25)
+FILES = {"metrics.json", "predictions.csv", "curves.json", "thumbnails.jsonl"}
 
 
 def result_of(sample: Sample, seed: int) -> ImageResult:
@@ -63,20 +64,23 @@ def files_in(folder: Path) -> set[str]:
 def test_table_figures_and_metrics_are_written(run: Run, samples: list[Sample]) -> None:
     results = write(run, samples)
     assert files_in(run.images) == {name.replace(".png", ".jpg") for name in NAMES}
-    assert {file.name for file in run.path.iterdir()} == {"images", "metrics.json", "predictions.csv"}
+    assert {file.name for file in run.path.iterdir()} == FILES | {"images"}
     with run.predictions_file.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["path"] for row in rows] == [str(sample.path) for sample in samples]
-    assert [np.float32(row["score"]) for row in rows] == [np.float32(result.raw_score) for result in results]
+    for column in ("score", "raw_score"):
+        assert [np.float32(row[column]) for row in rows] == [np.float32(getattr(r, column)) for r in results]
+    assert [row["outcome"] for row in rows] == ["correct", "false alarm", "missed", "correct", "missed"]
 
 
 def test_metrics_say_what_was_evaluated(run: Run, samples: list[Sample]) -> None:
     sink = MetricsSink()
     drain(write(run, samples), [sink])
-    about = {"dataset": "folder", "subset": "tiles", "protocol": "x"}
-    assert {k: v for k, v in run.metrics().items() if k != "errors"} == json.loads(
-        json.dumps(about | sink.metrics(THRESHOLDS))
-    )
+    scale = {"typical": -0.25, "threshold": 0.5}
+    about = {"dataset": "folder", "subset": "tiles", "protocol": "x", "image_scale": scale}
+    found = json.loads(json.dumps(about | sink.metrics(THRESHOLDS)))
+    assert found.pop("curves") == json.loads(run.curves_file.read_text())
+    assert {k: v for k, v in run.metrics().items() if k != "errors"} == found
 
 
 def test_metrics_count_false_alarms_and_missed_defects(run: Run, samples: list[Sample]) -> None:
@@ -101,7 +105,7 @@ def test_figures_of_fewer_images_keep_their_places(run: Run, samples: list[Sampl
 def test_without_figures_former_ones_do_not_stay(run: Run, samples: list[Sample]) -> None:
     write(run, samples, 1)
     write(run, samples, 0)
-    assert files_in(run.path) == {"metrics.json", "predictions.csv"}
+    assert files_in(run.path) == FILES
     assert not run.images.exists()
 
 

@@ -1,7 +1,9 @@
 """What a prediction finds and writes, whichever model predicts; what was written before an error is kept."""
 
 import csv
+import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from anomalib_flows.experiment.options import PredictOptions
 from anomalib_flows.experiment.predict import Predictions, find_samples, frame_name, named, predict, require_new
 
 KINDS = ("heatmap", "mask", "overlay")
+FILES = {"predictions.csv", "prediction.json", "thumbnails.jsonl"}
 
 
 def result_of(sample: Sample, label: int = 1) -> ImageResult:
@@ -61,7 +64,7 @@ def predicted(monkeypatch: pytest.MonkeyPatch, photos: Path, output: Path, fail_
 
             closed.append(True)
 
-        return Predictions(results(), named(names), InputScale((64, 64), "stretch"))
+        return Predictions(results(), named(names), InputScale((64, 64), "stretch"), {"protocol": "calibrated"})
 
     monkeypatch.setattr(module, "predict_run", start)
     summary = predict(Path("run-001"), PredictOptions(input=str(photos), output=output))
@@ -81,22 +84,38 @@ def test_a_row_and_three_pictures_of_each_image(photos, tmp_path, monkeypatch) -
         str(photos / name) for name in ("2.png", "10.png", "sub/2.bmp", "sub/2.png")
     ]
     names = ["2.png", "10.png", "sub/2.bmp.png", "sub/2.png.png"]
-    assert files_in(tmp_path / "out") == {"predictions.csv"} | {f"{kind}/{name}" for kind in KINDS for name in names}
+    assert files_in(tmp_path / "out") == FILES | {f"{kind}/{name}" for kind in KINDS for name in names}
 
 
 def test_what_was_predicted_before_an_interrupt_is_kept(photos, tmp_path, monkeypatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         predicted(monkeypatch, photos, tmp_path / "out", fail_at=2)
     assert [row["label"] for row in rows(tmp_path / "out")] == ["normal", "anomalous"]
-    assert files_in(tmp_path / "out") == {"predictions.csv"} | {
-        f"{kind}/{name}" for kind in KINDS for name in ("2.png", "10.png")
-    }
+    assert files_in(tmp_path / "out") == FILES | {f"{kind}/{name}" for kind in KINDS for name in ("2.png", "10.png")}
 
 
 def test_what_fails_at_once_leaves_no_folder(photos, tmp_path, monkeypatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         predicted(monkeypatch, photos, tmp_path / "out", fail_at=0)
     assert not (tmp_path / "out").exists()
+
+
+def test_facts_and_thumbnails_are_of_the_images_in_the_table(photos, tmp_path, monkeypatch) -> None:
+    for fail_at, count in ((None, 4), (3, 3)):
+        output = tmp_path / f"out {count}"
+        with pytest.raises(KeyboardInterrupt) if fail_at else nullcontext():
+            predicted(monkeypatch, photos, output, fail_at)
+        facts = json.loads((output / "prediction.json").read_text())
+        assert facts == {"protocol": "calibrated", "images": count, "anomalous": count // 2}
+        thumbnails = [json.loads(line) for line in (output / "thumbnails.jsonl").read_text().splitlines()]
+        assert [one["path"] for one in thumbnails] == [row["path"] for row in rows(output)]
+        assert len(thumbnails) == count
+
+
+def test_truth_is_unknown(photos, tmp_path, monkeypatch) -> None:
+    predicted(monkeypatch, photos, tmp_path / "out")
+    assert {(row["truth"], row["defect"], row["outcome"]) for row in rows(tmp_path / "out")} == {("", "", "")}
+    assert {(row["score"], row["raw_score"]) for row in rows(tmp_path / "out")} == {("0.7", "2.5")}
 
 
 @pytest.mark.parametrize("part", module.PARTS)

@@ -21,6 +21,7 @@ from anomalib_flows.data.loading.loader import AHEAD
 from anomalib_flows.inference.runner import PipelineRunner, choose_device, choose_precision
 from anomalib_flows.results.pictures import FigureSink, PictureSink, drawing, name_figures
 from anomalib_flows.results.sinks import LabelCounter, MetricsSink, drain, open_table
+from anomalib_flows.results.thumbnails import open_thumbnails
 
 Make = Callable[..., PipelineRunner]
 
@@ -28,9 +29,13 @@ Make = Callable[..., PipelineRunner]
 @contextmanager
 def all_sinks(folder: Path, samples: list[Sample]) -> Iterator[list]:
     names = name_figures(samples, Path("/synthetic"), len(samples))
-    with open_table(folder / "predictions.csv") as table, drawing() as threads:
+    with (
+        open_table(folder / "predictions.csv", labelled=True) as table,
+        drawing() as threads,
+        open_thumbnails(folder / "thumbnails.jsonl", threads, labelled=True) as thumbnails,
+    ):
         yield [
-            *(MetricsSink(), table, LabelCounter(), FigureSink(threads, folder / "figures", names, 0.5)),
+            *(MetricsSink(), table, LabelCounter(), FigureSink(threads, folder / "figures", names), thumbnails),
             PictureSink(threads, folder, lambda result: Path(result.sample.path.name)),
         ]
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anomalib_flows.results.heatmap import as_image, heatmap, mask_image, outline, overlay, table
+from anomalib_flows.results.colours import table
+from anomalib_flows.results.heatmap import as_image, heatmap, mask_image, outline, overlay
 
 RED = (255, 0, 0)
 noise = np.random.default_rng(0).integers(0, 256, (90, 70, 3), dtype=np.uint8)

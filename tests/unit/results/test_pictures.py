@@ -1,4 +1,5 @@
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def files_in(folder: Path) -> list[str]:
 
 def draw_figures(results: list[ImageResult], folder: Path, names: dict[Path, FigureName]) -> None:
     with drawing() as threads:
-        drain(results, [FigureSink(threads, folder, names, 2.25)])
+        drain(results, [FigureSink(threads, folder, names)])
 
 
 def draw_pictures(results: list[ImageResult], folder: Path, name: str = "a.png") -> None:
@@ -61,10 +62,10 @@ def test_exactly_the_named_figures_are_drawn(tmp_path: Path, make_result: Make, 
     assert files_in(tmp_path) == sorted(name.file.as_posix() for name in names.values())
 
 
-def test_a_figure_shows_picture_threshold_and_title(tmp_path: Path, make_result: Make) -> None:
+def test_a_figure_shows_picture_and_title(tmp_path: Path, make_result: Make) -> None:
     result = make_result()
     draw_figures([result], tmp_path, {result.sample.path: FigureName(Path("a.jpg"), "a title")})
-    expected = figure(result, result.picture, 2.25, "a title")
+    expected = figure(result, result.picture, "a title")
     found = np.asarray(Image.open(tmp_path / "a.jpg")).astype(int)
     assert np.abs(found - np.asarray(expected)).mean() < 2
 
@@ -110,6 +111,30 @@ def test_prediction_images_have_the_size_of_the_image(tmp_path: Path, make_resul
     values = np.asarray(drawn["mask"])
     assert set(np.unique(values)) == {0, 255}
     assert (values == 255).mean() == pytest.approx(mask.mean(), abs=0.02)
+
+
+def test_maps_are_saved_as_they_are(tmp_path: Path, make_result: Make) -> None:
+    shown, raw = np.random.default_rng(0).random((2, 5, 7)).astype(np.float32)
+    for folder, values in (("run", raw), ("exported", None)):
+        with drawing() as threads:
+            result = make_result(anomaly_map=shown, raw_map=values)
+            drain([result], [PictureSink(threads, tmp_path / folder, lambda _: Path("a/b.c.png"), ["maps"])])
+        assert files_in(tmp_path / folder) == ["maps/a/b.c.npy"]
+        saved = np.load(tmp_path / folder / "maps/a/b.c.npy", allow_pickle=False)
+        assert saved.dtype == np.float32
+        assert (saved == (shown if values is None else raw)).all()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "drawn"),
+    [("all", "0123"), ("anomalous", "13"), ("none", ""), (0, ""), (1, "0"), (3, "012"), (9, "0123")],
+)
+def test_pictures_of_the_chosen_images(tmp_path: Path, make_result: Make, chosen: int | str, drawn: str) -> None:
+    results = [make_result(score=i / 4, label=i % 2) for i in range(4)]
+    with drawing() as threads:
+        sink = PictureSink(threads, tmp_path, lambda one: Path(f"{one.score * 4:.0f}.png"), ["mask", "overlay"], chosen)
+        drain(results, [sink])
+    assert files_in(tmp_path) == sorted(f"{kind}/{name}.png" for kind in ("mask", "overlay") for name in drawn)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
@@ -161,3 +186,26 @@ def test_an_error_of_a_picture_surfaces_soon(tmp_path: Path) -> None:
             threads.submit(fail)
             submitted += 1
     assert submitted <= threads.limit
+
+
+def test_what_is_drawn_is_handed_on_in_order_and_in_this_thread(tmp_path: Path) -> None:
+    def slow(number: int) -> int:
+        time.sleep(0.01 * (number % 3))
+        return number
+
+    handed: list[tuple[int, int]] = []
+    with drawing() as threads:
+        for number in range(30):
+            threads.submit(slow, number, then=lambda drawn: handed.append((drawn, threading.get_ident())))
+    assert handed == [(number, threading.get_ident()) for number in range(30)]
+
+
+def test_an_error_leaves_time_to_finish_what_was_begun() -> None:
+    handed: list[int] = []
+    with pytest.raises(KeyboardInterrupt), drawing() as threads:  # noqa: PT012
+        for number in range(3):
+            threads.submit(int, number, then=handed.append)
+        threads.submit(int, "no number", then=handed.append)
+        threads.submit(int, 4, then=handed.append)
+        raise KeyboardInterrupt
+    assert handed == [0, 1, 2, 4]

@@ -14,6 +14,7 @@ from anomalib_flows.core.types import ANOMALOUS, NORMAL, ImageResult, Sample
 from anomalib_flows.results.metrics.evaluate import evaluate
 from anomalib_flows.results.pictures import FigureSink, PictureSink, drawing, name_figures
 from anomalib_flows.results.sinks import LabelCounter, MetricsSink, Thresholds, drain, open_table
+from anomalib_flows.results.thumbnails import open_thumbnails
 
 Make = Callable[..., ImageResult]
 MakeSample = Callable[..., Sample]
@@ -148,9 +149,13 @@ def test_no_sink_keeps_pictures(tmp_path: Path, make_result: Make, make_sample: 
             most = max(most, sum(ref() is not None for ref in pictures))
 
     metrics, names = MetricsSink(), name_figures(samples, Path("/synthetic"), 60)
-    with open_table(tmp_path / "predictions.csv") as table, drawing() as threads:
+    with (
+        open_table(tmp_path / "predictions.csv", labelled=True) as table,
+        drawing() as threads,
+        open_thumbnails(tmp_path / "thumbnails.jsonl", threads, labelled=True) as thumbnails,
+    ):
         sinks = [
-            *(metrics, table, LabelCounter(), FigureSink(threads, tmp_path / "figures", names, 0.5)),
+            *(metrics, table, LabelCounter(), FigureSink(threads, tmp_path / "figures", names), thumbnails),
             PictureSink(threads, tmp_path / "pictures", lambda result: Path(result.sample.path.name)),
         ]
         drain(results(), sinks)

@@ -15,8 +15,8 @@ Make = Callable[..., ImageResult]
 MakeSample = Callable[..., Sample]
 
 
-def write(results: Iterator[ImageResult] | list[ImageResult], file: Path, *, keep: bool = False) -> None:
-    with open_table(file, keep=keep) as table:
+def write(results: Iterator[ImageResult] | list[ImageResult], file: Path, **options: bool) -> None:
+    with open_table(file, **{"labelled": True} | options) as table:
         drain(results, [table])
 
 
@@ -47,18 +47,49 @@ def test_tables_survive_strange_names(tmp_path: Path, make_result: Make, make_sa
     file = tmp_path / "sub" / "predictions.csv"
     write(results, file)
     rows = read(file)
-    assert list(rows[0]) == ["path", "score", "p_value", "label"]
+    assert list(rows[0]) == ["path", "label", "score", "p_value", "truth", "defect", "outcome", "raw_score"]
     assert [row["path"] for row in rows] == names
-    assert [np.float32(row["score"]) for row in rows] == scores.tolist()
+    assert [np.float32(row["raw_score"]) for row in rows] == scores.tolist()
+    assert {row["score"] for row in rows} == {"0.8"}
     assert {row["p_value"] for row in rows} == {"0.33333334"}
     assert [row["label"] for row in rows[:2]] == ["normal", "anomalous"]
     assert files_in(tmp_path) == ["sub/predictions.csv"]
 
 
-def test_scores_of_models_without_raw_ones_are_normalised(tmp_path: Path, make_result: Make) -> None:
+def test_raw_scores_that_a_model_does_not_give_are_empty(tmp_path: Path, make_result: Make) -> None:
     write([make_result(raw_score=None), make_result(sample=None)], tmp_path / "predictions.csv")
     rows = read(tmp_path / "predictions.csv")
-    assert [(row["path"], row["score"]) for row in rows] == [("test/crack/000.png", "0.8"), ("", "3.5")]
+    assert [(row["path"], row["score"], row["raw_score"]) for row in rows] == [
+        ("test/crack/000.png", "0.8", ""),
+        ("", "0.8", "3.5"),
+    ]
+
+
+def test_truth_and_outcome_are_there_where_labels_are_known(
+    tmp_path: Path, make_result: Make, make_sample: MakeSample
+) -> None:
+    samples = [make_sample("a.png", 0, "good"), make_sample("b.png", 1, "crack")]
+    results = [make_result(sample=sample, label=label) for sample in samples for label in (0, 1)]
+    named = {
+        "normal,good,correct": ("normal", "normal"),
+        "normal,good,false alarm": ("normal", "anomalous"),
+        "anomalous,crack,missed": ("anomalous", "normal"),
+        "anomalous,crack,correct": ("anomalous", "anomalous"),
+    }
+    write(results, tmp_path / "known.csv")
+    found = read(tmp_path / "known.csv")
+    assert [f"{row['truth']},{row['defect']},{row['outcome']}" for row in found] == list(named)
+    assert [(row["truth"], row["label"]) for row in found] == list(named.values())
+    write(results, tmp_path / "unknown.csv", labelled=False)
+    assert {(row["truth"], row["defect"], row["outcome"]) for row in read(tmp_path / "unknown.csv")} == {("", "", "")}
+
+
+@pytest.mark.parametrize("name", ["=1+1.png", "+a/b.png", "-a.png", "@SUM(A1).png"])
+def test_names_are_no_formulas(tmp_path: Path, name: str, make_result: Make, make_sample: MakeSample) -> None:
+    write([make_result(sample=make_sample(name))], tmp_path / "predictions.csv")
+    [row] = read(tmp_path / "predictions.csv")
+    assert row["path"] == f"./{name}"
+    assert Path(row["path"]) == Path(name)
 
 
 def stopped(make_result: Make, make_sample: MakeSample) -> Iterator[ImageResult]:
@@ -107,7 +138,7 @@ def results():
 resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 folder, labels = Path(sys.argv[1]), LabelCounter()
 try:
-    with open_table(folder / "predictions.csv", keep=True) as rows, drawing() as threads:
+    with open_table(folder / "predictions.csv", labelled=False, keep=True) as rows, drawing() as threads:
         drain(results(), [rows, labels, PictureSink(threads, folder, lambda result: result.sample.path)])
 finally:
     print(f"Anomalous: {labels.counts[1]} of {labels.counts.total()}.")
@@ -120,7 +151,7 @@ def test_a_disk_that_becomes_full_leaves_the_rows_before(tmp_path: Path) -> None
     assert "OSError: [Errno 27]" in run.stderr
     table = (tmp_path / "out" / "predictions.csv").read_bytes()
     assert 1900 < len(table) <= 2000
-    assert table.endswith(b",anomalous\r\n")
+    assert table.endswith(b",,,,1.0\r\n")
     rows = list(csv.DictReader(table.decode().splitlines()))
     assert [row["path"] for row in rows] == [f"{'x' * 40}{number:02}.png" for number in range(len(rows))]
     assert f"Anomalous: {len(rows)} of {len(rows)}." in run.stdout

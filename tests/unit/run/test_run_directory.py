@@ -10,7 +10,7 @@ import yaml
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.config import TrainConfig
-from anomalib_flows.run.directory import LAYOUT, Run
+from anomalib_flows.run.directory import LAYOUT, Run, require_name
 from anomalib_flows.run.options import ImageOptions, LoaderOptions
 
 CONFIG = TrainConfig(
@@ -54,6 +54,30 @@ def test_runs_that_start_together_get_different_numbers(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert len(set(made)) == 12
+
+
+def test_a_run_may_have_a_name_that_is_taken_once(tmp_path: Path) -> None:
+    run = Run.create(tmp_path, "fastflow", "folder", "gut", name="tiles 320")
+    assert run.path == tmp_path / "fastflow/folder/gut/tiles 320"
+    before = {file: file.read_bytes() for file in run.path.iterdir()}
+    with pytest.raises(InputError, match="`name` tiles 320 is taken, as .* exists: choose another name"):
+        Run.create(tmp_path, "fastflow", "folder", "gut", name="tiles 320")
+    assert {file: file.read_bytes() for file in run.path.iterdir()} == before
+    assert Run.create(tmp_path, "fastflow", "folder", "gut").path.name == "run-001"
+
+
+@pytest.mark.parametrize("name", ["a", "run-001", "größe.2", "v1.2+fix_3", "2 steps", "x" * 60, "検査"])
+def test_file_names_are_names_of_runs(name: str, tmp_path: Path) -> None:
+    require_name(name)
+    (tmp_path / name).mkdir()
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".hidden", "a/b", "a\\b", "-x", "a\n", "a\0", " a", "a ", "a.", "a:b", "a*", "x" * 61]
+)
+def test_other_texts_are_not(name: str) -> None:
+    with pytest.raises(InputError, match=r"`name` cannot be '.*': it must be a file name"):
+        require_name(name)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

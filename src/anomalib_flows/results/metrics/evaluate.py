@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Sized
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.results.metrics.ranking import Group, Mask, Scores, image_group, pixel_group, rank
+from anomalib_flows.results.metrics.curves import curves_of
+from anomalib_flows.results.metrics.ranking import Group, Mask, Ranking, Scores, image_group, pixel_group, rank
 
 Metrics = dict[str, float | None]
 
@@ -39,7 +40,8 @@ def evaluate(
         pixel_threshold: Pixels that score above it are called anomalous.
 
     Returns:
-        Plain numbers under ``image`` and ``pixel``, and the same two for each kind under ``defects``.
+        Plain numbers under ``image`` and ``pixel``, the same two for each kind under ``defects``, and the points of
+        the curves of all images under ``curves``.
 
     Raises:
         InputError: If lengths or shapes do not match, a label is not 0 or 1, or a score is NaN or infinite.
@@ -64,20 +66,41 @@ def evaluate(
         images[kind] = image_group(image_scores[members], anomalous=kind is not None)
         pixels[kind] = pixel_group([(pixel_scores[i], mask) for i in members if (mask := truth[i]) is not None])
 
-    def against_normal(kinds: Sequence[str]) -> dict[str, Any]:
-        of_images, of_pixels = ([groups[kind] for kind in kinds] for groups in (images, pixels))
-        return {
-            "image": _metrics(images[None], of_images, float(threshold)),
-            "pixel": _metrics(pixels[None], of_pixels, float(pixel_threshold), pixels=True),
+    def against_normal(kinds: Sequence[str], *, curves: bool = False) -> dict[str, Any]:
+        of_images, of_pixels = (Compared.of(groups, kinds) for groups in (images, pixels))
+        found: dict[str, Any] = {
+            "image": _metrics(of_images, float(threshold)),
+            "pixel": _metrics(of_pixels, float(pixel_threshold), pixels=True),
         }
+        if curves:
+            found["curves"] = {
+                "image": curves_of(of_images.ranking),
+                "pixel": curves_of(of_pixels.ranking, pixels=True),
+            }
+        return found
 
     kinds = sorted(kind for kind in images if kind is not None)
-    return {**against_normal(kinds), "defects": {kind: against_normal([kind]) for kind in kinds}}
+    every = against_normal(kinds, curves=True)
+    return {**every, "defects": {kind: against_normal([kind]) for kind in kinds}}
 
 
-def _metrics(normal: Group, anomalous: Sequence[Group], threshold: float, *, pixels: bool = False) -> Metrics:
+class Compared(NamedTuple):
+    """Ranking of kinds of defects among normal images or pixels, and the numbers of images of both."""
+
+    ranking: Ranking | None
+    normal: int
+    anomalous: int
+
+    @classmethod
+    def of(cls, groups: Mapping[str | None, Group], kinds: Sequence[str]) -> Compared:
+        """Rank the groups of ``kinds`` among that of normal images."""
+        normal, defects = groups[None], [groups[kind] for kind in kinds]
+        return cls(rank(normal, defects), normal.images, sum(group.images for group in defects))
+
+
+def _metrics(compared: Compared, threshold: float, *, pixels: bool = False) -> Metrics:
     """Return the metrics of images or pixels, and the number of images; those without a mask have no pixels."""
-    ranking = rank(normal, anomalous)
+    ranking = compared.ranking
     f1_max, f1_max_threshold = ranking.f1_max() if ranking else (None, None)
     return {
         "auroc": ranking.auroc() if ranking else None,
@@ -87,8 +110,8 @@ def _metrics(normal: Group, anomalous: Sequence[Group], threshold: float, *, pix
         "f1": ranking.f1(threshold) if ranking else None,
         "threshold": threshold,
         **({"aupro": ranking.aupro() if ranking else None} if pixels else {}),
-        "normal_images": normal.images,
-        "masked_images" if pixels else "anomalous_images": sum(group.images for group in anomalous),
+        "normal_images": compared.normal,
+        "masked_images" if pixels else "anomalous_images": compared.anomalous,
     }
 
 

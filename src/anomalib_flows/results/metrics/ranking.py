@@ -36,8 +36,8 @@ class Ranking:
         self.normals = normals
         self.negatives = sum(normal.size for normal in normals)
         places = [_places(normal, self.scores) for normal in normals if normal.size]
-        self.above = self.negatives - sum(after for _, after in places)
-        self.at_least = self.negatives - sum(before for before, _ in places)
+        self.above = np.asarray(self.negatives - sum(after for _, after in places))
+        self.at_least = np.asarray(self.negatives - sum(before for before, _ in places))
         self.true_positives = self.scores.size - np.searchsorted(self.scores, self.scores, "left")
 
     def auroc(self) -> float:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from anomalib_flows.core.conformal import UNPROMISED
+from anomalib_flows.core.conformal import UNPROMISED, images_needed, promised_rate
+
+if TYPE_CHECKING:
+    from anomalib_flows.results.report.formats import Row
+    from anomalib_flows.run.directory import Run
+
+NAMED = 10
+"""Number of wrong images of each kind that are named."""
 
 
 def error_lines(metrics: Mapping[str, Any]) -> list[str]:
@@ -74,3 +82,53 @@ def verdict(alarms: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
     if alarms["of"] < (needed := images_to_show(rate)):
         return [f"Too few to know whether the promise held: {needed} good images without a false alarm would show it."]
     return ["That neither confirms nor contradicts the promise."]
+
+
+def few_images_lines(run: Run) -> list[str]:
+    """Say which rate can be promised, if too few images set the threshold of a run, and how many would be enough."""
+    from anomalib_flows.data.splits import read_splits, select
+    from anomalib_flows.run.listing import model_facts
+
+    facts, config = model_facts(run.model_file), run.config()
+    count, asked = facts.calibration_images, config.false_alarm_rate
+    rate = promised_rate(count, asked, facts.protocol, facts.source)
+    if rate is None or rate <= asked:
+        return []
+    images, needed = "image" if count == 1 else "images", images_needed(asked)
+    training = len(select(read_splits(run.splits_file), "train"))
+    fraction = config.split.calibration_fraction
+    held_out = abs(count - fraction * (count + training)) <= 1  # else they are images of their own
+    more = f"about {rounded((needed - count) / fraction)} more good images to train with, or " if held_out else ""
+    fact = f"{count} good {images} set the threshold, so {percent(rate)} % is promised and not {percent(asked)} %"
+    return [f"{fact}, which takes {needed}: {more}{needed} new ones for 'calibrate --images'."]
+
+
+def rounded(number: float) -> int:
+    """Round a number up to two digits.
+
+    Example:
+        >>> rounded(653.3), rounded(7), rounded(98)
+        (660, 7, 98)
+    """
+    unit: int = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    return math.ceil(number / unit) * unit
+
+
+def wrong_image_lines(rows: Iterable[Row], table: str) -> list[str]:
+    r"""Name the images of wrong decisions, the worst first, with score and kind; ``table`` has those beyond ten.
+
+    Example:
+        >>> row = {"outcome": "missed", "score": 0.31, "defect": "crack", "path": "a/3.png"}
+        >>> print("\n".join(wrong_image_lines([row], "predictions.csv")))
+        Missed, lowest scores first (threshold 0.5):
+          0.310  crack  a/3.png
+    """
+    wrong = [row for row in rows if row["outcome"] in ("false alarm", "missed")]
+    alarms = sorted((row for row in wrong if row["outcome"] != "missed"), key=lambda row: -row["score"])
+    missed = sorted((row for row in wrong if row["outcome"] == "missed"), key=lambda row: row["score"])
+    lines = []
+    for title, some in (("False alarms, highest scores first", alarms), ("Missed, lowest scores first", missed)):
+        lines += [f"{title} (threshold 0.5):"] if some else []
+        lines += [f"  {row['score']:.3f}  {row['defect']}  {row['path']}" for row in some[:NAMED]]
+        lines += [f"  and {len(some) - NAMED} more: {table}"] if len(some) > NAMED else []
+    return lines

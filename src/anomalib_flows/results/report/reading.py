@@ -1,0 +1,160 @@
+"""Read the files of a folder of results, and find damaged ones before anything is written."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from anomalib_flows.core.errors import InputError, NotTestedError, first_line
+from anomalib_flows.results.report.formats import Curves, Facts, Loss, Metrics, Row, Thumbnail
+from anomalib_flows.run.directory import Run
+
+T = TypeVar("T")
+PREDICTED = "prediction.json"
+AGAIN = "test or predict again"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Results in a folder.
+
+    Args:
+        files: The folder.
+        run: The run that made them: the folder itself, or the one above it; None if it is elsewhere.
+        facts: What is known about the model.
+        metrics: Metrics; None where the truth is unknown.
+    """
+
+    files: Run
+    run: Run | None
+    facts: Facts
+    metrics: Metrics | None
+
+    @property
+    def path(self) -> Path:
+        """Folder of the results."""
+        return self.files.path
+
+    @property
+    def name(self) -> str:
+        """Name in a title and a legend: the last three folders, which name dataset, product and run."""
+        return "/".join(self.path.absolute().parts[-3:])
+
+    def rows(self) -> Iterator[Row]:
+        """Read the table of predictions, row by row."""
+        yield from read_table(self.files.predictions_file, Row)
+
+    def position(self, row: Row) -> float:
+        """Return the normalised score of an image, without clipping where its raw score is known."""
+        scale, raw = self.facts["image_scale"], row["raw_score"]
+        span = scale["threshold"] - scale["typical"]
+        return row["score"] if raw is None or span <= 0 else 0.5 + 0.5 * (raw - scale["threshold"]) / span
+
+    def thumbnails(self) -> Iterator[Thumbnail]:
+        """Read the thumbnails, one by one."""
+        file = self.files.thumbnails_file
+        if file.is_file():
+            with file.open("rb") as lines:
+                for line in lines:
+                    yield checked(Thumbnail, line, file)
+
+    def rows_with_thumbnails(self) -> Iterator[tuple[Row, Thumbnail | None]]:
+        """Pair each row with the thumbnail of its image, if it has one; both files have the same order."""
+        thumbnails = self.thumbnails()
+        waiting = next(thumbnails, None)
+        for row in self.rows():
+            if waiting and Path(waiting["path"]) == Path(row["path"]):
+                yield row, waiting
+                waiting = next(thumbnails, None)
+            else:
+                yield row, None
+        if waiting:
+            raise InputError(f"{self.files.thumbnails_file} has images that predictions.csv lacks: {AGAIN}.")
+
+    def curves(self) -> Curves | None:
+        """Read the curves; None if there are none."""
+        file = self.files.curves_file
+        return checked(Curves, file.read_bytes(), file) if file.is_file() else None
+
+    def losses(self) -> list[Loss]:
+        """Read the losses of the training; none if it is elsewhere."""
+        file = self.run.losses_file if self.run else None
+        return list(read_table(file, Loss)) if file and file.is_file() else []
+
+    def splits(self) -> Counter[tuple[str, str]]:
+        """Count the images of each split and kind of defect."""
+        file = self.run.splits_file if self.run else None
+        if not file or not file.is_file():
+            return Counter()
+        from anomalib_flows.data.splits import read_splits
+
+        return Counter((sample.split, sample.defect) for sample in read_splits(file))
+
+    def versions(self) -> dict[str, Any]:
+        """Read the versions of the libraries that made the run."""
+        file = self.run.path / "versions.json" if self.run else None
+        return checked(dict[str, Any], file.read_bytes(), file) if file and file.is_file() else {}
+
+
+def read_results(path: Path) -> Results:
+    """Read what is known about the results in a folder.
+
+    Raises:
+        InputError: If the folder has no results, or a file is damaged or of an earlier version.
+    """
+    files = Run(path)
+    if not files.predictions_file.is_file():
+        raise NotTestedError(Run.open(path).path)
+    run = next((Run(folder) for folder in (path, path.absolute().parent) if Run(folder).config_file.is_file()), None)
+    predicted = path / PREDICTED
+    if predicted.is_file():
+        return Results(files, run, checked(Facts, predicted.read_bytes(), predicted), None)
+    if not files.metrics_file.is_file():
+        raise InputError(f"{path} has neither metrics.json nor {PREDICTED}: {AGAIN}.")
+    metrics = checked(Metrics, files.metrics_file.read_bytes(), files.metrics_file)
+    return Results(files, run, metrics, metrics)
+
+
+@cache
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return what checks values of a form; making it takes longer than using it."""
+    return TypeAdapter(kind)
+
+
+def checked(kind: type[T], content: bytes, file: Path) -> T:
+    """Parse JSON of a known form."""
+    try:
+        found: T = adapter(cast("Hashable", kind)).validate_python(json.loads(content))
+    except ValueError as error:
+        raise damaged(file, error) from None
+    return found
+
+
+def damaged(file: Path, error: Exception, line: int | None = None) -> InputError:
+    """Return the error for a file that does not have its form: where the first problem is, and what it is."""
+    problem = first_line(error)
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        problem = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+    where = f"line {line}: {problem}" if line else problem
+    return InputError(f"{file} is damaged, or of another version ({where}): {AGAIN}.")
+
+
+def read_table(file: Path, kind: type[T]) -> Iterator[T]:
+    """Read rows of a known form."""
+    # Names of files need not be valid UTF-8.
+    with file.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
+        reader = csv.DictReader(lines, strict=True)
+        try:
+            for row in reader:
+                yield adapter(cast("Hashable", kind)).validate_python(row)
+        except (ValidationError, csv.Error) as error:
+            raise damaged(file, error, reader.line_num) from None

@@ -1,0 +1,144 @@
+"""Sentences of a report's first screen: what was decided, whether it can be trusted, and what would help."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from anomalib_flows.core.conformal import images_needed
+from anomalib_flows.core.errors import FIELD
+from anomalib_flows.core.types import ANOMALOUS, LABELS, NORMAL, ImageSize
+from anomalib_flows.data.checks.scale import LARGEST_FACTOR, InputScale, advice, square
+from anomalib_flows.results.decisions import percent, promise, share, verdict
+from anomalib_flows.results.report.formats import Metrics
+from anomalib_flows.results.report.reading import Results
+from anomalib_flows.run.config import TrainConfig
+
+Status = Literal["good", "unknown", "bad"]
+WORST: tuple[tuple[Status, str], ...] = (
+    ("bad", "Do not rely on these decisions yet."),
+    ("unknown", "Nothing speaks against these decisions, but not all is known."),
+    ("good", "These decisions can be relied on for images like those that set the threshold."),
+)
+MANY = 0.1
+"""Share of the defects from which on it is bad news that they were missed."""
+WEAK_AUROC = 0.95
+"""Below this, good and defective images are hard to tell apart by any threshold."""
+OTHER_RATE, GAIN = 0.05, 0.1
+"""A false-alarm rate that is proposed where it finds this share of the defects more."""
+Scores = Mapping[str, Sequence[float]]
+"""Normalised scores of images by their true label; of no label if it is unknown."""
+
+
+class Remark(NamedTuple):
+    """A sentence, and whether it is good news."""
+
+    status: Status
+    text: str
+
+
+def conclusion(said: list[Remark]) -> tuple[Remark, list[Remark]]:
+    """Sum remarks up by the first of the worst ones, and return the others."""
+    found = {"good", *(one.status for one in said)}
+    status, text = next((status, text) for status, text in WORST if status in found)
+    first = next((one for one in said if one.status == status and status != "good"), None)
+    summary = Remark(status, f"{text} {first.text}" if first else text)
+    return summary, [one for one in said if one is not first]
+
+
+def trained_on(results: Results) -> str:
+    """Say what was trained on what, and what was tested."""
+    splits, said = results.splits(), []
+    good = {split: sum(n for (name, _), n in splits.items() if name == split) for split in ("train", "calibration")}
+    if good["train"]:
+        others = f"; {good['calibration']} others set the threshold" if good["calibration"] else ""
+        said.append(f"Trained on {good['train']} good images{others}.")
+    elif "model" in results.facts:
+        said.append(f"Results of {results.facts['model']}.")
+    if results.metrics:
+        image = results.metrics["image"]
+        said.append(f"Tested on {image['normal_images']:g} good and {image['anomalous_images']:g} defective images.")
+        if results.metrics.get("anomalies") == "drawn":
+            said.append("The defects are drawn: they compare settings, and promise nothing for real defects.")
+        if "disturb" in results.metrics:
+            said.append("The images were changed at random.")
+    return " ".join(said)
+
+
+def remarks(results: Results, config: TrainConfig | None, scores: Scores, photo: ImageSize | None) -> list[Remark]:
+    """Say whether the decisions can be trusted, and what would help; ``photo`` is the size of an image."""
+    said = [*about_calibration(results, config)]
+    if results.metrics:
+        said += [*about_false_alarms(results.metrics), *about_missed(results.metrics, scores)]
+    if config and photo:
+        said += about_size(InputScale(config.image.height_width, config.image.resize), photo)
+    return said
+
+
+def about_calibration(results: Results, config: TrainConfig | None) -> Iterator[Remark]:
+    """Say what the held-out images allow to promise."""
+    facts, count = results.facts, results.facts.get("calibration_images")
+    rate, asked = facts["promised_false_alarm_rate"], config.false_alarm_rate if config else None
+    if rate is None:
+        yield Remark("unknown", f"{promise(facts)[:1].upper()}{promise(facts)[1:]}.")
+    elif asked and count and asked < rate:
+        needed = images_needed(asked)
+        yield Remark(
+            "unknown",
+            f"{count} held-out good images set the threshold, which promise {percent(rate)} % of false alarms at best. "
+            f"{percent(asked)} % takes {needed}, so {needed - count} more.",
+        )
+    elif count:
+        yield Remark(
+            "good",
+            f"{count} held-out good images set the threshold, enough to promise {percent(rate)} % of false alarms. "
+            f"They would allow {percent(1 / (count + 1))} % at best.",
+        )
+
+
+def about_false_alarms(metrics: Metrics) -> Iterator[Remark]:
+    """Say whether the promise held on the good test images."""
+    alarms, rate = metrics["errors"]["false_alarms"], metrics["promised_false_alarm_rate"]
+    if alarms["interval"] is None:
+        yield Remark("unknown", "The rate of false alarms is unknown without good test images.")
+    elif rate is not None:
+        low, high = alarms["interval"]
+        status: Status = "bad" if low > rate else "good" if high <= rate else "unknown"
+        help_ = " Calibrate with good photos from the place where the model will work." * (status == "bad")
+        yield Remark(status, " ".join(verdict(alarms, metrics)) + help_)
+
+
+def about_missed(metrics: Metrics, scores: Scores) -> Iterator[Remark]:
+    """Say how many defects were missed, and what would find more."""
+    missed, image = metrics["errors"]["missed"], metrics["image"]
+    if not missed["of"]:
+        yield Remark("unknown", "The rate of missed defects is unknown without defective test images.")
+        return
+    many = missed["count"] > MANY * missed["of"]
+    yield Remark("bad" if many else "good", f"Missed: {share(missed, 'defective images')}.")
+    if missed["count"] and (image["auroc"] or 0) < WEAK_AUROC:
+        yield Remark(
+            "unknown",
+            "Scores of good and defective images overlap: larger images (`--image.size`), more good photos or a longer "
+            "training may separate them.",
+        )
+    rate = metrics["promised_false_alarm_rate"]
+    good, defective = scores.get(LABELS[NORMAL], []), scores.get(LABELS[ANOMALOUS], [])
+    if good and rate is not None and rate < OTHER_RATE:
+        highest = sorted(good)[-math.floor(OTHER_RATE * len(good)) - 1]
+        others = sum(score <= highest for score in defective)
+        if missed["count"] - others > GAIN * missed["of"]:
+            yield Remark(
+                "unknown",
+                f"With {percent(OTHER_RATE)} % of false alarms on these images, {others} defects would be missed. Try "
+                f"it with the slider below, and set it with `calibrate --false-alarm-rate {OTHER_RATE:g}`.",
+            )
+
+
+def about_size(scale: InputScale, photo: ImageSize) -> Iterator[Remark]:
+    """Say which defects vanish where photos are scaled down, and what shows them."""
+    if (factor := scale.factor(photo)) > LARGEST_FACTOR:
+        lost = f"defects smaller than about {square(scale, photo)} pixels are likely missed"
+        advised = FIELD.sub(r"`--\1`", advice(photo, scale))  # options for fields
+        yield Remark("bad", f"Photos are scaled down {factor:.1f}-fold: {lost}. {advised}")
