@@ -43,7 +43,10 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!anomalib_flows\.).*"),  # names of other packages: they need the network
     # Types of internals in public signatures.
-    (r"py:.*", r"anomalib_flows\.(models\.options\.Model|models\.components\.positions\..*|run\.decision\.ThresholdRule)"),
+    (
+        r"py:.*",
+        r"anomalib_flows\.(models\.options\.Model|models\.components\.positions\..*|run\.decision\.ThresholdRule)",
+    ),
     (r"py:.*", r"anomalib_flows\.(run\.options|core\.preprocess\.resize)"),
 ]
 
@@ -61,7 +64,12 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 python_use_unqualified_type_names = True
 
-doctest_global_setup = "import torch; from torch import nn"
+doctest_global_setup = """
+import torch
+from torch import nn
+from anomalib_flows import *
+from anomalib_flows.flows import *
+"""
 
 html_theme = "furo"
 html_math_renderer = "mathml"

@@ -18,7 +18,7 @@ def formula(node: nodes.Element, *, block: bool) -> str:
     text = node.astext()
     try:
         return str(latex2mathml.tex2mathml(text, as_block=block))
-    except Exception as error:  # noqa: BLE001 (its errors have no common class)
+    except Exception as error:
         logger.warning("the formula %r cannot be converted: %s", text, error, location=node)
         return f"<code>{nodes.unescape(text)}</code>"
 

@@ -12,7 +12,6 @@ import matplotlib.pyplot as plt
 import torch
 
 from anomalib_flows import TrainConfig, load, read_image, train
-from anomalib_flows.core.types import NORMAL
 
 # %%
 # Train
@@ -55,36 +54,36 @@ for axes in rows.flat:
     axes.set(xticks=[], yticks=[])
 
 # %%
-# The same features at another place
-# ----------------------------------
+# The scores of all test photos
+# -----------------------------
 #
-# Take the feature vector at one position of a good photo, and ask how probable it would be at every position. Where the
-# plate looks like that, it is expected. Elsewhere it is not: there the same pixels would be an anomaly.
+# Each dot is a photo. Above the line it is called anomalous.
 
-detector = pipeline.detector
-sample = next(s for s in config.data.build("datasets").samples() if s.label == NORMAL)
-image = read_image(sample.path)
-flow = detector.flows[0]
-with torch.no_grad():
-    features = detector.norms[0](pipeline.features(pipeline.preprocess.resize(image[None]))[0])[0]
-channels, height, width = features.shape
+predictions = [
+    (sample.defect, pipeline.postprocess.normalise_scores(pipeline(read_image(sample.path)[None]).scores).item())
+    for sample in config.data.build("datasets").samples()
+    if sample.split == "test"
+]
+figure, axes = plt.subplots(figsize=(8, 3.4), layout="constrained")
+for place, kind in enumerate(kinds):
+    scores = [score for defect, score in predictions if defect == kind]
+    axes.scatter([place] * len(scores), scores, alpha=0.5, color="tab:blue" if kind == "good" else "tab:red")
+axes.axhline(0.5, color="black", linestyle="--")
+axes.set_xticks(range(len(kinds)), [kind.replace("_", " ") for kind in kinds])
+axes.set(ylabel="normalised score", ylim=(0, 1.05))
 
+# %%
+# What the position adds
+# ----------------------
+#
+# Each flow gets a code of the position: sines and cosines of several wavelengths, of the row and of the column. These
+# are some of them for the first feature map.
 
-def expected(row, column):
-    """Return the log-density of one feature vector, per channel, at every position (h, w)."""
-    vectors = features[:, row, column].expand(height * width, channels)
-    with torch.no_grad():
-        z, log_det = flow(vectors, flow.code.everywhere())
-    return ((log_det - 0.5 * z.square().sum(1)) / channels).view(height, width)
-
-
-places = [(1, 1), (height // 2, width // 2), (height // 2, 2)]
-figure, axes = plt.subplots(1, 4, figsize=(12, 3.2), layout="constrained")
-axes[0].imshow(image.permute(1, 2, 0).byte(), extent=(-0.5, width - 0.5, height - 0.5, -0.5))
-for number, (row, column) in enumerate(places, 1):
-    axes[0].annotate(str(number), (column, row), color="red", fontsize=13, ha="center", va="center")
-    axes[number].imshow(expected(row, column), cmap="viridis")
-    axes[number].plot(column, row, "rx")
-    axes[number].set_title(f"log-density of vector {number}")
-for one in axes:
-    one.set(xticks=[], yticks=[])
+code = pipeline.detector.flows[0].code
+_, height, width = pipeline.detector.encoder.shapes[0]
+weight = torch.eye(128)
+values = code.everywhere()(torch.zeros(height * width, 128), weight).view(height, width, 128)
+figure, row = plt.subplots(1, 6, figsize=(11, 2.2), layout="constrained")
+for axes, channel in zip(row, (0, 8, 20, 64, 72, 84), strict=True):
+    axes.imshow(values[..., channel], cmap="viridis")
+    axes.set(title=f"channel {channel}", xticks=[], yticks=[])

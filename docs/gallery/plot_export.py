@@ -34,7 +34,9 @@ run = train(config)
 # On the command line this is ``anomalib-flows export RUN --precision int8``. Each export is compared with the trained
 # model on held-out photos at once, and is not kept if their decisions differ too much.
 
-reports = {precision: export_run(run.path, ExportOptions(precision=precision)) for precision in ("fp32", "fp16", "int8")}
+reports = {
+    precision: export_run(run.path, ExportOptions(precision=precision)) for precision in ("fp32", "fp16", "int8")
+}
 for precision, report in reports.items():
     size = sum(file.stat().st_size for file in report.file.parent.glob("model.*"))
     print(f"{precision}: {size / 1e6:.1f} MB")
@@ -55,8 +57,8 @@ exported = {
 }
 
 # %%
-# In float32 the scores are the same up to rounding. In float16 the weights are rounded, in INT8 weights and activations:
-# thresholds are set again for it, so its scores have a scale of their own.
+# In float32 the scores are the same up to rounding. In float16 the weights are rounded. In INT8 the activations are
+# rounded as well, and thresholds are set again, so its scores have a scale of their own.
 
 figure, row = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained", sharey=True)
 for axes, (precision, scores) in zip(row, exported.items(), strict=True):

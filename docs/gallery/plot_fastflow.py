@@ -19,8 +19,8 @@ from anomalib_flows.core.types import ANOMALOUS
 # Train
 # -----
 #
-# A run is a value: a :class:`~anomalib_flows.TrainConfig` holds everything that makes it. The fabric is drawn when it is
-# first needed: 80 good photos, and a test set of 24 good photos and 50 with defects of six kinds.
+# A run is a value: a :class:`~anomalib_flows.TrainConfig` holds everything that makes it. The fabric is drawn when it
+# is first needed: 80 good photos, and a test set of 24 good photos and 50 with defects of six kinds.
 
 config = TrainConfig.from_dict(
     {

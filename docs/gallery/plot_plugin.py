@@ -2,8 +2,8 @@
 A flow and a model of your own
 ==============================
 
-A model is a class with four methods. This one is about 30 lines: the simplest flow, which shifts and scales each feature
-at each position, on a frozen encoder. Then it is checked, trained and used like the built-in models.
+A model is a class with four methods. This one has about 30 lines. Its flow is the simplest one: it shifts and scales
+each feature at each position. The page checks the model, and trains and uses it like the built-in ones.
 """
 
 import tempfile
@@ -43,8 +43,8 @@ class Standardise(Bijection):
 # The model
 # ---------
 #
-# The image size is the first argument. The others need types: they are the options of the model, ``--model.learning_rate``
-# on the command line.
+# The image size is the first argument. The others need types: they are the options of the model, such as
+# ``--model.learning_rate`` on the command line.
 
 
 class Gaussian(Detector):
@@ -87,8 +87,8 @@ print("both keep their contracts")
 # Train it
 # --------
 #
-# A class without an entry point is named by its path, ``my_module.Gaussian``. Resizing, thresholds, heatmaps, checkpoints
-# and figures are the same for all models.
+# A class without an entry point is named by its path, ``my_module.Gaussian``. Resizing, thresholds, heatmaps,
+# checkpoints and figures are the same for all models.
 
 config = TrainConfig.from_dict(
     {
@@ -113,6 +113,8 @@ for column, (kind, sample) in enumerate(sorted(tested.items())):
     image = read_image(sample.path)
     rows[0, column].imshow(image.permute(1, 2, 0).byte())
     rows[0, column].set_title(kind.replace("_", " "))
-    rows[1, column].imshow(pipeline.postprocess.normalise(pipeline(image[None]).maps)[0, 0], vmin=0, vmax=1, cmap="inferno")
+    rows[1, column].imshow(
+        pipeline.postprocess.normalise(pipeline(image[None]).maps)[0, 0], vmin=0, vmax=1, cmap="inferno"
+    )
 for axes in rows.flat:
     axes.set(xticks=[], yticks=[])

@@ -50,15 +50,30 @@ with torch.no_grad():
     flow = cflow.detector.flows[0]
     vectors = flow.inverse(0.7 * torch.randn(height * width, channels), flow.code.everywhere())[0]
     positions = vectors.T.view(channels, height, width)
-    real = fastflow.detector.norms[0](fastflow.features(fastflow.preprocess.resize(photo[None]))[0])[0]
+
+# %%
+# Back to the encoder's features
+# ------------------------------
+#
+# Features are whitened before the flow. Turned around, this gives features as the encoder has them: it puts back the
+# mean at each position, which shows the holes, and the correlations of the channels.
+
+
+def colouring(pipeline, whitened):
+    """Return features as the encoder gives them, (C, h, w)."""
+    whitening = pipeline.detector.norms[0]
+    return torch.einsum("cd,dhw->chw", torch.linalg.inv(whitening.matrix), whitened) + whitening.mean
+
+
+with torch.no_grad():
+    real = fastflow.features(fastflow.preprocess.resize(photo[None]))[0][0]
+    samples = {"FastFlow's sample": colouring(fastflow, whole), "CFLOW's sample": colouring(cflow, positions)}
 
 # %%
 # Look at them
 # ------------
 #
-# Three principal components of the real features are shown as red, green and blue, for all pictures alike. CFLOW's
-# positions are independent of each other: its sample has the outline of the plate, but neighbours do not agree.
-# FastFlow's couplings are convolutions, which can make neighbours agree.
+# Three principal components of the real features are shown as red, green and blue, in all pictures alike.
 
 flat = real.flatten(1).T
 basis = torch.linalg.svd(flat - flat.mean(0), full_matrices=False).Vh[:3].T
@@ -70,12 +85,8 @@ def colours(features):
     return ((torch.einsum("chw,ck->hwk", features, basis) - low) / (high - low)).clamp(0, 1)
 
 
-shown = {
-    "photo": photo.permute(1, 2, 0).byte(),
-    "its features": colours(real),
-    "FastFlow's sample": colours(whole),
-    "CFLOW's sample": colours(positions),
-}
+shown = {"photo": photo.permute(1, 2, 0).byte(), "its features": colours(real)}
+shown |= {title: colours(features) for title, features in samples.items()}
 figure, row = plt.subplots(1, 4, figsize=(12, 3.3), layout="constrained")
 for axes, (title, picture) in zip(row, shown.items(), strict=True):
     axes.imshow(picture)

@@ -10,11 +10,13 @@ import pytest
 from PIL import Image
 from tiny import SMALL, draw
 
+import trees
 from anomalib_flows.cli.app import main
 from anomalib_flows.data.datasets import synthetic
 from run_page import run_blocks
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 
 
@@ -63,6 +65,18 @@ def test_the_readme_runs_to_its_export(workplace: Path) -> None:
 @pytest.mark.usefixtures("workplace")
 def test_how_to_pages_run(page: str) -> None:
     run_blocks((DOCS / f"how-to/{page}.md").read_text(encoding="utf-8").replace(" RUN", " run"), command)
+
+
+def test_the_readme_runs(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA", str(workplace / "data"))
+    trees.mvtec(workplace / "data", "bottle")
+    trees.visa(workplace / "data", "candle")
+    (workplace / "new").mkdir()
+    draw(7)[0].save(workplace / "new/1.png")
+    run_blocks((ROOT / "README.md").read_text(encoding="utf-8"), command)
+    for name in ("predicted", "predicted_int8"):
+        assert len(Path(name, "predictions.csv").read_text().splitlines()) == 1 + 1
+    assert {path.parent.name for path in Path("results").glob("*/*/*/run-001")} == {"good", "bottle", "candle"}
 
 
 def test_tiles_cover_the_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
