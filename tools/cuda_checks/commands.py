@@ -25,7 +25,8 @@ def command(*words: str) -> None:
 def train(place: Place, name: str, model: str, *more: str, device: str = "", tested: bool = False) -> Path:
     """Train on the drawn photos, and return the run; the test images are left out unless they are asked for."""
     scale, output = place.scale, place.folder / "runs" / name
-    words = [f"--model={model}", f"--model.backbone={scale.backbone}", "--model.weights=random", *scale.options]
+    words = [f"--model={model}", f"--model.backbone={scale.backbone}", "--model.weights=random"]
+    words += [f"--model.{option}={value}" for option, value in place.options(model).items()]
     if tested:
         words += ["--data=mvtec", f"--data.root={place.photos}", f"--data.category={CATEGORY}"]
     else:
