@@ -83,7 +83,6 @@ def checks(place: Place) -> Iterator[Check]:
         yield Check(f"{model} resumed on another device", commands.resume, (model,))
         yield Check(f"{model} after training", commands.after_training, (model,))
         yield Check(f"{model} feature cache", commands.feature_cache, (model,))
-        yield Check(f"{model} compiled", commands.compiled, (model,))
     yield Check("out of memory", limits.out_of_memory)
     yield Check("two runs at once", limits.two_at_once)
     yield Check("tests of a GPU", pytests.marked_gpu)
@@ -96,6 +95,8 @@ def checks(place: Place) -> Iterator[Check]:
                 named = backbone if place.device == "cuda" else "resnet18"
                 yield Check(f"{model} beside anomalib {named}", peer.beside_anomalib, (model, named))
         yield Check(f"{model} speed of the command", speed.command_speed, (model,))
+    for model in models():
+        yield Check(f"{model} compiled", commands.compiled, (model,), 240)
 
 
 def import_once() -> None:

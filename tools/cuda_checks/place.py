@@ -19,7 +19,7 @@ class Scale:
         backbone: Encoder of the checks that measure no speed.
         measured: Encoders whose speed is measured.
         size: Height and width of the images.
-        options: Further options of ``train``.
+        options: Further arguments of the models, if they have them.
         good: Photos of good products to train and calibrate on; a third as many are tested, and as many with a defect.
         batch: Images of a training step where speed is measured.
         epochs: Length of a training.
@@ -30,7 +30,7 @@ class Scale:
     backbone: str
     measured: tuple[str, ...]
     size: int
-    options: tuple[str, ...]
+    options: dict[str, Any]
     good: int
     batch: int
     epochs: int
@@ -38,8 +38,8 @@ class Scale:
     side: int
 
 
-TINY = Scale("test_efficientnet", ("test_resnet",), 64, ("--model.steps=2",), 9, 3, 2, 0.05, 128)
-FULL = Scale("tf_efficientnet_lite0", ("resnet18", "wide_resnet50_2"), 256, (), 48, 32, 8, 2.0, 8192)
+TINY = Scale("test_efficientnet", ("test_resnet",), 64, {"steps": 2}, 9, 3, 2, 0.05, 128)
+FULL = Scale("tf_efficientnet_lite0", ("resnet18", "wide_resnet50_2"), 256, {}, 48, 32, 8, 2.0, 8192)
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,16 @@ class Place:
 
         torch.manual_seed(0)
         size = (self.scale.size, self.scale.size)
-        given = {} if self.device == "cuda" else {"steps": 2}
         made: Any = registry.load("models", model)
-        return made(size, backbone or self.scale.backbone, weights="random", **given | options)
+        given = self.options(model) | options
+        return made(size, backbone or self.scale.backbone, weights="random", **given)
+
+    def options(self, model: str) -> dict[str, Any]:
+        """Return further arguments of a model."""
+        from anomalib_flows.core import registry
+
+        known = registry.parameters(registry.load("models", model))
+        return {name: value for name, value in self.scale.options.items() if name in known}
 
 
 def models() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ def memory_explained(detector: Detector, batch_size: int, device: torch.device) 
         if not is_out_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)  # they hold the tensors that fill the memory
+        gc.collect()
         fitting = batch_size // 2
         if device.type == "cuda":
             fitting = fitting_batch(batch_size, lambda images: peak_memory(detector, images, device), available(device))

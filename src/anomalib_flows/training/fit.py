@@ -119,7 +119,8 @@ class Progress(Callback):
     ) -> None:
         """Show the step."""
         epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self.bar.set_postfix({"epoch": epoch, "loss": f"{self.watch.latest:.4g}"}, refresh=False)
+        loss = {} if self.watch.latest is None else {"loss": f"{self.watch.latest:.4g}"}
+        self.bar.set_postfix({"epoch": epoch} | loss, refresh=False)
         self.bar.update()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
