@@ -36,7 +36,7 @@ def test_results_are_those_of_the_model_with_what_is_known(tmp_path: Path, sampl
         assert np.array_equal(result.picture, expected.picture)
         assert result.ground_truth.shape == result.mask.shape
         assert result.ground_truth.mean() == pytest.approx(0.5 * 2 / 3 if sample.label else 0, abs=0.05)
-    assert predictor.thresholds == (CARD.image_threshold, 0.5)
+    assert predictor.thresholds == (CARD.image_threshold, 0.5, CARD.score_typical)
 
 
 def test_each_file_is_decoded_once(tmp_path: Path, samples: list[Sample], decoded: Counter[Path]) -> None:
