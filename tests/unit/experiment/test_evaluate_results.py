@@ -16,7 +16,7 @@ from anomalib_flows.run.directory import Run
 NAMES = ["good/0.png", "good/1.png", "cut/0.png", "cut/1.png", "dent/0.png"]
 THRESHOLDS = Thresholds(0.5, 0.5, -0.25)
 FACTS = {"protocol": "calibrated", "threshold_source": "hand", "promised_false_alarm_rate": None}
-FILES = {"metrics.json", "predictions.csv", "curves.json", "thumbnails.jsonl"}
+FILES = {"metrics.json", "predictions.csv", "curves.json", "thumbnails.jsonl", "report.html"}
 
 
 def result_of(sample: Sample, seed: int) -> ImageResult:

@@ -59,7 +59,7 @@ def predicted(monkeypatch: pytest.MonkeyPatch, photos: Path, output: Path, fail_
     """Predict every second image as anomalous, until one fails."""
     closed: list[bool] = []
 
-    def start(model: Path, options: PredictOptions) -> Predictions:
+    def start(model: Path, options: PredictOptions, trust: bool = False) -> Predictions:
         samples, names = find_samples(options.input)
 
         def results() -> Iterator[ImageResult]:
