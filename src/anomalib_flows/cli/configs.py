@@ -10,10 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.parsing import parse_yaml, read_text
 from anomalib_flows.core.registry import unknown
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -37,7 +36,7 @@ def find_config(name: str) -> Path:
     """Return the file of a configuration given by path or short name."""
     for file in (Path(name), config_folder() / f"{name}.yaml"):
         if file.is_file():
-            require_text(file)
+            load(file)
             return file
     if Path(name, "config.yaml").is_file():
         raise InputError(f"The configuration {name} is a folder: name {Path(name, 'config.yaml')}.")
@@ -46,12 +45,13 @@ def find_config(name: str) -> Path:
     raise InputError(unknown("configuration", name, config_names()))
 
 
-def require_text(file: Path) -> None:
-    """Raise an InputError if a configuration is not text."""
+def load(file: Path) -> Any:
+    """Read a configuration; raise an InputError if it is no YAML, or of a size or depth that no configuration has."""
+    text = read_text(file, "The configuration")
     try:
-        file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"The configuration {file} is not UTF-8 text: save it as UTF-8.") from error
+        return parse_yaml(text)
+    except ValueError as error:
+        raise InputError(f"The configuration {file} is not YAML ({error}): correct it.") from error
 
 
 def published_defaults(words: list[str]) -> list[str]:
@@ -128,8 +128,8 @@ def require_trusted(words: list[str], *, trust: bool) -> None:
 def read(file: str) -> dict[str, Any]:
     """Read a configuration; one that is invalid is reported when it is used."""
     try:
-        content = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        content = parse_yaml(Path(file).read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
 

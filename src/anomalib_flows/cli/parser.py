@@ -14,7 +14,6 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Optional, get_args, get_type_hints
 
-import yaml
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser
 
@@ -23,7 +22,8 @@ from anomalib_flows.cli.errors import require_present_names
 from anomalib_flows.cli.texts import Texts
 from anomalib_flows.commands.command import ALL, Command
 from anomalib_flows.core import registry
-from anomalib_flows.core.errors import InputError, first_line
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.parsing import parse_yaml
 from anomalib_flows.core.types import ImageSize
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.models.options import Model
@@ -141,11 +141,11 @@ def add_parameter(
 def load_yaml(text: str, path: Any = None, *, chosen: dict[str, str], texts: Texts) -> Any:
     """Read a value; or a configuration, which has a path, with tokens in place of its texts."""
     try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        content = parse_yaml(text)
+    except ValueError as error:
         if path is None:
             return text  # of a type that is not text: jsonargparse names the option
-        raise InputError(f"{path} is not YAML: {first_line(error)}, in {text[:40]!r}.") from error
+        raise InputError(f"{path} is not YAML ({error}), in {text[:40]!r}.") from error
     if path is None or not isinstance(content, dict):
         return content
     return texts.hide_fields(with_classes(content, chosen))

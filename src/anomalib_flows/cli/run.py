@@ -36,11 +36,11 @@ from anomalib_flows.cli.parser import (
     run_defaults,
     without_none,
 )
-from anomalib_flows.cli.texts import Texts, argument_types
+from anomalib_flows.cli.texts import Texts
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.run.component import Component
+from anomalib_flows.run.component import Component, argument_types
 from anomalib_flows.run.validation import validated
 
 HELP = {"h", "help"}

@@ -6,14 +6,12 @@ values of options that take text or paths are replaced by tokens before parsing,
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 from anomalib_flows.core.errors import InputError
 
@@ -129,18 +127,6 @@ def elements(typed: str) -> list[str]:
     found = [match[1] for match in ELEMENT.finditer(typed[1:-1])]
     unquoted = [one[1:-1] if one[:1] in ("'", '"') and one[:1] == one[-1:] else one for one in found]
     return unquoted if unquoted[-1] else unquoted[:-1]  # after the last comma, or in an empty list
-
-
-def argument_types(cls: type[Any]) -> dict[str, Any]:
-    """Return the types of a constructor's arguments, as far as they can be told."""
-    if dataclasses.is_dataclass(cls):
-        return get_type_hints(cls)
-    types: dict[str, Any] = {}
-    for base in reversed(cls.__mro__):
-        if "__init__" in vars(base):
-            with suppress(NameError):  # imported for type checkers alone
-                types |= get_type_hints(vars(base)["__init__"])
-    return types
 
 
 def takes_text(annotation: Any) -> bool:

@@ -32,7 +32,13 @@ def database() -> Path:
     return cache_folder("facts") / f"facts{SUFFIX}"
 
 
-def remembered(kind: str, work: Callable[[Path], Any], paths: Sequence[Path], title: str) -> list[Any]:
+def remembered(
+    kind: str,
+    work: Callable[[Path], Any],
+    paths: Sequence[Path],
+    title: str,
+    valid: Callable[[Any], object] = lambda _: True,
+) -> list[Any]:
     """Return what ``work`` returns for each file, from earlier calls where the file has not changed since.
 
     A file is known by its path, size, and times of its last changes, of content and of metadata. On Windows, where the
@@ -44,12 +50,13 @@ def remembered(kind: str, work: Callable[[Path], Any], paths: Sequence[Path], ti
         work: Function of a path whose result JSON can hold. It runs in threads.
         paths: Files.
         title: Title of the progress bar.
+        valid: Whether a value can be a result of ``work``; what cannot is computed again.
 
     Returns:
         The results in the order of the files. Where ``work`` raised an InputError, that error.
     """
     keys = [_key(kind, path) for path in paths]
-    known = _read([key for key in keys if key])
+    known = {key: value for key, value in _read([key for key in keys if key]).items() if valid(value)}
     missing = [path for path, key in zip(paths, keys, strict=True) if key not in known]
     found: dict[Path, Any] = {}
     try:

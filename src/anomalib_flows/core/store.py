@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import time
 import warnings
 import zlib
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 
 from anomalib_flows.core.files import atomic
+from anomalib_flows.core.parsing import require_regular
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -101,6 +104,20 @@ class Store:
             warnings.warn(f"{problem}: {self.otherwise}; {advice}.", UserWarning, stacklevel=2)
 
 
+def digest_of(file: Path) -> str:
+    """Return the SHA-256 of a file; it is read once as long as it does not change."""
+    state = file.stat()
+    return _digest(file, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+
+
+@cache
+def _digest(file: Path, *state: int) -> str:
+    del state  # part of the key only
+    require_regular(file)
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def files(folder: Path) -> dict[Path, int]:
     """Return the files that are kept in a folder with their sizes in bytes; others may clear it meanwhile."""
     found = {}
@@ -142,6 +159,6 @@ def unpack(content: bytes) -> Tensors:
 
     try:
         tensors: Tensors = load(content[4:])
-    except SafetensorError as error:
+    except (SafetensorError, KeyError) as error:  # of a type that only a later version knows
         raise ValueError("damaged") from error
     return tensors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -17,8 +18,13 @@ from anomalib_flows.core.types import Sample, Split
 def digests(paths: Iterable[Path]) -> dict[Path, str]:
     """Return the SHA-256 digest of each file; one that cannot be read has none."""
     wanted = sorted(set(paths))
-    found = remembered("sha256", _digest, wanted, "comparing")
+    found = remembered("sha256", _digest, wanted, "comparing", is_digest)
     return {path: digest for path, digest in zip(wanted, found, strict=True) if isinstance(digest, str)}
+
+
+def is_digest(value: object) -> bool:
+    """Return whether a value is the text of a digest."""
+    return isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value))
 
 
 def _digest(path: Path) -> str:

@@ -13,6 +13,7 @@ from PIL import Image
 from anomalib_flows.core.images import as_pixels, decode
 from anomalib_flows.core.remember import remembered
 from anomalib_flows.core.types import Sample
+from anomalib_flows.data.identity import is_digest
 
 SIDE = 16
 """Side of the hash, which has SIDE * SIDE bits."""
@@ -33,7 +34,8 @@ def near_duplicates(samples: Sequence[Sample]) -> list[tuple[Sample, Sample]]:
     Args:
         samples: Images that can be read.
     """
-    found = remembered("phash 1", perceptual_hash, [sample.path for sample in samples], "hashing")
+    paths = [sample.path for sample in samples]
+    found = remembered("phash 1", perceptual_hash, paths, "hashing", lambda text: text == "" or is_digest(text))
     samples = [sample for sample, text in zip(samples, found, strict=True) if text]
     hashes = np.array([bits(text) for text in found if text])
     splits = np.array([sample.split for sample in samples])

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 import numpy as np
 from PIL import Image
@@ -17,8 +17,8 @@ from tqdm import tqdm
 from anomalib_flows.core.errors import FieldError, InputError
 from anomalib_flows.core.files import atomic, fresh_folder
 from anomalib_flows.core.finding import mark_results
-from anomalib_flows.core.types import ANOMALOUS, Sample, Split
-from anomalib_flows.data.identity import digests
+from anomalib_flows.core.types import ANOMALOUS, LABELS, Sample, Split
+from anomalib_flows.data.identity import digests, is_digest
 from anomalib_flows.data.loading.reading import read_image
 from anomalib_flows.data.tables import read_table
 
@@ -111,11 +111,14 @@ def read_splits(file: Path) -> list[Sample]:
 
 def read_record(file: Path) -> list[tuple[Sample, str]]:
     """Read a file of :func:`write_splits`: each image with the digest of its content, if that is known."""
-    rows = read_table(file, COLUMNS)
-    try:
-        return [(_sample(row), row.get(DIGEST, "")) for row in rows]
-    except ValueError as error:
-        raise InputError(f"{file} is not a record of splits ({error}): name the splits.csv of a run.") from error
+    record = []
+    for number, row in enumerate(read_table(file, COLUMNS), 1):
+        try:
+            record.append((_sample(row), row.get(DIGEST, "")))
+        except ValueError as error:
+            fault = f"entry {number} {error}"
+            raise InputError(f"{file} is not a record of splits ({fault}): name the splits.csv of a run.") from error
+    return record
 
 
 def without(samples: Sequence[Sample], others: Sequence[Sample]) -> list[Sample]:
@@ -163,6 +166,14 @@ def found_again(file: Path, dataset: Dataset, *, moved: bool) -> list[Sample]:
 
 
 def _sample(row: dict[str, str]) -> Sample:
+    """Convert a row of a record, or raise a ValueError with what is wrong."""
+    valid = {"split": get_args(Split), "label": tuple(map(str, LABELS))}
+    if wrong := [name for name in valid if row[name] not in valid[name]]:
+        raise ValueError(f"has the {wrong[0]} {row[wrong[0]]!r}")
+    if not row["path"] or "\0" in row["path"] + row["mask"]:
+        raise ValueError(f"has the path {row['path']!r}")
+    if row.get(DIGEST) and not is_digest(row[DIGEST]):
+        raise ValueError(f"has the digest {row[DIGEST]!r}")
     mask = Path(row["mask"]) if row["mask"] else None
     return Sample(Path(row["path"]), cast("Split", row["split"]), int(row["label"]), row["defect"], mask)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, TextIO, cast, get_args
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.finding import LeftOutWarning
+from anomalib_flows.core.parsing import parse_json, require_regular
 from anomalib_flows.core.types import ANOMALOUS, NORMAL, Sample, Split
 from anomalib_flows.data.words import label_of, letters, means_good
 
@@ -46,6 +46,7 @@ def read_table(file: Path, columns: Iterable[str]) -> list[dict[str, str]]:
     has them.
     """
     try:
+        require_regular(file)
         with file.open("rb") as raw:
             encoding = "utf-16" if raw.read(2) in UTF_16 else "utf-8-sig"
         with file.open(newline="", encoding=encoding, errors="surrogateescape") as stream:
@@ -75,7 +76,7 @@ def _read_csv(stream: TextIO, columns: Iterable[str]) -> list[dict[str, str]]:
 
 
 def _read_json(stream: TextIO) -> list[dict[str, str]]:
-    rows = json.load(stream)
+    rows = parse_json(stream.read())
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError("it is not a list of objects")
     return [_as_text(dict(zip(_column_names(row), row.values(), strict=True))) for row in rows]

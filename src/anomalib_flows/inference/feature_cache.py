@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +13,9 @@ import torch
 from torch import Tensor
 
 from anomalib_flows.core.cuda import to_device
-from anomalib_flows.core.store import GB, Store, Tensors, cache_folder
+from anomalib_flows.core.store import GB, Store, Tensors, cache_folder, digest_of
 from anomalib_flows.core.types import ImageSize, Sample
+from anomalib_flows.data.loading.cache import is_content
 from anomalib_flows.models.base import Features
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.options import TrainerOptions
@@ -94,6 +93,7 @@ class FeatureCache:
     def __init__(self, pipeline: Pipeline, key: str, options: FeatureOptions, device: torch.device) -> None:
         preprocess = pipeline.preprocess
         self.dtype = options.dtype
+        self.size, self.shapes = preprocess.size, getattr(getattr(pipeline.detector, "encoder", None), "shapes", None)
         self.store = Store(
             cache_folder("features"), options.limit, "trainer.cache_size", "features are computed each time"
         )
@@ -112,9 +112,22 @@ class FeatureCache:
         kept = self.store.get(name)
         if kept is None:
             return None
-        height, width = kept.pop(CONTENT).tolist()
+        content = kept.pop(CONTENT, None)
+        if content is None or not self._are_features(kept, content):
+            return None
+        height, width = content.tolist()
         features = [kept[layer] for layer in sorted(kept)]
         return FeatureBatch([f.contiguous(memory_format=torch.channels_last) for f in features], [(height, width)])
+
+    def _are_features(self, kept: Tensors, content: Tensor) -> bool:
+        """Return whether tensors can be the features of an image; the checksum of a file says nothing about that."""
+        shapes = [tuple(kept[layer].shape) for layer in sorted(kept)]
+        known = self.shapes is None or shapes == [(1, *shape) for shape in self.shapes]
+        maps = all(
+            len(shape) == 4 and shape[0] == 1 and kept[layer].is_floating_point()
+            for shape, layer in zip(shapes, sorted(kept), strict=True)
+        )
+        return bool(kept) and known and maps and is_content(content, self.size)
 
     def put(self, name: str, features: FeatureBatch) -> None:
         """Keep the features of one image, which are on the CPU, if the limit allows."""
@@ -128,16 +141,3 @@ def rounded(feature: Tensor, dtype: torch.dtype | None) -> Tensor:
         return feature
     converted = feature.to(dtype)
     return converted if converted.isfinite().all() else feature
-
-
-def digest_of(file: Path) -> str:
-    """Return the SHA-256 of a file; it is read once as long as it does not change."""
-    state = file.stat()
-    return _digest(file, state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
-
-
-@cache
-def _digest(file: Path, *state: int) -> str:
-    del state  # part of the key only
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

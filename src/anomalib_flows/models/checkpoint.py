@@ -7,6 +7,7 @@ import errno
 import json
 import re
 import warnings
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,40 @@ from safetensors.torch import save_file
 
 from anomalib_flows import __version__
 from anomalib_flows.core import registry
-from anomalib_flows.core.errors import InputError, NotCalibratedError, first_line
+from anomalib_flows.core.errors import InputError, NotCalibratedError, first_line, require
 from anomalib_flows.core.files import atomic
+from anomalib_flows.core.parsing import parse_json
+from anomalib_flows.core.types import ImageSize, Protocol, ResizeMode, ThresholdSource
 from anomalib_flows.encoders.weights import weights_follow
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.run.component import Component
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import HeatmapOptions
-from anomalib_flows.run.validation import plain
+from anomalib_flows.run.validation import plain, validated
 
 FORMAT = 4
 """Version of the file's layout."""
+TOPS = "postprocess.calibration_tops"
+"""NaN in models of an earlier version."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What a file says about how to build its pipeline; see :func:`describe_pipeline`."""
+
+    format: int
+    version: str = ""
+    model: Component
+    image_size: ImageSize
+    resize: ResizeMode
+    heatmap: HeatmapOptions = field(default_factory=HeatmapOptions)
+    protocol: Protocol = "calibrated"
+    threshold_source: ThresholdSource = "false-alarm-rate"
+
+    def __post_init__(self) -> None:
+        require(min(self.image_size) > 0, "image_size", self.image_size, "positive")
 
 
 def save_pipeline(pipeline: Pipeline, file: Path) -> None:
@@ -76,13 +99,8 @@ def load_pipeline(file: Path | str, *, trust: bool = False) -> Pipeline:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError) as error:
         raise InputError(f"The model {file} is damaged ({error}): train again, or restore it from a copy.") from error
-    try:
-        pipeline = build_pipeline(json.loads(metadata.get("anomalib_flows", "null")), file, trust)
-    except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise InputError(
-            f"The model {file} has an invalid description ({type(error).__name__}: {error}): train again, "
-            f"or upgrade the package that its model comes from."
-        ) from error
+    description = read_description(metadata.get("anomalib_flows"), file)
+    pipeline = build_pipeline(description, file, trust)
     count = tensors.get("postprocess.calibration_scores", torch.empty(0)).numel()
     pipeline.postprocess = Postprocess(count, pipeline.heatmap.top_percent)
     tensors.setdefault("postprocess.calibration_tops", pipeline.postprocess.calibration_tops)  # earlier: none
@@ -93,11 +111,16 @@ def load_pipeline(file: Path | str, *, trust: bool = False) -> Pipeline:
         raise InputError(
             f"The model {file} does not hold the weights of the {name} that it names: {first_line(error)}"
         ) from error
-    if broken := [name for name, tensor in pipeline.detector.state_dict().items() if not tensor.isfinite().all()]:
+    unset = () if pipeline.postprocess.calibrated else ("postprocess.",)
+    state = {name: tensor for name, tensor in pipeline.state_dict().items() if not name.startswith((*unset, TOPS))}
+    if broken := [name for name, tensor in state.items() if not tensor.isfinite().all()]:
         raise InputError(
             f"The model {file} is damaged ({broken[0]} holds values that are not finite): train again, or restore it "
             "from a copy."
         )
+    scores = pipeline.postprocess.calibration_scores
+    if not scores.equal(scores.sort().values):
+        raise InputError(f"The model {file} is damaged (its calibration scores are not sorted): calibrate it again.")
     return pipeline.eval()
 
 
@@ -120,22 +143,53 @@ def load_calibrated(run: Run) -> Pipeline:
     return pipeline
 
 
-def build_pipeline(description: dict[str, Any] | None, file: Path, trust: bool) -> Pipeline:
-    """Build the pipeline that a checkpoint describes, without weights."""
-    if description is None:
+def read_description(text: str | None, file: Path) -> Description:
+    """Read the description of a pipeline, or raise an InputError if it is missing, invalid or of another version."""
+    if text is None:
         raise InputError(f"{file} is not a model of anomalib-flows: it has no description of how to build one.")
-    if description["format"] != FORMAT:
-        newer = description["format"] > FORMAT
-        advice = f": upgrade from {__version__}" if newer else " in a layout that is no longer read: train it again"
-        raise InputError(f"The model {file} was written by anomalib-flows {description['version']}{advice}.")
-    detector = registry.load("models", description["model"]["class_path"], trust=trust, named_by=file)
-    if not (isinstance(detector, type) and issubclass(detector, Detector)):
-        raise InputError(f"The model {file} names {detector!r}, which is not a detector: do not trust this file.")
-    with weights_follow(), torch.random.fork_rng(devices=[]):
-        made = detector(tuple(description["image_size"]), **description["model"]["init_args"])
-    pipeline = Pipeline(made, description["resize"], HeatmapOptions(**description.get("heatmap", {})))
-    pipeline.protocol = description.get("protocol", "calibrated")
-    pipeline.threshold_source = description.get("threshold_source", "false-alarm-rate")
+    try:
+        values = parse_json(text)
+        if isinstance(values, dict) and values.get("format") != FORMAT:
+            raise InputError(other_format(values, file))
+        description: Description = validated(Description, values)
+    except (ValueError, TypeError, AttributeError) as error:
+        if str(file) in str(error):
+            raise
+        raise InputError(invalid(file, error)) from error
+    return description
+
+
+def other_format(values: dict[str, Any], file: Path) -> str:
+    """Return the message for a file of another layout."""
+    newer = isinstance(values.get("format"), int) and values["format"] > FORMAT
+    advice = f": upgrade from {__version__}" if newer else " in a layout that is no longer read: train it again"
+    return f"The model {file} was written by anomalib-flows {values.get('version', 'of another version')}{advice}."
+
+
+def invalid(file: Path, error: Exception) -> str:
+    """Return the message for a description that is invalid."""
+    fault = first_line(error).rstrip(".")
+    return (
+        f"The model {file} has an invalid description ({fault}): train again, or upgrade the package that its model "
+        "comes from."
+    )
+
+
+def build_pipeline(description: Description, file: Path, trust: bool) -> Pipeline:
+    """Build the pipeline that a checkpoint describes, without weights."""
+    try:
+        detector = registry.load("models", description.model.class_path, trust=trust, named_by=file)
+        if not (isinstance(detector, type) and issubclass(detector, Detector)):
+            raise InputError(f"The model {file} names {detector!r}, which is not a detector: do not trust this file.")
+        with weights_follow(), torch.random.fork_rng(devices=[]):
+            made = description.model.build("models", description.image_size)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # as InputError is one
+        if str(file) in str(error):
+            raise
+        raise InputError(invalid(file, error)) from error
+    pipeline = Pipeline(made, description.resize, description.heatmap)
+    pipeline.protocol = description.protocol
+    pipeline.threshold_source = description.threshold_source
     return pipeline
 
 

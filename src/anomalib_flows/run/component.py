@@ -6,12 +6,25 @@ import dataclasses
 import difflib
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_type_hints
 
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError, first_line
-from anomalib_flows.run.validation import plain, validated
+from anomalib_flows.run.validation import plain, require_types, validated
+
+
+def argument_types(cls: type[Any]) -> dict[str, Any]:
+    """Return the types of a constructor's arguments, as far as they can be told."""
+    if dataclasses.is_dataclass(cls):
+        return get_type_hints(cls)
+    types: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        if "__init__" in vars(base):
+            with suppress(NameError):  # imported for type checkers alone
+                types |= get_type_hints(vars(base)["__init__"])
+    return types
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,8 @@ class Component:
         """
         cls: type[Any] = registry.load(kind, self.class_path, trust=trust)
         self._check_arguments(cls, len(arguments))
+        if not dataclasses.is_dataclass(cls):
+            require_types(argument_types(cls), self.init_args)
         try:
             if dataclasses.is_dataclass(cls):
                 return validated(cls, self.init_args)

@@ -20,10 +20,13 @@ from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.files import atomic
 from anomalib_flows.core.finding import IMAGE_SUFFIXES
+from anomalib_flows.core.parsing import parse_json, parse_yaml, read_text
 from anomalib_flows.run.config import TrainConfig
 
 LAYOUT = 2
 """Version of the layout of a run directory."""
+LARGEST_METRICS = 16 * 2**20
+"""Bytes of metrics.json."""
 
 
 @dataclass
@@ -100,8 +103,8 @@ class Run:
             InputError: If the file is damaged, or was written by another version.
         """
         try:
-            loaded = yaml.safe_load(self.config_file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError):
+            loaded = parse_yaml(read_text(self.config_file, "The configuration"))
+        except ValueError:
             loaded = None
         if not isinstance(loaded, dict):
             raise InputError(f"{self.config_file} is damaged: name another run.")
@@ -127,10 +130,19 @@ class Run:
             temporary.write_text(text, encoding="utf-8")
 
     def metrics(self) -> dict[str, Any] | None:
-        """Read the metrics on the test split; None if nothing was tested."""
+        """Read the metrics on the test split; None if nothing was tested.
+
+        Raises:
+            InputError: If the file is damaged.
+        """
         if not self.metrics_file.is_file():
             return None
-        return dict(json.loads(self.metrics_file.read_text(encoding="utf-8")))
+        try:
+            found = parse_json(read_text(self.metrics_file, "The file of metrics", LARGEST_METRICS))
+            require_metrics(found)
+        except ValueError as error:
+            raise InputError(f"{self.metrics_file} is damaged: test again, which writes it.") from error
+        return dict(found)
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file into the directory."""
@@ -163,6 +175,24 @@ def numbered_folder(parent: Path) -> Path:
             folder.mkdir()
             break
     return folder
+
+
+def require_metrics(found: Any) -> None:
+    """Raise a ValueError unless metrics have the parts that other commands read."""
+    if not isinstance(found, dict) or not isinstance(found.get("defects"), dict):
+        raise ValueError("no metrics")  # noqa: TRY004
+    for part in (found, *found["defects"].values()):
+        for level in ("image", "pixel"):
+            values = part.get(level) if isinstance(part, dict) else None
+            if not (isinstance(values, dict) and {"auroc", "f1", "f1_max", "threshold"} <= values.keys()):
+                raise ValueError(f"no metrics of {level}s")
+            if not all(is_number_or_none(value) for value in values.values()):
+                raise ValueError(f"no metrics of {level}s")
+
+
+def is_number_or_none(value: Any) -> bool:
+    """Return whether a value is a number, or None for a metric that is undefined."""
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def leading_out(run: Path) -> Path | None:

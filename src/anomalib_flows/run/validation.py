@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from anomalib_flows.core.errors import FieldError, InputError
+from anomalib_flows.core.parsing import non_finite
 from anomalib_flows.core.registry import unknown
 
 
@@ -26,16 +27,42 @@ def validated(cls: type[Any], values: Mapping[str, Any]) -> Any:
     from pydantic import TypeAdapter, ValidationError  # slow to import
 
     check_keys(cls, values, "")
+    if found := non_finite(plain(values)):
+        raise FieldError(found[0].replace("init_args.", ""), found[1], "a finite number")
     try:
         return TypeAdapter(cls).validate_python(dict(values))
     except ValidationError as error:
         raise explained(error.errors()[0], values) from None
+    except UnicodeEncodeError as error:
+        raise InputError(f"The text {error.object!r} has letters that are no Unicode: write others.") from None
+
+
+def require_types(types: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Raise an InputError if the value of a constructor's argument is not of its type, or not a finite number."""
+    from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError  # slow to import
+
+    if found := non_finite(plain(values)):
+        raise FieldError(*found, "a finite number")
+    for name in types.keys() & values.keys():
+        try:
+            TypeAdapter(types[name]).validate_python(values[name])
+        except ValidationError as error:
+            raise InputError(f"`{name}` cannot be {values[name]!r}: it must be {wanted(error)}.") from None
+        except UnicodeEncodeError:
+            raise InputError(f"`{name}` cannot be {values[name]!r}, whose letters are no Unicode.") from None
+        except PydanticSchemaGenerationError:
+            continue  # a type of a plug-in that cannot be checked
+
+
+def wanted(error: Any) -> str:
+    """Return what is valid from pydantic's errors, one for each type of a union."""
+    return " or ".join(dict.fromkeys(expected(one["msg"]) for one in error.errors()))
 
 
 def explained(first: Mapping[str, Any], values: Mapping[str, Any]) -> InputError:
     """Return the error of a record from the first one that pydantic found in its values."""
     if first["type"] == "missing":
-        return InputError(f"`{'.'.join(first['loc'])}` must be given.")
+        return InputError(f"`{'.'.join(map(str, first['loc']))}` must be given.")
     name = field_name(first["loc"], values)
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, FieldError) and name and "." not in cause.field:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -10,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import openvino as ov
 
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.parsing import parse_json
 from anomalib_flows.core.types import AxisOrder, ImageSize, Interface, Precision, Protocol, ResizeMode, ThresholdSource
 
 SECTION = "anomalib_flows"
@@ -108,9 +110,23 @@ def read_card(model: ov.Model, name: Path | str = "The model") -> ModelCard:
             continue  # a fact with a default that earlier versions did not write
         try:
             values[key] = _parse(kind, _read(model, key))
+            require_sound(values[key], key)
         except (RuntimeError, ValueError) as error:
             raise InputError(f"{name} has no valid {key} in its rt_info: export the model again.") from error
     return ModelCard(**values)
+
+
+def require_sound(value: Any, key: str) -> None:
+    """Raise a ValueError for what no export writes: numbers that are not finite or out of range, unsorted scores."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    if not all(math.isfinite(number) for number in numbers if isinstance(number, float)):
+        raise ValueError(f"{key} is not finite")
+    if (key == "image_size" and min(value) < 1) or (key.startswith("calibration_") and list(value) != sorted(value)):
+        raise ValueError(f"{key} is {value}")
+    if (key == "false_alarm_rate" and not 0 < value < 1) or (key == "mask_area" and not 0 <= value <= 100):
+        raise ValueError(f"{key} is out of range")
+    if key == "metrics" and not isinstance(value, dict):
+        raise ValueError(f"{key} is no record")
 
 
 def _read(model: ov.Model, key: str) -> str:
@@ -145,7 +161,7 @@ def _parse(kind: Any, text: str) -> Any:
             raise ValueError(text)
         return values
     if get_origin(kind) is dict:
-        return json.loads(text or "{}")
+        return parse_json(text or "{}")
     if get_origin(kind) is Literal:
         return arguments[arguments.index(text)]  # a ValueError unless it is among them
     return kind(text)

@@ -15,10 +15,10 @@ import pytest
 from anomalib_flows.cli.app import find_commands
 from anomalib_flows.cli.parser import KINDS, option_types
 from anomalib_flows.cli.run import run_command
-from anomalib_flows.cli.texts import Texts, argument_types, elements, takes_list
+from anomalib_flows.cli.texts import Texts, elements, takes_list
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core import registry
-from anomalib_flows.run.component import Component
+from anomalib_flows.run.component import Component, argument_types
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.validation import plain

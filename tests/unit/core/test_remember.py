@@ -106,3 +106,11 @@ def test_without_a_place_to_write_everything_is_found_out_again(files: list[Path
     for _ in range(2):
         assert remembered("text", work, files, "")[3] == ["3", "3.txt"]
     assert len(work.seen) == 8
+
+
+def test_facts_that_no_work_gives_are_computed_again(files: list[Path]) -> None:
+    expected = remembered("text", Counting(), files, "")
+    assert remembered("text", lambda _: "again", files, "", lambda value: value == expected[0]) == [
+        expected[0],
+        *["again"] * (len(files) - 1),
+    ]

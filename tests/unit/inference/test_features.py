@@ -11,7 +11,7 @@ from PIL import Image
 
 from anomalib_flows import CFlow, FastFlow
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.store import cache_folder, pack
+from anomalib_flows.core.store import cache_folder, pack, unpack
 from anomalib_flows.core.types import Sample
 from anomalib_flows.data.loading.loader import Loader
 from anomalib_flows.inference.feature_cache import COMPUTED, FeatureBatch, FeatureOptions
@@ -139,6 +139,27 @@ def test_damaged_files_are_computed_again_and_replaced(samples, damage) -> None:
     plain, whole = features(samples), files()
     for file in cache_folder("features").iterdir():
         file.write_bytes(damage(file.read_bytes()))
+    assert equal(features(samples), plain)
+    assert files() == whole
+
+
+WRONG = {
+    "nothing": lambda t: {},
+    "no content": lambda t: {name: t[name] for name in t if name != "content"},
+    "one layer less": lambda t: {name: t[name] for name in t if name != "000"},
+    "another size": lambda t: t | {"000": t["000"][..., 1:]},
+    "two images": lambda t: t | {"000": t["000"].repeat(2, 1, 1, 1)},
+    "whole numbers": lambda t: t | {"000": t["000"].long()},
+    "content of text": lambda t: t | {"content": torch.tensor([1.0, 2.0])},
+    "content too large": lambda t: t | {"content": torch.tensor([10**6, 1])},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_sound_files_of_something_else_are_computed_again_and_replaced(samples, wrong) -> None:
+    plain, whole = features(samples), files()
+    for file in cache_folder("features").iterdir():
+        file.write_bytes(pack(wrong(unpack(file.read_bytes()))))
     assert equal(features(samples), plain)
     assert files() == whole
 

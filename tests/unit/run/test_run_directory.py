@@ -119,5 +119,7 @@ def test_an_invalid_value_is_named_in_the_error(run: Run) -> None:
 
 def test_metrics_are_none_until_something_was_tested(run: Run) -> None:
     assert run.metrics() is None
-    run.write_json(run.metrics_file.name, {"image": {"auroc": 1.0}})
-    assert run.metrics() == {"image": {"auroc": 1.0}}
+    level = {"auroc": 1.0, "f1": None, "f1_max": 1.0, "threshold": -0.1}
+    metrics = {"image": level, "pixel": level, "defects": {"cut": {"image": level, "pixel": level}}}
+    run.write_json(run.metrics_file.name, metrics)
+    assert run.metrics() == metrics

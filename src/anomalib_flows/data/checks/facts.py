@@ -74,15 +74,20 @@ def find_facts(samples: Sequence[Sample], max_megapixels: float) -> list[Facts]:
     """Decode the images and masks of samples, in threads; what is known from earlier calls is not decoded again."""
     masks = {sample.mask: mask_files(sample.mask) if sample.mask else [] for sample in samples}
     files = list(dict.fromkeys(file for found in masks.values() for file in found))
-    images = remembered(
-        "image 1", partial(image_facts, limit=max_megapixels), [sample.path for sample in samples], "reading"
-    )
-    found = remembered("mask 2", partial(mask_facts, limit=max_megapixels), files, "reading masks")
+    paths = [sample.path for sample in samples]
+    images = remembered("image 1", partial(image_facts, limit=max_megapixels), paths, "reading", are_facts)
+    found = remembered("mask 2", partial(mask_facts, limit=max_megapixels), files, "reading masks", are_facts)
     of_mask = dict(zip(files, found, strict=True))
     return [
         Facts(as_facts(ImageFacts, image), [(file, as_facts(MaskFacts, of_mask[file])) for file in masks[sample.mask]])
         for sample, image in zip(samples, images, strict=True)
     ]
+
+
+def are_facts(found: object) -> bool:
+    """Return whether a list that JSON kept has the numbers of an image or a mask."""
+    numbers = found if isinstance(found, list) else []
+    return len(numbers) == 4 and all(type(number) is int and number >= 0 for number in numbers) and min(numbers[:2]) > 0
 
 
 def as_facts(cls: Callable[..., F], found: Sequence[int] | InputError) -> F | InputError:

@@ -14,13 +14,28 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from anomalib_flows.core.store import GB, Store, cache_folder
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.store import GB, Store, Tensors, cache_folder, digest_of
 from anomalib_flows.core.types import ImageSize, Sample
 from anomalib_flows.data.listing import mask_files
 from anomalib_flows.run.options import ImageOptions, LoaderOptions
 
-VERSION = "2"
+VERSION = "3"
 """Part of every name on disk. Raise it when the values of a resized image change."""
+
+
+def is_content(tensor: Tensor, size: ImageSize) -> bool:
+    """Return whether a tensor holds the height and width of an image within a size."""
+    sides = tensor.tolist() if tensor.dtype == torch.int64 and tensor.shape == (2,) else [0, 0]
+    return all(0 < side <= most for side, most in zip(sides, size, strict=True))
+
+
+def is_item(tensors: Tensors, size: ImageSize, *, masked: bool) -> bool:
+    """Return whether tensors are those of an item of a size; the checksum of a file says nothing about that."""
+    types = {"image": (torch.float32, (3, *size)), "mask": (torch.bool, size), "content": (torch.int64, (2,))}
+    expected = {name: kind for name, kind in types.items() if name != "mask" or masked}
+    found = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
+    return found == expected and is_content(tensors["content"], size)
 
 
 class Item(NamedTuple):
@@ -77,33 +92,35 @@ class MemoryCache:
 class DiskCache:
     """Keep items as files, for later runs as well; several processes may use one folder, up to ``limit`` bytes.
 
-    The name of a file is a digest of the image's path, size and modification time, and of the resizing. A damaged
-    file is written again.
+    The name of a file is a digest of the contents of image and mask, and of the resizing. A file that is damaged, or
+    holds something else, is written again.
     """
 
     def __init__(self, folder: Path, limit: int, image: ImageOptions) -> None:
         self.store = Store(folder, limit, "loader.cache_size", "images are decoded each time")
-        self.kind = (VERSION, *map(str, image.height_width), image.resize)
+        self.kind, self.size = (VERSION, *map(str, image.height_width), image.resize), image.height_width
+        self.asked: dict[Sample, str] = {}
 
     def get(self, sample: Sample) -> Item | None:
         """Return the item of a sample, or None if it has to be read."""
         try:
-            if (tensors := self.store.get(self._name(sample))) is None:
-                return None
-            height, width = tensors["content"].tolist()
-            return Item(tensors["image"], tensors.get("mask"), (height, width))
-        except (OSError, KeyError, ValueError):
+            name = self.asked[sample] = self._name(sample)
+        except (OSError, InputError):  # reading it says what is wrong
             return None
+        tensors = self.store.get(name) or {}
+        if not is_item(tensors, self.size, masked=sample.mask is not None):
+            return None
+        del self.asked[sample]
+        height, width = tensors["content"].tolist()
+        return Item(tensors["image"], tensors.get("mask"), (height, width))
 
     def put(self, sample: Sample, item: Item) -> None:
-        """Keep an item, if there is room."""
+        """Keep an item, if there is room and its files have not changed since :meth:`get` was asked for it."""
         tensors = {"image": item.image, "content": torch.tensor(item.content)}
-        self.store.put(self._name(sample), tensors if item.mask is None else tensors | {"mask": item.mask})
+        if (name := self.asked.pop(sample, "")) and name == self._name(sample):
+            self.store.put(name, tensors if item.mask is None else tensors | {"mask": item.mask})
 
     def _name(self, sample: Sample) -> str:
         """Return the name of a sample's file, or raise an OSError if its image or mask does not exist."""
-        parts = list(self.kind)
-        for path in (sample.path, *(mask_files(sample.mask) if sample.mask else [])):
-            state = path.stat()
-            parts += [str(path.absolute()), str((state.st_size, state.st_mtime_ns))]
-        return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:40]
+        files = [sample.path, *(mask_files(sample.mask) if sample.mask else [])]
+        return hashlib.sha256("\0".join([*self.kind, *map(digest_of, files)]).encode()).hexdigest()[:40]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.store import cache_folder
+from anomalib_flows.core.store import cache_folder, pack, unpack
 from anomalib_flows.core.types import Batch, Sample
 from anomalib_flows.data.loading.cache import DiskCache, MemoryCache
 from anomalib_flows.data.loading.loader import Loader, read_resized
@@ -109,6 +109,63 @@ def test_damaged_files_are_read_again_and_replaced(samples, damage) -> None:
         file.write_bytes(damage(content))
     assert equal(epochs(samples, data), plain)
     assert {file: file.read_bytes() for file in cache_folder("images").iterdir()} == whole
+
+
+WRONG = {
+    "no tensors": lambda t: {},
+    "no content": lambda t: {name: t[name] for name in t if name != "content"},
+    "no image": lambda t: {name: t[name] for name in t if name != "image"},
+    "image of another size": lambda t: t | {"image": t["image"][:, 1:]},
+    "image of another type": lambda t: t | {"image": t["image"].half()},
+    "content of text": lambda t: t | {"content": torch.tensor([1.0, 2.0])},
+    "content of three": lambda t: t | {"content": torch.tensor([1, 2, 3])},
+    "content too large": lambda t: t | {"content": torch.tensor([13, 16])},
+    "content of nothing": lambda t: t | {"content": torch.tensor([0, 16])},
+    "mask of another type": lambda t: t | {"mask": torch.ones(12, 16)},
+    "mask of another size": lambda t: t | {"mask": torch.ones(1, 16, dtype=torch.bool)},
+    "more": lambda t: t | {"more": torch.ones(1)},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_sound_files_of_something_else_are_read_again_and_replaced(samples, wrong) -> None:
+    data = options(cache="disk")
+    plain = epochs(samples, data)
+    whole = {file: file.read_bytes() for file in cache_folder("images").iterdir()}
+    for file, content in whole.items():
+        file.write_bytes(pack(wrong(unpack(content))))
+    assert equal(epochs(samples, data), plain)
+    assert {file: file.read_bytes() for file in cache_folder("images").iterdir()} == whole
+
+
+def test_another_image_of_the_same_size_and_time_is_read_again(samples) -> None:
+    """As when a folder is filled from a backup, or a camera overwrites its files."""
+    data = options(cache="disk")
+    plain = epochs(samples, data)
+    one, other = samples[0].path, samples[1].path
+    one.write_bytes(one.read_bytes().ljust(99_999, b"\0"))
+    other.write_bytes(other.read_bytes().ljust(99_999, b"\0"))
+    for file in (one, other):
+        os.utime(file, ns=(0, 0))
+    epochs(samples, data)
+    exchanged = one.read_bytes(), other.read_bytes()
+    other.write_bytes(exchanged[0])
+    one.write_bytes(exchanged[1])
+    for file in (one, other):
+        os.utime(file, ns=(0, 0))
+    read = {s.path: image for b in epochs(samples, data, 1)[0] for s, image in zip(b.samples, b.images, strict=True)}
+    before = {s.path: image for b in plain[0] for s, image in zip(b.samples, b.images, strict=True)}
+    assert torch.equal(read[one], before[other])
+    assert torch.equal(read[other], before[one])
+
+
+def test_an_image_that_changes_while_it_is_read_is_not_kept(samples) -> None:
+    cache = DiskCache(cache_folder("images"), 10**9, IMAGE)
+    assert cache.get(samples[0]) is None
+    item = read_resized(samples[0], IMAGE)
+    samples[0].path.write_bytes(samples[1].path.read_bytes())
+    cache.put(samples[0], item)
+    assert cache.get(samples[0]) is None
 
 
 def test_an_image_or_mask_that_changed_is_read_again(samples, save) -> None:
