@@ -1,4 +1,4 @@
-"""The blocks of the tutorial and of how-to pages run, with a tiny network and few images."""
+"""The blocks of the README, the tutorial and of how-to pages run, with a tiny network and few images."""
 
 from __future__ import annotations
 
@@ -51,6 +51,14 @@ def workplace(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     shutil.copytree(trained, tmp_path / "run")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def test_the_readme_runs_to_its_export(workplace: Path) -> None:
+    shutil.copytree(workplace / "photos/bad", workplace / "new")
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    run_blocks(text[text.index("## Your own photos") : text.index("## Models, datasets")], command)
+    for name in ("predicted", "predicted_int8"):
+        assert len((workplace / name / "predictions.csv").read_text().splitlines()) == 1 + 2
 
 
 @pytest.mark.parametrize("page", ["own-photos", "thresholds", "augmentation", "train", "results"])
