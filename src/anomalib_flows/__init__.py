@@ -4,9 +4,13 @@ Names are imported when they are first used, so that importing the package costs
 """
 
 import importlib
+import sys
 from typing import Any
 
 __version__ = "0.1.0"
+
+# OpenVINO and NNCF report their use to a host on the network if they find this module. None stands for a missing one.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # documented for imports
 
 _NAMES = {
     "AugmentOptions": "run.options",

@@ -4,9 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from anomalib_flows.core import registry
 from anomalib_flows.export.folding import deployable
+from anomalib_flows.models.base import Detector
+from anomalib_flows.models.components import positions
 from anomalib_flows.models.flow_detector import FlowDetector
 from anomalib_flows.testing import DETECTOR_CHECKS, Make
 from anomalib_flows.testing.detectors import DEPLOYED_ERROR
@@ -73,3 +78,37 @@ def test_what_is_exported_gives_the_same_maps(name: str, arguments: dict[str, An
         assert relative_difference(maps_of(lean, images), maps) <= DEPLOYED_ERROR
         assert all(tensor.equal(before[key]) for key, tensor in detector.state_dict().items())
         set_constants_of(detector)
+
+
+def pretend_cuda(detector: Detector) -> None:
+    """Replace all weights and buffers by ones that pretend to be on CUDA; they have no values."""
+    for module in detector.modules():
+        for name, p in module.named_parameters(recurse=False):
+            on_cuda = torch.empty_strided(p.shape, p.stride(), dtype=p.dtype, device="cuda")
+            module._parameters[name] = nn.Parameter(on_cuda, requires_grad=p.requires_grad)
+        for name, b in module.named_buffers(recurse=False):
+            module._buffers[name] = torch.empty_strided(b.shape, b.stride(), dtype=b.dtype, device="cuda")
+
+
+@every_variant
+def test_steps_mix_no_devices_and_read_no_values(
+    name: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A value that is read makes a GPU wait, and a fake tensor raise; so does one of another device. No GPU is used.
+
+    Without the backward pass, which needs a driver.
+    """
+    monkeypatch.setattr(positions, "to_device", lambda tensor, device: tensor.to(device))
+    detector = registry.load("models", name)((64, 64), **arguments)
+    with FakeTensorMode():
+        pretend_cuda(detector)
+        optimizer = detector.optimizer()
+        features = [torch.zeros(4, *shape, device="cuda") for shape in detector.encoder.shapes]
+        for batch in detector.training_batches(features):
+            assert detector.loss(batch).device.type == "cuda"
+            for p in optimizer.param_groups[0]["params"]:
+                p.grad = torch.zeros_like(p)
+            optimizer.step()
+            break
+        assert optimizer.param_groups[0]["fused"]
+        assert detector.anomaly_map(features).device.type == "cuda"

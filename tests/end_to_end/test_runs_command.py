@@ -54,7 +54,7 @@ def test_decisions_come_first_and_the_next_commands_can_be_typed(options, tree: 
     first = [line for line in results if line and not line.startswith("Figures")]
     assert first[0].startswith("False alarms: ")
     assert "image AUROC" not in printed.partition("\nMissed: ")[0]
-    assert "1 good image set the threshold, so 50 % is promised and not 1 %" in printed
+    assert "1 held-out good image set the threshold, so 50 % is promised and not 1 %" in printed
     command = next_words(printed)
     assert command[:2] == ["predict", str(tmp_path / "fastflow/mvtec/stripes/my run")]
     places = {"PHOTOS": str(tree / "stripes/test/blob"), "predicted": str(tmp_path / "new photos")}

@@ -110,7 +110,7 @@ def progress(seconds: float) -> Iterator[Elapsed]:
 DEFAULTS = LatencyOptions()
 
 
-def measure_latency(model: Path, options: LatencyOptions = DEFAULTS) -> dict[str, Any]:
+def measure_latency(model: Path, options: LatencyOptions = DEFAULTS, *, trust: bool = False) -> dict[str, Any]:
     """Measure latency, throughput, the time of each part, and memory.
 
     Times are from an image in memory to results in memory, without reading and decoding files. The model of a run is
@@ -119,6 +119,7 @@ def measure_latency(model: Path, options: LatencyOptions = DEFAULTS) -> dict[str
     Args:
         model: Run directory, or exported model (.xml).
         options: How to measure.
+        trust: Whether to import a class that the run names and no installed package registers.
 
     Returns:
         The measurements, which ``output`` receives as JSON.
@@ -131,10 +132,14 @@ def measure_latency(model: Path, options: LatencyOptions = DEFAULTS) -> dict[str
 
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # mean number of busy cores in the last minute
     if is_exported(model):  # only the libraries that a kind of model needs are imported
-        from anomalib_flows.benchmark.latency_exported import measure_exported as measure
+        from anomalib_flows.benchmark.latency_exported import measure_exported
+
+        figures = measure_exported(model, options)
     else:
-        from anomalib_flows.benchmark.latency_run import measure_run as measure
-    measured = {"model": str(model), **measure(model, options), "load": load}
+        from anomalib_flows.benchmark.latency_run import measure_run
+
+        figures = measure_run(model, options, trust)
+    measured = {"model": str(model), **figures, "load": load}
     if options.output:
         with atomic(options.output) as temporary:
             temporary.write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")

@@ -27,7 +27,7 @@ from anomalib_flows.run.directory import Run
 PRECISIONS = ["f32", "bf16"]
 
 
-def measure_run(model: Path, options: LatencyOptions) -> dict[str, Any]:
+def measure_run(model: Path, options: LatencyOptions, trust: bool) -> dict[str, Any]:
     """Measure the model of a run, one image after the other."""
     name = options.device.lower()
     require(name in ("auto", "cpu", "cuda"), "device", options.device, "cpu or cuda for a run: export it for others")
@@ -35,11 +35,11 @@ def measure_run(model: Path, options: LatencyOptions) -> dict[str, Any]:
         raise InputError("`streams` is for exported models (.xml) only: leave it out.")
     device, file = choose_device(name), Run.open(model).model_file
     precisions = options.choose_precisions(PRECISIONS, "torch")
-    images = [image.to(device) for image in input_images(options, load_pipeline(file).preprocess.size)]
+    images = [image.to(device) for image in input_images(options, load_pipeline(file, trust=trust).preprocess.size)]
     rows = []
     with progress(len(precisions) * options.seconds) as elapsed:
         for precision in precisions:
-            pipeline = load_pipeline(file).to(device)
+            pipeline = load_pipeline(file, trust=trust).to(device)
             pipeline = pipeline.bfloat16() if precision == "bf16" else pipeline
             rows.append({"precision": precision, **time_pipeline(pipeline, images, options.seconds, elapsed)})
     return {

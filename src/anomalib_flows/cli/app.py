@@ -50,12 +50,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
-    except OSError as error:
-        if error.errno not in NO_SPACE + NO_PERMISSION:
+    except (Exception, SystemExit) as error:  # a plug-in that ends the program must not look like success
+        if not (sentence := _explained(error)):
             raise
+        return _fail(sentence)
+
+
+def _explained(error: BaseException) -> str | None:
+    """Return what the user can do about an error of the system or of a plug-in; None for any other one."""
+    if isinstance(error, OSError) and error.errno in NO_SPACE + NO_PERMISSION:
         name = f" {error.filename}" if error.filename else ""
         advice = "free space" if error.errno in NO_SPACE else "change its rights"
-        return _fail(f"Cannot read or write{name}: {error.strerror}; {advice}, or name another folder.")
+        return f"Cannot read or write{name}: {error.strerror}; {advice}, or name another folder."
+    from anomalib_flows.core.registry import blame
+
+    return blame(error)
 
 
 def show_every_character() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.registry import unknown
 
 PACKAGE = Path(__file__).resolve().parents[1]
+KINDS: dict[str, registry.Kind] = {"model": "models", "data": "datasets"}
+"""Kinds of the components, by the option that names one."""
 
 
 def config_folder() -> Path:
@@ -96,6 +100,29 @@ def warn_of_others(recipe: dict[str, Any], configs: list[dict[str, Any]]) -> Non
 def configurations(words: list[str]) -> list[dict[str, Any]]:
     """Read the configurations that a normalised command line names."""
     return [read(word.partition("=")[2]) for word in words if word.startswith("--config=")]
+
+
+def named_classes_of(content: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the dotted field and the value of everything in a configuration that names a class."""
+    if isinstance(content, str) and (name in KINDS or name.endswith("class_path")):
+        yield name, content
+    for key, value in content.items() if isinstance(content, dict) else ():
+        yield from named_classes_of(value, f"{name}.{key}".removeprefix("."))
+
+
+def require_trusted(words: list[str], *, trust: bool) -> None:
+    """Import what the configurations of a normalised command line name, before jsonargparse imports it unasked.
+
+    Raises:
+        InputError: If a class is neither registered, nor imported yet, nor trusted.
+    """
+    for file in (word.partition("=")[2] for word in words if word.startswith("--config=")):
+        for field, name in named_classes_of(read(file)):
+            kind = KINDS.get(field.removesuffix(".class_path"))
+            if kind and "." in name:
+                registry.load(kind, name, trust=trust, named_by=file)
+            elif not kind and not trust and name.rpartition(".")[0] not in sys.modules:
+                raise InputError(f"{file} names the class {name}, whose import runs its code: give `trust` for it.")
 
 
 def read(file: str) -> dict[str, Any]:

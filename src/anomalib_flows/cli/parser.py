@@ -18,7 +18,7 @@ import yaml
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser
 
-from anomalib_flows.cli.configs import find_config
+from anomalib_flows.cli.configs import KINDS, find_config
 from anomalib_flows.cli.errors import require_present_names
 from anomalib_flows.cli.texts import Texts
 from anomalib_flows.commands.command import ALL, Command
@@ -30,8 +30,6 @@ from anomalib_flows.models.options import Model
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.directory import Run, is_exported
 
-KINDS: dict[str, registry.Kind] = {"model": "models", "data": "datasets"}
-"""Kinds of the components, by the option that names one."""
 ENCODER = {"backbone", "weights", "layers", "timm_args", "mean", "std"}
 """Arguments that another model takes over from a configuration."""
 TYPES = {"model": Callable[[ImageSize], Model], "data": Dataset}
@@ -179,7 +177,7 @@ def adapted(key: str, value: Any, chosen: str | None) -> Any:
 
 
 def resolved(key: str, value: Any) -> Any:
-    """Replace a registered name by its class's path, in the value of ``model`` or ``data``."""
+    """Replace a registered name by its class's path, in the value of ``model`` or ``data`` of a file."""
     if isinstance(value, str):
         return class_path(key, value)
     if isinstance(value, dict) and isinstance(value.get("class_path"), str):
@@ -187,11 +185,14 @@ def resolved(key: str, value: Any) -> Any:
     return value
 
 
-def class_path(key: str, name: str) -> str:
-    """Return the path of a class, and import it: jsonargparse would show the traceback of a broken plug-in."""
+def class_path(key: str, name: str, *, trust: bool = False) -> str:
+    """Return the path of a class, and import it: jsonargparse would show the traceback of a broken plug-in.
+
+    What is typed is trusted, what a file names is not; see :func:`anomalib_flows.core.registry.load`.
+    """
     if key == "data" and name not in registry.names("datasets") and ("/" in name or Path(name).exists()):
         raise InputError(f"{name} is not a dataset: good images of your own are --data folder --data.normal {name}.")
-    registry.load(KINDS[key], name)
+    registry.load(KINDS[key], name, trust=trust)
     return registry.path_of(KINDS[key], name)
 
 
@@ -217,7 +218,7 @@ def normalise(arguments: list[str]) -> list[str]:
         if option in ("-c", "--config") and has_value:
             configurations.append(f"--config={find_config(value)}")
         elif option.startswith("--") and key in KINDS and has_value:
-            classes.append(f"{option}={class_path(key, value)}")
+            classes.append(f"{option}={class_path(key, value, trust=True)}")
         else:
             others.append(option + has_value + value)
     return [*configurations, *classes, *others]
@@ -239,11 +240,11 @@ def named_classes(words: list[str]) -> dict[str, str]:
     return {key: path for key, _, path in pairs if key in KINDS and path}
 
 
-def run_defaults(command: Command, run: str) -> dict[str, Any]:
+def run_defaults(command: Command, run: str, trust: bool) -> dict[str, Any]:
     """Return the values of a run's configuration that are defaults of a command; none without a run."""
     if not run or not command.from_run or is_exported(Path(run)):
         return {}
-    config = Run.open(Path(run)).config().to_dict()
+    config = Run.open(Path(run), trust=trust).config().to_dict()
     names = config if command.from_run == ALL else command.from_run
     defaults = {name: resolved(name, config[name]) if name in KINDS else config[name] for name in names}
     return {name: value for name, value in defaults.items() if value is not None}

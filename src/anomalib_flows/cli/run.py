@@ -13,11 +13,18 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser, set_loader
 
-from anomalib_flows.cli.configs import chosen_model, class_of, configurations, last, published_defaults
+from anomalib_flows.cli.configs import (
+    KINDS,
+    chosen_model,
+    class_of,
+    configurations,
+    last,
+    published_defaults,
+    require_trusted,
+)
 from anomalib_flows.cli.errors import spoken
 from anomalib_flows.cli.messages import explain
 from anomalib_flows.cli.parser import (
-    KINDS,
     class_path,
     is_record,
     load_yaml,
@@ -37,19 +44,22 @@ from anomalib_flows.run.component import Component
 from anomalib_flows.run.validation import validated
 
 HELP = {"h", "help"}
+FLAGS = ("-h", "--help", "--trust")
+"""Options without a value that may precede a run."""
 
 
 def run_command(command: Command, arguments: list[str]) -> None:
     """Parse the options of a command and call its function."""
     words = normalise(arguments)  # first: unknown names need no parser
-    chosen = named_classes(words)
-    if command.config:
-        if model := chosen_model(words):  # named by the last of several configurations
-            chosen = {"model": class_path("model", model)} | chosen
-        words = published_defaults(words) + words
-    names: list[str] = []
+    chosen, trust = named_classes(words), "--trust" in words
+    names = ["trust"]
     with spoken(names):
-        defaults = run_defaults(command, named_run(command, arguments))
+        if command.config:
+            require_trusted(words, trust=trust)
+            if model := chosen_model(words):  # named by the last of several configurations
+                chosen = {"model": class_path("model", model)} | chosen
+            words = published_defaults(words) + words
+        defaults = run_defaults(command, named_run(command, arguments), trust)
         configs = [defaults, *configurations(words)]
         types = all_types(command, words, configs)
         texts = texts_of(command, words, configs, types)
@@ -130,7 +140,7 @@ def component(key: str, value: Any) -> Component | None:
     """Return a component with its registered name."""
     if value is None:
         return None
-    cls = registry.load(KINDS[key], value["class_path"])
+    cls = registry.load(KINDS[key], value["class_path"], trust=True)  # jsonargparse has imported it
     return Component(registry.name_of(KINDS[key], cls), value.get("init_args") or {})
 
 
@@ -153,6 +163,6 @@ def first_positional(arguments: list[str]) -> str:
     for argument in rest:
         if not argument.startswith("-"):
             return argument
-        if "=" not in argument and argument not in ("-h", "--help"):
+        if "=" not in argument and argument not in FLAGS:
             next(rest, None)
     return ""

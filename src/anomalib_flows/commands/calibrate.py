@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from anomalib_flows.models.pipeline import Pipeline
 
 
-def calibrate(run: Path, options: CalibrateOptions) -> None:
+def calibrate(run: Path, options: CalibrateOptions, trust: bool = False) -> None:
     """Set the thresholds of a trained detector: for a false-alarm rate, by hand or by known defects.
 
     Images set its constants as well. Unless one is set by hand or by defects, both thresholds become those of the
@@ -24,11 +24,12 @@ def calibrate(run: Path, options: CalibrateOptions) -> None:
     Args:
         run: Run directory that 'train' wrote.
         options: How thresholds are set.
+        trust: Import models and datasets that the run names and no installed package registers, which runs their code.
     """
     from anomalib_flows.experiment.calibrate import calibrate as run_calibration
     from anomalib_flows.run.directory import Run
 
-    pipeline, opened = run_calibration(run, options), Run.open(run)
+    pipeline, opened = run_calibration(run, options, trust=trust), Run.open(run, trust=trust)
     if opened.metrics():
         print("The run's metrics are those of its former threshold: a test computes them again.")
     config = opened.config()

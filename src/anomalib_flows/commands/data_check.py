@@ -59,7 +59,8 @@ def check_data(folder: Path | None = None, options: CheckOptions | None = None) 
 def print_inspection(dataset: Dataset, found: Inspection, sheet: Path) -> None:
     """Print what was found, and draw the sheet."""
     from anomalib_flows.core.finding import mark_results
-    from anomalib_flows.results.pictures import overview, save_image
+    from anomalib_flows.results.overview import overview
+    from anomalib_flows.results.pictures import save_image
 
     counted = f"{len(found.sound)} images that can be read" if found.sound else "no images"
     print(f"\n{dataset.name} {dataset.subset}: {counted}")

@@ -28,7 +28,7 @@ def prepare(name: str, root: Path, archive: list[Path] | None = None, download: 
     from anomalib_flows.core import registry
     from anomalib_flows.data.publish.preparing import describe_card, prepare_dataset, published_card
 
-    dataset: type[Dataset] = registry.load("datasets", name)
+    dataset: type[Dataset] = registry.load("datasets", name, trust=True)
     card = published_card(dataset)
     print(describe_card(card), flush=True)
     prepared = prepare_dataset(dataset, root, archive or (), download)

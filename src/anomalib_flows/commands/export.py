@@ -17,17 +17,18 @@ COLUMNS = ("computed in", "score differs by", "map differs by", "masks differ", 
 ROW = "{:12} {:>24} {:>24} {:>13} {:>14} {:>15} {:>13}"
 
 
-def export_command(run: Path, options: ExportOptions) -> None:
+def export_command(run: Path, options: ExportOptions, trust: bool = False) -> None:
     """Write a trained detector as one file, and compare its results with those of the trained detector.
 
     Args:
         run: Run directory.
         options: What to write, and which images to compare on.
+        trust: Import models and datasets that the run names and no installed package registers, which runs their code.
     """
     from anomalib_flows.export.export import export  # torch is slow to import
     from anomalib_flows.run.directory import is_exported
 
-    report = export(run, options)
+    report = export(run, options, trust=trust)
     print_report(report)
     if options.interface == "native" and is_exported(report.file):
         print(f"\n{after_export(report.file)}")

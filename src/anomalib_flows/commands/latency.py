@@ -24,7 +24,7 @@ TIMES = {
 """Columns of the table, by the keys of the measurements."""
 
 
-def latency(run: Path, options: LatencyOptions) -> None:
+def latency(run: Path, options: LatencyOptions, trust: bool = False) -> None:
     """Measure latency, throughput, the time of each part of a model, and memory.
 
     Times are from an image in memory to results in memory, without reading and decoding files. The model of a run is
@@ -33,10 +33,11 @@ def latency(run: Path, options: LatencyOptions) -> None:
     Args:
         run: Run directory that 'train' wrote, or exported model (.xml).
         options: How to measure.
+        trust: Import models and datasets that the run names and no installed package registers, which runs their code.
     """
     from anomalib_flows.benchmark.latency import measure_latency
 
-    print(described(measure_latency(run, options)))
+    print(described(measure_latency(run, options, trust=trust)))
     if options.output:
         print(f"\n{options.output}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal
 
 from anomalib_flows.commands.command import Command
@@ -25,6 +26,9 @@ def list_names(kind: Literal["models", "datasets", "backbones"], filter: str = "
     entries = {name: entry for name, entry in sorted(registry.entries(kind).items()) if filter in name}
     for name, entry in entries.items():
         print(f"{name:20} {entry.module}.{entry.attr} ({registry.distribution(entry)})")
+    for name, fault in registry.malformed(kind).items():
+        if filter in name:
+            warnings.warn(f"Left out: {fault}", stacklevel=1)
 
 
 COMMAND = Command("list", "list models, datasets or backbones", list_names, order=110)

@@ -12,17 +12,18 @@ if TYPE_CHECKING:
     from anomalib_flows.experiment.options import PredictOptions
 
 
-def predict(run: Path, options: PredictOptions) -> None:
+def predict(run: Path, options: PredictOptions, trust: bool = False) -> None:
     """Predict a table of scores, p-values and labels, and a heatmap, overlay and mask of each image.
 
     Args:
         run: Run directory that 'train' wrote, or exported model (.xml).
         options: What is predicted.
+        trust: Import models and datasets that the run names and no installed package registers, which runs their code.
     """
     from anomalib_flows.experiment.predict import predict as run_prediction
     from anomalib_flows.run.directory import Run
 
-    run_prediction(run, options)
+    run_prediction(run, options, trust=trust)
     if (report := Run(options.output).report_file).is_file():
         print(f"{'report':12} {report}")
     print(f"\n{after_test(options.output)}")

@@ -91,7 +91,7 @@ def cells(name: str, run: ListedRun, folder: Path) -> Row:
     """Return the cells of a run in the list."""
     from anomalib_flows.run.listing import found
 
-    path = run.path.relative_to(folder).as_posix() if run.path != folder else run.path.name
+    path = run.path.relative_to(folder).as_posix() if run.path != folder else run.path.absolute().name
     model, encoder = found(run.config, "model", "class_path"), found(run.config, "model", "init_args", "backbone")
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.made))
     return [name, path, str(model or "-"), str(encoder or "-"), *results(run), made, f"{run.size / 1e6:.0f}", run.note]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from anomalib_flows.experiment.options import TestOptions
 
 
-def test(run: Path, options: TestOptions) -> None:
+def test(run: Path, options: TestOptions, trust: bool = False) -> None:
     """Test a trained detector again, and replace the metrics, predictions and figures of its run.
 
     Images that the run was trained, calibrated or validated with are left out, even if the dataset now lists them as
@@ -22,10 +22,11 @@ def test(run: Path, options: TestOptions) -> None:
     Args:
         run: Run directory that 'train' wrote, or exported model (.xml), which needs --data and --output.
         options: How the detector is tested.
+        trust: Import models and datasets that the run names and no installed package registers, which runs their code.
     """
     from anomalib_flows.experiment.test import test as run_test
 
-    tested = run_test(run, options)
+    tested = run_test(run, options, trust=trust)
     print_summary(tested, validated=validation_is_complete(run), disturbed=options.disturb.active)
     print(f"\n{after_test(tested.path)}")
 

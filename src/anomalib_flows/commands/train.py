@@ -13,17 +13,19 @@ if TYPE_CHECKING:
     from anomalib_flows.run.config import TrainConfig
 
 
-def train(config: TrainConfig, resume: Path | None = None, name: str | None = None) -> None:
+def train(config: TrainConfig, resume: Path | None = None, name: str | None = None, trust: bool = False) -> None:
     """Train a detector on normal images, set its thresholds, and test it if there are test images.
 
     Args:
         config: The configuration of the run.
         resume: Run directory to continue after the last epoch that it keeps, with its own configuration as defaults.
         name: Name of the new run directory; by default run-001, or the next free number.
+        trust: Import models and datasets that a configuration names and no installed package registers, which runs
+            their code.
     """
     from anomalib_flows.experiment.train import train as run_training
 
-    run = run_training(config, resume, name)
+    run = run_training(config, resume, name, trust=trust)
     print_summary(run)
     print(f"\n{after_training(run.path)}")
 

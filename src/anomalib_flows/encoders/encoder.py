@@ -10,6 +10,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from anomalib_flows.core.cuda import is_out_of_memory
 from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ImageSize
@@ -116,13 +117,27 @@ class Encoder(nn.Module):
         """Return the network with folded batch norms, folded again when its weights have changed."""
         from anomalib_flows.encoders.batch_norm import without_batch_norms
 
-        tensors = self.network.state_dict().values()
-        if any(tensor.is_inference() for tensor in tensors):  # these have no version that shows a change
-            return self.network
-        state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]  # noqa: SLF001 (there is no public one)
+        if any(tensor.is_inference() for tensor in self.network.state_dict().values()):
+            return self.network  # such tensors have no version that shows a change
+        state = self._state()
         if self._quick[0] != state:
             self._quick = (state, [without_batch_norms(self.network, images)])  # in a list: not a part of this module
         return self._quick[1][0]
+
+    def _state(self) -> list[tuple[Any, ...]]:
+        """Return what differs when a weight has changed, or has another type."""
+        tensors = self.network.state_dict().values()
+        return [(t.data_ptr(), t._version, t.dtype) for t in tensors]  # noqa: SLF001 (there is no public one)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Encoder:
+        """Convert the modules; a network with folded batch norms moves along, since folding takes seconds."""
+        state, folded = self._quick
+        current = state is not None and not any(t.is_inference() for t in self.network.state_dict().values())
+        current = current and folded[0] is not self.network and state == self._state()
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if current and [dtype for *_, dtype in state] == [dtype for *_, dtype in self._state()]:
+            self._quick = (self._state(), [folded[0]._apply(fn)])  # noqa: SLF001
+        return self
 
     def _shapes(self, image_size: ImageSize) -> list[tuple[int, int, int]]:
         """Find channels, height and width of each feature map by encoding one black image."""
@@ -131,6 +146,10 @@ class Encoder(nn.Module):
             return [(f.shape[1], f.shape[2], f.shape[3]) for f in self._maps(self.network, image)]
         except (AssertionError, RuntimeError) as error:
             size = ",".join(map(str, image_size))
+            if is_out_of_memory(error):
+                raise InputError(
+                    f"`image.size` {size} needs more memory than there is: choose a smaller one."
+                ) from error
             raise InputError(
                 f"`image.size` {size} does not suit the backbone {self.backbone}: {first_line(error)}"
             ) from error

@@ -27,7 +27,7 @@ from anomalib_flows.run.decision import ThresholdRule
 from anomalib_flows.run.directory import Run
 
 
-def calibrate(run: Path, options: CalibrateOptions) -> Pipeline:
+def calibrate(run: Path, options: CalibrateOptions, *, trust: bool = False) -> Pipeline:
     """Set the thresholds of a trained detector, and its constants if images are given.
 
     Unless one is set by hand or by defects, both thresholds become those of the false-alarm rate.
@@ -35,6 +35,7 @@ def calibrate(run: Path, options: CalibrateOptions) -> Pipeline:
     Args:
         run: Run directory.
         options: False-alarm rate, images, and thresholds by hand or by defects.
+        trust: Whether to import a class that the run names and no installed package registers.
 
     Returns:
         The calibrated pipeline, as it was saved.
@@ -42,12 +43,12 @@ def calibrate(run: Path, options: CalibrateOptions) -> Pipeline:
     Raises:
         InputError: If the run or an option is invalid, or there are no images.
     """
-    opened = Run.open(run)
+    opened = Run.open(run, trust=trust)
     config = rated(opened.config(), options)
     defects = find_defects(opened, options.defects) if options.defects else []
     good = find_normal(opened, options.images) if options.images else []
     require_apart(defects, good)
-    pipeline = load_pipeline(opened.model_file)
+    pipeline = load_pipeline(opened.model_file, trust=trust)
     runner = PipelineRunner(pipeline, choose_device(options.device), options.loader or config.loader)
     splits = set_by_normal(opened, runner, options, config, good)
     if defects:

@@ -50,7 +50,7 @@ class Predictions(NamedTuple):
     about: dict[str, Any]
 
 
-def predict(model: Path, options: PredictOptions) -> PredictSummary:
+def predict(model: Path, options: PredictOptions, *, trust: bool = False) -> PredictSummary:
     """Predict images: a table of labels, scores and p-values, and a heatmap, overlay and mask of each image.
 
     Results that were written before an error or Ctrl-C are kept.
@@ -58,12 +58,14 @@ def predict(model: Path, options: PredictOptions) -> PredictSummary:
     Args:
         model: Run directory, or exported model (.xml).
         options: Which images, and where the results go.
+        trust: Whether to import a class that the run names and no installed package registers.
 
     Raises:
         InputError: If the model is invalid or not calibrated, there are no images, or ``output`` holds predictions.
     """
     require_new(options.output)
-    results, name, scale, about = (predict_exported if is_exported(model) else predict_run)(model, options)
+    predicted = predict_exported(model, options) if is_exported(model) else predict_run(model, options, trust)
+    results, name, scale, about = predicted
     folder, labels, sizes = Run(options.output), LabelCounter(), SizeCounter()
     first = next(results)  # an error before it leaves no folder behind
     try:
@@ -87,7 +89,7 @@ def predict(model: Path, options: PredictOptions) -> PredictSummary:
     return summary
 
 
-def predict_run(model: Path, options: PredictOptions) -> Predictions:
+def predict_run(model: Path, options: PredictOptions, trust: bool) -> Predictions:
     """Predict with the model of a run."""
     # Torch takes seconds to import, which exported models and mistakes need not wait for.
     from anomalib_flows.inference.runner import PipelineRunner, choose_device
@@ -97,7 +99,7 @@ def predict_run(model: Path, options: PredictOptions) -> Predictions:
         raise NotExportedError(options.input, model)
     device = options.device.lower()
     require(device in ("auto", "cpu", "cuda"), "device", options.device, "auto, cpu or cuda")
-    run = Run.open(model)
+    run = Run.open(model, trust=trust)
     config = run.config()
     runner = PipelineRunner(load_calibrated(run), choose_device(device), options.loader or config.loader)
     samples, names = find_samples(options.input)

@@ -30,7 +30,7 @@ from anomalib_flows.run.options import LoaderOptions
 logger = logging.getLogger(__name__)
 
 
-def test(run: Path, options: TestOptions) -> Run:
+def test(run: Path, options: TestOptions, *, trust: bool = False) -> Run:
     """Test a trained detector again, and replace the metrics, predictions and figures of its run.
 
     Images that the run was trained, calibrated or validated with are left out, even if the dataset now lists them as
@@ -39,6 +39,7 @@ def test(run: Path, options: TestOptions) -> Run:
     Args:
         run: Run directory, or exported model (.xml).
         options: Data, device and protocol.
+        trust: Whether to import a class that the run or an option names and no installed package registers.
 
     Returns:
         The folder of the results.
@@ -47,18 +48,18 @@ def test(run: Path, options: TestOptions) -> Run:
         InputError: If the run is invalid or not calibrated, or there are no test images.
     """
     if is_exported(run):
-        return test_exported(run, options)
-    opened, device = Run.open(run), choose_device(options.device)
+        return test_exported(run, options, trust)
+    opened, device = Run.open(run, trust=trust), choose_device(options.device)
     config = opened.config()
-    runner = PipelineRunner(load_pipeline(opened.model_file), device, options.loader or config.loader)
+    runner = PipelineRunner(load_pipeline(opened.model_file, trust=trust), device, options.loader or config.loader)
     figures = config.pictures if options.pictures is None else options.pictures
-    dataset = dataset_of(options.data or config.data)
+    dataset = dataset_of(options.data or config.data, trust)
     tested = TestSet(dataset.name, dataset.subset, unused_samples(opened, dataset), figures)
     validated = validation_samples(opened)
     if not tested.samples and (options.disturb.active or not validated):
         raise InputError(no_test_images(dataset))
     if validated:  # first: the protocol ``paper`` changes thresholds
-        own = config.data.build("datasets") if config.data else dataset
+        own = dataset_of(config.data, trust) if config.data else dataset
         evaluate_validation(opened, runner, TestSet(own.name, own.subset, validated, figures))
     if tested.samples:
         known = [s for s in read_splits(opened.splits_file) if s.split != "test"] + list(tested.samples)
@@ -69,7 +70,7 @@ def test(run: Path, options: TestOptions) -> Run:
     return opened
 
 
-def test_exported(model: Path, options: TestOptions) -> Run:
+def test_exported(model: Path, options: TestOptions, trust: bool) -> Run:
     """Test an exported model, and write metrics, predictions and figures to ``options.output``.
 
     Its maps are normalised and end at 0 and 1: pixel metrics count values beyond as ties.
@@ -80,7 +81,7 @@ def test_exported(model: Path, options: TestOptions) -> Run:
         raise InputError(f"{model} is an exported model: `disturb` and `protocol` paper need the run.")
     from anomalib_flows.inference.exported import ExportedPredictor  # OpenVINO is an optional extra
 
-    dataset = dataset_of(options.data)
+    dataset = dataset_of(options.data, trust)
     figures = FIGURES if options.pictures is None else options.pictures
     tested = TestSet(dataset.name, dataset.subset, select(list_samples(dataset), "test"), figures)
     if not tested.samples:
@@ -100,11 +101,12 @@ def no_test_images(dataset: Dataset) -> str:
     return f"The dataset {dataset.name} {dataset.subset} has no test images: {advice}."
 
 
-def dataset_of(component: Component | None) -> Dataset:
+def dataset_of(component: Component | None, trust: bool) -> Dataset:
     """Construct the dataset to test on."""
     if component is None:
         raise InputError("The run was imported without a dataset: name one as `data`.")
-    dataset: Dataset = component.build("datasets")
+    dataset: Dataset = component.build("datasets", trust=trust)
+    dataset.read_only = True
     return dataset
 
 

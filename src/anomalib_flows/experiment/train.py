@@ -70,13 +70,14 @@ class Experiment:
         return TestSet(self.dataset.name, self.dataset.subset, samples, self.config.pictures)
 
 
-def train(config: TrainConfig, resume: Path | None = None, name: str | None = None) -> Run:
+def train(config: TrainConfig, resume: Path | None = None, name: str | None = None, *, trust: bool = False) -> Run:
     """Train a detector on normal images, set its thresholds, and test it if there are test images.
 
     Args:
         config: Everything that makes the run.
         resume: Run directory to continue after the last epoch that it keeps.
         name: Name of the new run directory; by default run-001, or the next free number.
+        trust: Whether to import classes that the configuration names and no installed package registers.
 
     Returns:
         The run directory.
@@ -88,7 +89,7 @@ def train(config: TrainConfig, resume: Path | None = None, name: str | None = No
     require_name(name)
     if resume and name:
         raise InputError("`name` is that of a new run, and `resume` continues a run: leave out one of them.")
-    experiment = prepare_experiment(config, resume)
+    experiment = prepare_experiment(config, resume, trust)
     if resume:
         run = Run.open(resume)
         require_resumable(experiment, run)
@@ -110,20 +111,21 @@ def train(config: TrainConfig, resume: Path | None = None, name: str | None = No
     return run
 
 
-def prepare_experiment(config: TrainConfig, resume: Path | None) -> Experiment:
+def prepare_experiment(config: TrainConfig, resume: Path | None, trust: bool) -> Experiment:
     """Construct dataset and pipeline, and list and check the images, before anything is written."""
     device = choose_device(config.trainer.accelerator)
     if config.trainer.precision == "16-mixed" and device.type == "cpu":
         raise InputError("`trainer.precision` 16-mixed needs CUDA: choose bf16-mixed or 32 on a CPU.")
     if config.data is None:
         raise InputError("`data` must be given: name a dataset to train on.")
-    dataset: Dataset = config.data.build("datasets")
+    dataset: Dataset = config.data.build("datasets", trust=trust)
+    dataset.read_only = resume is not None
     samples = samples_of_run(Run.open(resume), dataset, config) if resume else split_samples(dataset, config)
     logger.info(count_splits(samples))
     config = resolve(config, device, len(select(samples, "train")))
     torch.manual_seed(config.seed)
     with weights_follow() if resume else nullcontext():
-        detector = config.model.build("models", config.image.height_width)
+        detector = config.model.build("models", config.image.height_width, trust=trust)
     pipeline = Pipeline(detector, config.image.resize, config.heatmap)
     detector.require_trainable(min(config.loader.images_per_batch, len(select(samples, "train"))))
     runner = PipelineRunner(pipeline, device, config.loader, FeatureOptions.of(config.trainer))

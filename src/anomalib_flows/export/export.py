@@ -24,12 +24,13 @@ from anomalib_flows.run.directory import Run
 DEFAULTS = ExportOptions()
 
 
-def export(run: Path, options: ExportOptions = DEFAULTS) -> ExportReport:
+def export(run: Path, options: ExportOptions = DEFAULTS, *, trust: bool = False) -> ExportReport:
     """Write a trained detector as one file, and compare its results with those of the trained detector.
 
     Args:
         run: Run directory.
         options: What to write, and which images to compare on.
+        trust: Whether to import a class that the run names and no installed package registers.
 
     Raises:
         InputError: If the run is invalid or not calibrated, options are invalid or do not fit together, or the results
@@ -39,7 +40,7 @@ def export(run: Path, options: ExportOptions = DEFAULTS) -> ExportReport:
     options = replace(options, precision=options.precision or writer.precisions[0])
     require_offered(writer, options)
     require_installed(writer, options)
-    opened = Run.open(run)
+    opened = Run.open(run, trust=trust)
     target = options.output or opened.path / "export" / options.folder_name
     if target.exists():
         raise InputError(f"{target} exists already: choose another folder as `output`.")

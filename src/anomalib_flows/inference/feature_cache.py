@@ -14,6 +14,7 @@ import PIL
 import torch
 from torch import Tensor
 
+from anomalib_flows.core.cuda import to_device
 from anomalib_flows.core.store import GB, Store, Tensors, cache_folder
 from anomalib_flows.core.types import ImageSize, Sample
 from anomalib_flows.models.base import Features
@@ -72,6 +73,10 @@ class FeatureBatch:
         """Split into batches of one image."""
         return [FeatureBatch([f[i : i + 1] for f in self.features], [c]) for i, c in enumerate(self.contents)]
 
+    def on(self, device: torch.device) -> FeatureBatch:
+        """Return the batch on a device."""
+        return FeatureBatch([to_device(feature, device) for feature in self.features], self.contents)
+
     @staticmethod
     def join(batches: Sequence[FeatureBatch]) -> FeatureBatch:
         """Join batches into one."""
@@ -88,7 +93,7 @@ class FeatureCache:
 
     def __init__(self, pipeline: Pipeline, key: str, options: FeatureOptions, device: torch.device) -> None:
         preprocess = pipeline.preprocess
-        self.dtype, self.device = options.dtype, device
+        self.dtype = options.dtype
         self.store = Store(
             cache_folder("features"), options.limit, "trainer.cache_size", "features are computed each time"
         )
@@ -103,23 +108,25 @@ class FeatureCache:
         return hashlib.sha256(repr(parts).encode(errors="surrogateescape")).hexdigest()[:40]
 
     def get(self, name: str) -> FeatureBatch | None:
-        """Return the features of a name, in the memory format of encoders."""
+        """Return the features of a name on the CPU, in the memory format of encoders."""
         kept = self.store.get(name)
         if kept is None:
             return None
         height, width = kept.pop(CONTENT).tolist()
-        features = [kept[layer].to(self.device) for layer in sorted(kept)]
+        features = [kept[layer] for layer in sorted(kept)]
         return FeatureBatch([f.contiguous(memory_format=torch.channels_last) for f in features], [(height, width)])
 
     def put(self, name: str, features: FeatureBatch) -> None:
-        """Keep the features of one image, if the limit allows."""
-        tensors: Tensors = {f"{i:03}": feature.cpu() for i, feature in enumerate(features.features)}
+        """Keep the features of one image, which are on the CPU, if the limit allows."""
+        tensors: Tensors = {f"{i:03}": feature for i, feature in enumerate(features.features)}
         self.store.put(name, tensors | {CONTENT: torch.tensor(features.contents[0])})
 
 
 def rounded(feature: Tensor, dtype: torch.dtype | None) -> Tensor:
     """Convert a feature to the type that it is kept in, unless its values overflow there."""
-    converted = feature.to(dtype or feature.dtype)
+    if dtype in (None, feature.dtype):  # the usual case, which need not wait for the device
+        return feature
+    converted = feature.to(dtype)
     return converted if converted.isfinite().all() else feature
 
 

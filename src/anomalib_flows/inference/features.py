@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from anomalib_flows.core.cuda import to_device
 from anomalib_flows.core.types import Batch, Sample
 from anomalib_flows.data.loading.augmentation import augment_batch
 from anomalib_flows.data.loading.cache import Item
@@ -77,20 +78,26 @@ class FeatureLoader:
     def _complete(self, samples: list[Sample], found: list[FeatureBatch | tuple[str, Item]]) -> FeatureBatch:
         """Encode those images of a batch whose features are not kept."""
         missing = [(s, *read) for s, read in zip(samples, found, strict=True) if isinstance(read, tuple)]
-        computed = iter(self._compute(*map(list, zip(*missing, strict=True))) if missing else ())
-        return FeatureBatch.join([next(computed) if isinstance(read, tuple) else read for read in found])
+        if not missing:
+            return FeatureBatch.join([read for read in found if isinstance(read, FeatureBatch)]).on(self.device)
+        computed = iter(self._compute(*map(list, zip(*missing, strict=True))))
+        return FeatureBatch.join(
+            [next(computed) if isinstance(read, tuple) else read.on(self.device) for read in found]
+        )
 
     def _compute(self, samples: list[Sample], names: list[str], items: list[Item]) -> list[FeatureBatch]:
         """Encode images and keep their features, unless the file has changed meanwhile."""
-        computed = self._encode(collate(samples, items)).split()
-        for sample, name, features in zip(samples, names, computed, strict=True):
-            if self.cache and name and name == self._name(sample):
-                self.cache.put(name, features)
-        return computed
+        computed = self._encode(collate(samples, items))
+        if self.cache:
+            kept = computed.on(torch.device("cpu")).split()  # all at once, as each copy waits for the device
+            for sample, name, features in zip(samples, names, kept, strict=True):
+                if name and name == self._name(sample):
+                    self.cache.put(name, features)
+        return computed.split()
 
     def _encode(self, batch: Batch) -> FeatureBatch:
         """Encode images, augmented if asked for."""
-        batch.images = batch.images.to(self.device)
+        batch.images = to_device(batch.images, self.device)
         images = augment_batch(batch, self.changes, self.seed, self._variant).images
         mixed = self.options.precision != torch.float32
         with torch.no_grad(), torch.autocast(self.device.type, self.options.precision if mixed else None, mixed):

@@ -41,7 +41,8 @@ def fit_constants(runner: PipelineRunner, samples: Sequence[Sample]) -> None:
 def _fit(
     fit: Callable[[Iterator[Features]], None], runner: PipelineRunner, samples: Sequence[Sample], title: str
 ) -> None:
-    fit(batch.features for batch in runner.encode(samples, title))
+    with runner.memory_explained():
+        fit(batch.features for batch in runner.encode(samples, title))
     runner.pipeline.detector.cpu()
 
 
@@ -54,9 +55,10 @@ def calibrate_pipeline(
     pipeline.threshold_source = "false-alarm-rate" if rule.image is None else "hand"
     fit_constants(exact, samples)
     maps = []
-    for batch in exact.encode(samples, "Calibrating"):
-        with torch.inference_mode():
-            maps.append(hide_padding(pipeline.maps_of(batch.features).cpu(), batch.contents))
+    with exact.memory_explained():
+        for batch in exact.encode(samples, "Calibrating"):
+            with torch.inference_mode():
+                maps.append(hide_padding(pipeline.maps_of(batch.features).cpu(), batch.contents))
     calibrate_postprocess(pipeline.postprocess, torch.cat(maps), false_alarm_rate, rule)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from anomalib_flows.core.cuda import full_float32, to_device
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.images import Pixels
 from anomalib_flows.core.types import Batch, ImageResult, Sample
 from anomalib_flows.data.loading.loader import Loader
 from anomalib_flows.inference.feature_cache import COMPUTED, FeatureBatch, FeatureOptions
 from anomalib_flows.inference.features import FeatureLoader
+from anomalib_flows.inference.memory import memory_explained
 from anomalib_flows.inference.photos import read_batches
 from anomalib_flows.models.pipeline import Pipeline, hide_padding
 from anomalib_flows.results.sinks import Thresholds
@@ -72,11 +74,11 @@ class PipelineRunner:
 
         Each file is read once. One that cannot be read raises an InputError, unless ``loader.on_error`` is ``skip``.
         """
-        with self._on_device():
+        with self.memory_explained(), self._on_device():
             for read in read_batches(samples, self.image, self.loader, title):
                 batch = alter(read) if alter else read
                 with torch.inference_mode():  # not around modules that move: their weights could not be trained again
-                    maps = self.pipeline.maps(batch.images.to(self.device))
+                    maps = self.pipeline.maps(to_device(batch.images, self.device))
                 yield batch, hide_padding(maps.cpu(), batch.contents)
                 del read, batch, maps  # not kept while the next ones are computed
 
@@ -97,6 +99,10 @@ class PipelineRunner:
             truth = None if mask is None else mask[:height, :width].numpy()
             yield replace(result, sample=sample, picture=picture, ground_truth=truth)
 
+    def memory_explained(self) -> AbstractContextManager[None]:
+        """Name the batch size in one sentence where memory ends."""
+        return memory_explained(self.pipeline.detector, self.loader.images_per_batch, self.device)
+
     @contextmanager
     def _on_device(self) -> Iterator[None]:
         """Move the modules that compute maps to the device, in evaluation mode, and back."""
@@ -106,7 +112,8 @@ class PipelineRunner:
         try:
             for module in computing:
                 module.to(self.device)
-            yield
+            with full_float32():
+                yield
         finally:
             for module in computing:
                 module.cpu()

@@ -128,11 +128,11 @@ def recorded_arguments(
 
 
 def adam(parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Adam:
-    """Return Adam; on a CPU in its fused form, which passes over the weights once."""
+    """Return Adam; on CPU and CUDA in its fused form, which passes over the weights once."""
     trained = list(parameters)
-    on_cpu = all(p.device.type == "cpu" for p in trained)
-    optimizer = torch.optim.Adam(trained, lr=learning_rate, weight_decay=weight_decay, fused=on_cpu or None)
-    if on_cpu:  # Lightning does not clip gradients in mixed precision for an optimizer that unscales them itself
+    fused = all(p.device.type in ("cpu", "cuda") for p in trained)
+    optimizer = torch.optim.Adam(trained, lr=learning_rate, weight_decay=weight_decay, fused=fused or None)
+    if fused:  # Lightning does not clip gradients in mixed precision for an optimizer that unscales them itself
         optimizer._step_supports_amp_scaling = False  # noqa: SLF001
     return optimizer
 

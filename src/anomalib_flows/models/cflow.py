@@ -197,7 +197,8 @@ class CFlow(FlowDetector):
                 yield from ([batch] for batch in shuffled_batches(layer, of_layer, self.vectors_per_step))
             return
         count = self.training_batch_count(len(features[0]))
-        positions = [draw_positions(v.shape[1], count, self.positions_per_step(len(v))) for v in vectors]
+        each, device = self.positions_per_step(len(features[0])), features[0].device
+        positions = [draw_positions(v.shape[1], count, each, device) for v in vectors]
         for chosen in zip(*positions, strict=True):
             yield [select_positions(layer, v, p) for layer, (v, p) in enumerate(zip(vectors, chosen, strict=True))]
 

@@ -56,14 +56,16 @@ def describe_pipeline(pipeline: Pipeline) -> dict[str, Any]:
     }
 
 
-def load_pipeline(file: Path | str) -> Pipeline:
+def load_pipeline(file: Path | str, *, trust: bool = False) -> Pipeline:
     """Read a pipeline from a file, in evaluation mode.
 
     Args:
         file: Path of the file.
+        trust: Whether to import the class that the file names, which runs its code, if no installed package registers
+            it and this process has not imported it.
 
     Raises:
-        InputError: If the file is missing, damaged, foreign, or does not fit the model that it names.
+        InputError: If the file is missing, damaged, foreign, not trusted, or does not fit the model that it names.
     """
     file = Path(file)
     if not file.is_file():
@@ -75,7 +77,7 @@ def load_pipeline(file: Path | str) -> Pipeline:
     except (SafetensorError, OSError) as error:
         raise InputError(f"The model {file} is damaged ({error}): train again, or restore it from a copy.") from error
     try:
-        pipeline = build_pipeline(json.loads(metadata.get("anomalib_flows", "null")), file)
+        pipeline = build_pipeline(json.loads(metadata.get("anomalib_flows", "null")), file, trust)
     except (AttributeError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise InputError(
             f"The model {file} has an invalid description ({type(error).__name__}: {error}): train again, "
@@ -105,7 +107,7 @@ def load_calibrated(run: Run) -> Pipeline:
     Raises:
         InputError: If the pipeline cannot be read or has no thresholds.
     """
-    pipeline = load_pipeline(run.model_file)
+    pipeline = load_pipeline(run.model_file, trust=run.trust)
     if not pipeline.postprocess.calibrated:
         raise NotCalibratedError(run.path)
     if pipeline.protocol == "paper":
@@ -118,7 +120,7 @@ def load_calibrated(run: Run) -> Pipeline:
     return pipeline
 
 
-def build_pipeline(description: dict[str, Any] | None, file: Path) -> Pipeline:
+def build_pipeline(description: dict[str, Any] | None, file: Path, trust: bool) -> Pipeline:
     """Build the pipeline that a checkpoint describes, without weights."""
     if description is None:
         raise InputError(f"{file} is not a model of anomalib-flows: it has no description of how to build one.")
@@ -126,7 +128,7 @@ def build_pipeline(description: dict[str, Any] | None, file: Path) -> Pipeline:
         newer = description["format"] > FORMAT
         advice = f": upgrade from {__version__}" if newer else " in a layout that is no longer read: train it again"
         raise InputError(f"The model {file} was written by anomalib-flows {description['version']}{advice}.")
-    detector = registry.load("models", description["model"]["class_path"])
+    detector = registry.load("models", description["model"]["class_path"], trust=trust, named_by=file)
     if not (isinstance(detector, type) and issubclass(detector, Detector)):
         raise InputError(f"The model {file} names {detector!r}, which is not a detector: do not trust this file.")
     with weights_follow(), torch.random.fork_rng(devices=[]):

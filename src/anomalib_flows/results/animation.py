@@ -76,7 +76,7 @@ def write_animation(folder: Path) -> list[Path]:
     pairs = ((row, thumbnail) for row, thumbnail in results.rows_with_thumbnails() if thumbnail)
     try:
         shown = [decoded(thumbnail, row) for place, (row, thumbnail) in enumerate(pairs) if place in chosen]
-    except (OSError, ValueError) as error:  # what is no picture, and no base64, is one of these
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{results.files.thumbnails_file} is damaged ({first_line(error)}): {AGAIN}.") from error
     write_frames(shown, folder / NAME)
     return [folder / NAME]
@@ -111,9 +111,10 @@ def laid_over(photo: Image.Image, text: str | None, resampling: Resampling = Res
 
 
 def write_frames(shown: Sequence[Shown], file: Path) -> None:
-    """Draw the frames, one at a time, and pack them as an animated WebP that repeats."""
-    width, height = (max(LEAST, *sides) for sides in zip(*(one.photo.size for one in shown), strict=True))
-    first, *rest = [frame(one, (width, height), f"{i} / {len(shown)}") for i, one in enumerate(shown, start=1)]
+    """Draw the frames, and pack them as an animated WebP that repeats."""
+    widths, heights = zip(*(one.photo.size for one in shown), strict=True)
+    place = max(LEAST, *widths), max(heights)
+    first, *rest = [frame(one, place, f"{i} / {len(shown)}") for i, one in enumerate(shown, start=1)]
     durations = [round(1000 * (SECONDS_WRONG if wrong(one.row) else SECONDS)) for one in shown]
     with atomic(file) as temporary:
         first.save(temporary, "WEBP", save_all=True, append_images=rest, duration=durations, loop=0, **PACKED)

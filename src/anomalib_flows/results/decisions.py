@@ -10,6 +10,7 @@ from anomalib_flows.core.conformal import UNPROMISED, images_needed, promised_ra
 
 if TYPE_CHECKING:
     from anomalib_flows.results.report.formats import Row
+    from anomalib_flows.run.config import TrainConfig
     from anomalib_flows.run.directory import Run
 
 NAMED = 10
@@ -85,22 +86,33 @@ def verdict(alarms: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[str]:
 
 
 def few_images_lines(run: Run) -> list[str]:
-    """Say which rate can be promised, if too few images set the threshold of a run, and how many would be enough."""
+    """Say which rate can be promised, if too few images set the threshold of a run, and how many would be enough.
+
+    Nothing is said about a test whose threshold promises nothing.
+    """
     from anomalib_flows.data.splits import read_splits, select
     from anomalib_flows.run.listing import model_facts
 
+    metrics = run.metrics()
+    if metrics and metrics.get("promised_false_alarm_rate") is None:
+        return []
     facts, config = model_facts(run.model_file), run.config()
     count, asked = facts.calibration_images, config.false_alarm_rate
     rate = promised_rate(count, asked, facts.protocol, facts.source)
     if rate is None or rate <= asked:
         return []
+    return [few_images_line(count, len(select(read_splits(run.splits_file), "train")), config)]
+
+
+def few_images_line(count: int, training: int, config: TrainConfig) -> str:
+    """Say which rate ``count`` calibration images promise, beside the training images, and how many would be enough."""
+    asked, rate, fraction = config.false_alarm_rate, 1 / (count + 1), config.split.calibration_fraction
     images, needed = "image" if count == 1 else "images", images_needed(asked)
-    training = len(select(read_splits(run.splits_file), "train"))
-    fraction = config.split.calibration_fraction
     held_out = abs(count - fraction * (count + training)) <= 1  # else they are images of their own
     more = f"about {rounded((needed - count) / fraction)} more good images to train with, or " if held_out else ""
-    fact = f"{count} good {images} set the threshold, so {percent(rate)} % is promised and not {percent(asked)} %"
-    return [f"{fact}, which takes {needed}: {more}{needed} new ones for 'calibrate --images'."]
+    held = "held-out " * held_out
+    fact = f"{count} {held}good {images} set the threshold, so {percent(rate)} % is promised and not {percent(asked)} %"
+    return f"{fact}, which takes {needed}: {more}{needed} new ones for 'calibrate --images'."
 
 
 def rounded(number: float) -> int:

@@ -33,17 +33,19 @@ class Component:
     def __post_init__(self) -> None:
         object.__setattr__(self, "init_args", plain(self.init_args))
 
-    def build(self, kind: registry.Kind, *arguments: Any) -> Any:
+    def build(self, kind: registry.Kind, *arguments: Any, trust: bool = False) -> Any:
         """Construct the object.
 
         Args:
             kind: ``models`` or ``datasets``.
             arguments: Positional arguments that precede ``init_args``, such as a model's image size.
+            trust: Whether a class that no installed package registers may be imported.
 
         Raises:
-            InputError: If the class is unknown or cannot be imported, or an argument is unknown, missing or invalid.
+            InputError: If the class is unknown, not trusted or cannot be imported, or an argument is unknown, missing
+                or invalid.
         """
-        cls: type[Any] = registry.load(kind, self.class_path)
+        cls: type[Any] = registry.load(kind, self.class_path, trust=trust)
         self._check_arguments(cls, len(arguments))
         try:
             if dataclasses.is_dataclass(cls):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 from contextlib import suppress
@@ -15,6 +16,7 @@ from typing import Any
 import yaml
 
 from anomalib_flows import __version__
+from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.files import atomic
 from anomalib_flows.core.finding import IMAGE_SUFFIXES
@@ -30,9 +32,12 @@ class Run:
 
     Args:
         path: The directory.
+        trust: Whether classes that its files name are imported, which runs their code, even if no installed package
+            registers them.
     """
 
     path: Path
+    trust: bool = False
 
     def __post_init__(self) -> None:
         self.config_file = self.path / "config.yaml"  # makes the same run again
@@ -75,15 +80,17 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, path: Path) -> Run:
+    def open(cls, path: Path, *, trust: bool = False) -> Run:
         """Return the run in a directory.
 
         Raises:
-            InputError: If the directory is not a run.
+            InputError: If the directory is not a run, or has a link through which others could make us write elsewhere.
         """
-        run = cls(path)
+        run = cls(path, trust)
         if not run.config_file.is_file():
             raise InputError(f"{path} is not a run: {advice(path)}.")
+        if link := leading_out(path):
+            raise InputError(f"{link} is a link out of the run, where results would be written: put a copy there.")
         return run
 
     def config(self) -> TrainConfig:
@@ -101,9 +108,14 @@ class Run:
         if "trainer" in loaded and "loader" not in loaded:
             raise InputError(f"{self.path} was written by an earlier version: train again.")
         try:
-            return TrainConfig.from_dict(loaded)
+            config = TrainConfig.from_dict(loaded)
         except InputError as error:
             raise InputError(f"{self.config_file} is damaged ({str(error).rstrip('.')}): name another run.") from error
+        if self.trust:  # from here on this process has imported them
+            registry.load("models", config.model.class_path, trust=True, named_by=self.config_file)
+            if config.data:
+                registry.load("datasets", config.data.class_path, trust=True, named_by=self.config_file)
+        return config
 
     def write_config(self, config: TrainConfig) -> None:
         """Write the configuration that makes the same run again."""
@@ -151,6 +163,17 @@ def numbered_folder(parent: Path) -> Path:
             folder.mkdir()
             break
     return folder
+
+
+def leading_out(run: Path) -> Path | None:
+    """Return a link in a run that leads out of it; files at its top do not count, as they are replaced as a whole."""
+    top = run.resolve()
+    for parent, folders, files in os.walk(run):
+        names = folders if Path(parent) == run else folders + files
+        links = [path for name in names if (path := Path(parent, name)).is_symlink()]
+        if outside := [link for link in links if not link.resolve().is_relative_to(top)]:
+            return outside[0]
+    return None
 
 
 def advice(path: Path) -> str:

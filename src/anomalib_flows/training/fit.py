@@ -19,17 +19,19 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from tqdm import tqdm
 
+from anomalib_flows.core.cuda import full_float32
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import atomic
 from anomalib_flows.core.types import Sample
+from anomalib_flows.inference.memory import memory_explained
 from anomalib_flows.inference.runner import choose_device
 from anomalib_flows.models.checkpoint import save_pipeline
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import TrainerOptions
-from anomalib_flows.training.losses import LossTable
 from anomalib_flows.training.module import TrainingModule, compilation_explained
+from anomalib_flows.training.watch import LossWatch
 
 WORTH = 20
 """Least time between two checkpoints, as a multiple of the time that writing one takes."""
@@ -39,16 +41,20 @@ def fit(pipeline: Pipeline, samples: list[Sample], config: TrainConfig, run: Run
     """Train the detector of a pipeline in place; return whether the training is complete.
 
     With ``resume`` it continues from the run's checkpoint. It raises an InputError if the loss is not finite, or cannot
-    be compiled.
+    be compiled, or if memory ends.
     """
     module = TrainingModule(pipeline, samples, config)
     trainer = make_trainer(config.trainer, len(module.images), run, resumed=resume)
     compiling = compilation_explained() if config.trainer.compile else nullcontext()
-    with stop_on_interrupt(trainer) as interrupted, warnings.catch_warnings(), compiling:
+    device = choose_device(config.trainer.accelerator)
+    memory = memory_explained(pipeline.detector, config.loader.images_per_batch, device)
+    with stop_on_interrupt(trainer) as interrupted, warnings.catch_warnings(), compiling, memory, full_float32():
         warnings.filterwarnings("ignore", module="lightning")
         try:
             trainer.fit(module, ckpt_path=run.resume_file if resume else None, weights_only=True)
-        except SystemExit as error:  # Lightning's answer to a second Ctrl-C
+        except SystemExit as error:
+            if not isinstance(error.__context__, KeyboardInterrupt):  # Lightning's answer to a second Ctrl-C
+                raise
             interrupted.set()
             raise KeyboardInterrupt from error
     return not interrupted.is_set()
@@ -59,6 +65,7 @@ def make_trainer(options: TrainerOptions, batches: int, run: Run, *, resumed: bo
     device = choose_device(options.accelerator)
     precision: Any = options.precision  # not auto any more
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    watch = LossWatch(run)  # before all who would keep what a bad loss has left
     return Trainer(
         max_epochs=options.epochs(batches),
         min_epochs=0,  # or Ctrl-C would wait for the end of the first epoch
@@ -67,7 +74,7 @@ def make_trainer(options: TrainerOptions, batches: int, run: Run, *, resumed: bo
         precision=precision,
         gradient_clip_val=options.gradient_clip,
         logger=make_logger(options, run, resumed=resumed),
-        callbacks=[Progress(), LossTable(run), EpochCheckpoint(run)],
+        callbacks=[watch, Progress(watch), EpochCheckpoint(run)],
         log_every_n_steps=1,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -98,6 +105,9 @@ def require_checkpoint(pipeline: Pipeline, file: Path) -> None:
 class Progress(Callback):
     """One progress bar over all epochs, whose estimate is that of the training."""
 
+    def __init__(self, watch: LossWatch) -> None:
+        self.watch = watch
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar where the training begins or continues."""
         total = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
@@ -109,7 +119,7 @@ class Progress(Callback):
     ) -> None:
         """Show the step."""
         epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
-        self.bar.set_postfix({"epoch": epoch, "loss": f"{outputs['loss'].item():.4g}"}, refresh=False)
+        self.bar.set_postfix({"epoch": epoch, "loss": f"{self.watch.latest:.4g}"}, refresh=False)
         self.bar.update()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -138,7 +148,8 @@ class EpochCheckpoint(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Replace the files by the current state, unless the epoch was interrupted or a weight is not finite."""
-        if not all(bool(p.isfinite().all()) for p in pl_module.parameters() if p.requires_grad):
+        finite = [p.isfinite().all() for p in pl_module.parameters() if p.requires_grad]
+        if not torch.stack(finite).all():
             raise InputError(
                 f"Weights are not finite after epoch {trainer.current_epoch + 1}. Lower `learning_rate`, or set "
                 "`trainer.gradient_clip` 1."

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 from typing import Any
 
-import torch
-from lightning import Callback, LightningModule, Trainer
-from torch import Tensor
-
 from anomalib_flows.core.files import atomic
-from anomalib_flows.run.directory import Run
 
 ROWS = 1000
 """Limit of the table's rows; an even number, as rows are merged in pairs."""
-PENDING = 1000
-"""Steps after which losses are fetched from the device at the latest."""
 
 
 class LossCurve:
@@ -53,60 +47,10 @@ class LossCurve:
         return [(step, epoch, total / count) for step, epoch, total, count in self.blocks]
 
 
-class LossTable(Callback):
-    """Write ``losses.csv`` of a run, at the end of the training, or of its part before an error or Ctrl-C.
-
-    The table so far is part of Lightning's checkpoint: a resumed run has each step once. Losses stay on the device
-    until the end of an epoch, so that no step waits for it.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self.run, self.curve = run, LossCurve()
-        self.pending: list[tuple[int, int, Tensor]] = []
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Keep the loss of the step."""
-        self.pending.append((trainer.global_step, trainer.current_epoch + 1, outputs["loss"].detach()))
-        if len(self.pending) >= PENDING:
-            self.fetch()
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Fetch the losses of the epoch."""
-        self.fetch()
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the table."""
-        self.write()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Write the table so far."""
-        self.write()
-
-    def fetch(self) -> None:
-        """Move the pending losses from the device to the table."""
-        if self.pending:
-            losses = torch.stack([loss for _, _, loss in self.pending]).tolist()
-            for (step, epoch, _), loss in zip(self.pending, losses, strict=True):
-                self.curve.add(step, epoch, loss)
-            self.pending = []
-
-    def write(self) -> None:
-        """Write the table, unless there is nothing to write."""
-        self.fetch()
-        if not self.curve.blocks:
-            return
-        with atomic(self.run.losses_file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+def write_losses(curve: LossCurve, file: Path) -> None:
+    """Write the table, unless there is nothing to write."""
+    if curve.blocks:
+        with atomic(file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
             table = csv.writer(stream)
             table.writerow(("step", "epoch", "loss"))
-            table.writerows((step, epoch, f"{loss:.6g}") for step, epoch, loss in self.curve.rows())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the table so far, in plain types."""
-        self.fetch()
-        return {"block": self.curve.block, "blocks": list(self.curve.blocks)}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on with the table of a checkpoint."""
-        self.curve.block, self.curve.blocks = state_dict["block"], list(state_dict["blocks"])
+            table.writerows((step, epoch, f"{loss:.6g}") for step, epoch, loss in curve.rows())

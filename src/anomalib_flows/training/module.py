@@ -1,4 +1,4 @@
-"""The Lightning module: steps, epochs, and a loss that is not finite or cannot be compiled."""
+"""The Lightning module: steps, epochs, and a loss that cannot be compiled."""
 
 from __future__ import annotations
 
@@ -78,12 +78,6 @@ class TrainingModule(LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss of a training batch."""
         loss: Tensor = self.loss(batch)
-        if not loss.isfinite():
-            raise InputError(
-                f"The loss is {loss.item()} at step {batch_idx + 1} of epoch {self.current_epoch + 1}. Lower "
-                "`learning_rate`, set `trainer.gradient_clip` 1, or set `trainer.precision` 32."
-            )
-        self.log("loss", loss.detach(), on_step=True, on_epoch=False)
         return loss
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:

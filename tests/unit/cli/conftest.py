@@ -29,7 +29,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Parsed:
     def run(command: str, *words: object) -> Any:
         received: list[Any] = []
 
-        def receive(*arguments: Any) -> None:
+        def receive(*arguments: Any, **_: Any) -> None:
             received.extend(arguments)
             raise ReadError
 

@@ -1,3 +1,4 @@
+import importlib
 import re
 import sys
 from importlib.metadata import entry_points
@@ -7,6 +8,9 @@ import pytest
 
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.models.options import Model
+
+OWN = "from anomalib_flows.models.options import Model\nclass Own(Model): ...\n"
 
 
 @pytest.fixture
@@ -50,9 +54,53 @@ def test_every_name_leads_to_a_class_and_back(kind):
         assert registry.name_of(kind, registry.load(kind, name)) == name
 
 
+class Own(Model):
+    """Of this module, which no package registers."""
+
+
 def test_a_class_that_is_not_registered_goes_by_its_path():
-    assert registry.name_of("models", Path) == f"{Path.__module__}.Path"
-    assert registry.load("models", registry.name_of("models", Path)) is Path
+    assert registry.name_of("models", Own) == f"{__name__}.Own"
+    assert registry.load("models", registry.name_of("models", Own)) is Own  # this process has imported it
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "unknown_module.Own",  # lies in the working folder, which is on the path
+        "this.Own",  # a module of Python that prints when it is imported
+        "subprocess.Popen",  # imported, but no model
+        "lazy_module.Own",  # imported, with a function that is called for unknown names
+        "not_a_module.Own",
+        *("..", ".", "a.", ".a", "os.path.join", "builtins.dict"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["models", "datasets"])
+def test_a_name_from_a_file_runs_no_code(kind, path, tmp_path, monkeypatch, capsys):
+    (tmp_path / "unknown_module.py").write_text(f"{OWN}raise AssertionError('imported')\n")
+    (tmp_path / "lazy_module.py").write_text("def __getattr__(name):\n    raise AssertionError('called')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "lazy_module", importlib.import_module("lazy_module"))
+    monkeypatch.setitem(sys.modules, "not_a_module", None)
+    before = set(sys.modules)
+    with pytest.raises(InputError, match="^No installed package registers .* that run/config.yaml names.*`trust`"):
+        registry.load(kind, path, named_by="run/config.yaml")
+    assert set(sys.modules) == before
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("path", ["anomalib_flows.core.files.fresh_folder", "anomalib_flows.models.options.Any"])
+def test_what_is_of_another_kind_is_refused(path):
+    for kind in ("models", "datasets"):
+        with pytest.raises(InputError, match=f"^{path} is not a {kind[:-1]}: it must be a subclass of"):
+            registry.load(kind, path)
+
+
+def test_a_trusted_name_is_imported_once_and_known_from_then_on(tmp_path, monkeypatch):
+    (tmp_path / "trusted_module.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    loaded = registry.load("models", "trusted_module.Own", trust=True)
+    assert registry.load("models", "trusted_module.Own") is loaded
+    del sys.modules["trusted_module"]
 
 
 @pytest.mark.parametrize(
@@ -80,11 +128,11 @@ def test_unknown_names_without_a_close_one_list_what_there_is():
 @pytest.mark.parametrize("name", ["fastflow.FastFlow", "anomalib_flows.models.fastflow.Fast", ".x", "x."])
 def test_a_wrong_path_is_named(name):
     with pytest.raises(InputError, match=f"^{re.escape(name)} cannot be imported"):
-        registry.load("models", name)
+        registry.load("models", name, trust=True)
 
 
 def test_a_plug_in_is_listed_and_imported_only_when_asked_for(install):
-    install("my-plug-in", {"mine": "my_module:Mine"}, my_module="class Mine: pass\n")
+    install("my-plug-in", {"mine": "my_module:Mine"}, my_module=OWN.replace("Own", "Mine"))
     assert "mine" in registry.names("models")
     assert registry.distribution(registry.entries("models")["mine"]) == "my-plug-in 1.2"
     assert registry.path_of("models", "mine") == registry.path_of("models", "Mine") == "my_module.Mine"

@@ -80,3 +80,18 @@ def test_the_fold_is_made_once_and_is_no_part_of_the_state() -> None:
     assert encoder._quick[1][0] is folded
     assert set(encoder.state_dict()) == keys
     assert norms(encoder) > 0
+
+
+def test_the_fold_moves_along_with_the_encoder_and_still_follows_the_weights(disturb) -> None:
+    encoder, images = Encoder((64, 64), "test_resnet", weights="random"), torch.randn(1, 3, 64, 64)
+    before = encoder(images)
+    folded, place = encoder._quick[1][0], next(encoder._quick[1][0].parameters()).data_ptr()
+    encoder._apply(torch.clone)  # as `to` does for another device
+    assert all(torch.equal(found, expected) for found, expected in zip(encoder(images), before, strict=True))
+    assert encoder._quick[1][0] is folded
+    assert next(folded.parameters()).data_ptr() != place
+    disturb(encoder.network, scale=0.2)
+    encoder._apply(torch.clone)
+    changed = encoder(images)
+    assert encoder._quick[1][0] is not folded
+    assert not torch.equal(changed[0], before[0])

@@ -15,6 +15,7 @@ from anomalib_flows.run.directory import Run
 
 NAMES = ["good/0.png", "good/1.png", "cut/0.png", "cut/1.png", "dent/0.png"]
 THRESHOLDS = Thresholds(0.5, 0.5, -0.25)
+FACTS = {"protocol": "calibrated", "threshold_source": "hand", "promised_false_alarm_rate": None}
 FILES = {"metrics.json", "predictions.csv", "curves.json", "thumbnails.jsonl"}
 
 
@@ -53,7 +54,7 @@ def samples() -> list[Sample]:
 
 def write(run: Run, samples: list[Sample], figures: int = 100) -> list[ImageResult]:
     results = [result_of(sample, i) for i, sample in enumerate(samples)]
-    evaluate_results(run, iter(results), TestSet("folder", "tiles", samples, figures), THRESHOLDS, {"protocol": "x"})
+    evaluate_results(run, iter(results), TestSet("folder", "tiles", samples, figures), THRESHOLDS, FACTS)
     return results
 
 
@@ -77,7 +78,7 @@ def test_metrics_say_what_was_evaluated(run: Run, samples: list[Sample]) -> None
     sink = MetricsSink()
     drain(write(run, samples), [sink])
     scale = {"typical": -0.25, "threshold": 0.5}
-    about = {"dataset": "folder", "subset": "tiles", "protocol": "x", "image_scale": scale}
+    about = {"dataset": "folder", "subset": "tiles", "image_scale": scale} | FACTS
     found = json.loads(json.dumps(about | sink.metrics(THRESHOLDS)))
     assert found.pop("curves") == json.loads(run.curves_file.read_text())
     assert {k: v for k, v in run.metrics().items() if k != "errors"} == found

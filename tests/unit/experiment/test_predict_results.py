@@ -19,7 +19,13 @@ from anomalib_flows.experiment.options import PredictOptions
 from anomalib_flows.experiment.predict import Predictions, find_samples, frame_name, named, predict, require_new
 
 KINDS = ("heatmap", "mask", "overlay")
-FILES = {"predictions.csv", "prediction.json", "thumbnails.jsonl"}
+FILES = {"predictions.csv", "prediction.json", "thumbnails.jsonl", "report.html"}
+FACTS = {
+    "protocol": "calibrated",
+    "threshold_source": "hand",
+    "promised_false_alarm_rate": None,
+    "image_scale": {"typical": 0.0, "threshold": 1.0},
+}
 
 
 def result_of(sample: Sample, label: int = 1) -> ImageResult:
@@ -64,7 +70,7 @@ def predicted(monkeypatch: pytest.MonkeyPatch, photos: Path, output: Path, fail_
 
             closed.append(True)
 
-        return Predictions(results(), named(names), InputScale((64, 64), "stretch"), {"protocol": "calibrated"})
+        return Predictions(results(), named(names), InputScale((64, 64), "stretch"), FACTS)
 
     monkeypatch.setattr(module, "predict_run", start)
     summary = predict(Path("run-001"), PredictOptions(input=str(photos), output=output))
@@ -106,7 +112,7 @@ def test_facts_and_thumbnails_are_of_the_images_in_the_table(photos, tmp_path, m
         with pytest.raises(KeyboardInterrupt) if fail_at else nullcontext():
             predicted(monkeypatch, photos, output, fail_at)
         facts = json.loads((output / "prediction.json").read_text())
-        assert facts == {"protocol": "calibrated", "images": count, "anomalous": count // 2}
+        assert facts == FACTS | {"images": count, "anomalous": count // 2}
         thumbnails = [json.loads(line) for line in (output / "thumbnails.jsonl").read_text().splitlines()]
         assert [one["path"] for one in thumbnails] == [row["path"] for row in rows(output)]
         assert len(thumbnails) == count

@@ -202,7 +202,8 @@ def test_unusable_descriptions_are_refused(saved, text) -> None:
         ("anomalib_flows.models.pipeline.Pipeline", [3, 3], {}),
     ],
 )
-def test_what_is_no_detector_is_refused_and_never_called(saved, monkeypatch, class_path, size, options) -> None:
+@pytest.mark.parametrize("trust", [False, True])
+def test_what_is_no_detector_is_refused_and_never_called(saved, monkeypatch, class_path, size, options, trust) -> None:
     called = []
     monkeypatch.setattr(subprocess.Popen, "__init__", lambda *_, **__: called.append("Popen"))
     monkeypatch.setattr("os.system", lambda *_: called.append("system"))
@@ -210,8 +211,10 @@ def test_what_is_no_detector_is_refused_and_never_called(saved, monkeypatch, cla
     monkeypatch.setattr(nn.Linear, "__init__", lambda *_, **__: called.append("Linear"))
     monkeypatch.setattr(Pipeline, "__init__", lambda *_, **__: called.append("Pipeline"))
     rewrite(saved, lambda d: d.update(model={"class_path": class_path, "init_args": options}, image_size=size))
-    with pytest.raises(InputError, match="not a detector: do not trust"):
-        checkpoint.load_pipeline(saved)
+    with pytest.raises(
+        InputError, match="is not a model" if trust else "No installed package registers|is not a model"
+    ):
+        checkpoint.load_pipeline(saved, trust=trust)
     assert not called
 
 

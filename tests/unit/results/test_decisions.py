@@ -87,18 +87,23 @@ def run_of(folder: Path, train: int, calibration: int, **more) -> Run:
 @pytest.mark.parametrize(
     ("train", "calibration", "more", "said"),
     [
-        (7, 1, {}, "1 good image set the threshold, so 50 % is promised and not 1 %, which takes 99: about 660 more"),
+        (
+            7,
+            1,
+            {},
+            "1 held-out good image set the threshold, so 50 % is promised and not 1 %, which takes 99: about 660 more",
+        ),
         (
             58,
             10,
             {},
-            "10 good images set the threshold, so 9.1 % is promised and not 1 %, which takes 99: about 600 more",
+            "10 held-out good images set the threshold, so 9.1 % is promised and not 1 %, .* about 600 more",
         ),
         (
             58,
             10,
             {"false_alarm_rate": 0.05},
-            "10 good images set .* not 5 %, which takes 19: about 60 more good images",
+            "10 held-out good images set .* not 5 %, which takes 19: about 60 more good images",
         ),
         (58, 40, {}, "40 good images set .*, which takes 99: 99 new ones for 'calibrate --images'"),
     ],
@@ -114,6 +119,14 @@ def test_too_few_photos_are_said_with_how_many_would_do(tmp_path, train, calibra
 )
 def test_enough_photos_or_no_promise_need_no_line(tmp_path, calibration, more) -> None:
     assert few_images_lines(run_of(tmp_path, 7, calibration, **more)) == []
+
+
+def test_a_test_that_promises_nothing_needs_no_line(tmp_path) -> None:
+    run = run_of(tmp_path, 7, 1)
+    run.write_json("metrics.json", {"promised_false_alarm_rate": 0.5})
+    assert few_images_lines(run)
+    run.write_json("metrics.json", {"promised_false_alarm_rate": None, "protocol": "paper"})
+    assert few_images_lines(run) == []
 
 
 def row(outcome: str, score: float, path: str) -> dict:

@@ -9,7 +9,8 @@ from PIL import Image
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample
 from anomalib_flows.results.figure import DEFECT
-from anomalib_flows.results.pictures import CELL, COLUMNS, evenly_spaced, overview
+from anomalib_flows.results.overview import CELL, COLUMNS, overview
+from anomalib_flows.results.pictures import evenly_spaced
 
 
 def drawn(folder: Path, name: str, colour: tuple[int, int, int], size: tuple[int, int] = (40, 30)) -> Path:

@@ -95,7 +95,6 @@ def test_a_resumed_training_writes_what_one_without_a_stop_does(
     samples, seen, tmp_path, monkeypatch, stopped: int, limit: int
 ) -> None:
     monkeypatch.setattr(fitting, "WORTH", 0)
-    monkeypatch.setattr(losses, "PENDING", 2)
     monkeypatch.setattr(LossCurve.__init__, "__defaults__", (limit,))
     whole, run = Run(tmp_path / "whole"), Run(tmp_path / "run")
     train(samples, whole)

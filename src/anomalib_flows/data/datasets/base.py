@@ -107,6 +107,8 @@ class Dataset(ABC):
     """Facts about the dataset, if it is a published one."""
     arrange_needs: ClassVar[Mapping[str, str]] = {}
     """Optional modules that :meth:`arrange` imports, each with the requirement that pip installs for it."""
+    read_only = False
+    """Whether a run of others names the folder, so that :meth:`samples` may write nothing but our own cache."""
 
     @property
     def name(self) -> str:

@@ -18,6 +18,8 @@ from anomalib_flows.data.datasets.base import CategoryDataset
 from anomalib_flows.data.datasets.layout import list_category
 from anomalib_flows.data.drawing.scene import DEFECTS, draw_photograph
 
+CACHE = "synthetic-v1"
+"""Folder in the cache. A set never changes: other images get another version, so that results stay comparable."""
 TRAIN_GOOD, TEST_GOOD, TEST_DEFECTIVE = 80, 24, 50
 
 
@@ -30,8 +32,7 @@ class Synthetic(CategoryDataset):
         category: Product: ``board``, ``fabric``, ``granite`` or ``plate``; several as ``[board,plate]``.
     """
 
-    # A set never changes: other images get another version, so that results stay comparable.
-    root: Path = field(default_factory=lambda: cache_folder("synthetic-v1"))
+    root: Path = field(default_factory=lambda: cache_folder(CACHE))
     category: str | list[str] = "fabric"
 
     def samples_of(self, category: str) -> list[Sample]:
@@ -40,6 +41,11 @@ class Synthetic(CategoryDataset):
             raise InputError(unknown("category of synthetic", category, sorted(DEFECTS)))
         folder = Path(self.root) / category
         if not (folder / "train").is_dir():
+            if self.read_only and Path(self.root).absolute() != cache_folder(CACHE).absolute():
+                raise InputError(
+                    f"{folder} has no images, and none are drawn where a run says: name another folder as `root`, such "
+                    f"as {cache_folder(CACHE)}, or draw them there with 'data check'."
+                )
             try:
                 draw_category(folder)
             except OSError as error:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from anomalib_flows.core.cuda import to_device
 from anomalib_flows.core.types import Batch
 from anomalib_flows.data.loading.randomness import generator
 from anomalib_flows.run.options import AugmentOptions
@@ -61,7 +62,7 @@ class RandomChanges:
 
     def _move(self, images: Tensor, drawn: Tensor, interpolation: str) -> Tensor:
         """Flip, then rotate, scale and shift at once, about the image's centre."""
-        angle, flip, zoom, down, across = drawn[:5].to(images.device)
+        angle, flip, zoom, down, across = to_device(drawn[:5], images.device)
         if self.options.flip:
             images = torch.where((flip < 0).view(-1, 1, 1, 1), images.flip(-1), images)
         if not self.options.moves:
@@ -84,7 +85,7 @@ class RandomChanges:
             return images
         from kornia.enhance import adjust_brightness_accumulative, adjust_contrast_with_mean_subtraction
 
-        brightness, contrast = self.drawn[5:7].to(images.device)
+        brightness, contrast = to_device(self.drawn[5:7], images.device)
         if self.options.brightness:
             factor = 1 + self.options.brightness * brightness
             images = 255 * adjust_brightness_accumulative(images / 255, factor)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple, Self, cast
 
 from anomalib_flows.core.errors import NO_PERMISSION, NO_SPACE, InputError, first_line
 from anomalib_flows.core.files import open_with_progress
@@ -90,6 +90,21 @@ def open_archive(archive: Path) -> Iterator[Iterator[Member]]:
         yield read(stream, budget)
 
 
+class SoundHeader(tarfile.TarInfo):
+    """Header of a member; one that is damaged or missing is an error, where tarfile takes it for the end."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
+        """Read the next header; a block of zeros marks the end."""
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # of all versions of Python
+            raise
+        except tarfile.HeaderError as error:
+            fault = f"header at byte {tarfile_.offset}: {error}"
+            raise tarfile.ReadError(fault if str(error) != "empty header" else "it ends too early") from error
+
+
 def zip_members(stream: IO[bytes], budget: list[int]) -> Iterator[Member]:
     """Yield the members of a zip file."""
     with zipfile.ZipFile(stream) as archive:
@@ -107,12 +122,13 @@ def tar_members(stream: IO[bytes], budget: list[int]) -> Iterator[Member]:
     decompress = next((DECOMPRESSORS[magic] for magic in DECOMPRESSORS if start.startswith(magic)), None)
     content = decompress(stream) if decompress else stream
     metered = Metered(content, budget)  # as a whole, because headers can be bombs as well
-    with tarfile.open(fileobj=cast("IO[bytes]", metered), mode="r|") as archive:
+    with tarfile.open(fileobj=cast("IO[bytes]", metered), mode="r|", tarinfo=SoundHeader) as archive:
         for info in archive:
             archive.members = []  # type: ignore[attr-defined]  # it would keep all members
             yield Member(info.name, tar_kind(info), partial(archive.extractfile, info))
-    while metered.read(CHUNK):
-        pass  # checksums are at the end
+        while rest := cast("IO[bytes]", archive.fileobj).read(CHUNK):  # to the end, where checksums are
+            if rest.strip(b"\0"):
+                raise tarfile.ReadError("it goes on after its end")
 
 
 def tar_kind(info: tarfile.TarInfo) -> str:

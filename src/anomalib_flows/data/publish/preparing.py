@@ -56,6 +56,9 @@ def prepare_dataset(
     with downloaded(wanted, root.with_name(f"{root.name}.download")) as fetched:
         files = [*archive, *fetched]
         install(dataset, root, files)
+    for category in card.counts if "category" in dataset.__dataclass_fields__ else ():
+        with suppress(InputError):  # it is in another archive
+            dataset(root=root, category=category).samples()  # type: ignore[call-arg]  # warns of other numbers
     return Prepared(root, [file.name for file in files if not card.archive(file.name).checksum])
 
 

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from anomalib_flows.core.cuda import to_device
 from anomalib_flows.core.errors import require
 from anomalib_flows.flows import Bijection, Chain, Condition
 
@@ -25,19 +26,19 @@ class FeatureVectors(NamedTuple):
 
 def select_positions(layer: int, vectors: Tensor, positions: Tensor) -> FeatureVectors:
     """Select the feature vectors of B images, (B, S, C), at P positions."""
-    positions = positions.to(vectors.device)
     return FeatureVectors(layer, vectors.index_select(1, positions).flatten(0, 1), positions)
 
 
-def draw_positions(size: int, steps: int, per_step: int) -> list[Tensor]:
-    """Draw positions of a feature map for a number of steps, each position at most once."""
-    return list(torch.split(torch.randperm(size)[: steps * per_step], per_step))
+def draw_positions(size: int, steps: int, per_step: int, device: torch.device) -> list[Tensor]:
+    """Draw positions of a feature map for a number of steps, each position at most once, the same on each device."""
+    drawn = torch.randperm(size)[: steps * per_step]
+    return list(torch.split(to_device(drawn, device), per_step))
 
 
 def shuffled_batches(layer: int, vectors: Tensor, batch_size: int) -> Iterator[FeatureVectors]:
     """Shuffle all feature vectors (B, S, C) of a layer and yield them in full batches; the rest is left out."""
     flat = vectors.flatten(0, 1)
-    order = torch.randperm(len(flat)).to(flat.device)
+    order = to_device(torch.randperm(len(flat)), flat.device)
     for chosen in torch.split(order, batch_size)[: len(flat) // batch_size]:
         yield FeatureVectors(layer, flat[chosen], chosen % vectors.shape[1])
 

@@ -150,7 +150,7 @@ def disagreements(runs: list[Compared], differing: list[str]) -> list[Disagreeme
 
 def common_folder(paths: list[str]) -> str:
     """Return the folder that holds all images, with the separator at its end; empty if there is none."""
-    common = os.path.commonprefix(paths)
+    common = os.path.commonprefix(paths)  # noqa: RUF071 (a part of a name is cut off)
     return common[: max(common.rfind("/"), common.rfind("\\")) + 1]
 
 

@@ -8,6 +8,8 @@ from pydantic import BeforeValidator
 from pydantic import FiniteFloat as Number
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
+from anomalib_flows.core.types import Protocol, ThresholdSource
+
 
 def printable(text: object) -> object:
     """Replace bytes of file names that are not UTF-8, which Python keeps as surrogates."""
@@ -18,8 +20,28 @@ Text = Annotated[str, BeforeValidator(printable)]
 Point = tuple[Number, Number]
 Curve = list[Point] | None
 """Points of a curve; None where it is undefined."""
-Level = dict[str, Number | None]
-"""Metrics of images or of pixels."""
+
+
+class Level(TypedDict):
+    """Metrics of images or of pixels; None where they are undefined."""
+
+    auroc: Number | None
+    average_precision: Number | None
+    f1: Number | None
+    normal_images: int
+
+
+class ImageLevel(Level):
+    """Metrics of images."""
+
+    anomalous_images: int
+
+
+class PixelLevel(Level):
+    """Metrics of pixels."""
+
+    aupro: Number | None
+    masked_images: int
 
 
 class Count(TypedDict):
@@ -48,15 +70,15 @@ class Scale(TypedDict):
 class Part(TypedDict):
     """Metrics of all images, or of one kind of defect."""
 
-    image: Level
-    pixel: Level
+    image: ImageLevel
+    pixel: PixelLevel
 
 
 class Facts(TypedDict):
     """What ``metrics.json`` and ``prediction.json`` both say."""
 
-    protocol: str
-    threshold_source: str
+    protocol: Protocol
+    threshold_source: ThresholdSource
     promised_false_alarm_rate: Number | None
     image_scale: Scale
     calibration_images: NotRequired[int]

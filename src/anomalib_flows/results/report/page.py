@@ -140,11 +140,8 @@ def test_cards(metrics: Metrics) -> list[Card]:
     """Return the key figures of a test."""
     errors, rate = metrics["errors"], metrics["promised_false_alarm_rate"]
     promised = "no rate promised" if rate is None else f"promised {percent(rate)} %"
-    image, pixel, masked = (
-        metrics["image"],
-        metrics["pixel"],
-        f"{metrics['pixel']['masked_images']:g} images with masks",
-    )
+    image, pixel = metrics["image"], metrics["pixel"]
+    masked = f"{pixel['masked_images']} images with masks"
     areas = (
         ("Image AUROC", image["auroc"], "good against defective images"),
         ("Pixel AUROC", pixel["auroc"], masked),

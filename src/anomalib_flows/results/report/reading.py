@@ -46,7 +46,7 @@ class Results:
     @property
     def name(self) -> str:
         """Name in a title and a legend: the last three folders, which name dataset, product and run."""
-        return "/".join(self.path.absolute().parts[-3:])
+        return "/".join(self.path.absolute().parts[1:][-3:])
 
     def rows(self) -> Iterator[Row]:
         """Read the table of predictions, row by row."""

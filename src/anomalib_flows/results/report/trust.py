@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from anomalib_flows.core.conformal import images_needed
 from anomalib_flows.core.errors import FIELD
 from anomalib_flows.core.types import ANOMALOUS, LABELS, NORMAL, ImageSize
 from anomalib_flows.data.checks.scale import LARGEST_FACTOR, InputScale, advice, square
-from anomalib_flows.results.decisions import percent, promise, share, verdict
-from anomalib_flows.results.report.formats import Metrics
+from anomalib_flows.results.decisions import few_images_line, percent, promise, share, verdict
+from anomalib_flows.results.metrics.counts import exact_interval
+from anomalib_flows.results.report.formats import Count, Metrics
 from anomalib_flows.results.report.reading import Results
 from anomalib_flows.run.config import TrainConfig
 
@@ -27,6 +27,8 @@ WEAK_AUROC = 0.95
 """Below this, good and defective images are hard to tell apart by any threshold."""
 OTHER_RATE, GAIN = 0.05, 0.1
 """A false-alarm rate that is proposed where it finds this share of the defects more."""
+THRESHOLD = 0.5
+"""Normalised score above which an image is anomalous."""
 Scores = Mapping[str, Sequence[float]]
 """Normalised scores of images by their true label; of no label if it is unknown."""
 
@@ -55,10 +57,10 @@ def trained_on(results: Results) -> str:
         others = f"; {good['calibration']} others set the threshold" if good["calibration"] else ""
         said.append(f"Trained on {good['train']} good images{others}.")
     elif "model" in results.facts:
-        said.append(f"Results of {results.facts['model']}.")
+        said.append(f"Model: {results.facts['model']}.")
     if results.metrics:
         image = results.metrics["image"]
-        said.append(f"Tested on {image['normal_images']:g} good and {image['anomalous_images']:g} defective images.")
+        said.append(f"Tested on {image['normal_images']} good and {image['anomalous_images']} defective images.")
         if results.metrics.get("anomalies") == "drawn":
             said.append("The defects are drawn: they compare settings, and promise nothing for real defects.")
         if "disturb" in results.metrics:
@@ -71,7 +73,10 @@ def remarks(results: Results, config: TrainConfig | None, scores: Scores, photo:
     said = [*about_calibration(results, config)]
     if results.metrics:
         said += [*about_false_alarms(results.metrics), *about_missed(results.metrics, scores)]
-    if config and photo:
+    else:
+        said += about_unlabelled(results, scores)
+    missed = results.metrics is None or results.metrics["errors"]["missed"]["count"]
+    if config and photo and missed:
         said += about_size(InputScale(config.image.height_width, config.image.resize), photo)
     return said
 
@@ -79,16 +84,12 @@ def remarks(results: Results, config: TrainConfig | None, scores: Scores, photo:
 def about_calibration(results: Results, config: TrainConfig | None) -> Iterator[Remark]:
     """Say what the held-out images allow to promise."""
     facts, count = results.facts, results.facts.get("calibration_images")
-    rate, asked = facts["promised_false_alarm_rate"], config.false_alarm_rate if config else None
+    rate = facts["promised_false_alarm_rate"]
     if rate is None:
         yield Remark("unknown", f"{promise(facts)[:1].upper()}{promise(facts)[1:]}.")
-    elif asked and count and asked < rate:
-        needed = images_needed(asked)
-        yield Remark(
-            "unknown",
-            f"{count} held-out good images set the threshold, which promise {percent(rate)} % of false alarms at best. "
-            f"{percent(asked)} % takes {needed}, so {needed - count} more.",
-        )
+    elif config and count and config.false_alarm_rate < rate:
+        training = sum(n for (split, _), n in results.splits().items() if split == "train")
+        yield Remark("unknown", few_images_line(count, training, config))
     elif count:
         yield Remark(
             "good",
@@ -124,16 +125,34 @@ def about_missed(metrics: Metrics, scores: Scores) -> Iterator[Remark]:
             "training may separate them.",
         )
     rate = metrics["promised_false_alarm_rate"]
+    if rate is not None and rate < OTHER_RATE:
+        yield from about_other_rate(missed, scores)
+
+
+def about_other_rate(missed: Count, scores: Scores) -> Iterator[Remark]:
+    """Say how many defects a higher rate of false alarms would find, if they are many."""
     good, defective = scores.get(LABELS[NORMAL], []), scores.get(LABELS[ANOMALOUS], [])
-    if good and rate is not None and rate < OTHER_RATE:
-        highest = sorted(good)[-math.floor(OTHER_RATE * len(good)) - 1]
-        others = sum(score <= highest for score in defective)
-        if missed["count"] - others > GAIN * missed["of"]:
-            yield Remark(
-                "unknown",
-                f"With {percent(OTHER_RATE)} % of false alarms on these images, {others} defects would be missed. Try "
-                f"it with the slider below, and set it with `calibrate --false-alarm-rate {OTHER_RATE:g}`.",
-            )
+    highest = sorted(good)[-math.floor(OTHER_RATE * len(good)) - 1] if good else math.inf
+    others = sum(score <= highest for score in defective)
+    if missed["count"] - others > GAIN * missed["of"]:
+        yield Remark(
+            "unknown",
+            f"With {percent(OTHER_RATE)} % of false alarms on these images, {others} defects would be missed. Try it "
+            f"with the slider below, and set it with `calibrate --false-alarm-rate {OTHER_RATE:g}`.",
+        )
+
+
+def about_unlabelled(results: Results, scores: Scores) -> Iterator[Remark]:
+    """Say what predictions alone cannot show, and whether there are more anomalous images than good ones would give."""
+    yield Remark("unknown", "How many defects are missed is unknown: that takes images whose truth is known.")
+    rate, every = results.facts["promised_false_alarm_rate"], [score for group in scores.values() for score in group]
+    anomalous = sum(score > THRESHOLD for score in every)
+    if rate is not None and exact_interval(anomalous, len(every))[0] > rate:
+        yield Remark(
+            "unknown",
+            f"{anomalous} of {len(every)} images are called anomalous. If most of them are good, they differ from the "
+            "images that set the threshold: calibrate with such ones (`calibrate --images`).",
+        )
 
 
 def about_size(scale: InputScale, photo: ImageSize) -> Iterator[Remark]:
@@ -141,4 +160,4 @@ def about_size(scale: InputScale, photo: ImageSize) -> Iterator[Remark]:
     if (factor := scale.factor(photo)) > LARGEST_FACTOR:
         lost = f"defects smaller than about {square(scale, photo)} pixels are likely missed"
         advised = FIELD.sub(r"`--\1`", advice(photo, scale))  # options for fields
-        yield Remark("bad", f"Photos are scaled down {factor:.1f}-fold: {lost}. {advised}")
+        yield Remark("unknown", f"Photos are scaled down {factor:.1f}-fold: {lost}. {advised}")

@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import random
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.data.publish import archives
@@ -218,6 +221,52 @@ def test_truncated_archives_are_named(refused, tmp_path: Path, mode: str, kept: 
     size = whole.stat().st_size - (10240 if mode == "w:" else 0)  # a plain tar file ends with zeros that do not count
     whole.write_bytes(whole.read_bytes()[: int(size * kept)])
     assert "is damaged or not a tar or zip file" in refused(whole)
+
+
+def unpacked(archive: Path) -> dict[str, bytes] | None:
+    """Unpack into a new folder; return the files, or None if the archive is refused."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            extract(archive, Path(folder))
+        except InputError:
+            return None
+        return {p.relative_to(folder).as_posix(): p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+
+
+NAMES = {"1.png": 900, "folder/2.png": 512, "a" * 120: 40, "3.png": 2000}  # one with a header of its own for its name
+
+
+@pytest.fixture(scope="module", params=["w:", "w:gz"])
+def sound(request, tmp_path_factory) -> Path:
+    noise = {name: random.Random(name).randbytes(size) for name, size in NAMES.items()}  # noqa: S311
+    return tar(tmp_path_factory.mktemp("sound") / "a", noise, request.param)
+
+
+@settings(deadline=None, max_examples=150)
+@given(share=st.floats(0, 1))
+def test_a_truncated_tar_is_refused_or_whole(sound: Path, share: float) -> None:
+    whole = sound.read_bytes()
+    cut = sound.with_name("cut")
+    cut.write_bytes(whole[: int(share * len(whole))])
+    assert unpacked(cut) in (None, unpacked(sound))
+
+
+@settings(deadline=None, max_examples=300)
+@given(share=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_loses_no_file_of_a_tar(sound: Path, share: float, bit: int) -> None:
+    content = bytearray(sound.read_bytes())
+    content[int(share * len(content))] ^= 1 << bit
+    flipped = sound.with_name("flipped")
+    flipped.write_bytes(content)
+    found = unpacked(flipped)
+    # Contents and long names of a plain tar have no checksum.
+    assert found is None or sorted(map(len, found.values())) == sorted(NAMES.values())
+
+
+def test_what_follows_the_end_of_a_tar_is_refused(refused, tmp_path: Path) -> None:
+    first, second = (tar(tmp_path / name, {f"{name}.png": b"1"}, "w:").read_bytes() for name in "ab")
+    (tmp_path / "c").write_bytes(first + second)
+    assert "it goes on after its end" in refused(tmp_path / "c")
 
 
 @pytest.mark.parametrize("mode", ["w:", "zip"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -239,3 +239,11 @@ def test_what_cannot_be_prepared_is_said(tmp_path: Path) -> None:
         preparing.prepare_dataset(published_as(card()), Path("/"), [tmp_path / "a.zip"])
     with pytest.raises(InputError, match="the module no_such_module"):
         preparing.prepare_dataset(published_as(card(), Raw), tmp_path / "root", [tmp_path / "a.zip"])
+
+
+def test_other_numbers_of_images_than_published_are_said(tmp_path: Path) -> None:
+    facts = card(counts=("nut",))
+    facts = replace(facts, counts={"nut": Counts(2, 0, 0)})
+    archive = pack(tmp_path / "parts.tar.gz", FILES)
+    with pytest.warns(UserWarning, match="nut of Parts is published with 2 images .*; here are 1 images"):
+        preparing.prepare_dataset(published_as(facts), tmp_path / "root", [archive])

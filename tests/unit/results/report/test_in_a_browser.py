@@ -104,6 +104,7 @@ def test_the_slider_and_the_viewer_work_by_keyboard(report: Path, open_page: Any
     assert first.startswith(names(page)[0])
     page.keyboard.press("Enter")
     assert page.inner_text("#viewer-title") == names(page)[0]
+    assert page.get_attribute("#viewer-link", "href") == f"file:///data/stripes/test/{names(page)[0]}"
     page.keyboard.press("ArrowRight")
     assert page.inner_text("#viewer-title") == names(page)[1]
     page.keyboard.press("ArrowLeft")

@@ -67,7 +67,7 @@ function showCounts() {
   const count = (truth, label) => rows.filter((row) => row.truth === truth && called(row) === label).length;
   if (!facts.labelled) {
     const anomalous = count(null, 1);
-    $("called").textContent = `${anomalous} of ${rows.length} images called anomalous (${percent(anomalous / rows.length)})`;
+    $("called").textContent = `${anomalous} of ${rows.length} images called anomalous (${percent(anomalous / Math.max(rows.length, 1))})`;
     return;
   }
   const [alarms, normal, missed, found] = [count(0, 1), count(0, 0), count(1, 0), count(1, 1)];
@@ -170,6 +170,8 @@ function view(index) {
   const truth = row.truth === null ? "" : `truth: ${row.truth ? row.defect : "good"}, `;
   $("viewer-facts").textContent =
     `${index + 1} of ${chosen.length}: ${word(row)}; ${truth}score ${row.score.toFixed(3)}, p-value ${Number(row.p.toPrecision(3))}`;
+  $("viewer-link").hidden = !/^(\/|[A-Za-z]:\\)/.test(row.path); // a relative path has another root here
+  $("viewer-link").href = "file:///" + row.path.replace(/^\//, "").split(/[/\\]/).map(encodeURIComponent).join("/");
   const all = { "photo": ["photo"], "heatmap and predicted mask": ["photo", "heatmap", "mask"] };
   if (facts.labelled) all["ground truth"] = ["photo", "truth"];
   const panes = $("side").checked ? all : { "": ["photo", "heatmap", "mask", "truth"] };
