@@ -89,6 +89,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "auto_gallery",
     "abort_on_example_error": True,
+    "capture_repr": ("_repr_html_",),  # not what matplotlib's functions return
     "within_subsection_order": "gallery_order.key",
     "download_all_examples": False,
     "show_memory": False,
