@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 DOCS = Path(__file__).parent
-sys.path[:0] = [str(DOCS / "_ext"), str(DOCS / "example_plugin/src")]
+sys.path.insert(0, str(DOCS / "_ext"))
 os.environ.setdefault("TQDM_DISABLE", "1")  # no progress bars in the log of the build
 
 from anomalib_flows import __version__  # noqa: E402
@@ -68,7 +68,12 @@ doctest_global_setup = """
 import torch
 from torch import nn
 from anomalib_flows import *
+from anomalib_flows.encoders.encoder import Encoder
 from anomalib_flows.flows import *
+from anomalib_flows.models.components.local_scale import LocalScale
+from anomalib_flows.models.components.whitening import Moments, Whitening
+from anomalib_flows.runtime import *
+from anomalib_flows.testing import *
 """
 
 html_theme = "furo"
@@ -84,6 +89,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "auto_gallery",
     "abort_on_example_error": True,
+    "capture_repr": ("_repr_html_",),  # not what matplotlib's functions return
     "within_subsection_order": "gallery_order.key",
     "download_all_examples": False,
     "show_memory": False,

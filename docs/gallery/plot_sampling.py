@@ -21,7 +21,7 @@ def detector_of(model, steps):
         {
             "model": model,
             "data": {"class_path": "synthetic", "init_args": {"category": "plate"}},
-            "image": {"size": 192},
+            "image": {"size": 160},
             "trainer": {"max_steps": steps},
             "false_alarm_rate": 0.1,
             "pictures": 0,
@@ -33,8 +33,8 @@ def detector_of(model, steps):
     return load(run.model_file), read_image(good.path)
 
 
-fastflow, photo = detector_of("fastflow", 60)
-cflow, _ = detector_of("cflow", 40)
+fastflow, photo = detector_of("fastflow", 40)
+cflow, _ = detector_of("cflow", 30)
 
 # %%
 # Draw features
