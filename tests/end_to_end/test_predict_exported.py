@@ -68,7 +68,7 @@ def test_kinds_of_pictures_and_images_that_have_them(model: Path, photos: Path, 
         np.testing.assert_allclose(values, ExportedModel(model)(file).anomaly_map, atol=1e-6)
     assert predict(model, photos, tmp_path / "b", "--pictures=none") == 0
     assert {file.name for file in (tmp_path / "b").iterdir()} == {
-        *("predictions.csv", "prediction.json", "thumbnails.jsonl")
+        *("predictions.csv", "prediction.json", "thumbnails.jsonl", "report.html")
     }
     assert len(rows(tmp_path / "b/predictions.csv")) == 3
     assert predict(model, photos, tmp_path / "c", "--save=mask", "--pictures=1") == 0
