@@ -70,7 +70,7 @@ class TestOptions:
     output: Path | None = None
 
     def __post_init__(self) -> None:
-        require(0 <= self.seed < 2**63, "seed", self.seed, "at least 0, and below 2^63")
+        require(0 <= self.seed < 2**64, "seed", self.seed, "at least 0, and below 2^64")
         require(self.pictures is None or self.pictures >= 0, "pictures", self.pictures, "at least 0; 0 draws none")
 
 

@@ -84,7 +84,7 @@ class TrainConfig:
         for name in ("threshold", "pixel_threshold"):
             value = getattr(self, name)
             require(value is None or 0 < value < math.inf, name, value, "above 0; 0.5 is that of the false-alarm rate")
-        require(0 <= self.seed < 2**63, "seed", self.seed, "at least 0, and below 2^63")
+        require(0 <= self.seed < 2**64, "seed", self.seed, "at least 0, and below 2^64")
         require(self.pictures >= 0, "pictures", self.pictures, "at least 0; 0 draws none")
 
     @property

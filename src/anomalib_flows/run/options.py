@@ -107,7 +107,7 @@ class LoaderOptions:
     def __post_init__(self) -> None:
         require(self.batch_size is None or self.batch_size >= 1, "loader.batch_size", self.batch_size, "at least 1")
         require(self.workers is None or self.workers >= 0, "loader.workers", self.workers, "at least 0")
-        require(0 < self.cache_size < 1e9, "loader.cache_size", self.cache_size, "above 0, in GB")
+        require(0 < self.cache_size <= 1e9, "loader.cache_size", self.cache_size, "above 0, in GB")
         require_megapixels("loader.max_megapixels", self.max_megapixels)
 
     @property

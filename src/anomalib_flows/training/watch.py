@@ -85,7 +85,7 @@ class LossWatch(Callback):
                     f"The loss is {loss} at step {one.of_epoch + 1} of epoch {one.epoch + 1}. Lower "
                     "`learning_rate`, set `trainer.gradient_clip` 1, or set `trainer.precision` 32."
                 )
-            self.curve.add(one.step + 1, one.epoch + 1, self.latest)
+            self.curve.add(one.step + 1, one.epoch + 1, loss)
             for logger in trainer.loggers:
                 logger.log_metrics({"loss": loss, "epoch": one.epoch}, one.step)
             self.latest = loss

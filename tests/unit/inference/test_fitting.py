@@ -33,7 +33,8 @@ def test_thresholds_are_those_of_the_predicted_scores(make_runner, normal, resiz
     torch.testing.assert_close(postprocess.image_threshold, conformal_threshold(scores, 0.4), rtol=1e-5, atol=0)
     maxima = torch.tensor([result.raw_map.max() for result in runner.predict(normal)])
     torch.testing.assert_close(postprocess.calibration_maxima, maxima.sort().values, rtol=1e-5, atol=0)
-    assert runner.thresholds == (float(postprocess.image_threshold), float(postprocess.pixel_threshold))
+    expected = (postprocess.image_threshold, postprocess.pixel_threshold, postprocess.typical_score)
+    assert runner.thresholds == tuple(map(float, expected))
 
 
 def test_calibration_ignores_how_features_are_rounded_for_training(make_runner, normal) -> None:
