@@ -19,7 +19,6 @@ function commonFolder(paths) {
 const shortName = (row) => row.path.slice(folder.length);
 
 // Decisions
-
 const called = (row) => (cut === null ? row.label : Number(row.position > cut));
 const outcome = (row) =>
   row.truth === null ? "" : row.truth === called(row) ? "correct" : row.truth ? "missed" : "false alarm";
@@ -56,7 +55,6 @@ function rate(k, n) {
 }
 
 // Threshold
-
 function showCounts() {
   const value = cut ?? 0.5;
   $("cut").setAttribute("transform", `translate(${(1000 * (value - facts.low)) / (facts.high - facts.low)} 0)`);
@@ -86,7 +84,6 @@ function moveCut(value) {
 }
 
 // Wall of images
-
 const value = (id) => ($(id) ? $(id).value : "");
 const kinds = [...new Set(rows.filter((row) => row.truth).map((row) => row.defect))].sort();
 for (const kind of kinds.length ? ["good", ...kinds] : []) $("defect")?.append(new Option(kind));
@@ -160,7 +157,6 @@ function picture(row, layers) {
 }
 
 // Viewer of one image
-
 function view(index) {
   if (index < 0 || index >= chosen.length) return;
   shown = index;
@@ -211,7 +207,6 @@ const KEYS = {
 };
 
 // Events
-
 $("cut-slider").addEventListener("input", (event) => moveCut(Number(event.target.value)));
 $("cut-reset").addEventListener("click", () => moveCut(null));
 $("filters").addEventListener("input", () => { limit = PAGE; choose(); });
