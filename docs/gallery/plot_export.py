@@ -6,7 +6,9 @@ An exported file contains every step from the photo to the decision. This page w
 float16 and INT8, and compares its scores with those of the trained model.
 """
 
+import io
 import tempfile
+from contextlib import redirect_stderr, redirect_stdout
 
 import matplotlib.pyplot as plt
 import torch
@@ -34,9 +36,10 @@ run = train(config)
 # On the command line this is ``anomalib-flows export RUN --precision int8``. Each export is compared with the trained
 # model on held-out photos at once, and is not kept if their decisions differ too much.
 
-reports = {
-    precision: export_run(run.path, ExportOptions(precision=precision)) for precision in ("fp32", "fp16", "int8")
-}
+reports = {}
+for precision in ("fp32", "fp16", "int8"):
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # NNCF draws bars
+        reports[precision] = export_run(run.path, ExportOptions(precision=precision))
 for precision, report in reports.items():
     size = sum(file.stat().st_size for file in report.file.parent.glob("model.*"))
     print(f"{precision}: {size / 1e6:.1f} MB")
