@@ -3,7 +3,7 @@ CFLOW on a drawn plate
 ======================
 
 CFLOW learns the density of single feature vectors, given their positions in the image. This suits products that always
-lie in the same place, such as this drawn metal plate with holes.
+lie in the same place, such as this drawn metal plate with holes. The model card is :doc:`/models/cflow`.
 """
 
 import tempfile
@@ -57,7 +57,7 @@ for axes in rows.flat:
 # The scores of all test photos
 # -----------------------------
 #
-# Each dot is a photo. Above the line it is called anomalous.
+# Each dot is a photo. Photos above the line are called anomalous.
 
 predictions = [
     (sample.defect, pipeline.postprocess.normalise_scores(pipeline(read_image(sample.path)[None]).scores).item())
@@ -76,7 +76,7 @@ axes.set(ylabel="normalised score", ylim=(0, 1.05))
 # What the position adds
 # ----------------------
 #
-# Each flow gets a code of the position: sines and cosines of several wavelengths, of the row and of the column. These
+# Each flow gets a code of the position: sines and cosines of the row and of the column, with several wavelengths. These
 # are some of them for the first feature map.
 
 code = pipeline.detector.flows[0].code

@@ -4,6 +4,7 @@ Export, and compare with the trained model
 
 An exported file contains every step from the photo to the decision. This page writes one for OpenVINO in float32,
 float16 and INT8, and compares its scores with those of the trained model.
+:doc:`/how-to/intel` lists the options.
 """
 
 import io
@@ -34,7 +35,7 @@ run = train(config)
 # ------
 #
 # On the command line this is ``anomalib-flows export RUN --precision int8``. Each export is compared with the trained
-# model on held-out photos at once, and is not kept if their decisions differ too much.
+# model on held-out photos at once. An export whose results differ too much is not kept.
 
 reports = {}
 for precision in ("fp32", "fp16", "int8"):
@@ -61,7 +62,7 @@ exported = {
 
 # %%
 # In float32 the scores are the same up to rounding. In float16 the weights are rounded. In INT8 the activations are
-# rounded as well, and thresholds are set again, so its scores have a scale of their own.
+# rounded as well. Thresholds are then set again, so its scores have another scale.
 
 figure, row = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained", sharey=True)
 for axes, (precision, scores) in zip(row, exported.items(), strict=True):

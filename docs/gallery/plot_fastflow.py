@@ -2,9 +2,9 @@
 FastFlow on a drawn fabric
 ==========================
 
-This trains FastFlow on drawn photos of a fabric, and shows what it marks on photos with defects. The training is short
-and the images are small, so that it takes seconds. With the defaults (256 x 256 pixels and 120 steps) it takes a
-minute and detects more.
+This page trains FastFlow on drawn photos of a fabric, and shows what it marks on photos with defects. The training is
+short and the images are small, so that it takes seconds. With the defaults (256 x 256 pixels and 120 steps), training
+takes a minute and the model detects more. The model card is :doc:`/models/fastflow`.
 """
 
 import tempfile
@@ -54,8 +54,8 @@ print(f"pixel AUROC {metrics['pixel']['auroc']:.3f}, AUPRO {metrics['pixel']['au
 # Look at photos
 # --------------
 #
-# The model file holds the whole pipeline, from the pixels to the decision. A heatmap is on a fixed scale: 0.5 is the
-# threshold of a pixel, and the white line is the contour of what lies above it.
+# The model file holds the whole pipeline, from the pixels to the decision. Heatmaps have a fixed scale, on which 0.5 is
+# the pixel threshold. The white line is the contour of what lies above it.
 
 pipeline = load(run.model_file)
 tested = [sample for sample in config.data.build("datasets").samples() if sample.label == ANOMALOUS]

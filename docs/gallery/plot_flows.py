@@ -3,8 +3,8 @@ Flows in five minutes
 =====================
 
 A normalizing flow is an invertible function that turns data into normally distributed numbers. It gives the density of
-the data, and that is what finds anomalies: where the density is low, a point is unusual. Here the data are points in
-the plane, so that everything can be drawn.
+the data. Where the density is low, a point is an anomaly. Here the data are points in the plane, so that everything can
+be drawn. :doc:`/explanation/flows` explains the method.
 """
 
 import math
@@ -76,7 +76,7 @@ print(f"mean log-density of new points: {log_density(two_arcs(4000)).mean().item
 # What the flow has learned
 # -------------------------
 #
-# On the left are points of the data, on the right what the flow makes of them: a round cloud. Neighbours stay
+# On the left are points of the data. On the right the flow has turned them into a round cloud. Neighbours stay
 # neighbours.
 
 points = two_arcs(2000)
@@ -110,11 +110,11 @@ axes.set(title="anomaly score, $-\\log p(x)$ (clipped at 15)")
 figure.colorbar(image)
 
 # %%
-# A flow goes both ways
-# ---------------------
+# A flow works in both directions
+# -------------------------------
 #
-# The inverse turns normally distributed numbers into new points of the data. The steps between show how: each moves the
-# points a little.
+# The inverse turns normally distributed numbers into new points of the data. The steps in between
+# move the points a little each.
 
 with torch.no_grad():
     stages = [torch.randn(2000, 2)]

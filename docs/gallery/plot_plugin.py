@@ -3,7 +3,8 @@ A flow and a model of your own
 ==============================
 
 A model is a class with four methods. This one has about 30 lines. Its flow is the simplest one: it shifts and scales
-each feature at each position. The page checks the model, and trains and uses it like the built-in ones.
+each feature at each position. This page checks the model, and trains and uses it like the built-in ones.
+:doc:`/how-to/plug-ins` shows how to make a package of it.
 """
 
 import tempfile
@@ -76,7 +77,7 @@ class Gaussian(Detector):
 # Check it
 # --------
 #
-# The contract tests compare the log-determinant with that of the Jacobian, and see that training, checkpoints and
+# The contract tests compare the log-determinant with that of the Jacobian, and check that training, checkpoints and
 # decisions work. They raise an ``AssertionError`` that says what is wrong.
 
 check_bijection(Standardise((4, 2, 2)), (4, 2, 2))

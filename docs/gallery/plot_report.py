@@ -2,8 +2,8 @@
 The report of a run
 ===================
 
-``train``, ``test`` and ``predict`` end with a report: one HTML file that opens without a network, so that you can send
-it to a colleague.
+``train``, ``test`` and ``predict`` end by writing a report: one HTML file that opens without a network, so that you can
+send it to a colleague. :doc:`/how-to/results` explains how to read it.
 """
 
 import html
@@ -60,7 +60,7 @@ Page(file.read_text(encoding="utf-8"))
 # The numbers behind it
 # ---------------------
 #
-# Everything in the report is in files of the run, such as the curves in ``curves.json``.
+# Everything in the report is in files of the run, such as the curves in ``curves.json`` (:doc:`/reference/files`).
 
 
 curves = json.loads(run.curves_file.read_text(encoding="utf-8"))

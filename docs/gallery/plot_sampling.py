@@ -2,8 +2,9 @@
 Sampling from a flow
 ====================
 
-A flow goes both ways. Backward, it turns normally distributed numbers into features that it considers good. This shows
-what a model has learned: structure where the product has some, and noise where it has learned nothing.
+A flow works in both directions. Backward, it turns normally distributed numbers into features that it considers good.
+This shows what a model has learned: structure where the product has some, and noise where it has learned nothing.
+:doc:`/explanation/sampling` explains it.
 """
 
 import tempfile
@@ -40,8 +41,8 @@ cflow, _ = detector_of("cflow", 30)
 # Draw features
 # -------------
 #
-# FastFlow's flow makes a whole feature map at once. CFLOW's flow makes the feature vector of each position, given the
-# code of the position. Numbers of a smaller deviation than 1, here 0.7, give more typical features.
+# FastFlow's flow generates a whole feature map at once. CFLOW's flow generates the feature vector of each position,
+# given the code of the position. Numbers with a standard deviation below 1, here 0.7, give more typical features.
 
 torch.manual_seed(0)
 channels, height, width = fastflow.detector.encoder.shapes[0]
@@ -55,8 +56,8 @@ with torch.no_grad():
 # Back to the encoder's features
 # ------------------------------
 #
-# Features are whitened before the flow. Turned around, this gives features as the encoder has them: it puts back the
-# mean at each position, which shows the holes, and the correlations of the channels.
+# Features are whitened before the flow. The inverse of whitening gives features as the encoder has them. It restores
+# the mean at each position, which shows the holes, and the correlations of the channels.
 
 
 def colouring(pipeline, whitened):
@@ -73,7 +74,7 @@ with torch.no_grad():
 # Look at them
 # ------------
 #
-# Three principal components of the real features are shown as red, green and blue, in all pictures alike.
+# All pictures show three principal components of the real features as red, green and blue.
 
 flat = real.flatten(1).T
 basis = torch.linalg.svd(flat - flat.mean(0), full_matrices=False).Vh[:3].T

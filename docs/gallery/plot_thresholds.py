@@ -2,8 +2,8 @@
 Thresholds and false alarms
 ===========================
 
-A detector gives scores; a factory needs decisions. This page shows where the threshold comes from, what it promises,
-and how another one is set without training.
+A detector computes scores, and a threshold turns them into decisions. This page shows how the threshold is set, what it
+promises, and how to set another one without training. :doc:`/explanation/thresholds` has the theory.
 """
 
 import tempfile
@@ -33,9 +33,9 @@ pipeline = load(run.model_file)
 # Good photos set the threshold
 # -----------------------------
 #
-# 32 of the 80 good photos were held out of training, and the model keeps their scores. With n of them, a false-alarm
-# rate a takes the k-th highest score as the threshold, k being a (n + 1), rounded down. A new good photo exceeds it
-# with a probability of at most a, whatever the distribution of the scores is.
+# 32 of the 80 good photos were held out of training, and the model keeps their scores. With n of them and a
+# false-alarm rate a, the threshold is the k-th highest score, where k is a (n + 1), rounded down. A new good photo
+# exceeds it with a probability of at most a, for any distribution of the scores.
 
 calibration = pipeline.postprocess.calibration_scores
 tested = [sample for sample in config.data.build("datasets").samples() if sample.split == "test"]
@@ -74,7 +74,7 @@ for rate in (0.05, 0.1, 0.2, 0.4):
 # What is promised, and what is measured
 # --------------------------------------
 #
-# The promise is a rate over many photos. 24 good test photos show it only roughly.
+# The promise is a rate over many photos. 24 good test photos can only show it roughly.
 
 rates = np.linspace(1 / (len(calibration) + 1), 0.6, 60)
 ranked = calibration.sort(descending=True).values
@@ -91,7 +91,7 @@ axes.legend()
 # --------------------------------------
 #
 # The smallest rate that n photos can promise is 1 / (n + 1). If you ask for less, the threshold is the highest of their
-# scores, and a warning says which rate that means.
+# scores, and a warning gives its rate.
 
 for n in (9, 19, 49, 99, 999):
     print(f"{n:4} held-out photos: {1 / (n + 1):.1%}")

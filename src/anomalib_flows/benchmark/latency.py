@@ -33,7 +33,7 @@ class LatencyOptions:
     Args:
         device: CPU, GPU, NPU or another name of OpenVINO; for runs cpu or cuda.
         image_size: Height and width of noise images, such as 1080,1920. By default the size that the model resizes to.
-        images: Images to use in place of noise: file, folder or pattern. The first 20 are used.
+        images: Images to use instead of noise: file, folder or pattern. The first 20 are used.
         streams: Number of images that are computed at the same time to measure the throughput of exported models.
         seconds: Duration of each measurement.
         precisions: Inference precisions, such as f32,bf16. By default all that the device supports.

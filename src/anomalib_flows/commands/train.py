@@ -18,7 +18,7 @@ def train(config: TrainConfig, resume: Path | None = None, name: str | None = No
 
     Args:
         config: The configuration of the run.
-        resume: Run directory to continue after the last epoch that it keeps, with its own configuration as defaults.
+        resume: Run directory to continue after its last kept epoch. Its configuration gives the defaults.
         name: Name of the new run directory; by default run-001, or the next free number.
         trust: Import models and datasets that a configuration names and no installed package registers, which runs
             their code.

@@ -28,7 +28,7 @@ AxisOrder = Literal["NHWC", "NCHW"]
 PictureKind = Literal["heatmap", "overlay", "mask", "maps"]
 """What is made of each image: pictures, and the map as numbers."""
 Pictured = int | Literal["all", "anomalous", "none"]
-"""Images that pictures are made of; a number stands for the first so many."""
+"""Images that pictures are drawn of; a number N stands for the first N."""
 ImageSize = tuple[int, int]
 """Height and width in pixels."""
 

@@ -48,9 +48,9 @@ class TestOptions:
         protocol: ``paper`` sets constants and thresholds on the test images, for comparison with published results
             only; the stored model stays as it is.
         disturb: Random changes of the images for a second test, reported beside the first.
-        seed: Determines how each image is changed.
-        pictures: Limit of the test images that a figure is drawn of; 0 for none. If there are more, half of the
-            figures show anomalous images where possible, evenly spaced in the order of the files. By default as in
+        seed: Determines how ``disturb`` changes each image.
+        pictures: Largest number of test images to draw a figure of; 0 for none. If there are more images, half of the
+            figures show anomalous ones where possible, evenly spaced in the order of the files. By default as in
             training.
         output: Folder for the results; by default the run. An exported model needs one.
 
@@ -83,10 +83,10 @@ class PredictOptions:
             model also a video.
         output: New folder for predictions.csv and a folder for each kind of picture; sub-folders are kept.
         save: Kinds of pictures, separated by commas: ``heatmap``, ``overlay`` (heatmap, contour of the mask, label and
-            score on the image), ``mask``, and ``maps``, arrays in numpy's format (.npy, float32) before normalisation;
-            those of an exported model are normalised.
-        pictures: Images that pictures are made of: ``all``, ``anomalous``, ``none``, or a number for the first so many.
-            Scores are in the table for all of them.
+            score on the image), ``mask``, and ``maps``: raw maps as float32 arrays (.npy), or normalised maps with an
+            exported model.
+        pictures: Images to draw pictures of: ``all``, ``anomalous``, ``none``, or a number N for the first N. The table
+            has the scores of all images in any case.
         loader: How images are read; by default as in training.
         device: Device of the computation: ``auto``, ``cpu`` or ``cuda``; for an exported model ``auto``, ``CPU``,
             ``GPU`` or ``NPU``.
@@ -119,14 +119,14 @@ class CalibrateOptions:
     Args:
         false_alarm_rate: Share of normal images that may be called anomalous; by default that of the run.
         images: Folder or pattern of normal images to calibrate with, such as new ones from the production line. None of
-            them may have been trained on. By default the calibration images of the run, whose scores the model keeps.
+            them may have been trained on. By default the calibration images of the run, whose scores are in the model.
         decision: How masks are decided; by default as in the run.
-        threshold: Image threshold by hand, which promises no false-alarm rate: a normalised score, as pictures and
-            exported models show it, where 0.5 is the present threshold.
-        pixel_threshold: Pixel threshold by hand, as maps show it, likewise.
+        threshold: Image threshold by hand, which promises no false-alarm rate: a normalised score, where 0.5 is the
+            present threshold.
+        pixel_threshold: Pixel threshold by hand: a value of normalised maps, where 0.5 is the present threshold.
         defects: Folder or pattern of photos of known defects. The image threshold becomes the highest one that misses
             at most ``max_missed`` of them. It promises no false-alarm rate, and tests leave these photos out.
-        max_missed: Number of the photos of ``defects`` that may be missed; 0 by default.
+        max_missed: Number of photos of ``defects`` that may be missed; 0 by default.
         loader: How images are read; by default as in training.
         device: Device of the computation.
 

@@ -22,7 +22,7 @@ class ImportOptions:
         image_size: Height and width that images are resized to, ``256`` or ``"256,320"``.
         clamp: Bound of a coupling's log-scale.
         mean: Mean of each channel for the normalisation, in [0, 1].
-        std: Standard deviation of each channel, likewise.
+        std: Standard deviation of each channel for the normalisation.
     """
 
     data: Component | None = None

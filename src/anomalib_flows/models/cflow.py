@@ -56,6 +56,7 @@ class CFlow(FlowDetector):
             ``published`` trains one map after the other for each batch of images, on all its vectors, shuffled.
         max_vectors: Largest number of feature vectors that are transformed at once in inference, at least one of each
             image; bounds the memory.
+        norm: First operation on feature maps: ``whitened`` by statistics of the training images, or ``none``.
         options: Arguments of :class:`~anomalib_flows.models.flow_detector.FlowDetector`.
 
     References:

@@ -49,7 +49,7 @@ class FlowDetector(Detector):
         local_scale: Degree, from 0 to 1, to which energies are divided by the usual energy at their position.
         upsampling: Interpolation of likelihoods to the image size.
         learning_rate: Step size of Adam.
-        schedule: ``constant`` learning rate; ``cosine`` to zero after a short warm-up; or ``published`` with CFLOW.
+        schedule: ``constant`` learning rate; ``cosine`` to zero after a short warm-up; or ``published``, that of CFLOW.
         weight_decay: L2 penalty of Adam.
         timm_args: Further arguments of ``timm.create_model``, such as ``pad_type``.
         mean: Mean of each channel for the normalisation, in [0, 1]; by default timm's.

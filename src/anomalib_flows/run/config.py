@@ -43,15 +43,15 @@ class TrainConfig:
         augment: Random changes of the training images, different in each epoch.
         false_alarm_rate: Share of normal images that may be called anomalous.
         decision: How masks are decided.
-        threshold: Image threshold by hand, which promises no rate. Its unit is that of the normalised scores of the
-            false-alarm rate, in which 0 is typical and 0.5 the threshold.
-        pixel_threshold: Pixel threshold by hand, likewise.
+        threshold: Image threshold by hand, which promises no false-alarm rate. It is a score on the scale on which 0 is
+            typical and 0.5 is the threshold for the false-alarm rate.
+        pixel_threshold: Pixel threshold by hand, on the same scale for pixels.
         protocol: ``paper`` trains on all normal training images and sets constants and thresholds on the test images,
-            as published results do: for comparison with these only.
+            for comparison with published results only.
         seed: Determines the initial weights, the order and the augmentation of the images, and the split.
         output: Folder for run directories.
-        pictures: Limit of the test images that a figure is drawn of; 0 for none. If there are more, half of the
-            figures show anomalous images where possible, evenly spaced in the order of the files.
+        pictures: Largest number of test images to draw a figure of; 0 for none. If there are more images, half of the
+            figures show anomalous ones where possible, evenly spaced in the order of the files.
 
     Raises:
         InputError: If a value is invalid.

@@ -30,8 +30,8 @@ MASKS = "testing/masks"
 class STC(CategoryDataset):
     """Read one scene of ShanghaiTech Campus; each frame is an image by itself.
 
-    :meth:`arrange` makes the frames of the training videos, ``ROOT/training/frames/01_001/00000000.jpg``, and the masks
-    of the test frames that are labelled anomalous, ``ROOT/testing/masks/01_0014/045.png`` for
+    The frames of the training videos, ``ROOT/training/frames/01_001/00000000.jpg``, are made by :meth:`arrange`, as are
+    the masks of the test frames that are labelled anomalous, ``ROOT/testing/masks/01_0014/045.png`` for
     ``ROOT/testing/frames/01_0014/045.jpg``. A frame without a mask is normal. The official layout and the frames are
     those that gudovskiy/cflow-ad reads. As there, all frames are trained on by default. Calibration and validation
     hold out whole videos: frames next to training frames would make false alarms look rarer than they are.
