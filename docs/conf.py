@@ -47,7 +47,8 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"anomalib_flows\.(models\.options\.Model|models\.components\.positions\..*|run\.decision\.ThresholdRule)",
     ),
-    (r"py:.*", r"anomalib_flows\.(run\.options|core\.preprocess\.resize)"),
+    (r"py:.*", r"anomalib_flows\.(run\.options|core\.preprocess\.resize|export\.parity\..*)"),
+    (r"py:.*", r"anomalib_flows\.models\.components\.whitening\.Moments"),
 ]
 
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "dollarmath", "fieldlist"]
