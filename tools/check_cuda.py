@@ -82,6 +82,7 @@ def checks(place: Place) -> Iterator[Check]:
             yield Check(f"{model} trained in {precision}", commands.training, (model, precision))
         yield Check(f"{model} resumed on another device", commands.resume, (model,))
         yield Check(f"{model} after training", commands.after_training, (model,))
+        yield Check(f"{model} exported", commands.exported, (model,))
         yield Check(f"{model} feature cache", commands.feature_cache, (model,))
     yield Check("out of memory", limits.out_of_memory)
     yield Check("two runs at once", limits.two_at_once)

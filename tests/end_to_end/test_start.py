@@ -80,3 +80,11 @@ def test_unknown_names_are_told_without_torch(arguments: list[str]) -> None:
 )
 def test_mistakes_in_training_are_told_before_encoders_and_lightning_are_imported(arguments: list[str]) -> None:
     assert not imported("train", *arguments) & (MODELS | TRAINING)
+
+
+def test_a_command_whose_modules_are_missing_names_one() -> None:
+    code = "import sys; sys.modules['yaml'] = None; from anomalib_flows.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "predict", "model.xml", "--input=photos", "--output=predicted"]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 2
+    assert finished.stderr.startswith("error: This command needs the module yaml, which is not installed")

@@ -29,8 +29,8 @@ def refuse(*_, **__):
 socket.socket.connect = socket.getaddrinfo = refuse
 """
 """A machine that has few packages and no network."""
-LONG = ["compiled", "tests of a GPU"]
-"""Checks that take longer than the rest of the suite allows: a compiler's work, and pytest in pytest."""
+LONG = ["compiled", "cflow exported", "tests of a GPU"]
+"""Checks that take longer than the suite allows: a compiler's work, a second export, and pytest in pytest."""
 
 
 def checks_of(folder: Path, *options: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:

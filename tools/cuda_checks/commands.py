@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import time
 from pathlib import Path
 
 from cuda_checks.place import CATEGORY, DEFECT, PRECISIONS, Place, demand
@@ -19,7 +20,9 @@ def command(*words: str) -> None:
     """Run a command of ours, which must succeed."""
     from anomalib_flows.cli import main
 
+    began = time.process_time()
     demand(main(list(words)) == 0, f"this command failed: {' '.join(words)}")
+    print(f"{words[0]}: {time.process_time() - began:.1f} s of a core", flush=True)
 
 
 def train(place: Place, name: str, model: str, *more: str, device: str = "", tested: bool = False) -> Path:
@@ -116,7 +119,7 @@ def feature_cache(place: Place, model: str) -> list[Row]:
 
 
 def after_training(place: Place, model: str) -> list[Row]:
-    """Calibrate, test, predict and export a run of the device, and predict on the CPU as well: the scores are equal."""
+    """Calibrate, test and predict with a run of the device, and predict on the CPU as well: the scores are equal."""
     run = train(place, f"after-{model}", model, tested=True)
     device, photos = f"--device={place.device}", place.photos / CATEGORY / "test"
     command("calibrate", str(run), "--false-alarm-rate=0.2", device)
@@ -128,9 +131,15 @@ def after_training(place: Place, model: str) -> list[Row]:
         predicted[name] = scores(output)
     apart = difference(predicted[place.device], predicted["cpu"])
     demand(apart <= SCORE_BOUND, f"scores differ from those of the CPU by {apart:.1e}")
-    command("export", str(run), "--format=torch", f"--output={place.folder / 'exported' / model}")
     demand(len(predicted["cpu"]) == 2 * (place.scale.good // 3), f"{len(predicted['cpu'])} predictions of {DEFECT}")
     return [{"model": model, "images": len(predicted["cpu"]), "largest difference of scores": apart}]
+
+
+def exported(place: Place, model: str) -> list[Row]:
+    """Export a run of the device; the command compares the program with the trained model."""
+    run, output = train(place, f"export-{model}", model), place.folder / "exported" / model
+    command("export", str(run), "--format=torch", f"--output={output}")
+    return [{"model": model, "exported files": len([file for file in output.rglob("*") if file.is_file()])}]
 
 
 def compiled(place: Place, model: str) -> list[Row]:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.parsing import require_regular
 from anomalib_flows.core.types import ImageSize
 
 Pixels = npt.NDArray[np.uint8]
@@ -82,6 +83,7 @@ def stored_size(path: Path) -> ImageSize:
 @contextmanager
 def opened_image(path: Path) -> Iterator[ImageFile.ImageFile]:
     """Open an image file of any size, without decoding it."""
+    require_regular(path)
     with path.open("rb") as stream:
         stream.peek()  # a slow disk is waited for here, not while others wait for the limit
         with without_pillow_limit():

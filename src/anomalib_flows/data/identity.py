@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import get_args
 
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.parsing import require_regular
 from anomalib_flows.core.remember import remembered
 from anomalib_flows.core.types import Sample, Split
 
@@ -29,6 +30,7 @@ def is_digest(value: object) -> bool:
 
 def _digest(path: Path) -> str:
     try:
+        require_regular(path)
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:

@@ -55,6 +55,8 @@ def read_table(file: Path, columns: Iterable[str]) -> list[dict[str, str]]:
         raise InputError(f"{file} does not exist: check the path.") from error
     except IsADirectoryError as error:
         raise InputError(f"{file} is a folder: name the CSV or JSON file in it that lists the images.") from error
+    except InputError:
+        raise
     except (ValueError, csv.Error) as error:
         raise InputError(f"{file} is not a table of images ({error}): repair it, or name another one.") from error
     for number, row in enumerate(rows, 1):

@@ -3,9 +3,9 @@ const $ = (id) => document.getElementById(id);
 const json = (id) => JSON.parse($(id).textContent);
 const PAGE = 60; // images that are shown at once
 const facts = json("facts");
-const rows = json("rows").map(([path, position, score, p, label, truth, defect], number) => ({
-  number, path, position, score, p, label, truth, defect,
-}));
+const FIELDS = ["path", "position", "score", "p", "label", "truth", "defect"];
+const record = (row) => Object.fromEntries(row.map((value, i) => [FIELDS[i], value]));
+const rows = json("rows").map((row, number) => ({ number, ...record(row) }));
 const folder = commonFolder(rows.map((row) => row.path));
 let cut = null; // threshold of this page; null for the labels that the model gave
 let chosen = [], limit = PAGE, shown = 0; // rows behind the filters, tiles, row of the viewer
@@ -19,7 +19,6 @@ function commonFolder(paths) {
 const shortName = (row) => row.path.slice(folder.length);
 
 // Decisions
-
 const called = (row) => (cut === null ? row.label : Number(row.position > cut));
 const outcome = (row) =>
   row.truth === null ? "" : row.truth === called(row) ? "correct" : row.truth ? "missed" : "false alarm";
@@ -56,25 +55,24 @@ function rate(k, n) {
 }
 
 // Threshold
-
 function showCounts() {
   const value = cut ?? 0.5;
   $("cut").setAttribute("transform", `translate(${(1000 * (value - facts.low)) / (facts.high - facts.low)} 0)`);
   $("cut-value").textContent = value.toFixed(3);
   $("cut-slider").setAttribute("aria-valuetext", value.toFixed(3));
   $("cut-reset").disabled = cut === null;
-  if ($("calibrate")) $("calibrate").textContent = `${$("calibrate").dataset.command} ${Math.max(value, 0.001).toFixed(3)}`;
+  const command = $("calibrate");
+  if (command) command.textContent = `${command.dataset.command} ${Math.max(value, 0.001).toFixed(3)}`;
   const count = (truth, label) => rows.filter((row) => row.truth === truth && called(row) === label).length;
   if (!facts.labelled) {
     const anomalous = count(null, 1);
-    $("called").textContent = `${anomalous} of ${rows.length} images called anomalous (${percent(anomalous / Math.max(rows.length, 1))})`;
+    const share = percent(anomalous / Math.max(rows.length, 1));
+    $("called").textContent = `${anomalous} of ${rows.length} images called anomalous (${share})`;
     return;
   }
   const [alarms, normal, missed, found] = [count(0, 1), count(0, 0), count(1, 0), count(1, 1)];
-  const texts = {
-    "false-alarms": alarms, "true-normal": normal, missed, found,
-    "false-alarm-rate": rate(alarms, alarms + normal), "missed-rate": rate(missed, missed + found),
-  };
+  const rates = { "false-alarm-rate": rate(alarms, alarms + normal), "missed-rate": rate(missed, missed + found) };
+  const texts = { "false-alarms": alarms, "true-normal": normal, missed, found, ...rates };
   for (const [id, text] of Object.entries(texts)) $(id).textContent = text;
 }
 
@@ -86,7 +84,6 @@ function moveCut(value) {
 }
 
 // Wall of images
-
 const value = (id) => ($(id) ? $(id).value : "");
 const kinds = [...new Set(rows.filter((row) => row.truth).map((row) => row.defect))].sort();
 for (const kind of kinds.length ? ["good", ...kinds] : []) $("defect")?.append(new Option(kind));
@@ -100,13 +97,13 @@ const ORDERS = {
 };
 
 function choose() {
-  const [decision, defect, label, part] = [value("decision"), value("defect"), value("label"), value("name").toLowerCase()];
+  const [decision, defect, label, name] = ["decision", "defect", "label", "name"].map(value);
   const key = ORDERS[value("order")];
   chosen = rows
     .filter((row) => !decision || (decision === "wrong" ? isWrong(row) : outcome(row) === decision))
     .filter((row) => !defect || (row.truth ? row.defect : "good") === defect)
     .filter((row) => !label || called(row) === Number(label))
-    .filter((row) => row.path.toLowerCase().includes(part))
+    .filter((row) => row.path.toLowerCase().includes(name.toLowerCase()))
     .map((row) => [row, key(row)])
     .sort(([, a], [, b]) => a.reduce((sign, one, i) => sign || (one < b[i] ? -1 : one > b[i] ? 1 : 0), 0))
     .map(([row]) => row);
@@ -134,7 +131,8 @@ function tileOf(row) {
 
 function showWall() {
   $("wall").replaceChildren(...chosen.slice(0, limit).map(tileOf));
-  $("shown").textContent = `${Math.min(limit, chosen.length)} of ${chosen.length} images shown${folder && ", of " + folder}.`;
+  const place = folder && `, of ${folder}`;
+  $("shown").textContent = `${Math.min(limit, chosen.length)} of ${chosen.length} images shown${place}.`;
   $("more").hidden = chosen.length <= limit;
 }
 
@@ -151,17 +149,14 @@ function picture(row, layers) {
   stack.className = height > width ? "stack tall" : "stack";
   stack.style.setProperty("--ratio", width / height);
   for (const layer of layers.filter((name) => thumbnail[name])) {
-    const image = new Image();
-    image.src = `data:image/${["photo", "heatmap"].includes(layer) ? "webp" : "png"};base64,${thumbnail[layer]}`;
-    image.alt = "";
-    image.className = layer;
-    stack.append(image);
+    const kind = ["photo", "heatmap"].includes(layer) ? "webp" : "png";
+    const src = `data:image/${kind};base64,${thumbnail[layer]}`;
+    stack.append(Object.assign(new Image(), { src, alt: "", className: layer }));
   }
   return stack;
 }
 
 // Viewer of one image
-
 function view(index) {
   if (index < 0 || index >= chosen.length) return;
   shown = index;
@@ -169,7 +164,8 @@ function view(index) {
   $("viewer-title").textContent = shortName(row);
   const truth = row.truth === null ? "" : `truth: ${row.truth ? row.defect : "good"}, `;
   $("viewer-facts").textContent =
-    `${index + 1} of ${chosen.length}: ${word(row)}; ${truth}score ${row.score.toFixed(3)}, p-value ${Number(row.p.toPrecision(3))}`;
+    `${index + 1} of ${chosen.length}: ${word(row)}; ${truth}score ${row.score.toFixed(3)}, ` +
+    `p-value ${Number(row.p.toPrecision(3))}`;
   $("viewer-link").hidden = !/^(\/|[A-Za-z]:\\)/.test(row.path); // a relative path has another root here
   $("viewer-link").href = "file:///" + row.path.replace(/^\//, "").split(/[/\\]/).map(encodeURIComponent).join("/");
   const all = { "photo": ["photo"], "heatmap and predicted mask": ["photo", "heatmap", "mask"] };
@@ -182,11 +178,8 @@ function view(index) {
 }
 
 function pane(row, title, layers) {
-  const figure = document.createElement("figure");
-  figure.className = "pane";
-  const frame = document.createElement("div");
-  frame.className = "frame";
-  frame.tabIndex = 0;
+  const figure = Object.assign(document.createElement("figure"), { className: "pane" });
+  const frame = Object.assign(document.createElement("div"), { className: "frame", tabIndex: 0 });
   frame.append(picture(row, layers));
   frame.addEventListener("scroll", () => {
     for (const other of document.querySelectorAll(".frame")) other.scrollTo(frame.scrollLeft, frame.scrollTop);
@@ -214,7 +207,6 @@ const KEYS = {
 };
 
 // Events
-
 $("cut-slider").addEventListener("input", (event) => moveCut(Number(event.target.value)));
 $("cut-reset").addEventListener("click", () => moveCut(null));
 $("filters").addEventListener("input", () => { limit = PAGE; choose(); });
