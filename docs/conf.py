@@ -38,7 +38,6 @@ extensions = [
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_build", "_ext", "examples", "gallery", "example_plugin/src", "**/GALLERY_HEADER.rst"]
 templates_path = ["_templates"]
-smartquotes = False  # options begin with two hyphens
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!anomalib_flows\.).*"),  # names of other packages: they need the network
