@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import sys
 import time
@@ -120,7 +119,7 @@ class Progress(Callback):
     ) -> None:
         """Show the step."""
         epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
-        loss = {} if math.isnan(self.watch.latest) else {"loss": f"{self.watch.latest:.4g}"}
+        loss = {} if self.watch.latest is None else {"loss": f"{self.watch.latest:.4g}"}
         self.bar.set_postfix({"epoch": epoch} | loss, refresh=False)
         self.bar.update()
 

@@ -35,13 +35,13 @@ class LossWatch(Callback):
     run has each step once.
 
     Attributes:
-        latest: The last loss that was read.
+        latest: The last loss that was read; None before the first.
     """
 
     def __init__(self, run: Run) -> None:
         self.run, self.curve = run, LossCurve()
         self.pending: list[Pending] = []
-        self.latest = math.nan
+        self.latest: float | None = None
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -79,14 +79,15 @@ class LossWatch(Callback):
         """Read the losses that are pending, in one copy from the device."""
         pending, self.pending = self.pending, []
         values = torch.stack([one.loss for one in pending]).tolist() if pending else []
-        for one, self.latest in zip(pending, values, strict=True):
-            if not math.isfinite(self.latest):
+        for one, loss in zip(pending, values, strict=True):
+            if not math.isfinite(loss):
                 raise InputError(
-                    f"The loss is {self.latest} at step {one.of_epoch + 1} of epoch {one.epoch + 1}. Lower "
+                    f"The loss is {loss} at step {one.of_epoch + 1} of epoch {one.epoch + 1}. Lower "
                     "`learning_rate`, set `trainer.gradient_clip` 1, or set `trainer.precision` 32."
                 )
             self.curve.add(one.step + 1, one.epoch + 1, loss)
             for logger in trainer.loggers:
-                logger.log_metrics({"loss": self.latest, "epoch": one.epoch}, one.step)
+                logger.log_metrics({"loss": loss, "epoch": one.epoch}, one.step)
+            self.latest = loss
         for logger in trainer.loggers if pending else ():
             logger.save()
