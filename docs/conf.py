@@ -38,7 +38,6 @@ extensions = [
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 exclude_patterns = ["_build", "_ext", "examples", "gallery", "example_plugin/src", "**/GALLERY_HEADER.rst"]
 templates_path = ["_templates"]
-smartquotes = False  # options begin with two hyphens
 nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!anomalib_flows\.).*"),  # names of other packages: they need the network
@@ -47,7 +46,8 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"anomalib_flows\.(models\.options\.Model|models\.components\.positions\..*|run\.decision\.ThresholdRule)",
     ),
-    (r"py:.*", r"anomalib_flows\.(run\.options|core\.preprocess\.resize)"),
+    (r"py:.*", r"anomalib_flows\.(run\.options|core\.preprocess\.resize|export\.parity\..*)"),
+    (r"py:.*", r"anomalib_flows\.models\.components\.whitening\.Moments"),
 ]
 
 myst_enable_extensions = ["attrs_block", "attrs_inline", "colon_fence", "deflist", "dollarmath", "fieldlist"]

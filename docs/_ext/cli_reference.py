@@ -89,9 +89,11 @@ def entry(formatter: Any, action: argparse.Action) -> str:
 def help_text(formatter: Any, action: argparse.Action) -> str:
     """Return the help of an option with type and default, types by their plain names."""
     if action.dest in KINDS:  # the types of components are internal
-        return f"{action.help} (required)" if action.required else str(action.help)
-    text = formatter._expand_help(action).replace(str(Path.home()), "~")
-    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text).replace("*", r"\*")
+        text = f"{action.help} (required)" if action.required else str(action.help)
+    else:
+        text = formatter._expand_help(action).replace(str(Path.home()), "~").replace("*", r"\*")
+    plain = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)
+    return re.sub(r"(?<![\w`-])--[\w.-]*\w", r"`\g<0>`", plain)
 
 
 def write(app: Sphinx, docname: str, source: list[str]) -> None:

@@ -16,9 +16,14 @@ MARK = "<!-- configurations -->"
 def listed() -> str:
     """Return Markdown with a section for each folder of configurations and each file in it."""
     sections = []
-    for folder, names in groupby(config_names(), lambda name: str(PurePosixPath(name).parent)):
+    for folder, names in groupby(sorted(config_names(), key=folder_of), folder_of):
         sections += [f"## {folder}", *map(section, names)]
     return "\n\n".join(sections)
+
+
+def folder_of(name: str) -> str:
+    """Return the folder of a configuration: ``cflow/mvtec`` of ``cflow/mvtec/bottle``."""
+    return str(PurePosixPath(name).parent)
 
 
 def section(name: str) -> str:

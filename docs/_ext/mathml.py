@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 def formula(node: nodes.Element, *, block: bool) -> str:
     """Return the MathML of a formula; one that cannot be converted is a warning, and stays as it is."""
-    text = node.astext()
+    text = node.astext().replace("\\dots", "\\ldots")  # which docutils does not know
     try:
         return str(latex2mathml.tex2mathml(text, as_block=block))
     except Exception as error:

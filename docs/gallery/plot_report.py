@@ -18,9 +18,9 @@ from anomalib_flows.results.report import write_report
 config = TrainConfig.from_dict(
     {
         "model": "fastflow",
-        "data": {"class_path": "synthetic", "init_args": {"category": "board"}},
-        "image": {"size": 128},
-        "trainer": {"max_steps": 30},
+        "data": {"class_path": "synthetic", "init_args": {"category": "fabric"}},
+        "image": {"size": 160},
+        "trainer": {"max_steps": 40},
         "false_alarm_rate": 0.1,
         "pictures": 0,
         "output": tempfile.mkdtemp(),

@@ -169,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = [category.component() for root in args.data for category in present(root)]
     found += [{"class_path": "synthetic", "init_args": {"category": name}} for name in sorted(DEFECTS) if args.drawn]
     steps = f"{args.max_steps} steps" if args.max_steps else "the default number of steps"
-    settings = f"Each was trained with {args.model}, {steps} on images of {args.size} x {args.size} pixels, on one CPU."
+    settings = f"Each was trained with {args.model}, {steps} on images of {args.size} x {args.size} pixels."
     try:
         runs = [Run.open(path) for path in args.runs] + list(trained(found, args))
         write_page(runs, "" if args.runs else settings, args.output)
