@@ -49,7 +49,7 @@ for precision, report in reports.items():
 # Predict with and without torch
 # ------------------------------
 #
-# :class:`~anomalib_flows.runtime.ExportedModel` needs OpenVINO, numpy and Pillow only.
+# :class:`~anomalib_flows.runtime.ExportedModel` needs OpenVINO, NumPy and Pillow only.
 
 pipeline = load(run.model_file)
 tested = [sample for sample in config.data.build("datasets").samples() if sample.split == "test"]
