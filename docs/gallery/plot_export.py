@@ -4,6 +4,7 @@ Export, and compare with the trained model
 
 An exported file contains every step from the photo to the decision. This page writes one for OpenVINO in float32,
 float16 and INT8, and compares its scores with those of the trained model.
+
 :doc:`/how-to/intel` lists the options.
 """
 
