@@ -3,7 +3,9 @@ CFLOW on a drawn plate
 ======================
 
 CFLOW learns the density of single feature vectors, given their positions in the image. This suits products that always
-lie in the same place, such as this drawn metal plate with holes. The model card is :doc:`/models/cflow`.
+lie in the same place, such as this drawn metal plate with holes.
+
+The model card is :doc:`/models/cflow`.
 """
 
 import tempfile

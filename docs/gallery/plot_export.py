@@ -4,6 +4,7 @@ Export, and compare with the trained model
 
 An exported file contains every step from the photo to the decision. This page writes one for OpenVINO in float32,
 float16 and INT8, and compares its scores with those of the trained model.
+
 :doc:`/how-to/intel` lists the options.
 """
 
@@ -49,7 +50,7 @@ for precision, report in reports.items():
 # Predict with and without torch
 # ------------------------------
 #
-# :class:`~anomalib_flows.runtime.ExportedModel` needs OpenVINO, numpy and Pillow only.
+# :class:`~anomalib_flows.runtime.ExportedModel` needs OpenVINO, NumPy and Pillow only.
 
 pipeline = load(run.model_file)
 tested = [sample for sample in config.data.build("datasets").samples() if sample.split == "test"]

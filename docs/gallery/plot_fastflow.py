@@ -4,7 +4,9 @@ FastFlow on a drawn fabric
 
 This page trains FastFlow on drawn photos of a fabric, and shows what it marks on photos with defects. The training is
 short and the images are small, so that it takes seconds. With the defaults (256 x 256 pixels and 120 steps), training
-takes a minute and the model detects more. The model card is :doc:`/models/fastflow`.
+takes a minute and the model detects more.
+
+The model card is :doc:`/models/fastflow`.
 """
 
 import tempfile

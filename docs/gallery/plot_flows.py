@@ -4,7 +4,9 @@ Flows in five minutes
 
 A normalizing flow is an invertible function that turns data into normally distributed numbers. It gives the density of
 the data. Where the density is low, a point is an anomaly. Here the data are points in the plane, so that everything can
-be drawn. :doc:`/explanation/flows` explains the method.
+be drawn.
+
+:doc:`/explanation/flows` explains the method.
 """
 
 import math

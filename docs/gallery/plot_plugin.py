@@ -4,6 +4,7 @@ A flow and a model of your own
 
 A model is a class with four methods. This one has about 30 lines. Its flow is the simplest one: it shifts and scales
 each feature at each position. This page checks the model, and trains and uses it like the built-in ones.
+
 :doc:`/how-to/plug-ins` shows how to make a package of it.
 """
 

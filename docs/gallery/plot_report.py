@@ -3,7 +3,9 @@ The report of a run
 ===================
 
 ``train``, ``test`` and ``predict`` end by writing a report: one HTML file that opens without a network, so that you can
-send it to a colleague. :doc:`/how-to/results` explains how to read it.
+send it to a colleague.
+
+:doc:`/how-to/results` explains how to read it.
 """
 
 import html

@@ -4,6 +4,7 @@ Sampling from a flow
 
 A flow works in both directions. Backward, it turns normally distributed numbers into features that it considers good.
 This shows what a model has learned: structure where the product has some, and noise where it has learned nothing.
+
 :doc:`/explanation/sampling` explains it.
 """
 

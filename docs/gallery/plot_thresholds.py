@@ -3,7 +3,9 @@ Thresholds and false alarms
 ===========================
 
 A detector computes scores, and a threshold turns them into decisions. This page shows how the threshold is set, what it
-promises, and how to set another one without training. :doc:`/explanation/thresholds` has the theory.
+promises, and how to set another one without training.
+
+:doc:`/explanation/thresholds` has the theory.
 """
 
 import tempfile

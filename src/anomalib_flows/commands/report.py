@@ -16,8 +16,9 @@ def report(runs: list[Path], output: Path | None = None, animate: bool = False) 
 
     Args:
         runs: Run that was tested, or folder that 'predict' or 'test' wrote; several are compared.
-        output: File to write; by default report.html in the folder, and for several comparison.html here.
-        animate: Write animation.webp too, into the folder of each run: it walks through its images and heatmaps.
+        output: File to write; by default report.html in the folder, or for several runs comparison.html in the current
+            folder.
+        animate: Also write animation.webp into the folder of each run: its images and heatmaps, one after the other.
     """
     from anomalib_flows.results.animation import write_animation
     from anomalib_flows.results.report import write_comparison, write_report

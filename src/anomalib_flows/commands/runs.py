@@ -28,7 +28,7 @@ def runs(folder: Path = Path("results"), compare: bool = False) -> None:
 
     Args:
         folder: Folder that holds runs, or a run.
-        compare: Show the options by which the runs of each dataset and category differ beside their metrics.
+        compare: Show, beside the metrics, the options by which the runs of each dataset and category differ.
     """
     from anomalib_flows.run.listing import list_runs
 

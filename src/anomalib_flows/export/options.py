@@ -23,7 +23,7 @@ class InputOptions:
         channels: Order of the colours.
         size: Height and width of all images, such as ``1080,1920``; needed by devices without dynamic shapes.
         batch: Images in a batch: 1, another number, or 0 for any.
-        preprocessing: Whether the model resizes images. Otherwise its input are RGB values from 0 to 255, as floats of
+        preprocessing: Whether the model resizes images. Otherwise the input is RGB values from 0 to 255, as floats of
             the model's size in NCHW.
     """
 
@@ -100,7 +100,8 @@ class ExportOptions:
         format: Format: ``openvino`` for Intel CPUs, GPUs and NPUs, ``onnx``, ``torch`` (torch.export) or another.
         precision: Precision of the weights: fp32, fp16 or int8. By default fp16 for openvino, fp32 for the others.
         interface: Program that reads the file: ``native`` for our runtime, ``model-api`` for OpenVINO Model API in
-            Python, ``model-api-map`` for Model API in C++ (raw map only), ``anomalib`` for its OpenVINOInferencer.
+            Python, ``model-api-map`` for Model API in C++ (raw map only), ``anomalib`` for anomalib's
+            OpenVINOInferencer.
         layout: ``folder`` writes the model into the output folder; ``ovms`` writes a model repository of OpenVINO Model
             Server.
         output: New folder; by default export/FORMAT-PRECISION in the run.
