@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from docutils import nodes
-from sphinx.addnodes import pending_xref
+from sphinx.addnodes import desc_signature, pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
@@ -41,8 +41,24 @@ def resolve(
     return domain.resolve_xref(env, node["refdoc"], app.builder, node["reftype"], public, node, contnode)
 
 
+def add_anchors(app: Sphinx, doctree: nodes.document) -> None:
+    """Give each object an anchor for its public name and one for its own module.
+
+    The pages of source code link back by one of the two, whichever the first object of the module is documented under.
+    """
+    own = {public: name for name, public in app.config.public_names.items()}
+    for signature in doctree.findall(desc_signature):
+        module, name = signature.get("module"), signature.get("fullname")
+        if module and name:
+            owner, _, member = name.partition(".")
+            path = own.get(f"{module}.{owner}", f"{module}.{owner}")
+            anchors = (f"anomalib_flows.{name}", f"{path}.{member}".rstrip("."))
+            signature["ids"] += [anchor for anchor in anchors if anchor not in signature["ids"]]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect to Sphinx."""
     app.add_config_value("public_names", public_names(), "")
     app.connect("missing-reference", resolve)
+    app.connect("doctree-read", add_anchors)
     return {"parallel_read_safe": True}
