@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 # Several threads on tensors as small as those of most tests take longer than one.
 torch.set_num_threads(1)
+# On a machine with other work an example may take any time.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session", autouse=True)

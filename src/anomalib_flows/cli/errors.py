@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from anomalib_flows.commands.next_step import typed
 from anomalib_flows.core.errors import FIELD, InputError, Interrupted, NextCommandError
+from anomalib_flows.core.shell import typed
 
 PACKAGE = logging.getLogger("anomalib_flows")
 MOVED = {

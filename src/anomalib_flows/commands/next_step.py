@@ -1,13 +1,12 @@
-"""Command lines to type: the next one after each command, and those that messages recommend."""
+"""The line that ends a command: what to type next."""
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
-from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from anomalib_flows.core.shell import typed
 
 if TYPE_CHECKING:
     from anomalib_flows.experiment.options import CheckOptions
@@ -15,26 +14,6 @@ if TYPE_CHECKING:
 
 NEW_PHOTOS = ("--input", "PHOTOS", "--output", "predicted")
 """Options of ``predict`` that nobody can know."""
-
-
-def typed(*words: object) -> str:
-    """Write a command line as it is typed: quoted for the shell, with paths in the current folder shortened.
-
-    Example:
-        >>> typed("predict", Path("my run"), *NEW_PHOTOS)
-        "anomalib-flows predict 'my run' --input PHOTOS --output predicted"
-    """
-    texts = [path_text(word) if isinstance(word, Path) else str(word) for word in words]
-    if os.name == "nt":
-        return subprocess.list2cmdline(["anomalib-flows", *texts])
-    return shlex.join(["anomalib-flows", *texts])
-
-
-def path_text(path: Path) -> str:
-    """Return a path from the current folder if it is in it; it never looks like an option."""
-    here = Path.cwd()
-    text = str(path.relative_to(here) if path.is_relative_to(here) else path)
-    return str(Path(".", text)) if not text.startswith("-") else f".{os.sep}{text}"
 
 
 def next_step(*words: object, more: str = "") -> str:
@@ -57,7 +36,8 @@ def after_calibration(run: Path) -> str:
     from anomalib_flows.data.splits import read_splits, select
     from anomalib_flows.run.directory import Run
 
-    tested = select(read_splits(Run(run).splits_file), "test")
+    file = Run(run).splits_file  # a calibration for a rate does without
+    tested = file.is_file() and select(read_splits(file), "test")
     return next_step("test", run) if tested else next_step("predict", run, *NEW_PHOTOS)
 
 
@@ -91,16 +71,24 @@ def after_check(data: Component, options: CheckOptions) -> str:
 
 
 def data_options(data: Component) -> list[str]:
-    """Return the options that name a dataset, without defaults."""
+    """Return the options that name a dataset, without defaults and what is empty."""
+    from anomalib_flows.core import registry
+
+    usual = defaults(registry.load("datasets", data.class_path))
+    options = ["--data", data.class_path]
+    for name, value in data.init_args.items():
+        if value not in (None, [], "") and value != usual.get(name):
+            options += [f"--data.{name}", option_text(value)]
+    return options
+
+
+def defaults(dataset: type[Any]) -> dict[str, Any]:
+    """Return the default arguments of a dataset in plain types, those that are made by a function among them."""
     from anomalib_flows.core import registry
     from anomalib_flows.run.validation import plain
 
-    parameters: Mapping[str, Any] = registry.parameters(registry.load("datasets", data.class_path))
-    options = ["--data", data.class_path]
-    for name, value in data.init_args.items():
-        if value is not None and (name not in parameters or value != plain(parameters[name].default)):
-            options += [f"--data.{name}", option_text(value)]
-    return options
+    made = {f.name: f.default_factory() for f in fields(dataset) if callable(f.default_factory)}
+    return {name: plain(made.get(name, given.default)) for name, given in registry.parameters(dataset).items()}
 
 
 def option_text(value: Any) -> str:

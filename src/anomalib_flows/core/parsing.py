@@ -49,7 +49,7 @@ def parse_yaml(text: str) -> Any:
     import yaml  # exported models need none
 
     try:
-        loader = yaml.SafeLoader(text)
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)  # ten times faster where it is built in
         node = loader.get_single_node()
         if node is None:
             return None

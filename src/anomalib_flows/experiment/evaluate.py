@@ -20,7 +20,6 @@ from anomalib_flows.inference.feature_cache import COMPUTED
 from anomalib_flows.inference.fitting import fit_constants, set_scores
 from anomalib_flows.inference.runner import PipelineRunner
 from anomalib_flows.results.pictures import FigureSink, drawing, name_figures
-from anomalib_flows.results.report import write_report
 from anomalib_flows.results.sinks import ErrorCounter, MetricsSink, Thresholds, drain, open_table
 from anomalib_flows.results.thumbnails import open_thumbnails
 from anomalib_flows.run.directory import Run
@@ -75,6 +74,8 @@ def evaluate_results(
 
     ``about`` adds facts to the metrics.
     """
+    from anomalib_flows.results.report import write_report  # a quarter of a second, which mistakes need not wait for
+
     metrics, errors = MetricsSink(), ErrorCounter()
     figures = name_figures(tested.samples, folder.drawn / "defects", tested.figures)
     with (
@@ -90,6 +91,7 @@ def evaluate_results(
     folder.write_json(folder.curves_file.name, found.pop("curves"))
     about = {"dataset": tested.dataset, "subset": tested.subset, **about, "image_scale": thresholds.image_scale}
     folder.write_json(folder.metrics_file.name, about | {"errors": errors.errors()} | found)
+    folder.prediction_file.unlink(missing_ok=True)  # of a prediction whose table is replaced
     write_report(folder.path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
@@ -18,7 +19,6 @@ from anomalib_flows.data.listing import find_source
 from anomalib_flows.experiment.facts import about_card, about_pipeline
 from anomalib_flows.experiment.options import PredictOptions
 from anomalib_flows.results.pictures import PictureSink, drawing, relative, unique_names
-from anomalib_flows.results.report import write_report
 from anomalib_flows.results.sinks import LabelCounter, Sink, SizeCounter, drain, open_table
 from anomalib_flows.results.thumbnails import open_thumbnails
 from anomalib_flows.run.directory import Run, is_exported
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-PARTS = ("predictions.csv", "prediction.json", "thumbnails.jsonl", *get_args(PictureKind))
+PARTS = ("predictions.csv", "prediction.json", "thumbnails.jsonl", "report.html", *get_args(PictureKind))
+"""What a folder of predictions holds."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +80,23 @@ def predict(model: Path, options: PredictOptions, *, trust: bool = False) -> Pre
             drain([first], sinks)
             drain(results, sinks)
         warn_of_scale(sizes.counts, scale)
-    finally:  # also for what was kept before an error
-        total = labels.counts.total()
-        summary = PredictSummary(folder.predictions_file, labels.counts[ANOMALOUS], total)
-        if total:
-            folder.write_json(PARTS[1], about | {"images": total, "anomalous": summary.anomalous})
-            write_report(folder.path)
-            logger.info("Anomalous: %d of %d. Table and pictures: %s", summary.anomalous, total, options.output)
-    return summary
+    except BaseException:
+        with suppress(OSError, InputError):  # the first error is the one to raise
+            summarise(folder, labels, about)
+        raise
+    return summarise(folder, labels, about)
+
+
+def summarise(folder: Run, labels: LabelCounter, about: dict[str, Any]) -> PredictSummary:
+    """Say how many images are anomalous, and write the facts and the report of what is in the table."""
+    from anomalib_flows.results.report import write_report  # a quarter of a second, which mistakes need not wait for
+
+    anomalous, total = labels.counts[ANOMALOUS], labels.counts.total()
+    if total:
+        logger.info("Anomalous: %d of %d. Table and pictures: %s", anomalous, total, folder.path)
+        folder.write_json(folder.prediction_file.name, about | {"images": total, "anomalous": anomalous})
+        write_report(folder.path)
+    return PredictSummary(folder.predictions_file, anomalous, total)
 
 
 def predict_run(model: Path, options: PredictOptions, trust: bool) -> Predictions:

@@ -18,7 +18,7 @@ from anomalib_flows.results.metrics.counts import counted
 from anomalib_flows.results.metrics.evaluate import evaluate
 
 COLUMNS = ("path", "label", "score", "p_value", "truth", "defect", "outcome", "raw_score")
-FORMULA = ("=", "+", "-", "@")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """Beginnings of cells that spreadsheets take for formulas."""
 
 
@@ -144,7 +144,7 @@ class TableSink:
         if result.sample is None or not self.labelled:
             return "", "", ""
         wrong = "missed" if result.label == NORMAL else "false alarm"
-        return LABELS[result.sample.label], result.sample.defect, wrong if result.wrong else "correct"
+        return LABELS[result.sample.label], written_word(result.sample.defect), wrong if result.wrong else "correct"
 
 
 def written_path(result: ImageResult) -> str:
@@ -157,6 +157,16 @@ def written_path(result: ImageResult) -> str:
     """
     path = str(result.sample.path) if result.sample else ""
     return f"./{path}" if path.startswith(FORMULA) else path
+
+
+def written_word(word: str) -> str:
+    """Return a word as the table has it: an apostrophe before it where a spreadsheet would take it for a formula.
+
+    Example:
+        >>> written_word("=1+1"), written_word("'90s"), written_word("crack")
+        ("'=1+1", "''90s", 'crack')
+    """
+    return f"'{word}" if word.startswith((*FORMULA, "'")) else word
 
 
 @contextmanager

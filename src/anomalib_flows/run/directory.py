@@ -20,13 +20,12 @@ from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.files import atomic
 from anomalib_flows.core.finding import IMAGE_SUFFIXES
-from anomalib_flows.core.parsing import parse_json, parse_yaml, read_text
+from anomalib_flows.core.parsing import parse_yaml, read_text
 from anomalib_flows.run.config import TrainConfig
+from anomalib_flows.run.metrics import read_metrics
 
 LAYOUT = 2
 """Version of the layout of a run directory."""
-LARGEST_METRICS = 16 * 2**20
-"""Bytes of metrics.json."""
 
 
 @dataclass
@@ -50,6 +49,7 @@ class Run:
         self.metrics_file = self.path / "metrics.json"  # of the test split
         self.losses_file = self.path / "losses.csv"  # of the training
         self.predictions_file = self.path / "predictions.csv"  # decision, scores and truth of each test image
+        self.prediction_file = self.path / "prediction.json"  # facts about what ``predict`` wrote, instead of metrics
         self.curves_file = self.path / "curves.json"  # ROC, precision-recall and PRO of the test split
         self.thumbnails_file = self.path / "thumbnails.jsonl"  # small pictures of the test images, for the report
         self.report_file = self.path / "report.html"  # all of this to look at
@@ -135,14 +135,7 @@ class Run:
         Raises:
             InputError: If the file is damaged.
         """
-        if not self.metrics_file.is_file():
-            return None
-        try:
-            found = parse_json(read_text(self.metrics_file, "The file of metrics", LARGEST_METRICS))
-            require_metrics(found)
-        except ValueError as error:
-            raise InputError(f"{self.metrics_file} is damaged: test again, which writes it.") from error
-        return dict(found)
+        return read_metrics(self.metrics_file) if self.metrics_file.is_file() else None
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write a JSON file into the directory."""
@@ -175,24 +168,6 @@ def numbered_folder(parent: Path) -> Path:
             folder.mkdir()
             break
     return folder
-
-
-def require_metrics(found: Any) -> None:
-    """Raise a ValueError unless metrics have the parts that other commands read."""
-    if not isinstance(found, dict) or not isinstance(found.get("defects"), dict):
-        raise ValueError("no metrics")  # noqa: TRY004
-    for part in (found, *found["defects"].values()):
-        for level in ("image", "pixel"):
-            values = part.get(level) if isinstance(part, dict) else None
-            if not (isinstance(values, dict) and {"auroc", "f1", "f1_max", "threshold"} <= values.keys()):
-                raise ValueError(f"no metrics of {level}s")
-            if not all(is_number_or_none(value) for value in values.values()):
-                raise ValueError(f"no metrics of {level}s")
-
-
-def is_number_or_none(value: Any) -> bool:
-    """Return whether a value is a number, or None for a metric that is undefined."""
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def leading_out(run: Path) -> Path | None:

@@ -6,20 +6,19 @@ import json
 import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from anomalib_flows.core.conformal import promised_rate
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.finding import OWN
+from anomalib_flows.core.parsing import parse_json, parse_yaml, read_text
 from anomalib_flows.run.directory import Run
+from anomalib_flows.run.metrics import LARGEST_METRICS
 
-SAFE_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times faster where it is built in
 LARGEST_HEADER = 10**8
 
 
@@ -107,29 +106,29 @@ def find_runs(folder: Path) -> list[Path]:
 def read_run(path: Path) -> ListedRun:
     """Read what is there of a run."""
     run, notes = Run(path), []
-    config = mapping(run.config_file, lambda text: yaml.load(text, SAFE_LOADER))  # noqa: S506 (it is a safe one)
+    config = mapping(run.config_file, parse_yaml)
     if not isinstance(found(config, "model", "class_path"), str):
         config = None
         notes.append("damaged: config.yaml" if run.config_file.is_file() else "not begun: no config.yaml")
-    metrics = mapping(run.metrics_file, json.loads)
+    metrics = mapping(run.metrics_file, parse_json)
     if metrics is None and run.metrics_file.exists():
         notes.append("damaged: metrics.json")
     try:
         facts = model_facts(run.model_file)
     except FileNotFoundError:
         facts = None
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error):
+    except (OSError, InputError):
         facts = None
         notes.append("damaged: model.safetensors")
     note = "; ".join(notes) or missing_note(run, metrics, facts)
     return ListedRun(path, config or {}, metrics or {}, facts, note, made(run), size_of(path))
 
 
-def mapping(file: Path, parse: Any) -> dict[str, Any] | None:
+def mapping(file: Path, parse: Callable[[str], Any]) -> dict[str, Any] | None:
     """Parse a file; None if that fails, or it is no mapping."""
     try:
-        content = parse(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError):
+        content = parse(read_text(file, "The file", LARGEST_METRICS))
+    except ValueError:  # as an InputError is one
         return None
     return content if isinstance(content, dict) else None
 
@@ -149,8 +148,17 @@ def model_facts(file: Path) -> ModelFacts:
     """Read the header and the threshold of a model; weights are not read.
 
     Raises:
-        ValueError: If the file is damaged; also other errors of foreign content.
+        InputError: If the file is damaged, or no model.
+        OSError: If there is no such file, or it cannot be read.
     """
+    try:
+        return read_facts(file)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error) as error:
+        raise InputError(f"The model {file} is damaged: train again, or restore it from a copy.") from error
+
+
+def read_facts(file: Path) -> ModelFacts:
+    """Read what :func:`model_facts` says; foreign content raises errors of many kinds."""
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if length > LARGEST_HEADER:

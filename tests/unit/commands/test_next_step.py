@@ -11,6 +11,8 @@ from anomalib_flows.cli.app import find_commands
 from anomalib_flows.cli.parser import option_types
 from anomalib_flows.commands import next_step
 from anomalib_flows.core.types import Sample
+from anomalib_flows.data.datasets.folder import Folder
+from anomalib_flows.data.datasets.synthetic import Synthetic
 from anomalib_flows.data.splits import write_splits
 from anomalib_flows.experiment.options import CheckOptions
 from anomalib_flows.run.component import Component
@@ -58,6 +60,19 @@ def test_options_of_a_dataset_are_those_that_were_given() -> None:
     typed = words(next_step.after_check(Component("mvtec", {"root": "/d", "category": "tile"}), options))
     reading = ["--image.size", "64,96", "--image.resize", "pad", "--loader.max_megapixels", "900.0"]
     assert typed[3:] == ["--data", "mvtec", "--data.root", "/d", "--data.category", "tile", *reading]
+
+
+def test_what_is_empty_or_a_default_is_not_typed(tmp_path: Path) -> None:
+    given = Folder(normal=[tmp_path / "good"]).options()
+    assert words(next_step.after_check(Component("folder", given), CheckOptions()))[3:] == [
+        *("--data", "folder", "--data.normal", f"[{tmp_path / 'good'}]")
+    ]
+    typed = words(next_step.after_check(Component("synthetic", Synthetic().options()), CheckOptions()))
+    assert typed[3:] == ["--data", "synthetic"]
+
+
+def test_a_calibration_without_splits_has_a_next_step(tmp_path: Path) -> None:
+    assert words(next_step.after_calibration(tmp_path))[0] == "predict"
 
 
 def lines(folder: Path) -> list[str]:

@@ -10,6 +10,7 @@ import pytest
 from anomalib_flows.core.finding import OWN
 from anomalib_flows.core.types import ANOMALOUS, NORMAL, ImageResult, Sample
 from anomalib_flows.experiment.evaluate import TestSet, evaluate_results
+from anomalib_flows.results.report.reading import read_results
 from anomalib_flows.results.sinks import MetricsSink, Thresholds, drain
 from anomalib_flows.run.directory import Run
 
@@ -60,6 +61,14 @@ def write(run: Run, samples: list[Sample], figures: int = 100) -> list[ImageResu
 
 def files_in(folder: Path) -> set[str]:
     return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file() and file.name != OWN}
+
+
+def test_facts_of_a_prediction_go_with_its_table(run: Run, samples: list[Sample]) -> None:
+    run.write_json(run.prediction_file.name, FACTS | {"image_scale": {"typical": 0.0, "threshold": 1.0}})
+    write(run, samples)
+    found = read_results(run.path)
+    assert found.metrics
+    assert found.metrics["subset"] == "tiles"
 
 
 def test_table_figures_and_metrics_are_written(run: Run, samples: list[Sample]) -> None:

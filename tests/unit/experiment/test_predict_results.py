@@ -1,6 +1,7 @@
 """What a prediction finds and writes, whichever model predicts; what was written before an error is kept."""
 
 import csv
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -17,6 +18,7 @@ from anomalib_flows.data.checks.scale import InputScale
 from anomalib_flows.experiment import predict as module
 from anomalib_flows.experiment.options import PredictOptions
 from anomalib_flows.experiment.predict import Predictions, find_samples, frame_name, named, predict, require_new
+from anomalib_flows.run.directory import Run
 
 KINDS = ("heatmap", "mask", "overlay")
 FILES = {"predictions.csv", "prediction.json", "thumbnails.jsonl", "report.html"}
@@ -116,6 +118,22 @@ def test_facts_and_thumbnails_are_of_the_images_in_the_table(photos, tmp_path, m
         thumbnails = [json.loads(line) for line in (output / "thumbnails.jsonl").read_text().splitlines()]
         assert [one["path"] for one in thumbnails] == [row["path"] for row in rows(output)]
         assert len(thumbnails) == count
+
+
+@pytest.mark.parametrize("fail_at", [None, 3])
+def test_a_full_disk_at_the_end_hides_neither_the_last_line_nor_the_first_error(
+    photos, tmp_path, monkeypatch, caplog, fail_at: int | None
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Run, "write_json", full)
+    caplog.set_level("INFO", "anomalib_flows")
+    with pytest.raises(KeyboardInterrupt if fail_at else OSError):
+        predicted(monkeypatch, photos, tmp_path / "out", fail_at)
+    count = fail_at or 4
+    assert f"Anomalous: {count // 2} of {count}." in caplog.text
+    assert len(rows(tmp_path / "out")) == count
 
 
 def test_truth_is_unknown(photos, tmp_path, monkeypatch) -> None:

@@ -2,14 +2,17 @@ import csv
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from anomalib_flows.core.finding import OWN
-from anomalib_flows.core.types import ImageResult, Sample
-from anomalib_flows.results.sinks import drain, open_table
+from anomalib_flows.core.types import ANOMALOUS, ImageResult, Sample
+from anomalib_flows.results.report.formats import Row
+from anomalib_flows.results.report.reading import read_table
+from anomalib_flows.results.sinks import FORMULA, drain, open_table
 
 Make = Callable[..., ImageResult]
 MakeSample = Callable[..., Sample]
@@ -158,3 +161,12 @@ def test_a_disk_that_becomes_full_leaves_the_rows_before(tmp_path: Path) -> None
     assert files_in(tmp_path / "out") == sorted(
         ["predictions.csv", *(f"{kind}/{r['path']}" for kind in ("heatmap", "mask", "overlay") for r in rows)]
     )
+
+
+@pytest.mark.parametrize("kind", ["=cmd|' /C calc'!A1", "+1", "-1", "@SUM(A1)", "\t=1", "'quoted", "crack"])
+def test_no_kind_of_defect_is_a_formula(tmp_path: Path, make_result: Make, make_sample: MakeSample, kind: str) -> None:
+    sample = replace(make_sample("a.png"), label=ANOMALOUS, defect=kind)
+    write([make_result(sample=sample)], tmp_path / "predictions.csv")
+    [row] = read(tmp_path / "predictions.csv")
+    assert not row["defect"].startswith(FORMULA)
+    assert [row["defect"] for row in read_table(tmp_path / "predictions.csv", Row)] == [kind]

@@ -46,7 +46,7 @@ def test_a_complete_run_has_no_note(run: Run) -> None:
     assert listed.path == run.path
     assert listed.note == ""
     assert listed.config == CONFIG.to_dict()
-    assert listed.metrics == run.metrics()
+    assert listed.metrics == json.loads(run.metrics_file.read_text())
     assert (listed.facts.calibration_images, listed.facts.protocol) == (4, "calibrated")
     assert listed.promised_rate == 0.05
     assert listed.size == sum(file.stat().st_size for file in run.path.iterdir())
@@ -69,6 +69,10 @@ STATES: dict[str, tuple[Callable[[Run], object], str]] = {
     ),
     "imported": (lambda run: write_model(run.model_file, np.nan, 0), "no thresholds: calibrate"),
     "not tested": (lambda run: run.metrics_file.unlink(), "not tested"),
+    "endless aliases": (
+        lambda run: run.config_file.write_text("a: &a [1, *a]\nmodel: {class_path: x}"),
+        "damaged: config.yaml",
+    ),
     "damaged metrics": (lambda run: run.metrics_file.write_text("{"), "damaged: metrics.json"),
     "list of metrics": (lambda run: run.metrics_file.write_text("[]"), "damaged: metrics.json"),
     "deep metrics": (lambda run: run.metrics_file.write_text("[" * 100_000), "damaged: metrics.json"),

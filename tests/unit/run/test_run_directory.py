@@ -4,10 +4,12 @@ import json
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.results.metrics.evaluate import evaluate
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import LAYOUT, Run, require_name
@@ -119,7 +121,12 @@ def test_an_invalid_value_is_named_in_the_error(run: Run) -> None:
 
 def test_metrics_are_none_until_something_was_tested(run: Run) -> None:
     assert run.metrics() is None
-    level = {"auroc": 1.0, "f1": None, "f1_max": 1.0, "threshold": -0.1}
-    metrics = {"image": level, "pixel": level, "defects": {"cut": {"image": level, "pixel": level}}}
+    maps, masks = np.zeros((2, 4, 4)), [None, np.eye(4)]
+    metrics = evaluate([0.1, 0.9], [0, 1], 0.5, list(maps), masks, ["good", "cut"], 0.5)
     run.write_json(run.metrics_file.name, metrics)
     assert run.metrics() == metrics
+    for level, name in (("image", "average_precision"), ("image", "normal_images"), ("pixel", "aupro")):
+        kept = {key: value for key, value in metrics[level].items() if key != name}
+        run.write_json(run.metrics_file.name, metrics | {level: kept})
+        with pytest.raises(InputError, match=r"metrics\.json is damaged: test again"):
+            run.metrics()

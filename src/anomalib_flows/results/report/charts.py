@@ -47,13 +47,13 @@ def ticks(low: float, high: float) -> list[float]:
     """Return about five round numbers within a range.
 
     Example:
-        >>> ticks(0, 0.3), ticks(-3, 17)
-        ([0.0, 0.1, 0.2, 0.3], [0.0, 5.0, 10.0, 15.0])
+        >>> ticks(0, 0.25), ticks(-3, 17)
+        ([0.0, 0.05, 0.1, 0.15, 0.2, 0.25], [0.0, 5.0, 10.0, 15.0])
     """
     rough = (high - low) / 5
     power = 10 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= 0.8 * rough)
-    return [round(i * step, 12) for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    return [round(float(i * step), 12) for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
 CURVES: tuple[tuple[str, str, str, str, tuple[str, str], float], ...] = (
@@ -89,7 +89,7 @@ def loss_chart(losses: Sequence[Loss]) -> Chart | None:
         return None
     points = [(float(loss["step"]), loss["loss"]) for loss in losses]
     steps, values = zip(*points, strict=True)
-    span = max(values) - min(values) or 1.0
+    span = max(values) - min(values) or max(1.0, abs(max(values)))
     return Chart(
         "Loss",
         ("step", "loss"),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BeforeValidator
-from pydantic import FiniteFloat as Number
+from pydantic import BeforeValidator, Field
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
 
 from anomalib_flows.core.types import Protocol, ThresholdSource
@@ -16,7 +15,19 @@ def printable(text: object) -> object:
     return text.encode(errors="surrogateescape").decode(errors="replace") if isinstance(text, str) else text
 
 
+def unescaped(word: object) -> object:
+    """Undo :func:`anomalib_flows.results.sinks.written_word`."""
+    return word.removeprefix("'") if isinstance(word, str) else word
+
+
 Text = Annotated[str, BeforeValidator(printable)]
+Number = Annotated[float, Field(ge=-1e39, le=1e39)]
+"""A number of single precision, so that what is computed from it is finite; NaN is none."""
+Whole = Annotated[int, Field(ge=0, le=2**53)]
+"""A number of things; JavaScript has it exactly."""
+Side = Annotated[int, Field(gt=0, le=2**31)]
+"""Height or width of an image in pixels."""
+Label = Literal["normal", "anomalous"]
 Point = tuple[Number, Number]
 Curve = list[Point] | None
 """Points of a curve; None where it is undefined."""
@@ -28,27 +39,27 @@ class Level(TypedDict):
     auroc: Number | None
     average_precision: Number | None
     f1: Number | None
-    normal_images: int
+    normal_images: Whole
 
 
 class ImageLevel(Level):
     """Metrics of images."""
 
-    anomalous_images: int
+    anomalous_images: Whole
 
 
 class PixelLevel(Level):
     """Metrics of pixels."""
 
     aupro: Number | None
-    masked_images: int
+    masked_images: Whole
 
 
 class Count(TypedDict):
     """A number of wrong decisions, and the interval of the rate behind it; None without images."""
 
-    count: int
-    of: int
+    count: Whole
+    of: Whole
     interval: tuple[Number, Number] | None
 
 
@@ -57,7 +68,7 @@ class Errors(TypedDict):
 
     false_alarms: Count
     missed: Count
-    missed_of_kind: dict[str, Count]
+    missed_of_kind: dict[Text, Count]
 
 
 class Scale(TypedDict):
@@ -81,19 +92,20 @@ class Facts(TypedDict):
     threshold_source: ThresholdSource
     promised_false_alarm_rate: Number | None
     image_scale: Scale
-    calibration_images: NotRequired[int]
-    model: NotRequired[str]
+    calibration_images: NotRequired[Whole]
+    model: NotRequired[Text]
 
 
 class Metrics(Facts, Part):
     """Content of ``metrics.json``."""
 
-    dataset: str
-    subset: str
+    dataset: Text
+    subset: Text
     errors: Errors
-    defects: dict[str, Part]
+    defects: dict[Text, Part]
     anomalies: NotRequired[str]
     disturb: NotRequired[dict[str, Any]]
+    seed: NotRequired[int]
 
 
 class ImageCurves(TypedDict):
@@ -120,7 +132,7 @@ class Thumbnail(TypedDict):
     """Line of ``thumbnails.jsonl``; pictures are in base 64."""
 
     path: Text
-    size: tuple[int, int]
+    size: tuple[Side, Side]
     photo: str
     heatmap: str
     mask: str | None
@@ -130,8 +142,8 @@ class Thumbnail(TypedDict):
 class Loss(TypedDict):
     """Row of ``losses.csv``."""
 
-    step: int
-    epoch: int
+    step: Whole
+    epoch: Whole
     loss: Number
 
 
@@ -139,10 +151,10 @@ class Row(TypedDict):
     """Row of ``predictions.csv``."""
 
     path: Text
-    label: str
+    label: Label
     score: Number
     p_value: Number
-    truth: str
-    defect: Text
-    outcome: str
+    truth: Label | Literal[""]
+    defect: Annotated[Text, BeforeValidator(unescaped)]
+    outcome: Literal["correct", "false alarm", "missed", ""]
     raw_score: Annotated[Number | None, BeforeValidator(lambda text: text or None)]

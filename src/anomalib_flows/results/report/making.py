@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from shlex import quote
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, get_args
 
 from anomalib_flows.core import registry
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.shell import typed
 from anomalib_flows.core.types import Split
 from anomalib_flows.data.datasets.base import Card
 from anomalib_flows.results.report.charts import loss_chart
 from anomalib_flows.results.report.reading import Results
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.config import TrainConfig
+from anomalib_flows.run.options import AugmentOptions
 
 ORDER = {split: place for place, split in enumerate(get_args(Split))}
 OWN = {"folder": "your own images", "synthetic": "drawn by this package, without limits"}
@@ -46,33 +50,50 @@ def licence(data: Component, results: Results) -> list[tuple[str, str]]:
 
 
 def card_of(data: Component) -> Card | None:
-    """Return the card of a registered dataset. A class by path is not imported: reading a run runs no code."""
+    """Return the card of a registered dataset that can be imported. A class by path is not: a report runs no code."""
     if data.class_path not in registry.names("datasets"):
         return None
-    card: Card | None = registry.load("datasets", data.class_path).card
+    try:
+        card: Card | None = registry.load("datasets", data.class_path).card
+    except InputError:
+        return None
     return card
 
 
 def commands(results: Results) -> list[str]:
     """Return the commands that make the results again, and the next ones to type."""
-    path, model = quote(str(results.path)), quote(str(results.facts.get("model", "MODEL")))
+    report, photos = typed("report", results.path), ("--input", "IMAGES", "--output", "FOLDER")
     if not results.run:
-        input_ = "predict" if results.metrics is None else "test"
-        options = "--input IMAGES" if results.metrics is None else "--data NAME"
-        return [f"anomalib-flows {input_} {model} {options} --output FOLDER", f"anomalib-flows report {path}"]
-    run = quote(str(results.run.path))
+        model = results.facts.get("model", "MODEL")
+        unlabelled, labelled = ("predict", model, *photos), ("test", model, "--data", "NAME", "--output", "FOLDER")
+        return [typed(*(labelled if results.metrics else unlabelled)), report]
+    run = results.run.path
     return [
         "# the same run again",
-        f"anomalib-flows train -c {quote(str(results.run.config_file))}",
-        f"anomalib-flows test {run}{disturbances(results)}",
-        f"anomalib-flows report {path}",
+        typed("train", "-c", results.run.config_file),
+        typed("test", run, *test_options(results)),
+        report,
         "# next",
-        f"anomalib-flows predict {run} --input IMAGES --output FOLDER",
-        f"anomalib-flows export {run}",
+        typed("predict", run, *photos),
+        typed("export", run),
     ]
 
 
-def disturbances(results: Results) -> str:
-    """Return the options by which test images were changed."""
-    changes = results.metrics.get("disturb", {}) if results.metrics else {}
-    return "".join(f" --disturb.{name} {value}" for name, value in changes.items() if value)
+def test_options(results: Results) -> list[str]:
+    """Return the options of a test: its protocol, and how images were changed."""
+    metrics = results.metrics
+    if metrics is None:
+        return []
+    usual = {"protocol": "calibrated", "seed": 0, **disturbances(asdict(AugmentOptions()))}
+    given = {
+        "protocol": metrics["protocol"],
+        "seed": metrics.get("seed", 0),
+        **disturbances(metrics.get("disturb", {})),
+    }
+    changed = {name: value for name, value in given.items() if value != usual.get(name)}
+    return [word for name, value in changed.items() for word in (f"--{name}", str(value).lower())]
+
+
+def disturbances(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the options of random changes as they are typed."""
+    return {f"disturb.{name}": value for name, value in changes.items()}

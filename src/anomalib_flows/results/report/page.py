@@ -6,12 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from shlex import quote
 from typing import Any, NamedTuple
 
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
+from anomalib_flows.core.shell import typed
 from anomalib_flows.core.types import ANOMALOUS, LABELS, ImageSize
 from anomalib_flows.results.decisions import percent, promise
 from anomalib_flows.results.report.charts import Histogram, curve_charts
@@ -98,7 +98,8 @@ def report(results: Results) -> dict[str, Any]:
 
 def overview(results: Results) -> Overview:
     """Read all images once, which finds damaged files before anything is written."""
-    scores, anomalous, pictured, size = defaultdict(list), 0, 0, None
+    scores: dict[str, list[float]] = defaultdict(list)
+    anomalous, pictured, size = 0, 0, None
     for row, thumbnail in results.rows_with_thumbnails():
         scores[row["truth"] or "unknown"].append(results.position(row))
         anomalous += row["label"] == LABELS[ANOMALOUS]
@@ -183,7 +184,7 @@ def decision(results: Results, config: TrainConfig | None, seen: Overview) -> li
         ("Set by", source),
         ("Promised", promise(facts) if rate is None else f"at most {percent(rate)} % false alarms"),
     ]
-    if config:
+    if config and not results.former_threshold():
         said.append(("Asked for", f"{percent(config.false_alarm_rate)} % false alarms"))
     if count and not paper:
         said.append(("Attainable", f"{percent(1 / (count + 1))} %, with {count} held-out good images"))
@@ -209,4 +210,5 @@ def calibrate_command(results: Results) -> str:
     """Return the command that sets a threshold, where the scale of the slider is its scale."""
     own = results.run is not None and results.run.path == results.path
     rate = results.facts["protocol"] == "calibrated" and results.facts["threshold_source"] == "false-alarm-rate"
-    return f"anomalib-flows calibrate {quote(str(results.path))} --threshold" if own and rate else ""
+    current = own and rate and not results.former_threshold()
+    return typed("calibrate", results.path, "--threshold") if current else ""

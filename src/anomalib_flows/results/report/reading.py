@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
@@ -14,11 +14,12 @@ from typing import Any, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from anomalib_flows.core.errors import InputError, NotTestedError, first_line
+from anomalib_flows.core.parsing import parse_json
 from anomalib_flows.results.report.formats import Curves, Facts, Loss, Metrics, Row, Thumbnail
 from anomalib_flows.run.directory import Run
+from anomalib_flows.run.listing import model_facts
 
 T = TypeVar("T")
-PREDICTED = "prediction.json"
 AGAIN = "test or predict again"
 
 
@@ -56,7 +57,17 @@ class Results:
         """Return the normalised score of an image, without clipping where its raw score is known."""
         scale, raw = self.facts["image_scale"], row["raw_score"]
         span = scale["threshold"] - scale["typical"]
-        return row["score"] if raw is None or span <= 0 else 0.5 + 0.5 * (raw - scale["threshold"]) / span
+        place = row["score"] if raw is None or span <= 0 else 0.5 + 0.5 * (raw - scale["threshold"]) / span
+        return place if math.isfinite(place) else row["score"]  # of a span that is next to nothing
+
+    def former_threshold(self) -> bool:
+        """Return whether the run has had another threshold since these results; False if that cannot be told."""
+        if self.run is None or self.facts["protocol"] == "paper":  # which leaves the threshold of the run as it is
+            return False
+        try:
+            return model_facts(self.run.model_file).threshold != self.facts["image_scale"]["threshold"]
+        except (OSError, InputError):
+            return False
 
     def thumbnails(self) -> Iterator[Thumbnail]:
         """Read the thumbnails, one by one."""
@@ -113,14 +124,21 @@ def read_results(path: Path) -> Results:
     files = Run(path)
     if not files.predictions_file.is_file():
         raise NotTestedError(Run.open(path).path)
-    run = next((Run(folder) for folder in (path, path.absolute().parent) if Run(folder).config_file.is_file()), None)
-    predicted = path / PREDICTED
+    predicted = files.prediction_file
     if predicted.is_file():
-        return Results(files, run, checked(Facts, predicted.read_bytes(), predicted), None)
+        facts = checked(Facts, predicted.read_bytes(), predicted)
+        return Results(files, run_of(path, facts.get("model")), facts, None)
     if not files.metrics_file.is_file():
-        raise InputError(f"{path} has neither metrics.json nor {PREDICTED}: {AGAIN}.")
+        raise InputError(f"{path} has neither metrics.json nor {predicted.name}: {AGAIN}.")
     metrics = checked(Metrics, files.metrics_file.read_bytes(), files.metrics_file)
-    return Results(files, run, metrics, metrics)
+    return Results(files, run_of(path, metrics.get("model")), metrics, metrics)
+
+
+def run_of(path: Path, model: str | None) -> Run | None:
+    """Return the run that made results: the folder itself, or the one above it; None if another model made them."""
+    around = (Run(folder) for folder in (path, path.absolute().parent) if Run(folder).config_file.is_file())
+    run = next(around, None)
+    return run if run and (model is None or Path(model).resolve() == run.path.resolve()) else None
 
 
 @cache
@@ -132,7 +150,7 @@ def adapter(kind: Any) -> TypeAdapter[Any]:
 def checked(kind: type[T], content: bytes, file: Path) -> T:
     """Parse JSON of a known form."""
     try:
-        found: T = adapter(cast("Hashable", kind)).validate_python(json.loads(content))
+        found: T = adapter(cast("Hashable", kind)).validate_python(parse_json(content.decode("utf-8-sig")))
     except ValueError as error:
         raise damaged(file, error) from None
     return found

@@ -10,6 +10,7 @@ from anomalib_flows.core.errors import FIELD
 from anomalib_flows.core.types import ANOMALOUS, LABELS, NORMAL, ImageSize
 from anomalib_flows.data.checks.scale import LARGEST_FACTOR, InputScale, advice, square
 from anomalib_flows.results.decisions import few_images_line, percent, promise, share, verdict
+from anomalib_flows.results.figure import THRESHOLD
 from anomalib_flows.results.metrics.counts import exact_interval
 from anomalib_flows.results.report.formats import Count, Metrics
 from anomalib_flows.results.report.reading import Results
@@ -27,8 +28,6 @@ WEAK_AUROC = 0.95
 """Below this, good and defective images are hard to tell apart by any threshold."""
 OTHER_RATE, GAIN = 0.05, 0.1
 """A false-alarm rate that is proposed where it finds this share of the defects more."""
-THRESHOLD = 0.5
-"""Normalised score above which an image is anomalous."""
 Scores = Mapping[str, Sequence[float]]
 """Normalised scores of images by their true label; of no label if it is unknown."""
 
@@ -38,6 +37,9 @@ class Remark(NamedTuple):
 
     status: Status
     text: str
+
+
+FORMER = Remark("bad", "They are those of the former threshold: `calibrate` has set another one since. Test again.")
 
 
 def conclusion(said: list[Remark]) -> tuple[Remark, list[Remark]]:
@@ -70,7 +72,7 @@ def trained_on(results: Results) -> str:
 
 def remarks(results: Results, config: TrainConfig | None, scores: Scores, photo: ImageSize | None) -> list[Remark]:
     """Say whether the decisions can be trusted, and what would help; ``photo`` is the size of an image."""
-    said = [*about_calibration(results, config)]
+    said = [FORMER] if results.former_threshold() else [*about_calibration(results, config)]
     if results.metrics:
         said += [*about_false_alarms(results.metrics), *about_missed(results.metrics, scores)]
     else:
@@ -86,7 +88,8 @@ def about_calibration(results: Results, config: TrainConfig | None) -> Iterator[
     facts, count = results.facts, results.facts.get("calibration_images")
     rate = facts["promised_false_alarm_rate"]
     if rate is None:
-        yield Remark("unknown", f"{promise(facts)[:1].upper()}{promise(facts)[1:]}.")
+        said = promise(facts)
+        yield Remark("unknown", f"{said[:1].upper()}{said[1:]}.")
     elif config and count and config.false_alarm_rate < rate:
         training = sum(n for (split, _), n in results.splits().items() if split == "train")
         yield Remark("unknown", few_images_line(count, training, config))
@@ -118,7 +121,7 @@ def about_missed(metrics: Metrics, scores: Scores) -> Iterator[Remark]:
         return
     many = missed["count"] > MANY * missed["of"]
     yield Remark("bad" if many else "good", f"Missed: {share(missed, 'defective images')}.")
-    if missed["count"] and (image["auroc"] or 0) < WEAK_AUROC:
+    if missed["count"] and image["auroc"] is not None and image["auroc"] < WEAK_AUROC:
         yield Remark(
             "unknown",
             "Scores of good and defective images overlap: larger images (`--image.size`), more good photos or a longer "
@@ -137,8 +140,8 @@ def about_other_rate(missed: Count, scores: Scores) -> Iterator[Remark]:
     if missed["count"] - others > GAIN * missed["of"]:
         yield Remark(
             "unknown",
-            f"With {percent(OTHER_RATE)} % of false alarms on these images, {others} defects would be missed. Try it "
-            f"with the slider below, and set it with `calibrate --false-alarm-rate {OTHER_RATE:g}`.",
+            f"With at most {percent(OTHER_RATE)} % of false alarms on these images, {others} defects would be missed. "
+            f"Try it with the slider below, and set it with `calibrate --false-alarm-rate {OTHER_RATE:g}`.",
         )
 
 

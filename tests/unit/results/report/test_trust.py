@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from anomalib_flows.results.report.page import report
 from anomalib_flows.results.report.reading import read_results
-from drawn_results import IMAGES, Scored, write_predictions, write_run
+from drawn_results import IMAGES, THRESHOLD, Scored, write_predictions, write_run
 
 
 def said(folder: Path) -> tuple[str, str, str]:
@@ -46,6 +48,26 @@ def test_the_conclusion_is_that_of_the_worst_remark(tmp_path: Path, counts, stat
     assert text in found[1]
 
 
+def write_model(run: Path, threshold: float) -> None:
+    """Write what a report reads of a model."""
+    tensors = {"image_threshold": np.array(threshold, np.float32), "calibration_scores": np.zeros(9, np.float32)}
+    named = {f"postprocess.{name}": tensor for name, tensor in tensors.items()}
+    save_file(named, run / "model.safetensors", metadata={"anomalib_flows": "{}"})
+
+
+def test_results_of_a_former_threshold_are_said_to_be(tmp_path: Path) -> None:
+    run = write_run(tmp_path, images(0, 40, 0, 20))
+    for threshold, former in ((THRESHOLD, False), (THRESHOLD + 0.25, True)):
+        write_model(run, threshold)
+        found = report(read_results(run))
+        assert ("former threshold" in found["conclusion"].text) == former
+        assert ("Asked for" in dict(found["decision"])) == (not former)
+        assert bool(found["calibrate"]) == (not former)  # whose scale is that of the present threshold
+    metrics = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps(metrics | {"protocol": "paper"}))  # the model keeps its own
+    assert "former threshold" not in said(run)[1]
+
+
 def test_too_few_calibration_images_are_counted(tmp_path: Path) -> None:
     found = said(write_run(tmp_path, images(0, 40, 0, 20)))
     assert found[0] == "unknown"
@@ -63,7 +85,7 @@ def test_a_higher_rate_is_proposed_where_it_finds_many_defects(tmp_path: Path) -
     good = [Scored(f"good/{i}.png", "good", 0.9 if i < 2 else -1) for i in range(40)]
     defective = [Scored(f"bad/{i}.png", "dent", 0.5 if i < 12 else 4) for i in range(20)]
     said_of = said(write_run(tmp_path, [*good, *defective], promised_false_alarm_rate=0.01))
-    assert "With 5 % of false alarms on these images, 0 defects would be missed" in said_of[2]
+    assert "With at most 5 % of false alarms on these images, 0 defects would be missed" in said_of[2]
     assert "of false alarms on these" not in said(write_run(tmp_path, [*good, *defective]))[2]  # 10 % are promised
 
 
@@ -76,7 +98,12 @@ def test_photos_that_are_scaled_down_far_are_warned_of(tmp_path: Path) -> None:
 
 def test_one_kind_of_image_alone_leaves_the_other_rate_unknown(tmp_path: Path) -> None:
     assert "missed defects is unknown" in " ".join(said(write_run(tmp_path / "good", images(0, 40, 0, 0))))
-    assert "false alarms is unknown" in " ".join(said(write_run(tmp_path / "bad", images(0, 0, 0, 20))))
+    bad = write_run(tmp_path / "bad", images(0, 0, 5, 20))
+    metrics = json.loads((bad / "metrics.json").read_text())
+    metrics["image"]["auroc"] = None
+    (bad / "metrics.json").write_text(json.dumps(metrics))
+    assert "false alarms is unknown" in " ".join(said(bad))
+    assert "overlap" not in " ".join(said(bad))  # with what?
 
 
 def test_many_anomalous_predictions_are_questioned(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 import tracemalloc
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 from anomalib_flows.core.errors import InputError, NotTestedError
 from anomalib_flows.results.report import write_comparison, write_report
+from anomalib_flows.results.report.making import commands
+from anomalib_flows.results.report.reading import read_results
 from drawn_results import Scored, write_predictions, write_run
 
 EVIL = ("</script><script>alert(1)</script>", "=cmd()|'/C calc'!A1", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}")
@@ -135,6 +138,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     [
         ("metrics.json", "{", "metrics.json is damaged"),
         ("metrics.json", "{}", "Field required"),
+        ("metrics.json", "[" * 100_000, "metrics.json is damaged"),
         ("curves.json", '{"image": 3}', "curves.json is damaged"),
         (
             "predictions.csv",
@@ -143,6 +147,11 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
         ),
         ("predictions.csv", "path,label,score,p_value,truth,defect,outcome,raw_score\na,normal,x", "line 2"),
         ("predictions.csv", "path,label,score,p_value,truth,defect,outcome,raw_score\na,normal,nan,1,,,,", "line 2"),
+        ("predictions.csv", "path,label,score,p_value,truth,defect,outcome,raw_score\na,x,0,1,,,,", "label"),
+        ("predictions.csv", "path,label,score,p_value,truth,defect,outcome,raw_score\na,normal,0,1,x,,,", "truth"),
+        ("predictions.csv", "path,label,score,p_value,truth,defect,outcome,raw_score\na,normal,1e99,1,,,,", "score"),
+        ("thumbnails.jsonl", '{"path": "", "size": [0, 1], "photo": "", "heatmap": ""}', "size.0"),
+        ("losses.csv", f"step,epoch,loss\n{10**400},1,2", "step"),
         ("thumbnails.jsonl", '{"path": "a"', "thumbnails.jsonl is damaged"),
         ("losses.csv", "step,epoch,loss\n1,2", "losses.csv is damaged"),
         ("versions.json", "[]", "versions.json is damaged"),
@@ -157,6 +166,43 @@ def test_damaged_files_are_named_and_an_older_report_stays(run: Path, name: str,
         write_report(run)
     assert (run / "report.html").read_text() == "older"
     assert not list(run.glob(".tmp*"))
+
+
+def test_a_scale_of_no_length_is_not_divided_by(tmp_path: Path) -> None:
+    scale = {"typical": 0.0, "threshold": 1e-320}
+    text = written(
+        write_run(tmp_path, [Scored("a.png", "good", -1e38), Scored("b.png", "dent", 1e38)], image_scale=scale)
+    )
+    assert "Infinity" not in text.partition('id="rows">')[2].partition("</script>")[0]
+
+
+def test_kinds_that_are_not_utf_8_are_shown(tmp_path: Path) -> None:
+    text = written(write_run(tmp_path, [Scored("a.png", "good", 0), Scored("b.png", "d\udcff", 3)]))
+    assert "d\ufffd" in text
+
+
+def test_commands_are_typed_as_they_stand(tmp_path: Path) -> None:
+    disturb = {"flip": True, "zoom": 1.0, "noise": 5.0, "x; rm -rf ~": "`id`"}
+    run = write_run(tmp_path / "it's; $HOME", disturb=disturb, seed=3)
+    lines = commands(read_results(run))
+    typed = [shlex.split(line) for line in lines if not line.startswith("#")]
+    assert [words[0] for words in typed] == ["anomalib-flows"] * len(typed)
+    assert ["anomalib-flows", "report", str(run)] in typed
+    changed = ["--seed", "3", "--disturb.flip", "true", "--disturb.noise", "5.0", "--disturb.x; rm -rf ~", "`id`"]
+    assert ["anomalib-flows", "test", str(run), *changed] in typed
+    paper = read_results(write_run(tmp_path / "paper", protocol="paper"))
+    assert commands(paper)[2].endswith("--protocol paper")
+
+
+def test_predictions_of_another_model_are_not_those_of_the_run_around_them(run: Path) -> None:
+    (run / "config.yaml").touch()
+    folder = write_predictions(run / "predicted")
+    assert read_results(folder).run is None
+    facts = json.loads((folder / "prediction.json").read_text())
+    (folder / "prediction.json").write_text(json.dumps(facts | {"model": str(run)}))
+    made_by = read_results(folder).run
+    assert made_by
+    assert made_by.path == run
 
 
 def test_thumbnails_of_other_images_are_refused(run: Path) -> None:

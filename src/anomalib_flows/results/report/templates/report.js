@@ -62,7 +62,10 @@ function showCounts() {
   $("cut-slider").setAttribute("aria-valuetext", value.toFixed(3));
   $("cut-reset").disabled = cut === null;
   const command = $("calibrate");
-  if (command) command.textContent = `${command.dataset.command} ${Math.max(value, 0.001).toFixed(3)}`;
+  if (command) {
+    command.textContent = `${command.dataset.command} ${value.toFixed(3)}`;
+    $("calibration").hidden = !(Number(value.toFixed(3)) > 0 && Number(value.toFixed(3)) < 1); // what calibrate takes
+  }
   const count = (truth, label) => rows.filter((row) => row.truth === truth && called(row) === label).length;
   if (!facts.labelled) {
     const anomalous = count(null, 1);
