@@ -43,6 +43,7 @@ FAULTS = {
     "import sys; sys.exit(0)": "SystemExit: 0",
     "exit('no licence')": "SystemExit: no licence",
     "raise LookupError": "LookupError",
+    "import no_such_module": "No module named 'no_such_module'",
 }
 PLACES = {
     "import": ["--model=fastflow", "--data=odd"],

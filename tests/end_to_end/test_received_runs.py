@@ -113,6 +113,7 @@ def test_in_python_an_argument_or_an_import_trusts(run: Path) -> None:
         "model: received.OtherFlow",
         "data.class_path: received.OtherData",
         "model: {class_path: fastflow, init_args: {timm_args: {class_path: received.OtherFlow}}}",
+        "model: {class_path: fastflow, init_args: {timm_args: {parts: [{class_path: received.OtherFlow}]}}}",
     ],
 )
 def test_a_configuration_imports_nothing_however_it_is_written(run: Path, capsys, config: str) -> None:

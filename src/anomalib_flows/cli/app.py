@@ -92,14 +92,16 @@ def _explained(error: BaseException) -> str | None:
         name = f" {error.filename}" if error.filename else ""
         advice = "free space" if error.errno in NO_SPACE else "change its rights"
         return f"Cannot read or write{name}: {error.strerror}; {advice}, or name another folder."
+    from anomalib_flows.core.registry import blame
+
+    if sentence := blame(error):  # of a plug-in that lacks a module of its own, too
+        return sentence
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("anomalib_flows"):
         return (
             f"This command needs the module {error.name}, which is not installed: pip install anomalib-flows brings "
             "all that commands need; in Python, anomalib_flows.runtime predicts without."
         )
-    from anomalib_flows.core.registry import blame
-
-    return blame(error)
+    return None
 
 
 def show_every_character() -> None:

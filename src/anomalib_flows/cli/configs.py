@@ -106,7 +106,8 @@ def named_classes_of(content: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """Yield the dotted field and the value of everything in a configuration that names a class."""
     if isinstance(content, str) and (name in KINDS or name.endswith("class_path")):
         yield name, content
-    for key, value in content.items() if isinstance(content, dict) else ():
+    items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
+    for key, value in items:
         yield from named_classes_of(value, f"{name}.{key}".removeprefix("."))
 
 

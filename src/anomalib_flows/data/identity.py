@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import warnings
 from collections import defaultdict
@@ -11,8 +10,8 @@ from pathlib import Path
 from typing import get_args
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.parsing import require_regular
 from anomalib_flows.core.remember import remembered
+from anomalib_flows.core.store import digest_of
 from anomalib_flows.core.types import Sample, Split
 
 
@@ -30,9 +29,7 @@ def is_digest(value: object) -> bool:
 
 def _digest(path: Path) -> str:
     try:
-        require_regular(path)
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return digest_of(path)
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): check the path.") from error
 

@@ -109,7 +109,7 @@ class Run:
         if not isinstance(loaded, dict):
             raise InputError(f"{self.config_file} is damaged: name another run.")
         if "trainer" in loaded and "loader" not in loaded:
-            raise InputError(f"{self.path} was written by an earlier version: train again.")
+            raise InputError(f"{self.config_file} was written by an earlier version: train again.")
         try:
             config = TrainConfig.from_dict(loaded)
         except InputError as error:

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def find_runs(folder: Path) -> list[Path]:
 def read_run(path: Path) -> ListedRun:
     """Read what is there of a run."""
     run, notes = Run(path), []
-    config = mapping(run.config_file, parse_yaml)
+    config = mapping(run.config_file, partial(parse_yaml, quick=True)) or mapping(run.config_file, parse_yaml)
     if not isinstance(found(config, "model", "class_path"), str):
         config = None
         notes.append("damaged: config.yaml" if run.config_file.is_file() else "not begun: no config.yaml")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,12 @@ def test_parts_of_a_run_pictures_and_hidden_folders_hold_no_runs(run: Run) -> No
     mark_results(top / "check")
     assert find_runs(top) == [run.path, top / "other/run"]
     assert find_runs(run.path) == [run.path]
+
+
+def test_names_that_are_not_utf_8_are_no_damage(run: Run) -> None:
+    run.write_config(replace(CONFIG, data=Component("mvtec", {"root": "/data/\udce9"})))
+    assert read_run(run.path).config == run.config().to_dict()
+    assert not read_run(run.path).note
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_run_of_an_earlier_version_is_named_as_one(run: Run) -> None:
     run.config_file.write_text(yaml.safe_dump(earlier()))
     with pytest.raises(InputError) as raised:
         run.config()
-    assert str(raised.value) == f"{run.path} was written by an earlier version: train again."
+    assert str(raised.value) == f"{run.config_file} was written by an earlier version: train again."
 
 
 @pytest.mark.parametrize("content", [b"", b"model: [", b"- 1\n", b"text", b"\xff\xfe\x00", b"model: \xe4"])

@@ -110,7 +110,7 @@ class DiskCache:
         tensors = self.store.get(name) or {}
         if not is_item(tensors, self.size, masked=sample.mask is not None):
             return None
-        del self.asked[sample]
+        self.asked.pop(sample, None)  # another thread may have read the same image
         height, width = tensors["content"].tolist()
         return Item(tensors["image"], tensors.get("mask"), (height, width))
 

@@ -234,3 +234,17 @@ def test_several_processes_fill_one_folder(samples) -> None:
 def test_a_cache_without_room_is_refused() -> None:
     with pytest.raises(InputError, match=r"`loader.cache_size` cannot be 0"):
         options(cache_size=0)
+
+
+def test_threads_may_ask_for_the_same_image_at_once(samples, monkeypatch) -> None:
+    epochs(samples, options(cache="disk"), 1)
+    cache = DiskCache(cache_folder("images"), 10**9, IMAGE)
+    kept = cache.store.get
+
+    def meanwhile(name: str):
+        monkeypatch.setattr(cache.store, "get", kept)
+        assert cache.get(samples[0])
+        return kept(name)
+
+    monkeypatch.setattr(cache.store, "get", meanwhile)
+    assert cache.get(samples[0])
