@@ -87,6 +87,7 @@ def write_run(folder: Path, images: Sequence[Scored] = IMAGES, *, pictured: int 
     (folder / "losses.csv").write_text("step,epoch,loss\n1,0,3.5\n2,0,2.5\n3,1,-1\n")
     splits = [("train", 0, "good", f"/data/train/{i}.png", "", "") for i in range(20)]
     splits += [("calibration", 0, "good", f"/data/train/{i}.png", "", "") for i in range(20, 29)]
+    splits.append(("test", 0, "good", "/data/test/0.png", "", ""))
     write_table(folder / "splits.csv", ("split", "label", "defect", "path", "mask", "digest"), splits)
     return folder
 

@@ -63,7 +63,7 @@ def test_several_runs_are_compared_and_animated(
     copies = [Path(shutil.copytree(folder, tmp_path / name)) for folder, name in ((trained, "run"), (predicted, "new"))]
     monkeypatch.chdir(tmp_path)
     assert main(["report", *map(str, copies), "--animate"]) == 0
-    assert "Comparison of 2 runs" in (tmp_path / "comparison.html").read_text()
+    assert "Comparison of 2 results" in (tmp_path / "comparison.html").read_text()
     assert capsys.readouterr().out.count("animation.webp") == 2
     for copy in copies:
         assert Image.open(copy / "animation.webp").format == "WEBP"

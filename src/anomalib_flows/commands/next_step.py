@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anomalib_flows.core.shell import typed
+from anomalib_flows.core.shell import path_text, typed
 
 if TYPE_CHECKING:
     from anomalib_flows.experiment.options import CheckOptions
@@ -16,19 +16,24 @@ NEW_PHOTOS = ("--input", "PHOTOS", "--output", "predicted")
 """Options of ``predict`` that nobody can know."""
 
 
-def next_step(*words: object, more: str = "") -> str:
-    """Return the line that ends a command; ``more`` names further commands."""
-    return f"Next: {typed(*words)}{more}"
+def next_step(*words: object) -> str:
+    """Return the line that ends a command."""
+    return f"Next: {typed(*words)}"
 
 
 def after_training(run: Path) -> str:
     """Return the next step after a training."""
-    return next_step("predict", run, *NEW_PHOTOS, more=" (or report, or export)")
+    return next_step("predict", run, *NEW_PHOTOS)
 
 
-def after_test(folder: Path) -> str:
-    """Return the next step after a test or a prediction, whose results are in a folder."""
-    return next_step("report", folder)
+def after_test(run: Path) -> str:
+    """Return the next step after a test of a run."""
+    return next_step("export", run)
+
+
+def after_results(report: Path) -> str:
+    """Return the next step after results of a model that needs no further command: to look at them."""
+    return f"Next: open {path_text(report)} in a browser."
 
 
 def after_calibration(run: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import Command
-from anomalib_flows.commands.next_step import after_test
+from anomalib_flows.commands.next_step import after_results
 
 if TYPE_CHECKING:
     from anomalib_flows.experiment.options import PredictOptions
@@ -25,8 +25,7 @@ def predict(run: Path, options: PredictOptions, trust: bool = False) -> None:
 
     run_prediction(run, options, trust=trust)
     if (report := Run(options.output).report_file).is_file():
-        print(f"{'report':12} {report}")
-    print(f"\n{after_test(options.output)}")
+        print(f"\n{after_results(report)}")
 
 
 COMMAND = Command(

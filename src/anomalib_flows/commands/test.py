@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anomalib_flows.commands.command import Command
-from anomalib_flows.commands.next_step import after_test
+from anomalib_flows.commands.next_step import after_results, after_test
 from anomalib_flows.commands.summary import print_summary
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def test(run: Path, options: TestOptions, trust: bool = False) -> None:
 
     tested = run_test(run, options, trust=trust)
     print_summary(tested, validated=validation_is_complete(run), disturbed=options.disturb.active)
-    print(f"\n{after_test(tested.path)}")
+    print(f"\n{after_test(run) if tested.config_file.is_file() else after_results(tested.report_file)}")
 
 
 def validation_is_complete(run: Path) -> bool:

@@ -39,9 +39,9 @@ def test_a_path_is_one_word_and_no_option(name: str) -> None:
 
 def test_paths_in_the_current_folder_are_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert next_step.after_test(tmp_path / "results/run-001") == "Next: anomalib-flows report results/run-001"
-    assert next_step.after_test(tmp_path.parent) == f"Next: anomalib-flows report {tmp_path.parent}"
-    assert words(next_step.after_test(tmp_path)) == ["report", "."]
+    assert next_step.after_test(tmp_path / "results/run-001") == "Next: anomalib-flows export results/run-001"
+    assert next_step.after_test(tmp_path.parent) == f"Next: anomalib-flows export {tmp_path.parent}"
+    assert words(next_step.after_test(tmp_path)) == ["export", "."]
 
 
 @pytest.mark.parametrize("tested", [True, False])

@@ -69,7 +69,7 @@ def test_too_few_images_warn_and_take_the_largest(count, rate, needed) -> None:
     post, scores = Postprocess(), torch.randperm(count).float()
     post.calibration_scores = post.calibration_maxima = scores.sort().values
     with pytest.warns(
-        UserWarning, match=rf"calibration images, {count} in number, .* {rate:g}, which takes {needed}:"
+        UserWarning, match=rf"{count} calibration images? (is|are) too few .* {rate:g}, which takes {needed}:"
     ) as caught:
         set_thresholds(post, rate)
     assert caught[0].filename == __file__

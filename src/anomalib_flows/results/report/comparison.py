@@ -66,7 +66,7 @@ def comparison(runs: list[Compared]) -> dict[str, Any]:
     shown = {"metrics": True, "curves": curves, "disagreement": common}
     names = {"metrics": "Metrics", "curves": "Curves", "disagreement": "Where they disagree"}
     return {
-        "title": f"Comparison of {len(runs)} runs",
+        "title": f"Comparison of {len(runs)} {'runs' if all(run.results.metrics for run in runs) else 'results'}",
         "eyebrow": "",
         "lead": ", ".join(run.name for run in runs),
         "sections": [(anchor, name) for anchor, name in names.items() if shown[anchor]],
@@ -75,7 +75,7 @@ def comparison(runs: list[Compared]) -> dict[str, Any]:
         "curves": curves,
         "common": len(common),
         "differing": len(differing),
-        "wrong_in_all": sum(all(is_wrong(run.rows[path]) for run in runs) for path in common),
+        "wrong_in_all": wrong_in_all(runs, common),
         "disagreements": disagreements(runs, differing),
         "folder": common_folder(differing),
     }
@@ -84,7 +84,7 @@ def comparison(runs: list[Compared]) -> dict[str, Any]:
 def about_data(runs: list[Compared], common: int) -> list[str]:
     """Say what can be compared, and what cannot."""
     said = []
-    data = {data_of(run.results): run.name for run in runs}
+    data = {data_of(run.results) for run in runs if run.results.metrics}
     if len(data) > 1:
         listed = "; ".join(sorted(data))
         said.append(f"The runs were tested on different data ({listed}): metrics and curves do not rank the models.")
@@ -112,7 +112,7 @@ def table_row(run: Compared, common: list[str], runs: list[Compared]) -> dict[st
     errors = metrics["errors"] if metrics else None
     return {
         "name": run.name,
-        "model": config.model.class_path if config else Path(results.facts.get("model", "")).name,
+        "model": config.model.class_path if config else "/".join(Path(results.facts.get("model", "")).parts[-2:]),
         "size": " x ".join(map(str, config.image.height_width)) if config else "",
         "data": data_of(results),
         "metrics": metrics,
@@ -121,6 +121,13 @@ def table_row(run: Compared, common: list[str], runs: list[Compared]) -> dict[st
         "missed": fraction(errors["missed"]) if errors else DASH,
         "alone": len(alone) if common and metrics else DASH,
     }
+
+
+def wrong_in_all(runs: list[Compared], common: list[str]) -> int | None:
+    """Count the images that are wrong in all runs; None if the truth is unknown."""
+    if not any(run.results.metrics for run in runs):
+        return None
+    return sum(all(is_wrong(run.rows[path]) for run in runs) for path in common)
 
 
 def fraction(counted: Count) -> str:

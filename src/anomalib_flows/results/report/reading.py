@@ -123,7 +123,7 @@ def read_results(path: Path) -> Results:
     """
     files = Run(path)
     if not files.predictions_file.is_file():
-        raise NotTestedError(Run.open(path).path)
+        raise untested(Run.open(path))
     predicted = files.prediction_file
     if predicted.is_file():
         facts = checked(Facts, predicted.read_bytes(), predicted)
@@ -132,6 +132,17 @@ def read_results(path: Path) -> Results:
         raise InputError(f"{path} has neither metrics.json nor {predicted.name}: {AGAIN}.")
     metrics = checked(Metrics, files.metrics_file.read_bytes(), files.metrics_file)
     return Results(files, run_of(path, metrics.get("model")), metrics, metrics)
+
+
+def untested(run: Run) -> InputError:
+    """Return the error for a run without results: it has no test images, or was not tested."""
+    splits = Results(run, run, cast("Facts", {}), None).splits()
+    if splits and not any(split == "test" for split, _ in splits):
+        return InputError(
+            f"{run.path} has no test images, so there are no results to report: predict photos with it, and report the "
+            "folder of the predictions."
+        )
+    return NotTestedError(run.path)
 
 
 def run_of(path: Path, model: str | None) -> Run | None:

@@ -19,11 +19,11 @@ from anomalib_flows.run.config import TrainConfig
 Status = Literal["good", "unknown", "bad"]
 WORST: tuple[tuple[Status, str], ...] = (
     ("bad", "Do not rely on these decisions yet."),
-    ("unknown", "Nothing speaks against these decisions, but not all is known."),
+    ("unknown", "Not everything is known about these decisions."),
     ("good", "These decisions can be relied on for images like those that set the threshold."),
 )
 MANY = 0.1
-"""Share of the defects from which on it is bad news that they were missed."""
+"""Share of the good or defective images from which on it is bad news that their decisions are wrong."""
 WEAK_AUROC = 0.95
 """Below this, good and defective images are hard to tell apart by any threshold."""
 OTHER_RATE, GAIN = 0.05, 0.1
@@ -56,7 +56,8 @@ def trained_on(results: Results) -> str:
     splits, said = results.splits(), []
     good = {split: sum(n for (name, _), n in splits.items() if name == split) for split in ("train", "calibration")}
     if good["train"]:
-        others = f"; {good['calibration']} others set the threshold" if good["calibration"] else ""
+        count = good["calibration"]
+        others = f"; {count} other{'s' * (count > 1)} set the threshold" if count else ""
         said.append(f"Trained on {good['train']} good images{others}.")
     elif "model" in results.facts:
         said.append(f"Model: {results.facts['model']}.")
@@ -94,11 +95,9 @@ def about_calibration(results: Results, config: TrainConfig | None) -> Iterator[
         training = sum(n for (split, _), n in results.splits().items() if split == "train")
         yield Remark("unknown", few_images_line(count, training, config))
     elif count:
-        yield Remark(
-            "good",
-            f"{count} held-out good images set the threshold, enough to promise {percent(rate)} % of false alarms. "
-            f"They would allow {percent(1 / (count + 1))} % at best.",
-        )
+        said, best = f"{count} held-out good images set the threshold, enough to promise", percent(1 / (count + 1))
+        allowed = "" if best == percent(rate) else f" They would allow {best} % at best."
+        yield Remark("good", f"{said} {percent(rate)} % of false alarms.{allowed}")
 
 
 def about_false_alarms(metrics: Metrics) -> Iterator[Remark]:
@@ -106,11 +105,16 @@ def about_false_alarms(metrics: Metrics) -> Iterator[Remark]:
     alarms, rate = metrics["errors"]["false_alarms"], metrics["promised_false_alarm_rate"]
     if alarms["interval"] is None:
         yield Remark("unknown", "The rate of false alarms is unknown without good test images.")
-    elif rate is not None:
-        low, high = alarms["interval"]
-        status: Status = "bad" if low > rate else "good" if high <= rate else "unknown"
-        help_ = " Calibrate with good photos from the place where the model will work." * (status == "bad")
-        yield Remark(status, " ".join(verdict(alarms, metrics)) + help_)
+        return
+    low, high = alarms["interval"]
+    many, above = alarms["count"] > MANY * alarms["of"], rate is not None and low > rate
+    said = [f"False alarms: {share(alarms, 'good images')}."] if many or above else []
+    said += verdict(alarms, metrics)
+    if above:
+        said.append("Calibrate with good photos from the place where the model will work.")
+    if said:
+        status: Status = "bad" if many or above else "good" if rate is not None and high <= rate else "unknown"
+        yield Remark(status, " ".join(said))
 
 
 def about_missed(metrics: Metrics, scores: Scores) -> Iterator[Remark]:

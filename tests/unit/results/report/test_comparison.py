@@ -51,6 +51,13 @@ def test_runs_without_truth_have_no_metrics(first: Path, tmp_path: Path) -> None
     assert "The truth is unknown for predicted" in text
     assert "compared on the 5 images" in text
     assert "decide differently on 0 of 5 images" in text
+    assert "different data" not in text
+
+
+def test_predictions_alone_are_not_called_wrong(tmp_path: Path) -> None:
+    text = compare(*(write_predictions(tmp_path / name) for name in ("first", "second")))
+    assert "Comparison of 2 results" in text
+    assert "wrong in all" not in text
 
 
 def test_the_number_of_images_is_bounded(first: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,7 @@ def images(alarms: int, good: int, missed: int, defective: int) -> list[Scored]:
         ((0, 40, 0, 20), "good", "These decisions can be relied on"),
         ((1, 30, 0, 20), "unknown", "Too few to know whether the promise held"),
         ((20, 40, 0, 20), "bad", "More than promised"),
+        ((4, 4, 0, 20), "bad", "False alarms: 4 of 4 good images (100 %"),
         ((0, 40, 15, 20), "bad", "Missed: 15 of 20 defective images (75 %"),
         ((0, 40, 2, 20), "good", "These decisions can be relied on"),
     ],

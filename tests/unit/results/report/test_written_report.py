@@ -220,6 +220,14 @@ def test_what_has_no_results_is_refused(run: Path, tmp_path: Path) -> None:
         write_report(tmp_path / "nowhere")
 
 
+def test_a_run_without_test_images_is_not_sent_to_a_test(run: Path) -> None:
+    (run / "predictions.csv").unlink()
+    rows = (run / "splits.csv").read_text().splitlines()
+    (run / "splits.csv").write_text("\n".join(row for row in rows if "test" not in row.split(",")) + "\n")
+    with pytest.raises(InputError, match="has no test images, so there are no results to report: predict photos"):
+        write_report(run)
+
+
 def test_places_that_cannot_be_written_are_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is a folder: name a file in it"):
         write_report(run, tmp_path)
