@@ -181,3 +181,8 @@ def test_good_photos_alone_are_a_test(tree: Path, tmp_path: Path, capsys) -> Non
     metrics = json.loads((run / "metrics.json").read_text())
     assert (metrics["errors"]["false_alarms"]["of"], metrics["errors"]["missed"]["of"]) == (3, 0)
     assert metrics["image"]["auroc"] is None
+
+
+def test_test_images_that_set_thresholds_are_named_at_once(run: Path, tree: Path, caplog) -> None:
+    assert main(["calibrate", str(run), f"--images={tree / 'stripes/test/good'}"]) == 0
+    assert "3 test images of the run set its thresholds now: tests leave them out." in caplog.text

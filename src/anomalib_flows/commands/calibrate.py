@@ -30,13 +30,13 @@ def calibrate(run: Path, options: CalibrateOptions, trust: bool = False) -> None
     from anomalib_flows.run.directory import Run
 
     pipeline, opened = run_calibration(run, options, trust=trust), Run.open(run, trust=trust)
-    if opened.metrics():
-        print("The run's metrics are those of its former threshold: a test computes them again.")
     config = opened.config()
     print(threshold_line(pipeline, config.false_alarm_rate))
     if config.pixel_threshold is not None:
         pixel = float(pipeline.postprocess.pixel_threshold)
         print(f"Pixel threshold 0.5 (raw value {pixel:.6g}): no rate is promised for masks, as it was set by hand.")
+    if opened.metrics():
+        print("The run's metrics are those of its former threshold: a test computes them again.")
     print(f"\n{after_calibration(run)}")
 
 

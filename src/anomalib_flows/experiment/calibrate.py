@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.decision import ThresholdRule
 from anomalib_flows.run.directory import Run
+
+logger = logging.getLogger(__name__)
 
 
 def calibrate(run: Path, options: CalibrateOptions, *, trust: bool = False) -> Pipeline:
@@ -119,7 +122,11 @@ def calibrate_on_images(
         fit_local_scale(runner, trained)
     calibrate_pipeline(runner, samples, false_alarm_rate, rule)
     # Recorded, so that tests leave them out.
-    return [*without([s for s in listed if s.split != "calibration"], samples), *samples]
+    others = [s for s in listed if s.split != "calibration"]
+    left = without(others, samples)
+    if taken := len(select(others, "test")) - len(select(left, "test")):
+        logger.info("%d test images of the run set its thresholds now: tests leave them out.", taken)
+    return [*left, *samples]
 
 
 def with_defects(splits: list[Sample], defects: list[Sample], source: ThresholdSource) -> list[Sample]:
