@@ -1,5 +1,6 @@
 """Options of flow detectors: taken by the base class, recorded flat, and documented once."""
 
+import inspect
 from typing import Any
 
 import jsonargparse
