@@ -51,7 +51,7 @@ def test_a_threshold_by_hand_promises_nothing_anywhere(run: Path, tree: Path, tm
     said = capsys.readouterr()
     assert "no rate is promised, as the threshold was set by hand. Above it are 0 of 1 calibration images" in said.out
     assert "no rate is promised for masks, as it was set by hand" in said.out
-    assert "too few" not in said.err
+    assert "Too few" not in said.err
     moved = load_pipeline(run / "model.safetensors")
     assert float(moved.postprocess.image_threshold) == pytest.approx(zero + 1.2 * (before - zero), rel=1e-5)
     assert moved.threshold_source == "hand"
@@ -71,7 +71,7 @@ def test_a_threshold_by_hand_promises_nothing_anywhere(run: Path, tree: Path, tm
         assert main(["predict", str(named), f"--input={photos}", f"--output={tmp_path / str(number)}"]) == 0
         said = capsys.readouterr()
         assert "Labels: no rate is promised, as the threshold was set by hand." in said.out
-        assert "too few" not in said.err
+        assert "Too few" not in said.err
 
     assert main(["calibrate", str(run)]) == 0  # back to the rate
     again = load_pipeline(run / "model.safetensors")

@@ -31,7 +31,7 @@ def metrics() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("model", ["fastflow", "cflow"])
-@pytest.mark.filterwarnings("ignore:The calibration images")
+@pytest.mark.filterwarnings("ignore:Too few calibration images")
 def test_the_default_encoder_needs_no_network(model: str) -> None:
     short = ["--image.size=64", "--trainer.max_steps=4", "--pictures=0"]
     assert main(["train", f"--model={model}", "--data=synthetic", *short]) == 0
@@ -39,7 +39,7 @@ def test_the_default_encoder_needs_no_network(model: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:The calibration images")
+@pytest.mark.filterwarnings("ignore:Too few calibration images")
 def test_the_first_command_of_the_readme_detects_defects() -> None:
     assert main(["train", "--model=fastflow", "--data=synthetic"]) == 0
     found = metrics()

@@ -13,10 +13,10 @@ def warn_if_too_few(count: int, false_alarm_rate: float) -> None:
     """Warn if there are too few calibration images for a false-alarm rate."""
     if threshold_rank(count, false_alarm_rate) == 0:
         needed = images_needed(false_alarm_rate)
-        images = "1 calibration image is" if count == 1 else f"{count} calibration images are"
         warnings.warn(
-            f"{images} too few for a false-alarm rate of {false_alarm_rate:g}, which takes {needed}: the threshold is "
-            f"the largest normal score, whose rate is about {1 / (count + 1):.2g}.",
+            f"Too few calibration images for a false-alarm rate of {false_alarm_rate:g}, which takes {needed}: there "
+            f"{'is' if count == 1 else 'are'} {count}. The threshold is the largest normal score, whose rate is about "
+            f"{1 / (count + 1):.2g}.",
             stacklevel=3,
         )
 

@@ -22,7 +22,7 @@ def test_scratches_are_ten_times_as_long_as_wide(width: float) -> None:
         assert covered == pytest.approx(10 * width**2, rel=0.05)
 
 
-@pytest.mark.filterwarnings("ignore:The calibration images")
+@pytest.mark.filterwarnings("ignore:Too few calibration images")
 def test_a_table_of_a_run_is_printed(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--model=fastflow", "--model.backbone=test_efficientnet", "--model.weights=random", "--image.size=64"]
     data = ["--data=mvtec", f"--data.root={root}", "--data.category=noise", f"--output={tmp_path / 'runs'}"]

@@ -28,7 +28,7 @@ def test_a_folder_of_a_category_alone_and_other_files_are_passed_over(root: Path
     assert [(found.dataset, found.category) for found in present(root)] == [("mvtec", "noise")]
 
 
-@pytest.mark.filterwarnings("ignore:The calibration images")
+@pytest.mark.filterwarnings("ignore:Too few calibration images")
 def test_a_page_is_made_from_a_folder_and_again_from_the_run(
     root: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

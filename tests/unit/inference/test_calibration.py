@@ -69,7 +69,7 @@ def test_too_few_images_warn_and_take_the_largest(count, rate, needed) -> None:
     post, scores = Postprocess(), torch.randperm(count).float()
     post.calibration_scores = post.calibration_maxima = scores.sort().values
     with pytest.warns(
-        UserWarning, match=rf"{count} calibration images? (is|are) too few .* {rate:g}, which takes {needed}:"
+        UserWarning, match=rf"Too few calibration images .* {rate:g}, which takes {needed}: there (is|are) {count}\."
     ) as caught:
         set_thresholds(post, rate)
     assert caught[0].filename == __file__
@@ -163,7 +163,7 @@ def test_a_threshold_by_hand_says_nothing_of_a_rate() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         calibrate_postprocess(post, maps_of(5), 0.01, ThresholdRule(image=0.6))
-    with pytest.warns(UserWarning, match="too few for a false-alarm rate of 0.01"):
+    with pytest.warns(UserWarning, match="Too few calibration images for a false-alarm rate of 0.01"):
         calibrate_postprocess(post, maps_of(5), 0.01, ThresholdRule(pixel=0.6))
 
 

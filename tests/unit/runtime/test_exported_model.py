@@ -273,7 +273,7 @@ def test_rate_that_the_model_was_exported_with_changes_nothing(export):
 
 
 def test_rate_that_takes_more_images_is_warned_of(export):
-    with pytest.warns(UserWarning, match="4 calibration images are too few for a false-alarm rate of 0.01"):
+    with pytest.warns(UserWarning, match="Too few calibration images .* takes 99: there are 4"):
         model = ExportedModel(export(), false_alarm_rate=0.01)
     white, black = (np.full((8, 12, 3), level, np.uint8) for level in (255, 0))
     assert (model(white).label, model(black).label) == (1, 0)
