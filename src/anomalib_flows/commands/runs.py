@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from anomalib_flows.run.listing import ListedRun
 
 Row = Sequence[str]
-UNPROMISED = {"hand": "none (by hand)", "defects": "none (defects)"}
+NO_PROMISE = {"hand": "none (by hand)", "defects": "none (defects)"}
 SAME = {"output", "pictures", "loader.workers"}
 """Fields that say nothing about a detector."""
 LONGEST = 40
@@ -117,7 +117,7 @@ def promised(run: ListedRun) -> str:
     facts = run.facts
     protocol = run.metrics.get("protocol", facts.protocol if facts else "")
     source = run.metrics.get("threshold_source", facts.source if facts else "")
-    return "none (paper)" if protocol == "paper" else UNPROMISED.get(str(source), "-")
+    return "none (paper)" if protocol == "paper" else NO_PROMISE.get(str(source), "-")
 
 
 def comparison(members: dict[str, ListedRun]) -> str:

@@ -130,14 +130,15 @@ def wrong_image_lines(rows: Iterable[Row], table: str) -> list[str]:
     r"""Name the images of wrong decisions, the worst first, with score and kind; ``table`` has those beyond ten.
 
     Example:
-        >>> row = {"outcome": "missed", "score": 0.31, "defect": "crack", "path": "a/3.png"}
+        >>> row = {"outcome": "missed", "score": 0.31, "raw_score": None, "defect": "crack", "path": "a/3.png"}
         >>> print("\n".join(wrong_image_lines([row], "predictions.csv")))
         Missed, lowest scores first (threshold 0.5):
           0.310  crack  a/3.png
     """
     wrong = [row for row in rows if row["outcome"] in ("false alarm", "missed")]
-    alarms = sorted((row for row in wrong if row["outcome"] != "missed"), key=lambda row: -row["score"])
-    missed = sorted((row for row in wrong if row["outcome"] == "missed"), key=lambda row: row["score"])
+    wrong.sort(key=lambda row: row["score"] if row["raw_score"] is None else row["raw_score"])  # others are clipped
+    alarms = [row for row in reversed(wrong) if row["outcome"] != "missed"]
+    missed = [row for row in wrong if row["outcome"] == "missed"]
     lines = []
     for title, some in (("False alarms, highest scores first", alarms), ("Missed, lowest scores first", missed)):
         lines += [f"{title} (threshold 0.5):"] if some else []

@@ -16,7 +16,8 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from anomalib_flows.core.types import ANOMALOUS, ImageResult, ImageSize
-from anomalib_flows.results.heatmap import Colour, as_image, contour, transparent_heatmap
+from anomalib_flows.results.figure import DEFECT
+from anomalib_flows.results.heatmap import CONTOUR, Colour, as_image, contour, transparent_heatmap
 from anomalib_flows.results.pictures import Drawing, picture_of
 from anomalib_flows.results.sinks import growing, write_whole, written_path
 
@@ -26,9 +27,6 @@ PACKED = {"quality": 70, "alpha_quality": 70, "method": 0}
 """Options of WebP; ``method`` is the effort, from 0 to 6: more of it takes longer and saves next to nothing."""
 FIRST, MOST = 2000, 4000
 """Number of images from which on only those to look at have a thumbnail, and greatest number of thumbnails."""
-PREDICTED: Colour = (255, 255, 255)
-TRUE: Colour = (255, 32, 48)
-"""Colours of contours."""
 
 
 class ThumbnailSink:
@@ -75,8 +73,8 @@ def thumbnail(result: ImageResult) -> bytes:
         "size": [height, width],
         "photo": encoded(photo, "WEBP", **PACKED),
         "heatmap": encoded(heatmap, "WEBP", **PACKED),
-        "mask": drawn_contour(result.mask, size, PREDICTED),
-        "truth": drawn_contour(result.ground_truth, size, TRUE),
+        "mask": drawn_contour(result.mask, size, CONTOUR),
+        "truth": drawn_contour(result.ground_truth, size, DEFECT),
     }
     return (json.dumps(content) + "\n").encode()
 

@@ -65,7 +65,8 @@ class LossWatch(Callback):
         """Write the course of the losses up to the error, or Ctrl-C."""
         with suppress(InputError, RuntimeError):  # what stopped the training may be on the device
             self.read(trainer)
-        write_losses(self.curve, self.run.losses_file)
+        with suppress(OSError):  # the first error is the one to raise
+            write_losses(self.curve, self.run.losses_file)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the course of the losses in plain types."""

@@ -131,8 +131,9 @@ def test_a_test_that_promises_nothing_needs_no_line(tmp_path) -> None:
     assert few_images_lines(run) == []
 
 
-def row(outcome: str, score: float, path: str) -> dict:
-    return {"outcome": outcome, "score": score, "defect": "good" if outcome == "false alarm" else "crack", "path": path}
+def row(outcome: str, score: float, path: str, raw: float | None = None) -> dict:
+    kind = "good" if outcome == "false alarm" else "crack"
+    return {"outcome": outcome, "score": score, "raw_score": raw, "defect": kind, "path": path}
 
 
 def test_wrong_images_are_named_the_worst_first_and_not_too_many() -> None:
@@ -145,3 +146,8 @@ def test_wrong_images_are_named_the_worst_first_and_not_too_many() -> None:
     assert lines[12].startswith("Missed, lowest")
     assert lines[13:] == ["  0.100  crack  m/0.png", "  0.400  crack  m/1.png"]
     assert wrong_image_lines([row("correct", 0.1, "c.png")], "") == []
+
+
+def test_wrong_images_whose_scores_are_clipped_are_ordered_by_raw_scores() -> None:
+    rows = [row("false alarm", 1.0, f"{raw}.png", raw) for raw in (-0.5, 3.0, 1.0)]
+    assert [line.split()[-1] for line in wrong_image_lines(rows, "")[1:]] == ["3.0.png", "1.0.png", "-0.5.png"]

@@ -1,12 +1,8 @@
 """The learning rate follows the detector's schedule at every step, also of a resumed run."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
 from lightning import Trainer
-from PIL import Image
 
 from anomalib_flows import CFlow, FastFlow
 from anomalib_flows.core.types import Sample
@@ -27,14 +23,6 @@ STEPS = 3
 @pytest.fixture(autouse=True)
 def every_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "WORTH", 0)
-
-
-@pytest.fixture
-def samples(tmp_path: Path) -> list[Sample]:
-    noise = np.random.default_rng(0).integers(0, 256, (5, 40, 50, 3), np.uint8)
-    for i, pixels in enumerate(noise):
-        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
-    return [Sample(tmp_path / f"{i}.png", "train") for i in range(5)]
 
 
 @pytest.fixture

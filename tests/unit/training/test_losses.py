@@ -2,12 +2,10 @@
 
 import csv
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from anomalib_flows import FastFlow
 from anomalib_flows.core.types import Sample
@@ -40,14 +38,6 @@ def test_rows_are_means_over_equal_blocks(steps: int) -> None:
     assert [epoch for _, epoch, _ in rows] == [1 + (step - 1) // 10 for step in ends[1:]]
     means = [values[begin:end].mean() for begin, end in pairwise(ends)]
     assert [loss for _, _, loss in rows] == pytest.approx(means)
-
-
-@pytest.fixture
-def samples(tmp_path: Path) -> list[Sample]:
-    noise = np.random.default_rng(0).integers(0, 256, (5, 40, 50, 3), np.uint8)
-    for i, pixels in enumerate(noise):
-        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
-    return [Sample(tmp_path / f"{i}.png", "train") for i in range(5)]
 
 
 @pytest.fixture
