@@ -11,10 +11,11 @@ from typing import Any
 
 import yaml
 from docstring_parser import parse as parse_docstring
-from jsonargparse import ArgumentParser, set_loader
+from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_loader
 from sphinx.application import Sphinx
 
 from anomalib_flows.cli.app import find_commands
+from anomalib_flows.cli.help import type_names
 from anomalib_flows.cli.parser import KINDS, make_parser
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core import registry
@@ -91,9 +92,9 @@ def help_text(formatter: Any, action: argparse.Action) -> str:
     if action.dest in KINDS:  # the types of components are internal
         text = f"{action.help} (required)" if action.required else str(action.help)
     else:
-        text = formatter._expand_help(action).replace(str(Path.home()), "~").replace("*", r"\*")
-    plain = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)
-    return re.sub(r"(?<![\w`-])--[\w.-]*\w", r"`\g<0>`", plain)
+        text = DefaultHelpFormatter._expand_help(formatter, action)  # with backticks, which are markup here
+        text = type_names(text).replace(str(Path.home()), "~").replace("*", r"\*")
+    return re.sub(r"(?<![\w`-])--[\w.-]*\w", r"`\g<0>`", text)
 
 
 def write(app: Sphinx, docname: str, source: list[str]) -> None:

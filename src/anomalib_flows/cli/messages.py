@@ -6,6 +6,7 @@ import difflib
 import re
 
 from anomalib_flows.cli.errors import MOVED, option
+from anomalib_flows.cli.help import type_names
 from anomalib_flows.core.registry import Kind, load, parameters
 
 POSITIONAL = ("run", "runs", "kind", "file", "name", "action", "folder")
@@ -87,7 +88,7 @@ def wrong_value(match: re.Match[str], known: list[str]) -> str:
     """Report a value of the wrong type."""
     inner = "" if match["inner"] in (None, match["key"]) else "." + match["inner"].removeprefix(match["key"] + ".")
     words = (match["expected"] or match["members"]).replace(", <class 'NoneType'>", "")
-    expected = re.sub(r"<class '(\w+)'>|typing\.|pathlib\.", r"\1", words)
+    expected = re.sub(r"typing\.|pathlib\.", "", type_names(words))
     expected = re.sub(r"Literal\[(.*)\]", r"one of \1", expected).replace(", one of ", " or one of ")
     expected = re.sub(r"(?<!\[)\b(int|float|bool)\b", lambda kind: PLAIN[kind[1]], expected)
     name = f"{'' if match['key'] in POSITIONAL else '--'}{match['key'].removesuffix('_')}{inner}"

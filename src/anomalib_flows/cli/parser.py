@@ -19,6 +19,7 @@ from jsonargparse import ArgumentParser
 
 from anomalib_flows.cli.configs import KINDS, find_config
 from anomalib_flows.cli.errors import require_present_names
+from anomalib_flows.cli.help import new_parser
 from anomalib_flows.cli.texts import Texts
 from anomalib_flows.commands.command import ALL, Command
 from anomalib_flows.core import registry
@@ -38,13 +39,7 @@ TYPES = {"model": Callable[[ImageSize], Model], "data": Dataset}
 
 def make_parser(command: Command, defaults: dict[str, Any]) -> ArgumentParser:
     """Make the parser of a command; ``defaults`` are those of a run's configuration."""
-    parser = ArgumentParser(
-        prog=f"anomalib-flows {command.name}",
-        exit_on_error=False,
-        parser_mode="registry_yaml",
-        allow_abbrev=False,
-        print_config=None,  # ours prints the record
-    )
+    parser = new_parser(command.name)
     if command.config:
         file = "YAML file, or name of a configuration of the package; may be repeated"
         parser.add_argument("-c", "--config", action="config", help=file)

@@ -1,0 +1,37 @@
+"""The parser of a command, whose help is plain text: a terminal shows no markup, and users know no Python types."""
+
+from __future__ import annotations
+
+import argparse
+import re
+
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
+
+
+class PlainFormatter(DefaultHelpFormatter):
+    """Write types by their names, and code without backticks."""
+
+    def _expand_help(self, action: argparse.Action) -> str:
+        return type_names(super()._expand_help(action)).replace("``", "")
+
+
+def type_names(text: str) -> str:
+    """Replace what Python prints for classes by their names.
+
+    Example:
+        >>> type_names("type: <class 'pathlib.Path'>")
+        'type: Path'
+    """
+    return re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", text)
+
+
+def new_parser(name: str) -> ArgumentParser:
+    """Return a parser without options for the command of a name."""
+    return ArgumentParser(
+        prog=f"anomalib-flows {name}",
+        formatter_class=PlainFormatter,
+        exit_on_error=False,
+        parser_mode="registry_yaml",
+        allow_abbrev=False,
+        print_config=None,  # ours prints the record
+    )
