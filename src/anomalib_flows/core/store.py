@@ -68,7 +68,7 @@ class Store:
         content = pack(tensors)
         try:
             if self._reserve(len(content)):
-                with atomic(self.file(name)) as temporary:
+                with atomic(self.file(name), flush=False) as temporary:
                     temporary.write_bytes(content)
         except FileNotFoundError:
             return  # the folder was cleared at this moment

@@ -49,8 +49,15 @@ def test(run: Path, options: TestOptions, *, trust: bool = False) -> Run:
     """
     if is_exported(run):
         return test_exported(run, options, trust)
-    opened, device = Run.open(run, trust=trust), choose_device(options.device)
-    config = opened.config()
+    opened = Run.open(run, trust=trust)
+    with opened.alone():
+        test_run(opened, options, trust)
+    return opened
+
+
+def test_run(opened: Run, options: TestOptions, trust: bool) -> None:
+    """Test a run that no other command writes to."""
+    device, config = choose_device(options.device), opened.config()
     runner = PipelineRunner(load_pipeline(opened.model_file, trust=trust), device, options.loader or config.loader)
     figures = config.pictures if options.pictures is None else options.pictures
     dataset = dataset_of(options.data or config.data, trust)
@@ -67,7 +74,6 @@ def test(run: Path, options: TestOptions, *, trust: bool = False) -> Run:
         evaluate_run(opened, runner, tested, options.protocol)
     if options.disturb.active:
         evaluate_disturbed(opened, runner, tested, options.disturb, options.seed)
-    return opened
 
 
 def test_exported(model: Path, options: TestOptions, trust: bool) -> Run:

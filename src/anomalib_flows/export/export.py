@@ -45,7 +45,7 @@ def export(run: Path, options: ExportOptions = DEFAULTS, *, trust: bool = False)
     if target.exists():
         raise InputError(f"{target} exists already: choose another folder as `output`.")
     job, compared = prepare_job(opened, options)
-    with fresh_folder(target, replace=False) as folder:
+    with fresh_folder(target) as folder:
         file = (folder / "model" / "1" if options.layout == "ovms" else folder) / f"model{writer.suffix}"
         file.parent.mkdir(parents=True, exist_ok=True)
         report = compare_file(job, writer.write(job, file), compared, target / file.relative_to(folder))
