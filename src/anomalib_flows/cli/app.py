@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from anomalib_flows import __version__, commands
+from anomalib_flows.cli.streams import lost, open_closed_streams, steady_streams
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core.allocation import keep_memory
 from anomalib_flows.core.errors import NO_PERMISSION, NO_SPACE, InputError
@@ -43,8 +44,22 @@ example:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 2 for an error of the user, 130 for Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    open_closed_streams()
     show_every_character()
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # its parameters have other names
+    with steady_streams() as output:
+        try:
+            code = _code(arguments)
+        except SystemExit as end:  # of --help and --print_config
+            if end.code or not lost(output):
+                raise
+            code = 0
+        if not code and (error := lost(output)):
+            return _fail(f"What this command prints was lost ({error.strerror}): let it print elsewhere.")
+        return code
+
+
+def _code(arguments: list[str]) -> int:
     try:
         with contextlib.redirect_stdout(Visible(sys.stdout)):
             return _dispatch(arguments)
@@ -53,9 +68,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print(f"\n{str(interrupt) or 'Interrupted.'}", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
     except (Exception, SystemExit) as error:  # a plug-in that ends the program must not look like success
         if not (sentence := _explained(error)):
             raise
