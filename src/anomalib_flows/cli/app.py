@@ -19,7 +19,7 @@ from anomalib_flows import __version__, commands
 from anomalib_flows.cli.streams import lost, open_closed_streams, steady_streams
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core.allocation import keep_memory
-from anomalib_flows.core.errors import NO_PERMISSION, NO_SPACE, InputError
+from anomalib_flows.core.errors import ADVICE, InputError
 
 HELP = ("-h", "--help")
 CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -100,10 +100,9 @@ class Visible:
 
 def _explained(error: BaseException) -> str | None:
     """Return what the user can do about an error of the system or of a plug-in; None for any other one."""
-    if isinstance(error, OSError) and error.errno in NO_SPACE + NO_PERMISSION:
+    if isinstance(error, OSError) and error.errno in ADVICE:
         name = f" {error.filename}" if error.filename else ""
-        advice = "free space" if error.errno in NO_SPACE else "change its rights"
-        return f"Cannot read or write{name}: {error.strerror}; {advice}, or name another folder."
+        return f"Cannot read or write{name}: {error.strerror}; {ADVICE[error.errno]}, or name another folder."
     from anomalib_flows.core.registry import blame
 
     if sentence := blame(error):  # of a plug-in that lacks a module of its own, too

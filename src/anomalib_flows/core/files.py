@@ -128,6 +128,20 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Raise the system's error where a library fails to write into a temporary folder, and hides that error."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception:
+        for file in [*folder.glob("*.*"), folder / "more"]:
+            with file.open("ab") as stream:
+                stream.write(bytes(2**16))
+        raise
+
+
 def flush_file(file: Path) -> None:
     """Wait until the content of a file is on the disk."""
     descriptor = os.open(file, os.O_RDWR if os.name == "nt" else os.O_RDONLY)

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.outputs import require_place
 from anomalib_flows.core.types import Sample
 from anomalib_flows.data.checks.checking import list_samples
 from anomalib_flows.data.datasets.base import Dataset
@@ -83,6 +84,7 @@ def test_exported(model: Path, options: TestOptions, trust: bool) -> Run:
     """
     if options.data is None or options.output is None:
         raise InputError("An exported model needs `data` to test on and a folder `output` for the results.")
+    require_place("output", options.output)
     if options.disturb.active or options.protocol == "paper":
         raise InputError(f"{model} is an exported model: `disturb` and `protocol` paper need the run.")
     from anomalib_flows.inference.exported import ExportedPredictor  # OpenVINO is an optional extra

@@ -14,6 +14,7 @@ import torch
 from anomalib_flows.core import registry
 from anomalib_flows.core.commit import together
 from anomalib_flows.core.errors import InputError, Interrupted
+from anomalib_flows.core.outputs import require_place
 from anomalib_flows.core.types import Sample, Split
 from anomalib_flows.data.checks.checking import inspect_samples, list_samples, usable
 from anomalib_flows.data.checks.scale import InputScale, warn_of_scale
@@ -90,6 +91,7 @@ def train(config: TrainConfig, resume: Path | None = None, name: str | None = No
         with run.alone():
             complete_run(resumed_experiment(run, config, trust), run)
     else:
+        require_place("output", config.output)
         experiment = prepare_experiment(config, None, trust)
         if name:
             require_free(Path(*experiment.place, name))

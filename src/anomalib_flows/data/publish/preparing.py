@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import temporary_folder
+from anomalib_flows.core.outputs import require_place
 from anomalib_flows.core.registry import name_of
 from anomalib_flows.data.datasets.base import Archive, Card, Dataset
 from anomalib_flows.data.publish.archives import extract
@@ -51,6 +52,7 @@ def prepare_dataset(
     root = Path(os.path.abspath(root))  # noqa: PTH100 (a root that is a link stays one)
     if not root.name:
         raise InputError(f"`root` {root} is the whole disk: name a folder for the dataset.")
+    require_place("root", root)
     wanted = fetchable(card) if download else []
     require_room(dataset, root, archive, wanted)
     with downloaded(wanted, root.with_name(f"{root.name}.download")) as fetched:
