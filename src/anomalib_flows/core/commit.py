@@ -24,7 +24,7 @@ def together(folder: Path) -> Iterator[Path]:
     its name is removed. Afterwards that folder is renamed, which decides, and then its content is moved to its places.
     A process that is killed before this moment leaves everything as it was; after it, :func:`complete` does the rest.
     """
-    with naming(folder), temporary_folder(folder) as temporary:
+    with temporary_folder(folder) as temporary, naming(folder, temporary, folder):
         yield temporary
         require_places(temporary, folder)
         flush_tree(temporary)

@@ -34,7 +34,7 @@ def atomic(path: Path, *, flush: bool = True) -> Iterator[Path]:
         flush: Whether the file survives a loss of power from the end of the block on. Without it, the file may be
             empty or old then; with it, writing takes some milliseconds longer.
     """
-    with naming(path), temporary_folder(path.parent, tidy=flush) as folder:
+    with temporary_folder(path.parent, tidy=flush) as folder, naming(path, folder, path.parent):
         temporary = folder / path.name
         temporary.touch()
         mode = temporary.stat().st_mode
@@ -56,7 +56,7 @@ def fresh_folder(path: Path) -> Iterator[Path]:
     Raises:
         InputError: If there is something with its name at the end of the block, except for an empty folder.
     """
-    with naming(path), temporary_folder(path.parent) as temporary:
+    with temporary_folder(path.parent) as temporary, naming(path, temporary, path):
         yield temporary
         flush_tree(temporary)
         place(temporary, path)
@@ -99,7 +99,8 @@ def _made_and_locked(parent: Path, locks: ExitStack) -> Path:
     """Make a temporary folder and lock it. Until then another process may take it for a leftover, and remove it."""
     for _ in range(10):
         temporary = parent / f"{TEMPORARY}{uuid4().hex}"
-        temporary.mkdir(parents=True)
+        with naming(parent, temporary, parent):
+            temporary.mkdir(parents=True)
         with suppress(FileNotFoundError):
             if locks.enter_context(locked(temporary)) is not False:
                 break
@@ -118,13 +119,23 @@ remove_leftovers_once = cache(remove_leftovers)
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Let errors of the system name this file instead of a temporary one, and those of a full disk instead of none."""
+def naming(path: Path, temporary: Path | None = None, place: Path | None = None) -> Iterator[None]:
+    """Let errors of a full disk that name no file name this one, and others what is to be in place of a temporary one.
+
+    Args:
+        path: The file.
+        temporary: Temporary folder.
+        place: Folder that its content is moved to.
+    """
     try:
         yield
     except OSError as error:
-        if TEMPORARY in str(error.filename) or (error.filename is None and error.errno in NO_SPACE):
-            error.filename, error.filename2 = str(path), None
+        if error.filename is None and error.errno in NO_SPACE:
+            error.filename = str(path)
+        elif temporary and place and isinstance(error.filename, str | Path):
+            named = Path(error.filename)
+            if named.is_relative_to(temporary):
+                error.filename, error.filename2 = str(place / named.relative_to(temporary)), None
         raise
 
 

@@ -55,7 +55,7 @@ def test_an_error_leaves_all_as_it_was(folder: Path) -> None:
 
     with pytest.raises(OSError, match="No space left") as raised:
         fail()
-    assert raised.value.filename == str(folder)
+    assert raised.value.filename == str(folder / "config.yaml")
     assert files_of(folder) == OLD | OTHER
 
 
