@@ -25,6 +25,8 @@ def require_place(field: str, path: Path, *, folder: bool = True) -> None:
         raise InputError(f"`{field}` has a path of more than {LONGEST_PATH} bytes: choose a shorter one.")
     if too_long := next((part for part in path.parts if len(os.fsencode(part)) > LONGEST_NAME), ""):
         raise InputError(f"`{field}` has the name {too_long[:20]}..., which is too long: choose a shorter one.")
+    if not folder and path.is_dir():
+        raise InputError(f"`{field}` {path} is a folder: name a file in it.")
     if fault := _fault(path.absolute(), folder):
         raise InputError(f"`{field}` {path} cannot be written: {fault}; name another one.")
 
@@ -36,8 +38,6 @@ def _fault(path: Path, folder: bool) -> str:
     if above.is_symlink() and not above.exists():
         return f"{above} is a link to {above.readlink()}, which leads nowhere"
     if above == path and not folder:
-        if above.is_dir():
-            return f"it is a folder, in which a file has to be named, such as {path / 'file'}"
         above = path.parent
     if not above.is_dir():
         return f"{above} is a file"

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from anomalib_flows.core.commit import complete
 from anomalib_flows.core.conformal import promised_rate
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.finding import OWN
@@ -114,6 +115,8 @@ def find_runs(folder: Path) -> list[Path]:
 def read_run(path: Path) -> ListedRun:
     """Read what is there of a run."""
     run, notes = Run(path), []
+    with suppress(OSError):  # of a run that cannot be written to
+        complete(path)
     config = mapping(run.config_file, partial(parse_yaml, quick=True)) or mapping(run.config_file, parse_yaml)
     if not isinstance(found(config, "model", "class_path"), str):
         config = None
