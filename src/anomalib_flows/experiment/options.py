@@ -90,6 +90,7 @@ class PredictOptions:
             has the scores of all images in any case.
         set_apart: Put the anomalous photos apart in OUTPUT/anomalous: ``link`` makes symbolic links, ``copy`` copies,
             and ``move`` moves the photos themselves. The table has both paths. It begins when all images are predicted.
+        table: ``parquet`` writes predictions.parquet beside predictions.csv; it needs the extra ``parquet``.
         shard: Part of the images, such as ``2/5`` for the second of five parts, so that several machines share the
             work. Each part needs an output folder of its own; their tables one after the other are the whole table.
         loader: How images are read; by default as in training.
@@ -102,6 +103,7 @@ class PredictOptions:
     save: str = "heatmap,overlay,mask"
     pictures: Pictured = "all"
     set_apart: Apart | None = None
+    table: Literal["csv", "parquet"] = "csv"
     shard: str | None = None
     loader: LoaderOptions | None = None
     device: str = "auto"

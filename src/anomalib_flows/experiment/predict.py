@@ -21,6 +21,7 @@ from anomalib_flows.experiment.options import PredictOptions
 from anomalib_flows.experiment.predictors import Predictions, predict_exported, predict_run
 from anomalib_flows.experiment.progress import Progress, all_predicted, begun, require_usable
 from anomalib_flows.results.apart import FOLDER, PLACE, set_apart
+from anomalib_flows.results.parquet import pyarrow, write_parquet
 from anomalib_flows.results.pictures import PictureSink, drawing
 from anomalib_flows.results.sinks import COLUMNS, SizeCounter, TableSink, drain, read_rows, safe_path
 from anomalib_flows.results.thumbnails import ThumbnailSink
@@ -53,6 +54,8 @@ def predict(model: Path, options: PredictOptions, *, trust: bool = False, resume
     Raises:
         InputError: If the model is invalid or not calibrated, there are no images, or ``output`` holds predictions.
     """
+    if options.table == "parquet":
+        pyarrow()  # before anything else
     goes_on = require_usable(options.output, resume=resume)
     if goes_on and all_predicted(options.output):  # the photos may be set apart, and are not looked for
         with begun(options.output, recorded(options), columns(options), resume=True) as progress, kept(progress):
@@ -123,6 +126,8 @@ def conclude(progress: Progress, options: PredictOptions) -> PredictSummary:
     folder = progress.folder
     if options.set_apart:
         set_apart(folder.predictions_file, options.set_apart)
+    if options.table == "parquet":
+        write_parquet(folder.predictions_file, folder.predictions_file.with_suffix(".parquet"))
     labels = Counter(row["label"] for row in read_rows(folder.predictions_file))
     anomalous, total = labels[LABELS[ANOMALOUS]], labels.total()
     logger.info("Anomalous: %d of %d. Table and pictures: %s", anomalous, total, folder.path)

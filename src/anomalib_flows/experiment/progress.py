@@ -14,16 +14,15 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.locks import locked
 from anomalib_flows.core.parsing import parse_json, read_text
 from anomalib_flows.core.types import ANOMALOUS, LABELS, PictureKind
-from anomalib_flows.results.journal import THUMBNAILS, Journal, table_form
+from anomalib_flows.results.apart import FOLDER
+from anomalib_flows.results.journal import DRAWN, RECORD, ROWS, THUMBNAILS, Journal, table_form
 from anomalib_flows.results.sinks import csv_cells, csv_line
 from anomalib_flows.results.thumbnails import has_thumbnail
 from anomalib_flows.run.directory import Run
 
-PARTS = ("predictions.csv", "prediction.json", "thumbnails.jsonl", "report.html", "anomalous", *get_args(PictureKind))
+TABLES = ("predictions.csv", "predictions.parquet", "prediction.json", "thumbnails.jsonl", "report.html")
+PARTS = (*TABLES, FOLDER, *get_args(PictureKind))
 """What a folder of predictions holds."""
-ROWS, DRAWN, RECORD = "predictions.partial.csv", "thumbnails.partial.jsonl", "prediction.partial.json"
-"""What it holds until it is complete: rows, thumbnails, and what makes the prediction another one."""
-
 Record = dict[str, Any]
 
 

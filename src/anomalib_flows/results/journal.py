@@ -35,6 +35,8 @@ class Form(NamedTuple):
         return line if self.sealed(line) == sealed else None
 
 
+ROWS, DRAWN, RECORD = "predictions.partial.csv", "thumbnails.partial.jsonl", "prediction.partial.json"
+"""What a folder of predictions holds until it is complete: rows, thumbnails, and what makes it another prediction."""
 THUMBNAILS = Form(b"\t", b"\n")
 
 

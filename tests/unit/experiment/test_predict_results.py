@@ -20,6 +20,7 @@ from anomalib_flows.experiment.options import PredictOptions
 from anomalib_flows.experiment.predict import predict
 from anomalib_flows.experiment.predictors import Photos, Predictions, find_photos, frame_name
 from anomalib_flows.experiment.progress import DRAWN, PARTS, RECORD, ROWS, begun, require_usable
+from anomalib_flows.results.report import write_report
 from anomalib_flows.run.directory import Run
 
 KINDS = ("heatmap", "mask", "overlay")
@@ -112,6 +113,8 @@ def test_what_was_predicted_before_an_interrupt_is_kept(photos, tmp_path, monkey
     assert files_in(tmp_path / "out") == PARTIAL | {f"{kind}/{n}" for kind in KINDS for n in ("2.png", "10.png")}
     assert "2 images are kept in" in caplog.text
     assert "repeat the command with `resume`" in caplog.text
+    with pytest.raises(InputError, match="out holds an unfinished prediction: predict again with `resume`"):
+        write_report(tmp_path / "out")
 
 
 def test_what_fails_at_once_leaves_no_folder(photos, tmp_path, monkeypatch) -> None:
