@@ -268,6 +268,10 @@ def test_truth_is_unknown(photos, tmp_path, monkeypatch) -> None:
     assert {(row["score"], row["raw_score"]) for row in rows(tmp_path / "out")} == {("0.7", "2.5")}
 
 
+def test_kinds_of_pictures_that_are_named_twice_are_made_once() -> None:
+    assert PredictOptions(input="", output=Path(), save="mask, maps,mask").kinds == ("mask", "maps")
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_predictions_are_not_overwritten(tmp_path, part) -> None:
     require_usable(tmp_path / "out", resume=False)
