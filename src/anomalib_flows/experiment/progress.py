@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -162,6 +163,6 @@ def require_same(output: Path, record: Record) -> Record:
 
 
 def remove_leftovers(output: Path) -> None:
-    """Remove temporary files of a process that was killed."""
-    for left in output.rglob(".tmp-*"):
-        left.unlink(missing_ok=True)
+    """Remove temporary files and folders of a process that was killed."""
+    for left in [*output.rglob(".tmp-*")]:
+        shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)

@@ -241,6 +241,8 @@ def test_temporary_files_of_a_killed_process_are_removed(photos, tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         predicted(monkeypatch, photos, tmp_path / "out", fail_at=3)
     (tmp_path / "out/mask/.tmp-0a1b.png").write_bytes(b"half")
+    (tmp_path / "out/heatmap/.tmp-2c3d").mkdir()
+    (tmp_path / "out/heatmap/.tmp-2c3d/10.png").write_bytes(b"half")
     predicted(monkeypatch, photos, tmp_path / "out", resume=True)
     assert not list((tmp_path / "out").rglob(".tmp-*"))
 
