@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 SERVER = """
@@ -14,15 +15,32 @@ import anomalib_flows.experiment.predict, anomalib_flows.inference.exported, ano
 import anomalib_flows.models.checkpoint, anomalib_flows.models.fastflow, anomalib_flows.results.report, timm
 from anomalib_flows.cli.app import main
 
+STEPS = ("open", "os.link", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.symlink")
+
+def die_before(step, folder):
+    count = 0
+
+    def hook(event, arguments):
+        nonlocal count
+        paths = [str(one) for one in arguments if isinstance(one, (str, os.PathLike))]
+        if event in STEPS and any(path.startswith(folder) for path in paths):
+            count += 1
+            if count == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
 print("ready", flush=True)
 for line in sys.stdin:
-    seconds, arguments = json.loads(line)
+    seconds, step, folder, arguments = json.loads(line)
     started = time.monotonic()
     child = os.fork()
     if child == 0:
         null = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(null, stream)
+        if step:
+            die_before(step, folder)
         os._exit(main(arguments))
     found, status = 0, 0
     while not found:
@@ -45,11 +63,16 @@ class Killer:
         assert self.server.stdout
         assert self.server.stdout.readline() == "ready\n"
 
-    def run(self, arguments: Sequence[str], seconds: float = 600) -> tuple[int, float]:
-        """Return the exit code of a command, -9 if it was killed after some seconds, and how long it took."""
+    def run(
+        self, arguments: Sequence[str], seconds: float = 600, step: int = 0, folder: Path = Path()
+    ) -> tuple[int, float]:
+        """Return the exit code of a command, -9 if it was killed, and how long it took.
+
+        It is killed after some seconds, or before the file operation of a number, counted from 1, below a folder.
+        """
         assert self.server.stdin
         assert self.server.stdout
-        print(json.dumps([seconds, list(arguments)]), file=self.server.stdin, flush=True)
+        print(json.dumps([seconds, step, str(folder), list(arguments)]), file=self.server.stdin, flush=True)
         code, took = json.loads(self.server.stdout.readline())
         return code, took
 

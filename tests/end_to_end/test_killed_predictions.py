@@ -51,13 +51,15 @@ def state(output: Path) -> str:
     return f"{count // 10 * 10} rows and more"
 
 
-@pytest.mark.parametrize("kind", ["run", "exported"])
+SLOW = pytest.mark.slow
+
+
 @pytest.mark.parametrize(
-    ("kills", "options"),
+    ("kind", "kills", "options"),
     [
-        (4, ["--set-apart=copy"]),
-        pytest.param(100, [], marks=pytest.mark.slow),
-        pytest.param(50, ["--set-apart=move"], marks=pytest.mark.slow),
+        ("run", 4, ["--set-apart=copy"]),
+        *(pytest.param(kind, 100, [], marks=SLOW) for kind in ("run", "exported")),
+        *(pytest.param(kind, 50, ["--set-apart=move"], marks=SLOW) for kind in ("run", "exported")),
     ],
 )
 def test_killed_predictions(
@@ -89,3 +91,38 @@ def test_killed_predictions(
         assert files_in(out) == expected
         assert files_in(given) == left
     logging.getLogger(__name__).info("Killed: %s", dict(states))
+
+
+@pytest.mark.parametrize(
+    ("kind", "stride"), [("exported", 17), *(pytest.param(kind, 1, marks=SLOW) for kind in ("run", "exported"))]
+)
+def test_predictions_that_are_killed_before_each_step(
+    kind: str, stride: int, trained: Path, photos: Path, tmp_path: Path, killer: Killer
+) -> None:
+    model = trained if kind == "run" else write(tmp_path / "model.xml")
+    given, out, whole = tmp_path / "photos", tmp_path / "out", tmp_path / "whole"
+    command = ["predict", str(model), "--input", str(given), "--output", str(out), "--set-apart=move", "--resume"]
+    chosen = [photos / f"{i % 3}/{i}.png" for i in range(5)]
+
+    def begin() -> None:
+        for folder in (out, given):
+            shutil.rmtree(folder, ignore_errors=True)
+        given.mkdir()
+        for photo in chosen:
+            shutil.copy2(photo, given)
+
+    begin()
+    assert killer.run(command)[0] == 0
+    out.rename(whole)
+    expected, left = files_in(whole), files_in(given)
+    begin()
+    step = 1
+    while killer.run(command, step=step, folder=tmp_path)[0] == KILLED:
+        code, _ = killer.run(command)
+        assert code == 0 or (code == 2 and not list(out.glob("*.partial.*")))
+        assert files_in(out) == expected
+        assert files_in(given) == left
+        begin()
+        step += stride
+    logging.getLogger(__name__).info("Killed before %d steps.", (step - 1) // stride)
+    assert step > 60
