@@ -3,8 +3,8 @@
     pip download --no-binary :all: --no-deps pillow
     python tools/try_corpus.py pillow-*.tar.gz --run results/fastflow/folder/photos/run-001 --exported model.xml
 
-Each file is read in a process of its own, which may take 10 seconds and 2 GB. The exit code is 1 if one of them crashes,
-hangs, takes more memory, or raises anything but the one sentence that users see.
+Each file is read in a process of its own, which may take 10 seconds and 2 GB. The exit code is 1 if one of them
+crashes, hangs, takes more memory, or raises anything but the one sentence that users see.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import time
 import warnings
 from collections import Counter
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
 
 from jsonargparse import auto_cli
