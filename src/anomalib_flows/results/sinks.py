@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import FileIO, StringIO
 from pathlib import Path
@@ -126,18 +126,25 @@ class MetricsSink:
         return evaluate(**self.kept | {"scores": scores}, threshold=thresholds.image, pixel_threshold=thresholds.pixel)
 
 
-class TableSink:
-    """Write decision, scores and ground truth of each image to a table from :func:`open_table`."""
+Write = Callable[[bytes], object]
+"""What takes the lines of a file, one by one."""
 
-    def __init__(self, stream: FileIO, *, labelled: bool) -> None:
-        self.stream, self.labelled = stream, labelled
+
+class TableSink:
+    """Write decision, scores and ground truth of each image, as a line that ``write`` takes.
+
+    ``place`` gives the cell of a further column.
+    """
+
+    def __init__(self, write: Write, *, labelled: bool, place: Callable[[ImageResult], str] | None = None) -> None:
+        self.write, self.labelled, self.place = write, labelled, place
 
     def add(self, result: ImageResult) -> None:
         """Write the row of an image."""
         raw = "" if result.raw_score is None else shortest(result.raw_score)
         scores = (shortest(result.score), shortest(result.p_value))
         row = (written_path(result), LABELS[result.label], *scores, *self._truth(result), raw)
-        write_whole(self.stream, csv_line(row))
+        self.write(csv_line((*row, self.place(result)) if self.place else row))
 
     def _truth(self, result: ImageResult) -> tuple[str, str, str]:
         """Return true label, kind of defect and outcome; all empty where the truth is unknown."""
@@ -148,15 +155,18 @@ class TableSink:
 
 
 def written_path(result: ImageResult) -> str:
-    """Return the path of an image as files of results have it: no spreadsheet takes it for a formula.
+    """Return the path of an image as files of results have it; see :func:`safe_path`."""
+    return safe_path(result.sample.path) if result.sample else ""
+
+
+def safe_path(path: Path) -> str:
+    """Return a path that no spreadsheet takes for a formula.
 
     Example:
-        >>> from types import SimpleNamespace as Some
-        >>> written_path(Some(sample=Some(path="=1+1/photo.png"))), written_path(Some(sample=None))
-        ('./=1+1/photo.png', '')
+        >>> safe_path(Path("=1+1/photo.png")), safe_path(Path("a/-1.png"))
+        ('./=1+1/photo.png', 'a/-1.png')
     """
-    path = str(result.sample.path) if result.sample else ""
-    return f"./{path}" if path.startswith(FORMULA) else path
+    return f"./{path}" if str(path).startswith(FORMULA) else str(path)
 
 
 def written_word(word: str) -> str:
@@ -170,33 +180,21 @@ def written_word(word: str) -> str:
 
 
 @contextmanager
-def open_table(file: Path, *, labelled: bool, keep: bool = False) -> Iterator[TableSink]:
+def open_table(file: Path, *, labelled: bool) -> Iterator[TableSink]:
     """Open a table to write row by row, as :func:`growing` says; ``labelled`` if the truth of the images is known.
 
     Lines end in CR LF, as in RFC 4180: otherwise Python would not quote both characters in a name.
     """
-    with growing(file, keep=keep) as stream:
-        write_whole(stream, csv_line(COLUMNS))
-        yield TableSink(stream, labelled=labelled)
+    with growing(file) as write:
+        write(csv_line(COLUMNS))
+        yield TableSink(write, labelled=labelled)
 
 
 @contextmanager
-def growing(file: Path, *, keep: bool = False) -> Iterator[FileIO]:
-    """Open a file to write line by line with :func:`write_whole`, under a temporary name until the block ends.
-
-    A line is written at once and whole: if the disk is full, the lines before it remain. With ``keep`` they remain
-    after any error.
-    """
-    stopped: BaseException | None = None
-    with atomic(file) as temporary, temporary.open("wb", buffering=0) as stream:
-        try:
-            yield stream
-        except BaseException as error:
-            if not keep:
-                raise
-            stopped = error
-    if stopped:
-        raise stopped
+def growing(file: Path) -> Iterator[Write]:
+    """Open a file to write line by line, under a temporary name until the block ends without an error."""
+    with atomic(file) as temporary, temporary.open("wb") as stream:
+        yield stream.write
 
 
 def csv_line(values: Iterable[object]) -> bytes:
@@ -207,13 +205,24 @@ def csv_line(values: Iterable[object]) -> bytes:
     return line.getvalue().encode(errors="surrogateescape")
 
 
+def csv_cells(line: bytes) -> list[str]:
+    """Return the values of a line of CSV."""
+    return next(csv.reader([line.decode(errors="surrogateescape")]))
+
+
+def read_rows(table: Path) -> Iterator[dict[str, str]]:
+    """Read the rows of a table; names of files need not be valid UTF-8."""
+    with table.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
+        yield from csv.DictReader(lines)
+
+
 def write_whole(stream: FileIO, line: bytes) -> None:
     """Append a line, or nothing of it if that fails."""
     end = stream.tell()
     try:
         while line:
             line = line[stream.write(line) :]
-    except OSError:
+    except BaseException:  # a full disk, or Ctrl-C between two parts
         stream.truncate(end)
         raise
 
