@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from anomalib_flows import __version__, commands
+from anomalib_flows.cli.streams import lost, open_closed_streams, steady_streams
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core.allocation import keep_memory
-from anomalib_flows.core.errors import NO_PERMISSION, NO_SPACE, InputError
+from anomalib_flows.core.errors import ADVICE, InputError
 
 HELP = ("-h", "--help")
 CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -43,8 +44,22 @@ example:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 2 for an error of the user, 130 for Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    open_closed_streams()
     show_every_character()
     warnings.showwarning = _show_warning  # type: ignore[assignment]  # its parameters have other names
+    with steady_streams() as output:
+        try:
+            code = _code(arguments)
+        except SystemExit as end:  # of --help and --print_config
+            if end.code or not lost(output):
+                raise
+            code = 0
+        if not code and (error := lost(output)):
+            return _fail(f"What this command prints was lost ({error.strerror}): let it print elsewhere.")
+        return code
+
+
+def _code(arguments: list[str]) -> int:
     try:
         with contextlib.redirect_stdout(Visible(sys.stdout)):
             return _dispatch(arguments)
@@ -53,9 +68,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         print(f"\n{str(interrupt) or 'Interrupted.'}", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
     except (Exception, SystemExit) as error:  # a plug-in that ends the program must not look like success
         if not (sentence := _explained(error)):
             raise
@@ -88,10 +100,9 @@ class Visible:
 
 def _explained(error: BaseException) -> str | None:
     """Return what the user can do about an error of the system or of a plug-in; None for any other one."""
-    if isinstance(error, OSError) and error.errno in NO_SPACE + NO_PERMISSION:
+    if isinstance(error, OSError) and error.errno in ADVICE:
         name = f" {error.filename}" if error.filename else ""
-        advice = "free space" if error.errno in NO_SPACE else "change its rights"
-        return f"Cannot read or write{name}: {error.strerror}; {advice}, or name another folder."
+        return f"Cannot read or write{name}: {error.strerror}; {ADVICE[error.errno]}, or name another folder."
     from anomalib_flows.core.registry import blame
 
     if sentence := blame(error):  # of a plug-in that lacks a module of its own, too

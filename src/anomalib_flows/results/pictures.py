@@ -228,12 +228,12 @@ def picture_of(result: ImageResult) -> Pixels:
 
 def save_image(image: Image.Image, file: Path) -> None:
     """Write an image, quickly instead of small; the suffix chooses the format."""
-    with atomic(file) as temporary:
+    with atomic(file, flush=False) as temporary:  # a flush of each picture takes longer than drawing it
         # PNG ignores the last two options and JPEG the first. Without subsampling=0 thin red lines blur.
         image.save(temporary, compress_level=1, quality=90, subsampling=0)
 
 
 def save_map(values: NDArray[np.float32], file: Path) -> None:
     """Write an array: numpy's format keeps each value and the shape, and no program takes it for a picture."""
-    with atomic(file) as temporary:
+    with atomic(file, flush=False) as temporary:
         np.save(temporary, values, allow_pickle=False)
