@@ -1,4 +1,4 @@
-"""The table of predictions, whose rows are bytes of CSV; for the runtime's command as well, which has neither torch nor scipy."""
+"""The table of predictions: rows are bytes of CSV. The runtime's command writes it too, without torch and SciPy."""
 
 from __future__ import annotations
 
