@@ -24,7 +24,7 @@ def pyarrow() -> Any:
         import pyarrow as found
         import pyarrow.parquet
     except ModuleNotFoundError as error:
-        raise InputError("Parquet needs the module pyarrow: run pip install 'anomalib-flows[parquet]'.") from error
+        raise InputError("Parquet needs the module pyarrow: run pip install pyarrow.") from error
     return found
 
 
