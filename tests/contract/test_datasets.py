@@ -60,6 +60,19 @@ def test_options_construct_the_same_dataset(name: str, make: Callable[[Path], Op
     assert Component(name, recorded).build("datasets") == dataset
 
 
+CATEGORIES = [(name, make) for name, make in CASES if issubclass(registry.load("datasets", name), CategoryDataset)]
+
+
+@pytest.mark.parametrize(("name", "make"), CATEGORIES, ids=case_name)
+def test_categories_are_listed(name: str, make: Callable[[Path], Options], tmp_path: Path) -> None:
+    options = make(tmp_path)
+    each = registry.load("datasets", name)(**options | {"category": "all"})
+    assert {Path(tmp_path, category).name for category in np.atleast_1d(options["category"])} <= {*each.each()}
+    assert not registry.load("datasets", name)(**options).each()
+    with pytest.raises(InputError, match="`category` must be given, as only train takes all: name one of "):
+        each.samples()
+
+
 @pytest.mark.parametrize("relative", [{"normal": Path("good")}, {"root": Path("photos"), "normal": [Path("good")]}])
 def test_options_do_not_depend_on_the_working_directory(relative: Options, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)

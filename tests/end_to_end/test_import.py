@@ -165,7 +165,7 @@ def test_files_that_are_no_checkpoint(damage: str, file: Path, imported: Path, f
         (["--from=gathierry", "--image-size=big"], ["--image-size big"]),
         (["--from=gathierry", "--backbone=resnet81"], ["resnet81", "'resnet18'"]),
         (["--from=gathierry", "--clamp=-1"], ["--clamp cannot be -1"]),
-        (["--from=gathierry", "--data=mvtec"], ["--data.root and --data.category must be given"]),
+        (["--from=gathierry", "--data=mvtec"], ["--data.root must be given, as there is no folder"]),
         (["--from=gathierry", "--data=mvtec", "--data.root=/nowhere", "--data.category=a"], ["/nowhere"]),
         (["--form=gathierry"], ["--form", "--from"]),
     ],

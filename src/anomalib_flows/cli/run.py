@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -44,12 +45,11 @@ from anomalib_flows.run.component import Component, argument_types
 from anomalib_flows.run.validation import validated
 
 HELP = {"h", "help"}
-FLAGS = ("-h", "--help", "--trust", "--resume")
-"""Options without a value that may precede a run."""
 
 
 def run_command(command: Command, arguments: list[str]) -> None:
     """Parse the options of a command and call its function."""
+    arguments = with_newest_run(command, arguments)
     words = normalise(arguments)  # first: unknown names need no parser
     chosen, trust = named_classes(words), "--trust" in words
     names = ["trust"]
@@ -149,11 +149,30 @@ def named_run(command: Command, arguments: list[str]) -> str:
     if command.run == "resume":
         pairs = pairwise([*arguments, ""])
         return next((word.partition("=")[2] or value for word, value in pairs if word.startswith("--resume")), "")
-    return first_positional(arguments)
+    return first_positional(arguments, flags_of(command))
 
 
-def first_positional(arguments: list[str]) -> str:
-    """Return the first argument that is neither an option nor an option's value.
+def with_newest_run(command: Command, arguments: list[str]) -> list[str]:
+    """Put the newest run before the arguments of a command that names none, and say which one it is."""
+    if not command.newest or HELP & {word.lstrip("-") for word in arguments}:
+        return arguments
+    if first_positional(arguments, flags_of(command)):
+        return arguments
+    from anomalib_flows.run.listing import newest_run
+
+    if found := newest_run(Path("results")):
+        print(f"Run: {found}, the newest one")
+    return [str(found), *arguments] if found else arguments
+
+
+def flags_of(command: Command) -> set[str]:
+    """Return the options of a command that take no value."""
+    flags = [name for name, kind in parameter_types(command).items() if kind is bool]
+    return {"-h", "--help", *(f"--{name}" for name in flags), *(f"--{name.replace('_', '-')}" for name in flags)}
+
+
+def first_positional(arguments: list[str], flags: Container[str] = ()) -> str:
+    """Return the first argument that is neither an option nor an option's value; ``flags`` are options without one.
 
     Example:
         >>> first_positional(["--device", "cpu", "results/run-001"])
@@ -163,6 +182,6 @@ def first_positional(arguments: list[str]) -> str:
     for argument in rest:
         if not argument.startswith("-"):
             return argument
-        if "=" not in argument and argument not in FLAGS:
+        if "=" not in argument and argument not in flags:
             next(rest, None)
     return ""

@@ -26,6 +26,7 @@ class Command(NamedTuple):
         from_run: Options whose defaults are those of that run; ``ALL`` for each field of its configuration.
         records: Module of the records and types in the function's annotations. It is imported when the command is used:
             modules of commands import records for type checkers alone, so that all commands are listed at once.
+        newest: Whether the newest run in the folder ``results`` is taken if none is named.
         required: Options that must be given although their type has a default.
     """
 
@@ -37,4 +38,5 @@ class Command(NamedTuple):
     run: str = "run"
     from_run: tuple[str, ...] = ()
     records: str = ""
+    newest: bool = False
     required: tuple[str, ...] = ()

@@ -77,4 +77,5 @@ COMMAND = Command(
     function=export_command,
     order=60,
     records="anomalib_flows.export.options",
+    newest=True,
 )

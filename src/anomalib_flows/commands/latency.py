@@ -109,4 +109,5 @@ COMMAND = Command(
     latency,
     order=40,
     records="anomalib_flows.benchmark.latency",
+    newest=True,
 )

@@ -37,4 +37,5 @@ COMMAND = Command(
     order=30,
     from_run=("loader",),
     records="anomalib_flows.experiment.options",
+    newest=True,
 )

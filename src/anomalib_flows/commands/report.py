@@ -29,4 +29,4 @@ def report(runs: list[Path], output: Path | None = None, animate: bool = False) 
         print(f"animation    {animation}")
 
 
-COMMAND = Command("report", "show a run, or compare several, in one HTML file", report, order=35)
+COMMAND = Command("report", "show a run, or compare several, in one HTML file", report, order=35, newest=True)

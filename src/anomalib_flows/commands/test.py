@@ -47,4 +47,5 @@ COMMAND = Command(
     order=20,
     from_run=("data", "loader", "pictures"),
     records="anomalib_flows.experiment.options",
+    newest=True,
 )

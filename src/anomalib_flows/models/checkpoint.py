@@ -108,7 +108,7 @@ def load_pipeline(file: Path | str, *, trust: bool = False) -> Pipeline:
     """
     file = Path(file)
     if not file.is_file():
-        raise InputError(f"There is no model {file}: train one first, or name another run.")
+        raise InputError(absent(file))
     try:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
@@ -142,6 +142,13 @@ def load_pipeline(file: Path | str, *, trust: bool = False) -> Pipeline:
     if not scores.equal(scores.sort().values):
         raise InputError(f"The model {file} is damaged (its calibration scores are not sorted): calibrate it again.")
     return pipeline.eval()
+
+
+def absent(file: Path) -> str:
+    """Return the message for a model that does not exist; its folder may be that of the table of several runs."""
+    runs = [run for run in sorted(file.parent.parent.glob(f"*/{file.parent.name}")) if (run / file.name).is_file()]
+    advice = f"name a run of its table, such as {runs[0]}" if runs else "train one first, or name another run"
+    return f"There is no model {file}: {advice}."
 
 
 def load_calibrated(run: Run) -> Pipeline:

@@ -104,12 +104,26 @@ def find_runs(folder: Path) -> list[Path]:
     """Return the run directories, in the order of their names; those within a run are parts of it."""
     runs = []
     for parent, folders, files in os.walk(folder, onerror=warn_of_closed):
+        if "results.csv" in files:
+            continue  # a table of runs, with their configuration
         if "config.yaml" in files or "versions.json" in files:
             runs.append(Path(parent))
         if runs[-1:] == [Path(parent)] or OWN in files:  # folders of pictures may be large
             folders.clear()
         folders[:] = [name for name in folders if not name.startswith(".")]
     return sorted(runs)
+
+
+def newest_run(folder: Path) -> Path | None:
+    """Return the run below a folder whose model with thresholds was written last; None if there is none."""
+    written = [
+        run for path in (find_runs(folder) if folder.is_dir() else ()) if (run := Run(path)).model_file.is_file()
+    ]
+    for run in sorted(written, key=lambda run: run.model_file.stat().st_mtime, reverse=True):
+        with suppress(OSError, InputError):
+            if not math.isnan(model_facts(run.model_file).threshold):
+                return run.path
+    return None
 
 
 def read_run(path: Path) -> ListedRun:

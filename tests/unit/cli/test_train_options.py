@@ -120,7 +120,7 @@ def test_the_published_recipe_lies_below_configurations_and_options(parsed, tmp_
         ([*MODEL, *DATA, "--trainer.max_epochs=0"], "--trainer.max_epochs cannot be 0: it must be at least 1."),
         ([*MODEL, *DATA, "--seed=few"], "--seed cannot be few"),
         ([*MODEL, *DATA, "--protocol=papers"], "--protocol cannot be papers"),
-        ([*MODEL, "--data=mvtec"], "--data.root and --data.category must be given."),
+        ([*MODEL, "--data=mvtec"], "--data.root must be given, as there is no folder datasets/mvtec: name"),
         (MODEL, "--data must be given."),
         ([], "--model and --data must be given."),
     ],

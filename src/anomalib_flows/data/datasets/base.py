@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -169,6 +170,8 @@ class Dataset(ABC):
         return {name: as_text(value, absolute=name == "root" or not relative) for name, value in values.items()}
 
 
+ALL = "all"
+"""Category that stands for each category by itself."""
 LONGEST = 200
 """Longest name of several categories together; file systems take 255 bytes."""
 
@@ -177,15 +180,44 @@ LONGEST = 200
 class CategoryDataset(Dataset):
     """Read one category of a dataset, or several as one product.
 
-    A subclass implements :meth:`samples_of`.
+    A subclass implements :meth:`samples_of`, and :meth:`listed` unless each folder of the root is a category.
 
     Args:
-        root: Folder of the categories.
-        category: Name of the category; several as ``[one,two]`` are one product.
+        root: Folder of the categories; by default the folder with the name of the dataset in ``$ANOMALIB_FLOWS_DATA``,
+            or else in ``datasets``.
+        category: Name of the category; several as ``[one,two]`` are one product. With ``all``, ``train`` makes a run of
+            each category.
     """
 
-    root: Path
-    category: str | list[str]
+    root: Path | None = None
+    category: str | list[str] = ALL
+
+    def __post_init__(self) -> None:
+        """Find the folder by the name of the dataset if none is given."""
+        if self.root is None:
+            self.root = usual_root(self.name)
+
+    @property
+    def folder(self) -> Path:
+        """The root."""
+        return Path(self.root or usual_root(self.name))
+
+    def listed(self) -> list[str]:
+        """List the categories in the root; by default all of its folders."""
+        folders = [path for path in self.folder.glob("[!.]*") if path.is_dir()]
+        return [folder.name for folder in sorted(folders, key=natural_key)]
+
+    def each(self) -> list[str]:
+        """List all categories if the category is ``all``, else none.
+
+        Raises:
+            InputError: If the root has no categories.
+        """
+        if self.category != ALL:
+            return []
+        if not (found := self.listed()):
+            raise InputError(f"`root` {self.root} holds no categories of {self.name}: give another folder.")
+        return found
 
     @property
     def categories(self) -> dict[str, str]:
@@ -195,9 +227,12 @@ class CategoryDataset(Dataset):
             InputError: If a category is named twice, or none is named.
         """
         given = self.category if isinstance(self.category, list) else [self.category]
+        if self.category == ALL:
+            known = ", ".join(self.each())
+            raise InputError(f"`category` must be given, as only train takes all: name one of {known}.")
         expected = "the name of a category, or several as [one,two]"
         require(bool(given) and all(given), "category", "empty", expected)
-        names = [folder_name(self.root, category) for category in given]
+        names = [folder_name(self.folder, category) for category in given]
         if twice := [name for name in names if names.count(name) > 1]:
             raise InputError(f"`category` names {twice[0]} twice: name each category once.")
         return dict(zip(names, given, strict=True))
@@ -226,6 +261,21 @@ class CategoryDataset(Dataset):
             ),
             key=lambda sample: natural_key(sample.path),
         )
+
+
+def usual_root(name: str) -> Path:
+    """Return the folder of a dataset if no root is given.
+
+    Raises:
+        InputError: If there is no such folder.
+    """
+    root = Path(os.environ.get("ANOMALIB_FLOWS_DATA") or "datasets", name)
+    if not root.is_dir():
+        raise InputError(
+            f"`root` must be given, as there is no folder {root}: name the folder of the dataset {name}, or get it by "
+            f"'anomalib-flows data prepare {name} --root {root}'."
+        )
+    return root
 
 
 def folder_name(root: Path, category: str) -> str:

@@ -43,6 +43,10 @@ class CIFAR10(CategoryDataset):
         archives=(Archive(Path(BINARY).name, BINARY, "md5:c32a1d4ab5d03f1284b67883e8d87530"),),
     )
 
+    def listed(self) -> list[str]:
+        """List the classes."""
+        return list(CLASSES)
+
     def samples(self) -> list[Sample]:
         """List the training images of the normal classes, and all test images once."""
         listed = [sample for category in self.categories.values() for sample in self.samples_of(category)]
@@ -54,7 +58,7 @@ class CIFAR10(CategoryDataset):
         """List the training images of a normal class, and all test images."""
         if category not in CLASSES:
             raise InputError(unknown("category of cifar10", category, list(CLASSES)))
-        folder = Path(self.root) / "train" / category
+        folder = self.folder / "train" / category
         train = [Sample(path, "train") for path in list_images(folder)]
         if not train:
             raise InputError(f"{folder} has no images: prepare the dataset cifar10 first.")
@@ -64,7 +68,7 @@ class CIFAR10(CategoryDataset):
 
     def _tested(self, category: str) -> list[Sample]:
         """List the test images of all classes."""
-        images = {name: list_images(Path(self.root) / "test" / name) for name in CLASSES}
+        images = {name: list_images(self.folder / "test" / name) for name in CLASSES}
         good = [Sample(path, "test") for path in images.pop(category)]
         return good + [Sample(path, "test", ANOMALOUS, name) for name, paths in images.items() for path in paths]
 

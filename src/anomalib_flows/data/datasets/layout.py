@@ -60,15 +60,19 @@ class LayoutDataset(CategoryDataset):
 
     layout: ClassVar[Layout] = MVTEC_AD
 
+    def listed(self) -> list[str]:
+        """List the folders that have a training folder."""
+        return categories(self.folder, self.layout)
+
     def samples_of(self, category: str) -> list[Sample]:
         """List the images of a category, with their masks as far as available."""
-        samples = list_category(find_category(self.root, category, self.layout), self.layout)
-        warn_of_other_counts(samples, self.card, folder_name(self.root, category))
+        samples = list_category(find_category(self.folder, category, self.layout), self.layout)
+        warn_of_other_counts(samples, self.card, folder_name(self.folder, category))
         return samples
 
     def mask_folders(self) -> list[tuple[Path, Path]]:
         """Return the folder of test images with that of masks, of each category."""
-        folders = [find_category(self.root, category, self.layout) for category in self.categories.values()]
+        folders = [find_category(self.folder, category, self.layout) for category in self.categories.values()]
         return [(folder / self.layout.test, folder / self.layout.masks) for folder in folders]
 
 

@@ -66,10 +66,10 @@ class MVTec(LayoutDataset):
 
     def samples_of(self, category: str) -> list[Sample]:
         """List the images of a category, with their masks as far as available."""
-        folder, name = find_category(self.root, category), folder_name(self.root, category)
+        folder, name = find_category(self.folder, category), folder_name(self.folder, category)
         samples = found = list_category(folder)
         for split in ("train", "test"):
-            for place in (folder, Path(self.root, "json", name)):
+            for place in (folder, Path(self.folder, "json", name)):
                 samples = select_named(samples, split, place / f"{name}_{split}.json")
         if samples == found:
             warn_of_other_counts(samples, self.card, name)

@@ -58,19 +58,28 @@ class STC(CategoryDataset):
 
     def __post_init__(self) -> None:
         """Check the arguments."""
+        super().__post_init__()
         require(self.every >= 1, "every", self.every, "at least 1")
+
+    def trained(self) -> list[str]:
+        """List the scenes that have frames to train on."""
+        return scenes_of(videos(self.folder / TRAINED))
+
+    def listed(self) -> list[str]:
+        """List the scenes that have frames to train on and to test on."""
+        tested = scenes_of(videos(self.folder / TESTED))
+        return [scene for scene in self.trained() if scene in tested]
 
     def samples_of(self, category: str) -> list[Sample]:
         """List the frames of a scene, with the masks of the anomalous ones."""
-        folders = videos(Path(self.root) / TRAINED)
-        scenes = sorted({folder.name.partition("_")[0] for folder in folders})
+        folders, scenes = videos(self.folder / TRAINED), self.trained()
         if not scenes:
-            raise InputError(f"{Path(self.root, TRAINED)} has no frames: prepare the dataset stc first.")
+            raise InputError(f"{Path(self.folder, TRAINED)} has no frames: prepare the dataset stc first.")
         if category not in scenes:
-            raise InputError(f"In `root` {self.root}: {unknown('scene', category, scenes)}")
+            raise InputError(f"In `root` {self.folder}: {unknown('scene', category, scenes)}")
         trained = of_scene(category, folders)
         samples = [Sample(frame, "train") for video in trained for frame in list_images(video)[:: self.every]]
-        tested = of_scene(category, videos(Path(self.root) / TESTED))
+        tested = of_scene(category, videos(self.folder / TESTED))
         samples += [sample for video in tested for sample in list_test_frames(video)]
         return sorted(samples, key=lambda sample: natural_key(sample.path))
 
@@ -89,6 +98,11 @@ class STC(CategoryDataset):
         map_in_threads(write_frames, sorted(folder.glob(f"{VIDEOS}/*.avi")), "writing frames")
         for part in (VIDEOS, LABELS, PIXELS):
             shutil.rmtree(folder / part)
+
+
+def scenes_of(folders: list[Path]) -> list[str]:
+    """Return the scenes of videos."""
+    return sorted({folder.name.partition("_")[0] for folder in folders})
 
 
 def of_scene(scene: str, folders: list[Path]) -> list[Path]:

@@ -35,13 +35,17 @@ class Synthetic(CategoryDataset):
     root: Path = field(default_factory=lambda: cache_folder(CACHE))
     category: str | list[str] = "fabric"
 
+    def listed(self) -> list[str]:
+        """List the products."""
+        return sorted(DEFECTS)
+
     def samples_of(self, category: str) -> list[Sample]:
         """List the images of a category; draw them first if they do not exist yet."""
         if category not in DEFECTS:
             raise InputError(unknown("category of synthetic", category, sorted(DEFECTS)))
-        folder = Path(self.root) / category
+        folder = self.folder / category
         if not (folder / "train").is_dir():
-            if self.read_only and Path(self.root).absolute() != cache_folder(CACHE).absolute():
+            if self.read_only and self.folder.absolute() != cache_folder(CACHE).absolute():
                 raise InputError(
                     f"{folder} has no images, and none are drawn where a run says: name another folder as `root`, such "
                     f"as {cache_folder(CACHE)}, or draw them there with 'data check'."

@@ -66,17 +66,25 @@ class VisA(CategoryDataset):
         ),
     )
 
+    def rows(self) -> tuple[Path, list[dict[str, str]]]:
+        """Return the table of the split, and its rows."""
+        table = Path(self.folder, "split_csv", f"{self.split}.csv")
+        if not table.is_file():
+            raise InputError(f"`root` {self.folder} has no split_csv/{table.name}: give the folder of VisA's archive.")
+        return table, read_table(table, ("object", "split", "label", "image", "mask"))
+
+    def listed(self) -> list[str]:
+        """List the products of the table."""
+        return sorted({row["object"] for row in self.rows()[1]})
+
     def samples_of(self, category: str) -> list[Sample]:
         """List the images of a category that are in the table."""
-        root, table = Path(self.root), Path(self.root, "split_csv", f"{self.split}.csv")
-        if not table.is_file():
-            raise InputError(f"`root` {root} has no split_csv/{table.name}: give the folder of VisA's archive.")
-        rows = read_table(table, ("object", "split", "label", "image", "mask"))
+        table, rows = self.rows()
         products = sorted({row["object"] for row in rows})
         if category not in products:
             raise InputError(f"In {table}: {registry.unknown('category', category, products)}")
         normal = _without_defects_to_train_on([row for row in rows if row["object"] == category])
-        samples = samples_of(map(_as_listed, normal), table, root)
+        samples = samples_of(map(_as_listed, normal), table, self.folder)
         if self.split == "1cls":
             warn_of_other_counts(samples, self.card, category)
         return sorted(samples, key=lambda sample: natural_key(sample.path))
