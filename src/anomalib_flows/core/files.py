@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import IO, TypeVar, cast
 from uuid import uuid4
 
-from tqdm import tqdm
-from tqdm.contrib.concurrent import thread_map
-
 from anomalib_flows.core.errors import NO_SPACE, InputError
 from anomalib_flows.core.locks import locked
 from anomalib_flows.core.timing import cores
@@ -188,6 +185,8 @@ def flush_tree(folder: Path) -> None:
 @contextmanager
 def open_with_progress(path: Path, title: str) -> Iterator[IO[bytes]]:
     """Open a large file for reading, with a progress bar that shows a title and the file's name."""
+    from tqdm import tqdm  # the runtime's command, which writes files as well, has none
+
     size, title = path.stat().st_size, f"{title} {path.name}"
     with (
         path.open("rb") as raw,
@@ -205,6 +204,8 @@ def map_in_threads(work: Callable[[T], R], items: Sequence[T], title: str) -> li
 
     A progress bar with the title appears after two seconds.
     """
+    from tqdm.contrib.concurrent import thread_map
+
     return thread_map(work, items, max_workers=default_threads(), desc=title, leave=False, delay=2, disable=None)
 
 

@@ -112,7 +112,7 @@ def require_installed(writer: Exporter, options: ExportOptions) -> None:
     """Raise an InputError if a module that a format needs is not installed."""
     for module in writer.modules:
         if not find_spec(module):
-            install = f"run pip install 'anomalib-flows[{writer.extra}]'"
+            install = f"run pip install {' '.join(writer.modules)}"
             raise InputError(f"`format` {options.format} needs the module {module}: {install}.")
 
 

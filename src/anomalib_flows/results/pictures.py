@@ -119,23 +119,36 @@ class Drawing:
     """Draw in threads, with a bounded number of pictures in memory: Pillow packs files without Python's global lock."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self.pool, self.pending = pool, deque[tuple[Future[Any], Callable[[Any], None] | None]]()
-        self.limit = 2 * default_threads()
+        self.pool, self.pending = pool, deque[tuple[Future[Any], Callable[[Any], object] | None]]()
+        self.limit, self.failed = 2 * default_threads(), False
 
-    def submit(self, draw: Callable[..., T], *arguments: Any, then: Callable[[T], None] | None = None) -> None:
+    def submit(self, draw: Callable[..., T], *arguments: Any, then: Callable[[T], object] | None = None) -> None:
         """Draw a picture, and wait for the oldest one if many are pending; raise its error if it failed.
 
-        ``then`` is given what ``draw`` returns, in the order of the submissions and in this thread.
+        ``then`` is given what ``draw`` returns, in the order of the submissions and in this thread. It is not called
+        after one that failed.
         """
         self.pending.append((self.pool.submit(draw, *arguments), then))
         if len(self.pending) > self.limit:
             self._settle()
 
+    def after(self, act: Callable[[T], object], argument: T) -> None:
+        """Call a function in this thread as soon as all pictures that were submitted before are drawn."""
+        known: Future[T] = Future()
+        known.set_result(argument)
+        self.pending.append((known, act))
+        while self.pending and (self.pending[0][0].done() or len(self.pending) > self.limit):
+            self._settle()
+
     def _settle(self) -> None:
-        picture, then = self.pending.popleft()
+        picture, then = self.pending[0]
+        picture.exception()  # waits; Ctrl-C meanwhile leaves the picture in its place
+        failed, self.failed = self.failed, True  # unless what follows goes well
+        self.pending.popleft()
         drawn = picture.result()
-        if then:
+        if then and not failed:
             then(drawn)
+        self.failed = failed
 
     @contextmanager
     def finished(self) -> Iterator[None]:
@@ -193,7 +206,7 @@ class PictureSink:
         chosen: Pictured = "all",
     ) -> None:
         self.drawing, self.folder, self.name, self.kinds, self.chosen = drawing, folder, name, kinds, chosen
-        self.seen = 0
+        self.seen = 0  # images before, which count among the first N
         for kind in kinds if chosen not in ("none", 0) else ():
             mark_results(folder / kind)
 
