@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "end_to_end"))
 
 from tiny import SMALL, draw
@@ -27,7 +29,7 @@ from kills.cases import Case, archive, cases, complete_run, copy, export, run_of
 from kills.children import import_all, run
 
 QUICK = [*SMALL, "--data=mvtec", "--data.category=stripes", "--trainer.max_epochs=3"]
-RUBBISH = (".tmp-", ".commit", ".partial", ".case-")
+RUBBISH = (".tmp-", "-commit", ".partial", ".case-")
 
 
 def make_base(base: Path) -> list[str]:
@@ -92,14 +94,17 @@ def kill_case(case: Case, base: Path, kills: int, rng: random.Random) -> Outcome
     expected, after = case.figures(place), case.together(place) if case.together else None
     if left := names(place):
         outcome.faults.append(f"undisturbed: left {sorted(left)[:3]}")
+    bar = tqdm(total=kills, desc=case.name, unit="kill", leave=False, disable=None)
     while outcome.kills < kills and len(outcome.faults) < 20 and outcome.late < 3 * kills:
         copy(base, place)
         moment = rng.uniform(0, ended.seconds)
         first = run(case.arguments(place), place, moment)
+        bar.update(first.killed)
         outcome.kills += first.killed
         outcome.late += not first.killed
         for fault in look(case, place, (before, after), expected, outcome):
             outcome.faults.append(f"killed after {moment:.3f} s of {ended.seconds:.3f}: {fault}")
+    bar.close()
     return outcome
 
 

@@ -11,7 +11,7 @@ import pytest
 from tiny import SMALL
 
 from anomalib_flows.cli import main
-from anomalib_flows.core.commit import complete
+from anomalib_flows.core.commit import READY, complete
 from anomalib_flows.core.files import place, remove_leftovers
 from anomalib_flows.core.locks import locked
 from anomalib_flows.data.publish import preparing
@@ -142,7 +142,7 @@ def test_a_calibration_survives_a_loss_of_power_whole(run: Path, tree: Path, tmp
 
 
 def test_leftovers_of_a_killed_command_are_removed_by_the_next(run: Path) -> None:
-    left = run / ".tmp-killed"
+    left = run / f".tmp-{0:032x}"
     left.mkdir()
     (left / "model.safetensors").touch()
     assert main(["calibrate", str(run), "--false-alarm-rate=0.2"]) == 0
@@ -153,7 +153,7 @@ def test_leftovers_of_a_killed_command_are_removed_by_the_next(run: Path) -> Non
 def test_what_a_killed_calibration_had_decided_comes_true(run: Path, tmp_path: Path, command: str) -> None:
     other = shutil.copytree(run, tmp_path / "other")
     assert main(["calibrate", str(other), "--false-alarm-rate=0.2"]) == 0
-    ready = run / ".commit"
+    ready = run / READY
     ready.mkdir()
     for name in ("model.safetensors", "config.yaml"):
         shutil.copy(other / name, ready)
