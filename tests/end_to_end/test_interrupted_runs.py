@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,14 @@ def test_a_run_that_another_command_writes_to_is_left_alone(run: Path, capsys, c
     assert f"Another command writes to {run}: wait until it has ended." in capsys.readouterr().err
     assert figures(run) == before
     assert main([*command, str(run)]) == 0
+
+
+@pytest.mark.parametrize("command", [["test"], ["calibrate"], ["train", "--resume"]])
+def test_a_run_that_is_read_only_is_named_before_any_work(run: Path, capsys, monkeypatch, command: list[str]) -> None:
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK and access(path, mode))  # root may write
+    assert main([*command, str(run)]) == 2
+    assert f"run {run} cannot be written: {run} is read-only; name another one." in capsys.readouterr().err
 
 
 def test_of_two_exports_to_one_folder_the_first_is_kept(run: Path, tmp_path: Path, monkeypatch, capsys) -> None:
