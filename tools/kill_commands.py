@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "end_to_end"))
 
 from tiny import SMALL, draw
 
-from kills.cases import Case, archive, cases, complete_run, copy, export, run_of
-from kills.children import import_all, run
+from killing.cases import Case, archive, cases, complete_run, copy, export, run_of
+from killing.children import import_all, run
 
 QUICK = [*SMALL, "--data=mvtec", "--data.category=stripes", "--trainer.max_epochs=3"]
 RUBBISH = (".tmp-", "-commit", ".partial", ".case-")
