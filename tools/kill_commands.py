@@ -120,8 +120,8 @@ def look(case: Case, place: Path, states: tuple[Any, Any], expected: Any, outcom
     again = run((case.again or case.arguments)(place), place)
     if again.code and not (case.may_refuse and case.may_refuse in again.printed):
         faults.append(f"repeated: exit code {again.code}: {again.printed[-500:]}")
-    elif case.figures(place) != expected:
-        faults.append("repeated: other figures")
+    elif (figures := case.figures(place)) != expected:
+        faults.append(f"repeated: other figures: {[name for name in expected if figures.get(name) != expected[name]]}")
     if left := names(place):
         faults.append(f"repeated: left {sorted(left)[:3]}")
     return faults
