@@ -194,7 +194,7 @@ def fresh(place: Path) -> str:
 
 
 def kept(place: Path) -> dict[str, Any]:
-    """Return figures of the last training with a cache, without their last digits, and what is kept except for facts."""
+    """Return what is kept, except for facts, and figures of the last training without their last digits."""
     run = max((place / "cached").glob("*/*/*/*"), key=lambda path: path.name)
     names = sorted(file.name for file in (place / "cache").rglob("*.item") if file.name != "facts.item")
     image = facts(run / "metrics.json")["image"]
