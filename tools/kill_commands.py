@@ -19,8 +19,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "end_to_end"))
 
 from tiny import SMALL, draw
@@ -85,6 +83,7 @@ def names(place: Path) -> set[str]:
 
 def kill_case(case: Case, base: Path, kills: int, rng: random.Random) -> Outcome:
     """Kill a command some times, and look at what is left after each."""
+    # No progress bar: it has a thread, whose lock a fork may inherit.
     place, outcome = base.with_name("place"), Outcome(case.name)
     copy(base, place)
     before = case.together(place) if case.together else None
@@ -95,17 +94,14 @@ def kill_case(case: Case, base: Path, kills: int, rng: random.Random) -> Outcome
     expected, after = case.figures(place), case.together(place) if case.together else None
     if left := names(place):
         outcome.faults.append(f"undisturbed: left {sorted(left)[:3]}")
-    bar = tqdm(total=kills, desc=case.name, unit="kill", leave=False, disable=None)
     while outcome.kills < kills and len(outcome.faults) < 20 and outcome.late < 3 * kills:
         copy(base, place)
         moment = rng.uniform(0, ended.seconds)
         first = run(case.arguments(place), place, moment)
-        bar.update(first.killed)
         outcome.kills += first.killed
         outcome.late += not first.killed
         for fault in look(case, place, (before, after), expected, outcome):
             outcome.faults.append(f"killed after {moment:.3f} s of {ended.seconds:.3f}: {fault}")
-    bar.close()
     return outcome
 
 
