@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from tiny import SMALL
 
 from anomalib_flows.cli import main
-from anomalib_flows.core.commit import complete
+from anomalib_flows.core.commit import READY, complete
 from anomalib_flows.core.files import place, remove_leftovers
 from anomalib_flows.core.locks import locked
 from anomalib_flows.data.publish import preparing
@@ -81,6 +82,14 @@ def test_a_run_that_another_command_writes_to_is_left_alone(run: Path, capsys, c
     assert main([*command, str(run)]) == 0
 
 
+@pytest.mark.parametrize("command", [["test"], ["calibrate"], ["train", "--resume"]])
+def test_a_run_that_is_read_only_is_named_before_any_work(run: Path, capsys, monkeypatch, command: list[str]) -> None:
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK and access(path, mode))  # root may write
+    assert main([*command, str(run)]) == 2
+    assert f"run {run} cannot be written: {run} is read-only; name another one." in capsys.readouterr().err
+
+
 def test_of_two_exports_to_one_folder_the_first_is_kept(run: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     target = tmp_path / "exported"
 
@@ -142,7 +151,7 @@ def test_a_calibration_survives_a_loss_of_power_whole(run: Path, tree: Path, tmp
 
 
 def test_leftovers_of_a_killed_command_are_removed_by_the_next(run: Path) -> None:
-    left = run / ".tmp-killed"
+    left = run / f".tmp-{0:032x}"
     left.mkdir()
     (left / "model.safetensors").touch()
     assert main(["calibrate", str(run), "--false-alarm-rate=0.2"]) == 0
@@ -153,7 +162,7 @@ def test_leftovers_of_a_killed_command_are_removed_by_the_next(run: Path) -> Non
 def test_what_a_killed_calibration_had_decided_comes_true(run: Path, tmp_path: Path, command: str) -> None:
     other = shutil.copytree(run, tmp_path / "other")
     assert main(["calibrate", str(other), "--false-alarm-rate=0.2"]) == 0
-    ready = run / ".commit"
+    ready = run / READY
     ready.mkdir()
     for name in ("model.safetensors", "config.yaml"):
         shutil.copy(other / name, ready)

@@ -9,11 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import flush_folder, flush_tree, naming, temporary_folder
 from anomalib_flows.core.locks import locked
 
-READY = ".commit"
+READY = ".anomalib-flows-commit"
 """Folder of files that are complete, and not yet all at their places."""
+TRIES = 100
+"""Other processes that may write to one folder meanwhile."""
 
 
 @contextmanager
@@ -54,10 +57,17 @@ def _decide(temporary: Path, folder: Path) -> None:
 
 
 def complete(folder: Path) -> None:
-    """Move files to their places that a killed process has left, or wait until a living one has done so."""
-    while (folder / READY).is_dir():
-        with suppress(FileNotFoundError), locked(folder / READY, wait=True):
-            _move(folder / READY, folder)
+    """Move files to their places that a killed process has left, or wait until a living one has done so.
+
+    A link is not followed: a run from somebody else must not move files of the user.
+    """
+    ready = folder / READY
+    for _ in range(TRIES):
+        if ready.is_symlink() or not ready.is_dir():
+            return
+        with suppress(FileNotFoundError), locked(ready, wait=True):
+            _move(ready, folder)
+    raise InputError(f"{ready} cannot be moved to its place: move its content to {folder} by hand.")
 
 
 def _move(ready: Path, folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,6 +19,8 @@ from anomalib_flows.core.timing import cores
 
 TEMPORARY = ".tmp-"
 """Beginning of the names of temporary folders."""
+OWN_TEMPORARY = re.compile(re.escape(TEMPORARY) + "[0-9a-f]{32}")
+"""Their names: a folder of the user may begin alike."""
 
 
 @contextmanager
@@ -90,6 +93,9 @@ def temporary_folder(parent: Path, *, tidy: bool = True) -> Iterator[Path]:
             for folder in made:
                 with suppress(OSError):  # it is not empty
                     folder.rmdir()
+    for folder in made if tidy else ():
+        if folder.is_dir():
+            flush_folder(folder.parent)
 
 
 def _made_and_locked(parent: Path, locks: ExitStack) -> Path:
@@ -107,6 +113,8 @@ def _made_and_locked(parent: Path, locks: ExitStack) -> Path:
 def remove_leftovers(parent: Path) -> None:
     """Remove the temporary folders of killed processes from a folder; where there are no locks, none is removed."""
     for left in parent.glob(f"{TEMPORARY}*"):
+        if not OWN_TEMPORARY.fullmatch(left.name):
+            continue
         with suppress(OSError), locked(left) as held:
             if held:
                 shutil.rmtree(left, ignore_errors=True)

@@ -72,7 +72,7 @@ def train(config: TrainConfig, resume: Path | None = None, name: str | None = No
 
     Args:
         config: Everything that makes the run.
-        resume: Run directory to continue after its last kept epoch.
+        resume: Run directory to continue after its last kept epoch, or from the start if it has none.
         name: Name of the new run directory; by default run-001, or the next free number.
         trust: Whether to import classes that the configuration names and no installed package registers.
 

@@ -22,6 +22,7 @@ from anomalib_flows.core.commit import complete
 from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.files import atomic, flush_tree, place, temporary_folder
 from anomalib_flows.core.locks import locked
+from anomalib_flows.core.outputs import require_place
 from anomalib_flows.core.parsing import parse_yaml, read_text
 from anomalib_flows.run.advice import advice
 from anomalib_flows.run.config import TrainConfig
@@ -112,8 +113,9 @@ class Run:
         """Keep other commands from writing to this run for the block.
 
         Raises:
-            InputError: If another command does so already.
+            InputError: If another command does so already, or the run is read-only.
         """
+        require_place("run", self.path)
         with locked(self.path) as held:
             if held is False:
                 raise InputError(f"Another command writes to {self.path}: wait until it has ended.")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from anomalib_flows.core.commit import READY, complete, together
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import TEMPORARY, atomic, fresh_folder, remove_leftovers
 from power_loss import forgetful
 
@@ -165,13 +166,36 @@ def test_the_model_of_a_disk_forgets_what_is_not_flushed(folder: Path, tmp_path:
     assert seen == {"old options", "", "new o", "new options"}
 
 
-def test_power_loss_leaves_a_new_folder_whole_or_absent(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["export", "new/export", "new/inner/export"])
+def test_power_loss_leaves_a_new_folder_whole_or_absent(tmp_path: Path, place: str) -> None:
     parent = tmp_path / "parent"
     parent.mkdir()
-    with forgetful(parent) as disk, fresh_folder(parent / "export") as temporary:
+    with forgetful(parent) as disk, fresh_folder(parent / place) as temporary:
         fill(temporary, NEW)
     states = map(files_of, disk.after_power_loss(tmp_path / "after"))
-    seen = [{name: text for name, text in state.items() if not name.startswith(TEMPORARY)} for state in states]
-    new = {f"export/{name}": text for name, text in NEW.items()}
+    seen = [{name: text for name, text in state.items() if TEMPORARY not in name} for state in states]
+    new = {f"{place}/{name}": text for name, text in NEW.items()}
     assert all(found in ({}, new) for found in seen)
     assert seen[-1] == new
+    trees, *_ = disk.states[-1]
+    assert len(trees) == 1, "nothing is left that a loss of power could undo"
+
+
+def test_what_a_link_leads_to_is_not_moved(folder: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    fill(elsewhere, NEW)
+    (folder / READY).symlink_to(elsewhere)
+    complete(folder)
+    assert files_of(elsewhere) == NEW
+    assert {name for name in files_of(folder) if not name.startswith(".")} == {*OLD, *OTHER}
+
+
+def test_a_folder_that_never_becomes_free_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(folder / READY, NEW)
+
+    def lost(*_: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("anomalib_flows.core.commit._move", lost)
+    with pytest.raises(InputError, match="move its content"):
+        complete(folder)

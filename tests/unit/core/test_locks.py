@@ -49,7 +49,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_write(tmp_path: Path,
 def test_pictures_look_for_leftovers_once(tmp_path: Path) -> None:
     remove_leftovers_once.cache_clear()
     for number in range(2):
-        left = tmp_path / f"{TEMPORARY}{number}"
+        left = tmp_path / f"{TEMPORARY}{number:032x}"
         left.mkdir()
         with atomic(tmp_path / f"{number}.png", flush=False) as temporary:
             temporary.touch()
@@ -94,3 +94,13 @@ def test_waiting_for_a_folder_that_is_replaced_meanwhile_is_an_error(tmp_path: P
         patch.setattr(os, "open", lambda *_: descriptor)
         with pytest.raises(FileNotFoundError), locked(folder, wait=True):
             pass
+
+
+def test_folders_of_the_user_and_what_links_lead_to_stay(tmp_path: Path) -> None:
+    elsewhere, parent = tmp_path / "elsewhere", tmp_path / "parent"
+    for folder in (elsewhere, parent / ".tmp-build", parent / f".tmp-{'g' * 32}"):
+        folder.mkdir(parents=True)
+        (folder / "mine.txt").touch()
+    (parent / f".tmp-{0:032x}").symlink_to(elsewhere)
+    remove_leftovers(parent)
+    assert len(list(tmp_path.rglob("mine.txt"))) == 3

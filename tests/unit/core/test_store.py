@@ -88,8 +88,9 @@ def test_other_files_of_the_folder_stay(tmp_path) -> None:
 
 
 def test_clearing_removes_what_killed_processes_left_and_nothing_of_living_ones(tmp_path) -> None:
-    (tmp_path / ".tmp-killed").mkdir()
-    (tmp_path / ".tmp-killed/a.item").touch()
+    killed = tmp_path / f".tmp-{0:032x}"
+    killed.mkdir()
+    (killed / "a.item").touch()
     with temporary_folder(tmp_path) as living:
         (living / "a.item").touch()
         store(tmp_path).put("b", ONE)

@@ -137,14 +137,18 @@ def test_pictures_of_the_chosen_images(tmp_path: Path, make_result: Make, chosen
     assert files_in(tmp_path) == sorted(f"{kind}/{name}.png" for kind in ("mask", "overlay") for name in drawn)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_surfaces_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anomalib_flows.core.files.uuid4", lambda: type("Name", (), {"hex": "full"}))
-    (tmp_path / ".tmp-full.png").symlink_to("/dev/full")
+@pytest.mark.parametrize("name", ["figure.jpg", "overlay.png", "page.webp"])
+def test_a_full_disk_surfaces_as_it_is(tmp_path: Path, name: str) -> None:
+    resource = pytest.importorskip("resource")
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
-    with pytest.raises(OSError, match="No space left"):
-        save_image(Image.fromarray(noise), tmp_path / "a.png")
-    assert list(tmp_path.iterdir()) == []
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # as little as a full disk takes
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            save_image(Image.fromarray(noise), tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_made_surfaces_as_it_is(tmp_path: Path, make_result: Make) -> None:
