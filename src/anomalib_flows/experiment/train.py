@@ -75,7 +75,7 @@ def train(config: TrainConfig, resume: Path | None = None, name: str | None = No
 
     Args:
         config: Everything that makes the run.
-        resume: Run directory to continue after its last kept epoch.
+        resume: Run directory to continue after its last kept epoch; without one, from the beginning.
         name: Name of the new run directory; by default run-001, or the next free number.
         trust: Whether to import classes that the configuration names and no installed package registers.
 
@@ -90,20 +90,22 @@ def train(config: TrainConfig, resume: Path | None = None, name: str | None = No
     if resume and name:
         raise InputError("`name` is that of a new run, and `resume` continues a run: leave out one of them.")
     experiment = prepare_experiment(config, resume, trust)
+    begun = resume is not None and Run(resume).begun
     if resume:
         run = Run.open(resume)
         require_resumable(experiment, run)
-        write_splits(experiment.samples, run.splits_file)  # the images may have moved
-    else:
-        if name:
-            require_free(Path(*experiment.place, name))
+    elif name:
+        require_free(Path(*experiment.place, name))
+    if not begun:
         fit_statistics(experiment.runner, experiment.of("train"))  # before the run exists: an interrupt leaves nothing
+    if not resume:
         run = create_run(experiment, name)
+    run.write_config(experiment.config)  # first: from here on the run can be resumed
+    if not run.splits_file.is_file():
         drawn = draw_defects(experiment.samples, run.validation.drawn, config.seed)
         experiment = replace(experiment, samples=[*experiment.samples, *drawn])
-        write_splits(experiment.samples, run.splits_file)
-    run.write_config(experiment.config)
-    fit_detector(experiment, run, resumed=resume is not None)
+    write_splits(experiment.samples, run.splits_file)  # the images of a resumed run may have moved
+    fit_detector(experiment, run, resumed=begun)
     try:
         finish(experiment, run)
     except KeyboardInterrupt:
@@ -120,11 +122,12 @@ def prepare_experiment(config: TrainConfig, resume: Path | None, trust: bool) ->
         raise InputError("`data` must be given: name a dataset to train on.")
     dataset: Dataset = config.data.build("datasets", trust=trust)
     dataset.read_only = resume is not None
-    samples = samples_of_run(Run.open(resume), dataset, config) if resume else split_samples(dataset, config)
+    known = resume is not None and Run.open(resume).splits_file.is_file()
+    samples = samples_of_run(Run(resume), dataset, config) if resume and known else split_samples(dataset, config)
     logger.info(count_splits(samples))
     config = resolve(config, device, len(select(samples, "train")))
     torch.manual_seed(config.seed)
-    with weights_follow() if resume else nullcontext():
+    with weights_follow() if resume and Run(resume).begun else nullcontext():
         detector = config.model.build("models", config.image.height_width, trust=trust)
     pipeline = Pipeline(detector, config.image.resize, config.heatmap)
     detector.require_trainable(min(config.loader.images_per_batch, len(select(samples, "train"))))
@@ -212,7 +215,8 @@ def require_resumable(experiment: Experiment, run: Run) -> None:
         may_change = record in ("loader", "trainer", "output", "pictures", *THRESHOLDS) or field in MAY_CHANGE
         if before.get(name, after[name]) != after[name] and not may_change:
             raise InputError(f"`{name}` cannot change when a run is resumed: leave it out.")
-    require_checkpoint(experiment.runner.pipeline, run.resume_file)
+    if run.begun:
+        require_checkpoint(experiment.runner.pipeline, run.resume_file)
 
 
 def fit_detector(experiment: Experiment, run: Run, *, resumed: bool) -> None:

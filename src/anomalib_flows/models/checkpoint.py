@@ -22,6 +22,7 @@ from anomalib_flows import __version__
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError, NotCalibratedError, first_line, require
 from anomalib_flows.core.files import atomic
+from anomalib_flows.core.limits import MOST_WEIGHTS, limited_weights
 from anomalib_flows.core.parsing import parse_json
 from anomalib_flows.core.types import ImageSize, Protocol, ResizeMode, ThresholdSource
 from anomalib_flows.encoders.weights import weights_follow
@@ -30,7 +31,7 @@ from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.directory import Run
-from anomalib_flows.run.options import HeatmapOptions
+from anomalib_flows.run.options import HeatmapOptions, parse_size
 from anomalib_flows.run.validation import plain, validated
 
 FORMAT = 4
@@ -55,6 +56,7 @@ class Description:
 
     def __post_init__(self) -> None:
         require(min(self.image_size) > 0, "image_size", self.image_size, "positive")
+        parse_size(self.image_size, "image_size")
 
 
 def save_pipeline(pipeline: Pipeline, file: Path) -> None:
@@ -106,7 +108,8 @@ def load_pipeline(file: Path | str, *, trust: bool = False) -> Pipeline:
     """
     file = Path(file)
     if not file.is_file():
-        raise InputError(f"There is no model {file}: train one first, or name another run.")
+        advice = "resume its training" if Run(file.parent).config_file.is_file() else "train one first"
+        raise InputError(f"There is no model {file}: {advice}, or name another run.")
     try:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
@@ -118,7 +121,10 @@ def load_pipeline(file: Path | str, *, trust: bool = False) -> Pipeline:
         raise InputError(
             f"The model {file} is damaged (its weights were changed): restore it from a copy, or train again."
         )
-    pipeline = build_pipeline(description, file, trust)
+    weights = sum(tensor.numel() for tensor in tensors.values())
+    larger = f"The model {file} describes a much larger model than it holds the weights of: do not use this file."
+    with limited_weights(4 * weights + MOST_WEIGHTS, larger):  # encoders are built twice, at first with all layers
+        pipeline = build_pipeline(description, file, trust)
     count = tensors.get("postprocess.calibration_scores", torch.empty(0)).numel()
     pipeline.postprocess = Postprocess(count, pipeline.heatmap.top_percent)
     tensors.setdefault("postprocess.calibration_tops", pipeline.postprocess.calibration_tops)  # earlier: none

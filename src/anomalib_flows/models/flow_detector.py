@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anomalib_flows.core.errors import require
+from anomalib_flows.core.limits import MOST_WEIGHTS, limited_weights, require_at_most, require_size
 from anomalib_flows.core.types import ImageSize
 from anomalib_flows.encoders import DEFAULT_BACKBONE, Triple
 from anomalib_flows.encoders.encoder import Encoder
@@ -88,11 +90,12 @@ class FlowDetector(Detector):
         std: Triple | None = None,
     ) -> None:
         super().__init__()
-        require(bool(strides), "strides", strides, "at least one")
+        require(bool(strides) and min(strides) > 0, "strides", strides, "at least one, each above 0")
         require(0 <= shrinkage <= 1, "shrinkage", shrinkage, "from 0 to 1")
         require(0 <= local_scale <= 1, "local_scale", local_scale, "from 0 to 1")
         require(learning_rate > 0, "learning_rate", learning_rate, "above 0")
-        require(weight_decay >= 0, "weight_decay", weight_decay, "at least 0")
+        require_at_most("learning_rate", learning_rate)
+        require_size("weight_decay", weight_decay, 0)
         require(std is None or min(std) > 0, "std", std, "above 0")
         choice: dict[str, Any] = {"strides": strides, "depths": self.depths, "final_norm": self.final_norm}
         self.encoder = Encoder(image_size, backbone, weights, layers, timm_args, mean, std, padding=padding, **choice)
@@ -137,6 +140,12 @@ class FlowDetector(Detector):
     def learning_rate_factor(self, progress: float) -> float:
         """Return the factor of the learning rate at a share of the training."""
         return SCHEDULES[self.schedule](progress)
+
+
+def limited_flows(advice: str) -> AbstractContextManager[None]:
+    """Return a block in which flows are built, and refused if they are too large to train."""
+    millions = MOST_WEIGHTS // 10**6
+    return limited_weights(MOST_WEIGHTS, f"The flows would have more than {millions} million weights: choose {advice}.")
 
 
 def cosine_factor(progress: float) -> float:

@@ -57,6 +57,11 @@ class Run:
         self.drawn = self.path.absolute() / "drawn"  # synthetic defects and their masks; of ``validation`` only
 
     @property
+    def begun(self) -> bool:
+        """Whether there is a state to resume from; a training that was killed before its first step has none."""
+        return self.resume_file.exists() or self.model_file.exists()
+
+    @property
     def validation(self) -> Run:
         """Results on held-out normal images, as they are and with synthetic defects."""
         return Run(self.path / "validation")
