@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 import tiny_export
 import trees
-
 from anomalib_flows.cli import main
 
 TRAIN = [

@@ -10,7 +10,6 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
-from conftest import TRAIN
 from refusals import refused
 
 from anomalib_flows.cli.app import find_commands
@@ -18,6 +17,7 @@ from anomalib_flows.cli.parser import option_types, parameter_types, without_non
 from anomalib_flows.cli.texts import members
 from anomalib_flows.core import registry
 from anomalib_flows.run.component import Component, argument_types
+from conftest import TRAIN
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 
@@ -58,7 +58,7 @@ def values_of(annotation: Any) -> Iterator[str]:
         yield from [*NUMBER, "-99", "1e300"]
     elif dict in origins or dict in kinds:
         yield from ["x", "[1]", "5", "{pretrained: true}"]
-    elif tuple in origins or any(origin in (list, Sequence) for origin in origins) and str not in kinds:
+    elif tuple in origins or (any(origin in (list, Sequence) for origin in origins) and str not in kinds):
         numbers = [one for one in kinds if {*get_args(one)} & {int, float}]
         yield from ["x", "[x]", "[nan]", "[[1]]", "{a: 1}", "[-99]", "[1,", "[1.5, y]", "[]"] if numbers else []
 
@@ -75,12 +75,14 @@ def component_types(name: str) -> dict[str, Any]:
 
 
 def options_of(command: str) -> dict[str, Any]:
-    """Return the types of all options of a command, with those of components; the latter have their name before them."""
+    """Return the types of all options of a command; those of components have the component's name before them."""
     found = find_commands()[command]
     first = next(iter(signature(found.function).parameters))
     types = option_types(found)
     flags = {name for name, kind in parameter_types(found).items() if without_none(kind) is bool}
-    plain = {name: kind for name, kind in types.items() if name not in flags and name != first and kind is not Component}
+    plain = {
+        name: kind for name, kind in types.items() if name not in flags and name != first and kind is not Component
+    }
     components = [name for name, kind in types.items() if without_none(kind) is Component]
     return plain | {k: v for name in components if name in ("model", "data") for k, v in component_types(name).items()}
 

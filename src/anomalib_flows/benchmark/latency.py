@@ -63,7 +63,8 @@ class LatencyOptions:
             raise InputError("Give `images` or `image_size`, not both: images have a size.")
         _ = self.noise_size
         writable = self.output is None or may_be_file(self.output)
-        require(writable, "output", self.output, "a file in a folder, such as latency.json")
+        named = self.output is None or self.output.suffix.lower() == ".json"
+        require(writable and named, "output", self.output, "a file in a folder, such as latency.json")
 
     @property
     def noise_size(self) -> ImageSize | None:

@@ -151,7 +151,8 @@ def _usage(shown: Iterable[Command], *, asked: bool) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"error: {visible(message)}", file=sys.stderr)
+    one_line = message.replace("\n", "\\n")  # a name with a line break must not look like a second error
+    print(f"error: {visible(one_line)}", file=sys.stderr)
     return 2
 
 
