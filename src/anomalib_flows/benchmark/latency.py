@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.limits import require_at_most
+from anomalib_flows.core.outputs import require_place
 from anomalib_flows.core.types import ImageSize
 from anomalib_flows.run.options import parse_size
 
@@ -62,9 +63,9 @@ class LatencyOptions:
         if self.images is not None and self.image_size is not None:
             raise InputError("Give `images` or `image_size`, not both: images have a size.")
         _ = self.noise_size
-        writable = self.output is None or may_be_file(self.output)
-        named = self.output is None or self.output.suffix.lower() == ".json"
-        require(writable and named, "output", self.output, "a file in a folder, such as latency.json")
+        if self.output:
+            require(self.output.suffix.lower() == ".json", "output", self.output, "a file whose name ends with .json")
+            require_place("output", self.output, folder=False)
 
     @property
     def noise_size(self) -> ImageSize | None:
@@ -93,11 +94,6 @@ class LatencyOptions:
             expected = f"one of those that {device} supports: {', '.join(available)}"
             require(name in available, "precisions", name or "empty", expected)
         return list(dict.fromkeys(asked or available))
-
-
-def may_be_file(path: Path) -> bool:
-    """Return whether a path is a file, or a file can be created there."""
-    return not path.is_dir() and next(above for above in path.absolute().parents if above.exists()).is_dir()
 
 
 @contextmanager

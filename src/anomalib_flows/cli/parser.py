@@ -236,10 +236,7 @@ def named_classes(words: list[str]) -> dict[str, str]:
 
 
 def run_defaults(command: Command, run: str, trust: bool, chosen: dict[str, str]) -> dict[str, Any]:
-    """Return the values of a run's configuration that are defaults of a command; none without a run.
-
-    Arguments of another model or dataset than the chosen one are none.
-    """
+    """Return the values of a run's configuration that are defaults of a command, unless another dataset is chosen."""
     if not run or not command.from_run or is_exported(Path(run)):
         return {}
     config = Run.open(Path(run), trust=trust).config().to_dict()

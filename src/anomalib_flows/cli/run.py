@@ -44,7 +44,7 @@ from anomalib_flows.run.component import Component, argument_types
 from anomalib_flows.run.validation import validated
 
 HELP = {"h", "help"}
-FLAGS = ("-h", "--help", "--trust")
+FLAGS = ("-h", "--help", "--trust", "--resume")
 """Options without a value that may precede a run."""
 
 

@@ -12,18 +12,20 @@ if TYPE_CHECKING:
     from anomalib_flows.experiment.options import PredictOptions
 
 
-def predict(run: Path, options: PredictOptions, trust: bool = False) -> None:
+def predict(run: Path, options: PredictOptions, trust: bool = False, resume: bool = False) -> None:
     """Predict a table of scores, p-values and labels, and a heatmap, overlay and mask of each image.
 
     Args:
         run: Run directory that 'train' wrote, or exported model (.xml).
         options: What is predicted.
         trust: Import models and datasets that the run names and no installed package registers, which runs their code.
+        resume: Go on with an unfinished prediction in the folder of the output. Model, images and the options of what
+            is written must be the same.
     """
     from anomalib_flows.experiment.predict import predict as run_prediction
     from anomalib_flows.run.directory import Run
 
-    run_prediction(run, options, trust=trust)
+    run_prediction(run, options, trust=trust, resume=resume)
     if (report := Run(options.output).report_file).is_file():
         print(f"\n{after_results(report)}")
 

@@ -29,6 +29,8 @@ PictureKind = Literal["heatmap", "overlay", "mask", "maps"]
 """What is made of each image: pictures, and the map as numbers."""
 Pictured = int | Literal["all", "anomalous", "none"]
 """Images that pictures are drawn of; a number N stands for the first N."""
+Apart = Literal["link", "copy", "move"]
+"""How photos are put apart: by symbolic links, as copies, or themselves."""
 ImageSize = tuple[int, int]
 """Height and width in pixels."""
 

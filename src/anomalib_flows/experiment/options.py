@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -10,7 +11,7 @@ from anomalib_flows.core.conformal import require_rate
 from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.images import MAX_MEGAPIXELS
 from anomalib_flows.core.limits import LARGEST, require_size
-from anomalib_flows.core.types import Pictured, PictureKind, Protocol
+from anomalib_flows.core.types import Apart, Pictured, PictureKind, Protocol
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.decision import DecisionOptions
 from anomalib_flows.run.options import AugmentOptions, ImageOptions, LoaderOptions, require_megapixels
@@ -88,6 +89,11 @@ class PredictOptions:
             exported model.
         pictures: Images to draw pictures of: ``all``, ``anomalous``, ``none``, or a number N for the first N. The table
             has the scores of all images in any case.
+        set_apart: Put the anomalous photos apart in OUTPUT/anomalous: ``link`` makes symbolic links, ``copy`` copies,
+            and ``move`` moves the photos themselves. The table has both paths. It begins when all images are predicted.
+        table: ``parquet`` writes predictions.parquet beside predictions.csv; it needs the extra ``parquet``.
+        shard: Part of the images, such as ``2/5`` for the second of five parts, so that several machines share the
+            work. Each part needs an output folder of its own; their tables one after the other are the whole table.
         loader: How images are read; by default as in training.
         device: Device of the computation: ``auto``, ``cpu`` or ``cuda``; for an exported model ``auto``, ``CPU``,
             ``GPU`` or ``NPU``.
@@ -97,6 +103,9 @@ class PredictOptions:
     output: Path
     save: str = "heatmap,overlay,mask"
     pictures: Pictured = "all"
+    set_apart: Apart | None = None
+    table: Literal["csv", "parquet"] = "csv"
+    shard: str | None = None
     loader: LoaderOptions | None = None
     device: str = "auto"
 
@@ -107,11 +116,19 @@ class PredictOptions:
         expected = "all, anomalous, none or a number of at least 0"
         valid = not isinstance(self.pictures, int) or 0 <= self.pictures <= LARGEST["pictures"]
         require(valid, "pictures", self.pictures, expected)
+        number, count = self.part
+        require(1 <= number <= count, "shard", self.shard, "a part such as 2/5, the second of five")
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """Number of the part, from 1, and number of parts; (0, 0) if ``shard`` is not of that form."""
+        found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", "1/1" if self.shard is None else self.shard)
+        return (int(found[1]), int(found[2])) if found else (0, 0)
 
     @property
     def kinds(self) -> tuple[PictureKind, ...]:
         """Kinds of pictures to save."""
-        return cast("tuple[PictureKind, ...]", tuple(kind.strip() for kind in self.save.split(",")))
+        return cast("tuple[PictureKind, ...]", tuple(dict.fromkeys(kind.strip() for kind in self.save.split(","))))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, tee
+from itertools import chain, dropwhile, islice, tee
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from anomalib_flows.data.loading.loader import Loader
 from anomalib_flows.data.loading.masks import resize_mask
 from anomalib_flows.inference.photos import Photo, fitting_batch_size, read_photo
 from anomalib_flows.results.sinks import Thresholds
+from anomalib_flows.results.table import safe_path
 from anomalib_flows.run.options import ImageOptions, LoaderOptions
 from anomalib_flows.runtime import ExportedModel, frames
 
@@ -32,14 +33,14 @@ class ExportedPredictor:
         # Of raw scores and normalised maps.
         self.thresholds = Thresholds(self.card.image_threshold, 0.5, self.card.score_typical)
 
-    def predict(self, samples: Sequence[Sample]) -> Iterator[ImageResult]:
-        """Yield the result of each image, in their order; each file is decoded once.
+    def predict(self, samples: Sequence[Sample], done: int = 0) -> Iterator[ImageResult]:
+        """Yield the result of each image but the first ``done`` ones, in their order; each file is decoded once.
 
         Files that cannot be read or have a size that the model does not take raise an InputError, or are skipped as
         ``loader.on_error`` says.
         """
-        checker = Checker(self.loader.on_error)
-        ahead, photos = tee(self._photos(samples, checker))
+        checker = Checker(self.loader.on_error, done)
+        ahead, photos = tee(self._photos(samples, checker, done))
         results = self.model.stream(photo.picture for photo in ahead)
         for result, photo in zip(results, photos, strict=True):
             sample = checker.image(photo.sample, photo.pixels, photo.mask)
@@ -47,21 +48,22 @@ class ExportedPredictor:
             yield replace(result, sample=sample, ground_truth=self._ground_truth(sample, mask, result))
         checker.finish()
 
-    def predict_video(self, video: Path) -> Iterator[ImageResult]:
-        """Yield the result of each frame, named NAME-000001 and so on."""
-        checker = Checker(self.loader.on_error)
+    def predict_video(self, video: Path, last: str = "") -> Iterator[ImageResult]:
+        """Yield the result of each frame, named NAME-000001 and so on, after the one of a name."""
+        checker = Checker(self.loader.on_error, bool(last))
         found = tqdm(frames(video, checker.fault), "Predicting", unit="frame", delay=1, leave=False)
-        ahead, named = tee(found)
+        rest = islice(dropwhile(lambda frame: safe_path(Path(frame[0])) != last, found), 1, None) if last else found
+        ahead, named = tee(rest)
         results = self.model.stream(pixels for _, pixels in ahead)
         for result, (name, pixels) in zip(results, named, strict=True):
             yield replace(result, sample=checker.image(Sample(Path(name), "test"), pixels, None))
         checker.finish()
 
-    def _photos(self, samples: Sequence[Sample], checker: Checker) -> Iterator[Photo]:
+    def _photos(self, samples: Sequence[Sample], checker: Checker, done: int) -> Iterator[Photo]:
         """Read images of a size that the model takes."""
         batch_size = fitting_batch_size(samples, self.loader.images_per_batch)
-        loader = Loader(samples, ImageOptions(), replace(self.loader, batch_size=batch_size, cache="none"))
-        with tqdm(total=len(samples), desc="Predicting", unit="image", delay=1, leave=False) as bar:
+        loader = Loader(samples[done:], ImageOptions(), replace(self.loader, batch_size=batch_size, cache="none"))
+        with tqdm(total=len(samples), initial=done, desc="Predicting", unit="image", delay=1, leave=False) as bar:
             for found in chain.from_iterable(batch for _, batch in loader.ahead(self._read)):
                 if isinstance(found, Photo):
                     yield found

@@ -46,21 +46,25 @@ def read_photo(sample: Sample, max_megapixels: float = MAX_MEGAPIXELS) -> Photo 
         return fault
 
 
-def read_batches(samples: Sequence[Sample], image: ImageOptions, options: LoaderOptions, title: str) -> Iterator[Batch]:
+def read_batches(
+    samples: Sequence[Sample], image: ImageOptions, options: LoaderOptions, title: str, done: int = 0
+) -> Iterator[Batch]:
     """Read images in batches with pictures and show a progress bar.
 
-    An empty mask of a defective image counts as no mask. A file that cannot be read raises an InputError, or is skipped
-    as ``options.on_error`` says. It is an error as well if no file can be read.
+    Batches whose samples are all among the first ``done`` ones are left out. An empty mask of a defective image counts
+    as no mask. A file that cannot be read raises an InputError, or is skipped as ``options.on_error`` says. It is an
+    error as well if no file can be read.
     """
-    checker = Checker(options.on_error)
     options = replace(options, batch_size=fitting_batch_size(samples, options.images_per_batch), cache="none")
+    first = done - done % options.images_per_batch
+    checker = Checker(options.on_error, first)
 
     def read(sample: Sample) -> tuple[Photo, Item] | InputError:
         photo = read_photo(sample, options.max_megapixels)
         return photo if isinstance(photo, InputError) else (photo, resized(photo.pixels, photo.mask, image))
 
-    with tqdm(total=len(samples), desc=title, unit="image", delay=1, leave=False) as bar:
-        for batch, found in Loader(samples, image, options).ahead(read):
+    with tqdm(total=len(samples), initial=first, desc=title, unit="image", delay=1, leave=False) as bar:
+        for batch, found in Loader(samples[first:], image, options).ahead(read):
             readable = as_batch(found, checker)
             found.clear()  # the batch has copies of the images
             if readable:

@@ -68,14 +68,15 @@ class PipelineRunner:
                 bar.update(len(batch))
 
     def maps(
-        self, samples: Sequence[Sample], title: str, alter: Callable[[Batch], Batch] | None = None
+        self, samples: Sequence[Sample], title: str, alter: Callable[[Batch], Batch] | None = None, done: int = 0
     ) -> Iterator[tuple[Batch, Tensor]]:
         """Yield batches with their raw maps (B, M, H, W) on the CPU; ``alter`` changes a batch of resized images first.
 
-        Each file is read once. One that cannot be read raises an InputError, unless ``loader.on_error`` is ``skip``.
+        Batches whose samples are all among the first ``done`` ones are left out. Each file is read once. One that
+        cannot be read raises an InputError, unless ``loader.on_error`` is ``skip``.
         """
         with self.memory_explained(), self._on_device():
-            for read in read_batches(samples, self.image, self.loader, title):
+            for read in read_batches(samples, self.image, self.loader, title, done):
                 batch = alter(read) if alter else read
                 with torch.inference_mode():  # not around modules that move: their weights could not be trained again
                     maps = self.pipeline.maps(to_device(batch.images, self.device))
@@ -83,11 +84,15 @@ class PipelineRunner:
                 del read, batch, maps  # not kept while the next ones are computed
 
     def predict(
-        self, samples: Sequence[Sample], alter: Callable[[Batch], Batch] | None = None
+        self, samples: Sequence[Sample], alter: Callable[[Batch], Batch] | None = None, done: int = 0
     ) -> Iterator[ImageResult]:
-        """Yield the result of each image, in their order."""
-        for batch, maps in self.maps(samples, "Predicting", alter):
-            yield from self.decide(batch, maps)
+        """Yield the result of each image but the first ``done`` ones, in their order; values do not depend on it."""
+        before = {sample.path for sample in samples[max(0, done - self.loader.images_per_batch) : done]}
+        for batch, maps in self.maps(samples, "Predicting", alter, done):
+            for result in self.decide(batch, maps):
+                if not (before and result.sample and result.sample.path in before):
+                    yield result
+                del result
             del batch, maps  # here as well
 
     def decide(self, batch: Batch, maps: Tensor) -> Iterator[ImageResult]:

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -90,36 +90,65 @@ def common_root(paths: Sequence[Path]) -> Path:
 
 
 def unique_names(paths: Sequence[Path], suffix: str) -> list[Path]:
-    """Replace the suffix of each file, or append the new one throughout a folder where two names would be equal."""
+    """Replace the suffix of each file, or append the new one throughout a folder where two names would be equal.
+
+    No name is that of a folder of another file: ``x.jpg`` may lie beside a folder ``x.png``.
+    """
     replaced = [path.with_suffix(suffix) for path in paths]
     # Windows and macOS do not distinguish A.png from a.png.
-    counts = Counter(str(name).casefold() for name in replaced)
-    ambiguous = {str(name.parent).casefold() for name in replaced if counts[str(name).casefold()] > 1}
-    appended = [path.with_name(path.name + suffix) for path in paths]
+    taken = Counter(str(name).casefold() for name in replaced)
+    folders = {str(folder).casefold() for path in paths for folder in path.parents}
+    taken.update(folders)
+    ambiguous = {str(name.parent).casefold() for name in replaced if taken[str(name).casefold()] > 1}
+    appended = [_appended(path, suffix, folders) for path in paths]
     return [a if str(a.parent).casefold() in ambiguous else r for a, r in zip(appended, replaced, strict=True)]
+
+
+def _appended(path: Path, suffix: str, folders: Container[str]) -> Path:
+    """Append a suffix until the name is not that of a folder; no two files get one name, as none has that of a folder.
+
+    Example:
+        >>> _appended(Path("x.jpg"), ".png", {"x.jpg.png"}).as_posix()
+        'x.jpg.png.png'
+    """
+    name = path.with_name(path.name + suffix)
+    return _appended(name, suffix, folders) if str(name).casefold() in folders else name
 
 
 class Drawing:
     """Draw in threads, with a bounded number of pictures in memory: Pillow packs files without Python's global lock."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self.pool, self.pending = pool, deque[tuple[Future[Any], Callable[[Any], None] | None]]()
-        self.limit = 2 * default_threads()
+        self.pool, self.pending = pool, deque[tuple[Future[Any], Callable[[Any], object] | None]]()
+        self.limit, self.failed = 2 * default_threads(), False
 
-    def submit(self, draw: Callable[..., T], *arguments: Any, then: Callable[[T], None] | None = None) -> None:
+    def submit(self, draw: Callable[..., T], *arguments: Any, then: Callable[[T], object] | None = None) -> None:
         """Draw a picture, and wait for the oldest one if many are pending; raise its error if it failed.
 
-        ``then`` is given what ``draw`` returns, in the order of the submissions and in this thread.
+        ``then`` is given what ``draw`` returns, in the order of the submissions and in this thread. It is not called
+        after one that failed.
         """
         self.pending.append((self.pool.submit(draw, *arguments), then))
         if len(self.pending) > self.limit:
             self._settle()
 
+    def after(self, act: Callable[[T], object], argument: T) -> None:
+        """Call a function in this thread as soon as all pictures that were submitted before are drawn."""
+        known: Future[T] = Future()
+        known.set_result(argument)
+        self.pending.append((known, act))
+        while self.pending and (self.pending[0][0].done() or len(self.pending) > self.limit):
+            self._settle()
+
     def _settle(self) -> None:
-        picture, then = self.pending.popleft()
+        picture, then = self.pending[0]
+        picture.exception()  # waits; Ctrl-C meanwhile leaves the picture in its place
+        failed, self.failed = self.failed, True  # unless what follows goes well
+        self.pending.popleft()
         drawn = picture.result()
-        if then:
+        if then and not failed:
             then(drawn)
+        self.failed = failed
 
     @contextmanager
     def finished(self) -> Iterator[None]:
@@ -177,7 +206,7 @@ class PictureSink:
         chosen: Pictured = "all",
     ) -> None:
         self.drawing, self.folder, self.name, self.kinds, self.chosen = drawing, folder, name, kinds, chosen
-        self.seen = 0
+        self.seen = 0  # images before, which count among the first N
         for kind in kinds if chosen not in ("none", 0) else ():
             mark_results(folder / kind)
 
@@ -215,12 +244,12 @@ def picture_of(result: ImageResult) -> Pixels:
 
 def save_image(image: Image.Image, file: Path) -> None:
     """Write an image, quickly instead of small; the suffix chooses the format."""
-    with atomic(file) as temporary:
+    with atomic(file, flush=False) as temporary:  # a flush of each picture takes longer than drawing it
         # PNG ignores the last two options and JPEG the first. Without subsampling=0 thin red lines blur.
         image.save(temporary, compress_level=1, quality=90, subsampling=0)
 
 
 def save_map(values: NDArray[np.float32], file: Path) -> None:
     """Write an array: numpy's format keeps each value and the shape, and no program takes it for a picture."""
-    with atomic(file) as temporary:
+    with atomic(file, flush=False) as temporary:
         np.save(temporary, values, allow_pickle=False)

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from io import FileIO, StringIO
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from anomalib_flows.core.files import atomic
-from anomalib_flows.core.types import LABELS, NORMAL, ImageResult, ImageSize
+from anomalib_flows.core.types import NORMAL, ImageResult, ImageSize
 from anomalib_flows.results.metrics.counts import counted
 from anomalib_flows.results.metrics.evaluate import evaluate
-
-COLUMNS = ("path", "label", "score", "p_value", "truth", "defect", "outcome", "raw_score")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""Beginnings of cells that spreadsheets take for formulas."""
 
 
 class Sink(Protocol):
@@ -124,100 +115,3 @@ class MetricsSink:
         """Compute all metrics."""
         scores = np.array(self.kept["scores"], np.float32)
         return evaluate(**self.kept | {"scores": scores}, threshold=thresholds.image, pixel_threshold=thresholds.pixel)
-
-
-class TableSink:
-    """Write decision, scores and ground truth of each image to a table from :func:`open_table`."""
-
-    def __init__(self, stream: FileIO, *, labelled: bool) -> None:
-        self.stream, self.labelled = stream, labelled
-
-    def add(self, result: ImageResult) -> None:
-        """Write the row of an image."""
-        raw = "" if result.raw_score is None else shortest(result.raw_score)
-        scores = (shortest(result.score), shortest(result.p_value))
-        row = (written_path(result), LABELS[result.label], *scores, *self._truth(result), raw)
-        write_whole(self.stream, csv_line(row))
-
-    def _truth(self, result: ImageResult) -> tuple[str, str, str]:
-        """Return true label, kind of defect and outcome; all empty where the truth is unknown."""
-        if result.sample is None or not self.labelled:
-            return "", "", ""
-        wrong = "missed" if result.label == NORMAL else "false alarm"
-        return LABELS[result.sample.label], written_word(result.sample.defect), wrong if result.wrong else "correct"
-
-
-def written_path(result: ImageResult) -> str:
-    """Return the path of an image as files of results have it: no spreadsheet takes it for a formula.
-
-    Example:
-        >>> from types import SimpleNamespace as Some
-        >>> written_path(Some(sample=Some(path="=1+1/photo.png"))), written_path(Some(sample=None))
-        ('./=1+1/photo.png', '')
-    """
-    path = str(result.sample.path) if result.sample else ""
-    return f"./{path}" if path.startswith(FORMULA) else path
-
-
-def written_word(word: str) -> str:
-    """Return a word as the table has it: an apostrophe before it where a spreadsheet would take it for a formula.
-
-    Example:
-        >>> written_word("=1+1"), written_word("'90s"), written_word("crack")
-        ("'=1+1", "''90s", 'crack')
-    """
-    return f"'{word}" if word.startswith((*FORMULA, "'")) else word
-
-
-@contextmanager
-def open_table(file: Path, *, labelled: bool, keep: bool = False) -> Iterator[TableSink]:
-    """Open a table to write row by row, as :func:`growing` says; ``labelled`` if the truth of the images is known.
-
-    Lines end in CR LF, as in RFC 4180: otherwise Python would not quote both characters in a name.
-    """
-    with growing(file, keep=keep) as stream:
-        write_whole(stream, csv_line(COLUMNS))
-        yield TableSink(stream, labelled=labelled)
-
-
-@contextmanager
-def growing(file: Path, *, keep: bool = False) -> Iterator[FileIO]:
-    """Open a file to write line by line with :func:`write_whole`, under a temporary name until the block ends.
-
-    A line is written at once and whole: if the disk is full, the lines before it remain. With ``keep`` they remain
-    after any error.
-    """
-    stopped: BaseException | None = None
-    with atomic(file) as temporary, temporary.open("wb", buffering=0) as stream:
-        try:
-            yield stream
-        except BaseException as error:
-            if not keep:
-                raise
-            stopped = error
-    if stopped:
-        raise stopped
-
-
-def csv_line(values: Iterable[object]) -> bytes:
-    """Return values as a line of CSV."""
-    line = StringIO(newline="")
-    csv.writer(line).writerow(values)
-    # File names need not be valid UTF-8: surrogateescape writes the bytes that the file system gave.
-    return line.getvalue().encode(errors="surrogateescape")
-
-
-def write_whole(stream: FileIO, line: bytes) -> None:
-    """Append a line, or nothing of it if that fails."""
-    end = stream.tell()
-    try:
-        while line:
-            line = line[stream.write(line) :]
-    except OSError:
-        stream.truncate(end)
-        raise
-
-
-def shortest(value: float) -> str:
-    """Return the shortest text that gives a number of single precision: 0.4 for 0.4000000059604645."""
-    return str(np.float32(value))

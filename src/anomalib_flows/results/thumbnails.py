@@ -6,7 +6,7 @@ import json
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO, FileIO
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from anomalib_flows.core.types import ANOMALOUS, ImageResult, ImageSize
 from anomalib_flows.results.figure import DEFECT
 from anomalib_flows.results.heatmap import CONTOUR, Colour, as_image, contour, transparent_heatmap
 from anomalib_flows.results.pictures import Drawing, picture_of
-from anomalib_flows.results.sinks import growing, write_whole, written_path
+from anomalib_flows.results.table import Write, growing, written_path
 
 SIDE, HEATMAP_SIDE = 192, 96
 """Greatest height and width of a thumbnail and of its heatmap in pixels; heatmaps are smooth and are enlarged well."""
@@ -30,31 +30,33 @@ FIRST, MOST = 2000, 4000
 
 
 class ThumbnailSink:
-    """Write a line for each image to a file from :func:`open_thumbnails`, in their order.
+    """Draw a line for each image, which ``write`` takes, in their order.
 
     The first 2,000 images have a thumbnail, then those with a wrong decision, or without ground truth the anomalous
-    ones, until there are 4,000.
+    ones, until there are 4,000. ``count`` of them were drawn before.
     """
 
-    def __init__(self, drawing: Drawing, stream: FileIO, *, labelled: bool) -> None:
-        self.drawing, self.stream, self.labelled, self.count = drawing, stream, labelled, 0
+    def __init__(self, drawing: Drawing, write: Write, *, labelled: bool, count: int = 0) -> None:
+        self.drawing, self.write, self.labelled, self.count = drawing, write, labelled, count
 
     def add(self, result: ImageResult) -> None:
         """Draw the thumbnail of an image that has one."""
         to_look_at = result.wrong if self.labelled else result.label == ANOMALOUS
-        if self.count < FIRST or (to_look_at and self.count < MOST):
+        if has_thumbnail(self.count, to_look_at):
             self.count += 1
-            self.drawing.submit(thumbnail, result, then=self._write)
+            self.drawing.submit(thumbnail, result, then=self.write)
 
-    def _write(self, line: bytes) -> None:
-        write_whole(self.stream, line)
+
+def has_thumbnail(count: int, to_look_at: bool) -> bool:
+    """Return whether an image has a thumbnail after ``count`` others that have one."""
+    return count < FIRST or (to_look_at and count < MOST)
 
 
 @contextmanager
-def open_thumbnails(file: Path, drawing: Drawing, *, labelled: bool, keep: bool = False) -> Iterator[ThumbnailSink]:
-    """Open a file of thumbnails, which are drawn in threads and kept like the rows of a table."""
-    with growing(file, keep=keep) as stream, drawing.finished():
-        yield ThumbnailSink(drawing, stream, labelled=labelled)
+def open_thumbnails(file: Path, drawing: Drawing, *, labelled: bool) -> Iterator[ThumbnailSink]:
+    """Open a file of thumbnails, which are drawn in threads."""
+    with growing(file) as write, drawing.finished():
+        yield ThumbnailSink(drawing, write, labelled=labelled)
 
 
 def thumbnail(result: ImageResult) -> bytes:

@@ -1,6 +1,4 @@
 import csv
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +10,15 @@ from anomalib_flows.core.finding import OWN
 from anomalib_flows.core.types import ANOMALOUS, ImageResult, Sample
 from anomalib_flows.results.report.formats import Row
 from anomalib_flows.results.report.reading import read_table
-from anomalib_flows.results.sinks import FORMULA, drain, open_table
+from anomalib_flows.results.sinks import drain
+from anomalib_flows.results.table import FORMULA, open_table
 
 Make = Callable[..., ImageResult]
 MakeSample = Callable[..., Sample]
 
 
-def write(results: Iterator[ImageResult] | list[ImageResult], file: Path, **options: bool) -> None:
-    with open_table(file, **{"labelled": True} | options) as table:
+def write(results: Iterator[ImageResult] | list[ImageResult], file: Path, *, labelled: bool = True) -> None:
+    with open_table(file, labelled=labelled) as table:
         drain(results, [table])
 
 
@@ -110,57 +109,6 @@ def test_a_table_that_fails_half_way_leaves_the_old_one(
         write(stopped(make_result, make_sample), file)
     assert file.read_bytes() == before
     assert files_in(tmp_path) == ["predictions.csv"]
-
-
-def test_rows_before_an_error_are_kept_if_asked_for(tmp_path: Path, make_result: Make, make_sample: MakeSample) -> None:
-    file = tmp_path / "predictions.csv"
-    with pytest.raises(OSError, match="No space"):
-        write(stopped(make_result, make_sample), file, keep=True)
-    assert [row["path"] for row in read(file)] == ["b.png"]
-    assert files_in(tmp_path) == ["predictions.csv"]
-
-
-FULL = """
-import resource, sys
-from pathlib import Path
-import numpy as np
-from anomalib_flows.core.types import ImageResult, Sample
-from anomalib_flows.results.pictures import PictureSink, drawing
-from anomalib_flows.results.sinks import LabelCounter, drain
-from anomalib_flows.results.sinks import open_table
-
-def results():
-    for number in range(100):
-        sample = Sample(Path(f"{'x' * 40}{number:02}.png"), "test")
-        image, shown = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.float32)
-        yield ImageResult(
-            score=1.0, label=1, p_value=0.5, raw_score=1.0,
-            anomaly_map=shown, mask=shown > 0, picture=image, sample=sample,
-        )
-
-resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
-folder, labels = Path(sys.argv[1]), LabelCounter()
-try:
-    with open_table(folder / "predictions.csv", labelled=False, keep=True) as rows, drawing() as threads:
-        drain(results(), [rows, labels, PictureSink(threads, folder, lambda result: result.sample.path)])
-finally:
-    print(f"Anomalous: {labels.counts[1]} of {labels.counts.total()}.")
-"""
-
-
-def test_a_disk_that_becomes_full_leaves_the_rows_before(tmp_path: Path) -> None:
-    pytest.importorskip("resource")
-    run = subprocess.run([sys.executable, "-c", FULL, tmp_path / "out"], capture_output=True, text=True, check=False)
-    assert "OSError: [Errno 27]" in run.stderr
-    table = (tmp_path / "out" / "predictions.csv").read_bytes()
-    assert 1900 < len(table) <= 2000
-    assert table.endswith(b",,,,1.0\r\n")
-    rows = list(csv.DictReader(table.decode().splitlines()))
-    assert [row["path"] for row in rows] == [f"{'x' * 40}{number:02}.png" for number in range(len(rows))]
-    assert f"Anomalous: {len(rows)} of {len(rows)}." in run.stdout
-    assert files_in(tmp_path / "out") == sorted(
-        ["predictions.csv", *(f"{kind}/{r['path']}" for kind in ("heatmap", "mask", "overlay") for r in rows)]
-    )
 
 
 @pytest.mark.parametrize("kind", ["=cmd|' /C calc'!A1", "+1", "-1", "@SUM(A1)", "\t=1", "'quoted", "crack"])

@@ -28,14 +28,14 @@ class Checker:
     """Check images one by one while they are read, and warn of all findings once at the end.
 
     The methods are called from one thread, in the order of the images. ``on_error`` is ``stop`` to raise at the first
-    file that cannot be read, or ``skip`` to list such files at the end.
+    file that cannot be read, or ``skip`` to list such files at the end. ``done`` images were checked before.
     """
 
-    def __init__(self, on_error: OnError) -> None:
+    def __init__(self, on_error: OnError, done: int = 0) -> None:
         self.on_error = on_error
         self.faults: list[str] = []
         self.empty_masks: list[Sample] = []
-        self.images, self.brightest = 0, 0
+        self.images, self.brightest = done, 255 if done else 0
 
     def fault(self, error: InputError) -> None:
         """Note a file that cannot be read, or raise its error if ``on_error`` is ``stop``."""

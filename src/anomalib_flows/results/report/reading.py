@@ -13,8 +13,10 @@ from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from anomalib_flows.core.commit import complete
 from anomalib_flows.core.errors import InputError, NotTestedError, first_line
 from anomalib_flows.core.parsing import parse_json
+from anomalib_flows.results.journal import RECORD
 from anomalib_flows.results.report.formats import Curves, Facts, Loss, Metrics, Row, Thumbnail
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.listing import model_facts
@@ -122,8 +124,10 @@ def read_results(path: Path) -> Results:
         InputError: If the folder has no results, or a file is damaged or of an earlier version.
     """
     files = Run(path)
+    for folder in (path, path.absolute().parent):  # which may be the run
+        complete(folder)
     if not files.predictions_file.is_file():
-        raise untested(Run.open(path))
+        raise unfinished(path) if (path / RECORD).is_file() else untested(Run.open(path))
     predicted = files.prediction_file
     if predicted.is_file():
         facts = checked(Facts, predicted.read_bytes(), predicted)
@@ -132,6 +136,11 @@ def read_results(path: Path) -> Results:
         raise InputError(f"{path} has neither metrics.json nor {predicted.name}: {AGAIN}.")
     metrics = checked(Metrics, files.metrics_file.read_bytes(), files.metrics_file)
     return Results(files, run_of(path, metrics.get("model")), metrics, metrics)
+
+
+def unfinished(path: Path) -> InputError:
+    """Return the error for a prediction that was interrupted."""
+    return InputError(f"{path} holds an unfinished prediction: predict again with `resume`, and then report it.")
 
 
 def untested(run: Run) -> InputError:
