@@ -6,18 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from refusals import TRAIN
 
 import tiny_export
 import trees
 from anomalib_flows.cli import main
-
-TRAIN = [
-    "train",
-    *("--model=fastflow", "--model.backbone=test_efficientnet", "--model.weights=random", "--model.steps=1"),
-    *("--image.size=32", "--trainer.max_epochs=1", "--trainer.accelerator=cpu"),
-    *("--data=mvtec", "--data.root=data", "--data.category=nut"),
-]
-"""A training that takes no longer than it must."""
 
 
 @pytest.fixture(scope="session")

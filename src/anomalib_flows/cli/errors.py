@@ -47,6 +47,8 @@ def with_options(message: str, names: Collection[str]) -> str:
 
     def replacement(name: str) -> str:
         found = [name] if name in names else [known for known in names if known.endswith(f".{name}")]
+        component, _, argument = name.partition(".")
+        found = found or [name] * bool(argument and component in names)  # an argument of one that is not chosen
         return option(found[0]) if len(found) == 1 else name
 
     return hyphenated(FIELD.sub(lambda match: replacement(match[1]), message))

@@ -45,7 +45,7 @@ def unrecognised(match: re.Match[str], known: list[str]) -> str:
         return no_option(word.partition("=")[0], known)
     if name := next((name for name in ("--input", "--images") if name in known), None):
         advice = f"give it as {name} {word}, and a pattern of several files in quotation marks"
-    elif "--data" in known and not any(name.startswith("--data.") for name in known):
+    elif "--data" in known and {name for name in known if name.startswith("--data.")} <= {"--data.help"}:
         advice = f"good images of your own are --data folder --data.normal {word}"
     else:
         advice = "put a pattern in quotation marks, and write several values as [one,two]"
@@ -65,8 +65,10 @@ def required(match: re.Match[str], known: list[str]) -> str:
     prefix = f"--{match['key']}." if match["key"] else "--"
     names = [name.strip().removesuffix("_") for name in match["names"].split(",")]
     names = [name if name in POSITIONAL else prefix + name for name in names]
-    advice = ": name the directory that 'train' wrote." if names[0] in ("run", "runs") else "."
-    return f"{' and '.join(names)} must be given{advice}"
+    *first, last = names
+    listed = f"{', '.join(first)} and {last}" if first else last
+    advice = f": {names[0]} is the directory that 'train' wrote." if names[0] in ("run", "runs") else "."
+    return f"{listed} must be given{advice}"
 
 
 def no_value(match: re.Match[str], known: list[str]) -> str:
@@ -110,7 +112,7 @@ def no_record(match: re.Match[str], known: list[str]) -> str:
     """Report a value of a record, whose fields are options."""
     key = match["key"]
     fields = [name for name in known if name.startswith(f"--{key}.")]
-    return f"--{key} cannot be {match['value']}: give its fields one by one, such as {fields[0]}=VALUE."
+    return f"--{key} cannot be {match['value']}: give its options one by one, such as {fields[0]}=VALUE."
 
 
 def no_option(given: str, known: list[str]) -> str:

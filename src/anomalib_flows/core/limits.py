@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
-
-from anomalib_flows.core.errors import FieldError, InputError, require
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from anomalib_flows.core.errors import FieldError, require
 
 LARGEST: dict[str, float] = {
     # Far beyond what is of use, and far below what fills a memory or takes for ever.
@@ -41,8 +34,6 @@ LARGEST: dict[str, float] = {
     "every": 10**6,
 }
 """Largest values, by the names of arguments and fields."""
-MOST_WEIGHTS = 2**28
-"""Weights of a model's flows: a gigabyte, of which a training needs four."""
 
 
 def require_size(field: str, value: float | None, least: float, note: str = "") -> None:
@@ -64,35 +55,3 @@ def require_at_most(field: str, value: float) -> None:
     most = LARGEST[field]
     if not value <= most:
         raise FieldError(field, value, f"at most {most:,g}" if most < 10**6 else f"at most {most:g}")
-
-
-@contextmanager
-def limited_weights(most: float, sentence: str) -> Iterator[None]:
-    """Raise an InputError with a sentence once modules that the block builds have more weights than ``most``.
-
-    A layer is counted before its weights are filled, so that memory is asked for but not used.
-    """
-    from torch.nn.modules import module as hooks
-
-    counted = 0
-
-    def count(_: Any, name: str, tensor: Tensor | None) -> None:
-        nonlocal counted
-        counted += 0 if tensor is None else tensor.numel()
-        if counted > most:
-            raise InputError(sentence)
-
-    handles = [
-        hooks.register_module_parameter_registration_hook(count),
-        hooks.register_module_buffer_registration_hook(count),
-    ]
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if "memory" in str(error) or "overflow" in str(error):
-            raise InputError(sentence) from error
-        raise
-    finally:
-        for handle in handles:
-            with suppress(KeyError):
-                handle.remove()  # type: ignore[no-untyped-call]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from anomalib_flows.core.errors import InputError, require
-from anomalib_flows.core.limits import LARGEST, require_size
+from anomalib_flows.core.limits import LARGEST, require_at_most, require_size
 from anomalib_flows.core.types import AxisOrder, ImageSize, Interface, Precision
 from anomalib_flows.run.options import parse_size, require_megapixels
 
@@ -36,7 +36,8 @@ class InputOptions:
 
     def __post_init__(self) -> None:
         """Check the values, alone and together."""
-        require_size("input.batch", self.batch, 0, ", which is any number")
+        require(self.batch >= 0, "input.batch", self.batch, "at least 1, or 0 for any number")
+        require_at_most("input.batch", self.batch)
         sized = self.fixed_size is not None
         require(self.preprocessing or not sized, "input.size", self.size, "left out without `input.preprocessing`")
         default = (self.layout, self.channels) == ("NHWC", "RGB")

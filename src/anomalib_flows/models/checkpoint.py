@@ -23,13 +23,13 @@ from anomalib_flows import __version__
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError, NotCalibratedError, first_line, require
 from anomalib_flows.core.files import atomic
-from anomalib_flows.core.limits import MOST_WEIGHTS, limited_weights
 from anomalib_flows.core.parsing import parse_json
 from anomalib_flows.core.types import ImageSize, Protocol, ResizeMode, ThresholdSource
 from anomalib_flows.encoders.weights import weights_follow
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.models.weight_limit import MOST_WEIGHTS, limited_weights
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import HeatmapOptions, parse_size

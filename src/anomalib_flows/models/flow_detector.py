@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anomalib_flows.core.errors import require
-from anomalib_flows.core.limits import MOST_WEIGHTS, limited_weights, require_at_most, require_size
+from anomalib_flows.core.limits import require_at_most, require_size
 from anomalib_flows.core.types import ImageSize
 from anomalib_flows.encoders import DEFAULT_BACKBONE, Triple
 from anomalib_flows.encoders.encoder import Encoder
@@ -22,6 +22,7 @@ from anomalib_flows.encoders.weights import Weights
 from anomalib_flows.models.base import Detector, Features, adam
 from anomalib_flows.models.components.local_scale import LocalScale, fit_local_scales
 from anomalib_flows.models.components.whitening import Norm, fit_whitening, make_norm
+from anomalib_flows.models.weight_limit import MOST_WEIGHTS, limited_weights
 
 Schedule = Literal["constant", "cosine", "published"]
 Upsampling = Literal["bilinear", "bilinear-aligned", "bicubic", "nearest"]

@@ -83,7 +83,7 @@ def mvtec_datasets(folder: Path) -> list[Dataset]:
     if not names:
         raise InputError(
             f"{folder} is not in MVTec AD's layout, with train/good or CATEGORY/train/good in it: name another folder, "
-            f"or give the dataset as `data`, such as `data` folder `normal` {folder}."
+            f"or give the dataset as `data`, such as `data` folder `data.normal` {folder}."
         )
     return [MVTec(root=folder, category=name) for name in names]
 
