@@ -120,6 +120,7 @@ def problem_of(read: Callable[[Path], Any], folder: Path) -> str:
     from anomalib_flows import InputError
 
     signal.alarm(SECONDS)
+    before = peak()
     try:
         read(folder)
     except InputError as error:
@@ -129,7 +130,13 @@ def problem_of(read: Callable[[Path], Any], folder: Path) -> str:
         return f"{type(error).__name__}: {str(error)[:200]} ({Path(place.filename).name}:{place.lineno})"
     finally:
         signal.alarm(0)
-    return ""
+    # Some systems do not keep to the limit.
+    return f"MemoryError: {(peak() - before) // 10**6} MB" if peak() - before > MEMORY else ""
+
+
+def peak() -> int:
+    """Return the largest memory, in bytes, that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def damage(reader: Reader, whole: Path, folder: Path, seed: int, number: int) -> None:
@@ -163,7 +170,7 @@ def fuzz(reader: Reader, whole: Path, seconds: float, seed: int, keep: Path) -> 
                 number = one + 1
                 if problem:
                     findings.append(Finding(one, problem))
-                    shutil.copytree(folder, keep / f"{one}", dirs_exist_ok=True)
+                    damage(reader, whole, shutil.copytree(whole, keep / f"{one}", dirs_exist_ok=True), seed, one)
             process.kill()
             process.join()
     return number, findings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from anomalib_flows.cli import main
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make the world once."""
     world = tmp_path_factory.mktemp("world")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("always")
         patch.chdir(world)
         trees.mvtec(Path("data"))
         trees.draw(Path("photos"), "1.png", "2.jpg")

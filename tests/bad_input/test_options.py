@@ -110,7 +110,7 @@ CASES = [
     for value in ["", *dict.fromkeys(values_of(annotation))]
     if not (option in UNBOUNDED and value in ("-99", "9" * 30, "1e300"))
 ]
-QUICK = 5
+QUICK = 6
 """One of so many cases runs in the quick tests."""
 
 

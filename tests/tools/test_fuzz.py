@@ -36,11 +36,11 @@ FAULTS: dict[str, Callable[[Path], object]] = {
 def test_what_is_neither_read_nor_refused_is_a_finding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: str
 ) -> None:
-    monkeypatch.setattr(fuzz, "SECONDS", 1)
+    monkeypatch.setattr(fuzz, "SECONDS", 1 if problem == "KeyboardInterrupt" else 20)
     (tmp_path / "whole").mkdir()
     (tmp_path / "whole/file").write_bytes(b"content 12")
     reader = fuzz.Reader(("file",), FAULTS[problem])
-    count, findings = fuzz.fuzz(reader, tmp_path / "whole", 1.5, 0, tmp_path / "kept")
+    count, findings = fuzz.fuzz(reader, tmp_path / "whole", 2.5, 0, tmp_path / "kept")
     assert count
     assert findings[0].problem.startswith(problem)
     kept = (tmp_path / f"kept/{findings[0].number}/file").read_bytes()
@@ -56,6 +56,7 @@ def test_what_is_refused_is_none(tmp_path: Path) -> None:
     assert not findings
 
 
+@pytest.mark.filterwarnings("always")
 def test_every_reader_reads_or_refuses_damaged_files(tmp_path: Path, monkeypatch, capfd) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", os.environ["XDG_CACHE_HOME"])  # the tool sets its own
     assert fuzz.main(["all", "--seconds", "1.5", "--findings", str(tmp_path / "found")]) == 0

@@ -32,6 +32,7 @@ LARGEST: dict[str, float] = {
     "learning_rate": 1000,
     "weight_decay": 1000,
     "every": 10**6,
+    "timm_args": 4096,
 }
 """Largest values, by the names of arguments and fields."""
 
@@ -54,4 +55,4 @@ def require_at_most(field: str, value: float) -> None:
     """Raise a FieldError if a number is above the largest one of its name."""
     most = LARGEST[field]
     if not value <= most:
-        raise FieldError(field, value, f"at most {most:,g}" if most < 10**6 else f"at most {most:g}")
+        raise FieldError(field, value, f"at most {most:,.0f}")

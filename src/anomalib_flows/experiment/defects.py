@@ -79,7 +79,7 @@ def warn_of_alarms(runner: PipelineRunner, images: list[Sample], false_alarm_rat
     count = min(len(images), SHOWN)
     some = [images[i * len(images) // count] for i in range(count)]
     rate = max(false_alarm_rate, 1 / (postprocess.calibration_size + 1))
-    if 2 * (found := sum(result.p_value <= rate for result in runner.predict(some))) > count > 1:
+    if 2 * (found := sum(result.p_value <= rate + 1e-6 for result in runner.predict(some))) > count > 1:
         warnings.warn(
             f"{found} of {count} images of this calibration are as anomalous as at most {rate:.2g} of good images were "
             "so far. If they show defects, the new threshold misses such defects: look at them, and calibrate again.",

@@ -96,6 +96,7 @@ class FlowDetector(Detector):
         require(0 <= local_scale <= 1, "local_scale", local_scale, "from 0 to 1")
         require(learning_rate > 0, "learning_rate", learning_rate, "above 0")
         require_at_most("learning_rate", learning_rate)
+        require_at_most("timm_args", max([0, *(v for v in (timm_args or {}).values() if isinstance(v, int | float))]))
         require_size("weight_decay", weight_decay, 0)
         require(std is None or min(std) > 0, "std", std, "above 0")
         choice: dict[str, Any] = {"strides": strides, "depths": self.depths, "final_norm": self.final_norm}
