@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomalib_flows.core.errors import InputError, require
+from anomalib_flows.core.limits import require_at_most
 from anomalib_flows.core.outputs import require_place
 from anomalib_flows.core.types import ImageSize
 from anomalib_flows.run.options import parse_size
@@ -55,19 +56,21 @@ class LatencyOptions:
     def __post_init__(self) -> None:
         """Check the values."""
         require(isfinite(self.seconds) and self.seconds > 0, "seconds", self.seconds, "above 0")
+        require_at_most("seconds", self.seconds)
         valid = self.streams == "auto" or re.fullmatch(r"0*[1-9]\d*", str(self.streams)) is not None
         require(valid, "streams", self.streams, "at least 1, or auto")
+        require_at_most("streams", self.stream_count or 1)
         if self.images is not None and self.image_size is not None:
             raise InputError("Give `images` or `image_size`, not both: images have a size.")
-        size = self.noise_size
-        require(size is None or max(size) <= MAX_SIDE, "image_size", self.image_size, f"at most {MAX_SIDE}")
+        _ = self.noise_size
         if self.output:
+            require(self.output.suffix.lower() == ".json", "output", self.output, "a file whose name ends with .json")
             require_place("output", self.output, folder=False)
 
     @property
     def noise_size(self) -> ImageSize | None:
         """Height and width of noise images; None for the size that the model resizes to."""
-        return None if self.image_size is None else parse_size(self.image_size, "image_size")
+        return None if self.image_size is None else parse_size(self.image_size, "image_size", MAX_SIDE)
 
     @property
     def stream_count(self) -> int | None:

@@ -49,9 +49,12 @@ def load(file: Path) -> Any:
     """Read a configuration; raise an InputError if it is no YAML, or of a size or depth that no configuration has."""
     text = read_text(file, "The configuration")
     try:
-        return parse_yaml(text)
+        content = parse_yaml(text)
     except ValueError as error:
         raise InputError(f"The configuration {file} is not YAML ({error}): correct it.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{file} is no configuration, which has names and values, such as seed: 3: name another file.")
+    return content
 
 
 def published_defaults(words: list[str]) -> list[str]:

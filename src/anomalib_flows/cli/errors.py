@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from anomalib_flows.core.errors import FIELD, InputError, Interrupted, NextComma
 from anomalib_flows.core.shell import typed
 
 PACKAGE = logging.getLogger("anomalib_flows")
+UNDERSCORES = re.compile(r"(?<![\w/.-])--[a-z]+(_[a-z]+)+(?![\w./])")
+"""Options without a dot, as jsonargparse knows them."""
 MOVED = {
     "data.image_size": "image.size",
     "data.resize": "image.resize",
@@ -44,9 +47,21 @@ def with_options(message: str, names: Collection[str]) -> str:
 
     def replacement(name: str) -> str:
         found = [name] if name in names else [known for known in names if known.endswith(f".{name}")]
+        component, _, argument = name.partition(".")
+        found = found or [name] * bool(argument and component in names)  # an argument of one that is not chosen
         return option(found[0]) if len(found) == 1 else name
 
-    return FIELD.sub(lambda match: replacement(match[1]), message)
+    return hyphenated(FIELD.sub(lambda match: replacement(match[1]), message))
+
+
+def hyphenated(text: str) -> str:
+    """Write the options in a text as they are documented; both kinds of hyphen are taken.
+
+    Example:
+        >>> hyphenated("--false_alarm_rate and --trainer.max_epochs of my--old_run")
+        '--false-alarm-rate and --trainer.max_epochs of my--old_run'
+    """
+    return UNDERSCORES.sub(lambda found: found[0].replace("_", "-"), text)
 
 
 def require_present_names(config: Mapping[str, Any]) -> None:

@@ -7,12 +7,18 @@ import re
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
+from anomalib_flows.cli.errors import hyphenated
+
 
 class PlainFormatter(DefaultHelpFormatter):
     """Write types by their names, and code without backticks."""
 
     def _expand_help(self, action: argparse.Action) -> str:
         return type_names(super()._expand_help(action)).replace("``", "")
+
+    def format_help(self) -> str:
+        """Return the help, with the options as they are typed elsewhere in the documentation."""
+        return hyphenated(super().format_help())
 
 
 def type_names(text: str) -> str:

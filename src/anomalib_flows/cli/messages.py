@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from textwrap import shorten
 
 from anomalib_flows.cli.errors import MOVED, option
 from anomalib_flows.cli.help import type_names
@@ -44,7 +45,7 @@ def unrecognised(match: re.Match[str], known: list[str]) -> str:
         return no_option(word.partition("=")[0], known)
     if name := next((name for name in ("--input", "--images") if name in known), None):
         advice = f"give it as {name} {word}, and a pattern of several files in quotation marks"
-    elif "--data" in known and not any(name.startswith("--data.") for name in known):
+    elif "--data" in known and {name for name in known if name.startswith("--data.")} <= {"--data.help"}:
         advice = f"good images of your own are --data folder --data.normal {word}"
     else:
         advice = "put a pattern in quotation marks, and write several values as [one,two]"
@@ -64,8 +65,10 @@ def required(match: re.Match[str], known: list[str]) -> str:
     prefix = f"--{match['key']}." if match["key"] else "--"
     names = [name.strip().removesuffix("_") for name in match["names"].split(",")]
     names = [name if name in POSITIONAL else prefix + name for name in names]
-    advice = ": name the directory that 'train' wrote." if names[0] in ("run", "runs") else "."
-    return f"{' and '.join(names)} must be given{advice}"
+    *first, last = names
+    listed = f"{', '.join(first)} and {last}" if first else last
+    advice = f": {names[0]} is the directory that 'train' wrote." if names[0] in ("run", "runs") else "."
+    return f"{listed} must be given{advice}"
 
 
 def no_value(match: re.Match[str], known: list[str]) -> str:
@@ -80,19 +83,36 @@ def unnamed(match: re.Match[str], known: list[str]) -> str:
     return f"--{key} must be given beside --{key}.{match['option']}: 'anomalib-flows list {kind}' lists the {kind}."
 
 
-PLAIN = {"int": "a whole number", "float": "a number", "bool": "true or false"}
-"""Types of Python in plain words."""
+PLAIN = {
+    r"tuple(\[[^]]*\]| with 3 elements)?": "three numbers, such as [0.5,0.5,0.5]",
+    r"(list|Sequence)\[str\]": "a list, such as [one,two]",
+    r"(list|Sequence)(\[\w+\])?": "a list of numbers, such as [1,2]",
+    r"dict(\[[^]]*\])?": "names and values, such as {name: value}",
+    r"int": "a whole number",
+    r"float": "a number",
+    r"bool": "true or false",
+    r"str": "text",
+}
+"""Types of Python in plain words, the longest ones first."""
 
 
 def wrong_value(match: re.Match[str], known: list[str]) -> str:
     """Report a value of the wrong type."""
     inner = "" if match["inner"] in (None, match["key"]) else "." + match["inner"].removeprefix(match["key"] + ".")
     words = (match["expected"] or match["members"]).replace(", <class 'NoneType'>", "")
-    expected = re.sub(r"typing\.|pathlib\.", "", type_names(words))
+    expected = re.sub(r"typing\.|pathlib\.|collections\.abc\.", "", type_names(words))
+    for kind, said in PLAIN.items():
+        expected = re.sub(rf"(?<!['\w])({kind})(?!['\w])", said, expected)
     expected = re.sub(r"Literal\[(.*)\]", r"one of \1", expected).replace(", one of ", " or one of ")
-    expected = re.sub(r"(?<!\[)\b(int|float|bool)\b", lambda kind: PLAIN[kind[1]], expected)
     name = f"{'' if match['key'] in POSITIONAL else '--'}{match['key'].removesuffix('_')}{inner}"
-    return f"{name} cannot be {(match['value'] or match['other']).rstrip('.')}: it takes {expected}."
+    return f"{name} cannot be {shorten(match['value'] or match['other'], 80)}: it takes {expected}."
+
+
+def no_record(match: re.Match[str], known: list[str]) -> str:
+    """Report a value of a record, whose fields are options."""
+    key = match["key"]
+    fields = [name for name in known if name.startswith(f"--{key}.")]
+    return f"--{key} cannot be {match['value']}: give its options one by one, such as {fields[0]}=VALUE."
 
 
 def no_option(given: str, known: list[str]) -> str:
@@ -109,6 +129,7 @@ def no_option(given: str, known: list[str]) -> str:
 KEY = r'Parser key "(?P<key>model|data)".*'
 OPTION = r"Option '(?P<option>[^']+)' is not accepted"
 PATTERNS = {
+    r'Parser key "(?P<key>\w+)": Unable to load config \'(?P<value>.*?)\' - ': no_record,
     # Options of a model or dataset without its name.
     r'(?P<key>)Parser key "(?P<names>\w+)": Expected an instantiatable class, but .* is abstract': required,
     r"[Uu]nrecognized arguments: (?P<option>\S+)": unrecognised,
@@ -118,7 +139,7 @@ PATTERNS = {
     KEY + r"class_path '(?P<path>[^']+)': " + OPTION: not_accepted,
     r'(?:Parser key "(?P<key>\w+)".*)?the following arguments are required: (?P<names>[\w, ]+)': required,
     r'Parser key "(?P<key>[\w.]+)"(?:.*Parser key "(?P<inner>[\w.]+)")?'
-    r": (?:Expected an? (?P<expected>.*?)\. Got value: (?P<value>\S+)"
+    r": (?:Expected an? (?P<expected>.*?)\. Got value: (?P<value>.*?)"
     r"|Does not validate against any of the Union subtypes Subtypes: \[(?P<members>.*?)\] Errors: .* "
-    r"Given value: (?P<other>\S+))": wrong_value,
+    r"Given value: (?P<other>.*?))(?:\. Got value: Namespace.*)?$": wrong_value,
 }

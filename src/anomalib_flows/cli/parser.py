@@ -235,11 +235,14 @@ def named_classes(words: list[str]) -> dict[str, str]:
     return {key: path for key, _, path in pairs if key in KINDS and path}
 
 
-def run_defaults(command: Command, run: str, trust: bool) -> dict[str, Any]:
-    """Return the values of a run's configuration that are defaults of a command; none without a run."""
+def run_defaults(command: Command, run: str, trust: bool, chosen: dict[str, str]) -> dict[str, Any]:
+    """Return the values of a run's configuration that are defaults of a command, unless another dataset is chosen."""
     if not run or not command.from_run or is_exported(Path(run)):
         return {}
     config = Run.open(Path(run), trust=trust).config().to_dict()
     names = config if command.from_run == ALL else command.from_run
-    defaults = {name: resolved(name, config[name]) if name in KINDS else config[name] for name in names}
+    defaults = {
+        name: adapted(name, resolved(name, config[name]), chosen.get(name)) if name in KINDS else config[name]
+        for name in names
+    }
     return {name: value for name, value in defaults.items() if value is not None}

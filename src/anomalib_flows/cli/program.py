@@ -69,7 +69,8 @@ def explained(error: BaseException) -> str | None:
 
 def fail(message: str) -> int:
     """Print an error, and return its exit code."""
-    print(f"error: {visible(message)}", file=sys.stderr)
+    one_line = message.replace("\n", "\\n")  # a name with a line break must not look like a second error
+    print(f"error: {visible(one_line)}", file=sys.stderr)
     return 2
 
 

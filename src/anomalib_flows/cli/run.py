@@ -59,7 +59,7 @@ def run_command(command: Command, arguments: list[str]) -> None:
             if model := chosen_model(words):  # named by the last of several configurations
                 chosen = {"model": class_path("model", model)} | chosen
             words = published_defaults(words) + words
-        defaults = run_defaults(command, named_run(command, arguments), trust)
+        defaults = run_defaults(command, named_run(command, arguments), trust, chosen)
         configs = [defaults, *configurations(words)]
         types = all_types(command, words, configs)
         texts = texts_of(command, words, configs, types)

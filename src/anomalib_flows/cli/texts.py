@@ -14,6 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.parsing import TRAP
 
 ELEMENT = re.compile(r"""\s*("[^"]*"|'[^']*'|[^,]*?)\s*(?:,|$)""")
 """Element of a typed list, with the comma that ends it."""
@@ -91,7 +92,7 @@ class Texts:
         if not word:
             raise InputError(f"{'' if name == self.positional else '--'}{name} is empty: give it a value.")
         if name not in self.types:
-            return word
+            return require_plain_number(word, name)
         if word[:1] + word[-1:] == "[]" and takes_list(self.types[name]) and not self._exists(word):
             return f"[{','.join(map(self._hide, elements(word)))}]"
         return self._hide(word)
@@ -110,6 +111,13 @@ class Texts:
                 "put it in quotation marks."
             )
         return self._hide(value)
+
+
+def require_plain_number(word: str, name: str) -> str:
+    """Return a word; raise an InputError for 010 and 1:30, which YAML reads as 8 and 90."""
+    if TRAP.fullmatch(word):
+        raise InputError(f"--{name} cannot be {word}: write a plain number, without a leading zero or a colon.")
+    return word
 
 
 def key_of(name: str) -> str:

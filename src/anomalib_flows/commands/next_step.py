@@ -100,9 +100,16 @@ def option_text(value: Any) -> str:
     """Return the value of an option as it is typed.
 
     Example:
-        >>> option_text(["a/*.png", "b"]), option_text(True), option_text(3)
-        ('[a/*.png,b]', 'true', '3')
+        >>> option_text(["a/*.png", "b,c"]), option_text(True), option_text(3)
+        ('[a/*.png,"b,c"]', 'true', '3')
     """
     if isinstance(value, list):
-        return f"[{','.join(map(option_text, value))}]"
+        return f"[{','.join(map(quoted, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def quoted(element: Any) -> str:
+    """Return an element of a list as it is typed: in quotation marks if it has a comma, space at an end, or a mark."""
+    text = option_text(element)
+    mark = "'" if '"' in text else '"'
+    return f"{mark}{text}{mark}" if "," in text or text != text.strip() or text[:1] in ("'", '"') else text

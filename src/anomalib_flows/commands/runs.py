@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomalib_flows.commands.command import Command
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.results.decisions import percent
 
 if TYPE_CHECKING:
@@ -34,8 +35,7 @@ def runs(folder: Path = Path("results"), compare: bool = False) -> None:
 
     listed = sorted(list_runs(folder), key=lambda run: (not data_of(run), data_of(run), *rank(run)))
     if not listed:
-        print(f"There are no runs below {folder}: 'anomalib-flows train' makes one.")
-        return
+        raise InputError(f"There are no runs below {folder}: name another folder, or train first.")
     named = {f"{number}": run for number, run in enumerate(listed, start=1)}
     for data, group in groupby(named.items(), key=lambda item: data_of(item[1])):
         members = dict(group)

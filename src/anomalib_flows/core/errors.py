@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Sequence
 from typing import Literal
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -37,6 +38,20 @@ class InputError(ValueError):
     def fields(self) -> tuple[str, ...]:
         """Names of the arguments and fields that the message mentions."""
         return tuple(FIELD.findall(str(self)))
+
+
+class SeveralFaultsError(InputError):
+    """Several faults; the message is that of the first one, and their number."""
+
+    def __init__(self, errors: Sequence[InputError]) -> None:
+        super().__init__(f"{errors[0]} There are {len(errors)} such faults: 'anomalib-flows data check' lists them.")
+        self.errors = errors
+
+
+def raise_all(errors: Sequence[InputError]) -> None:
+    """Raise an error if there are any; of several, one that has them all."""
+    if errors:
+        raise errors[0] if len(errors) == 1 else SeveralFaultsError(errors)
 
 
 class FieldError(InputError):

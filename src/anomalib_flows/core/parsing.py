@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ LARGEST = 2**20
 """Bytes of a configuration."""
 MOST_VALUES = 10_000
 """Values of a configuration, with those that aliases repeat: a few lines of aliases may stand for billions."""
+TRAP = re.compile(r"[-+]?(0[0-7_]+|[\d_]+:.*)")
+"""Numbers that YAML 1.1 reads as octal or as minutes and seconds, and nobody else does."""
 KINDS = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
@@ -56,7 +59,7 @@ def parse_yaml(text: str, *, quick: bool = False) -> Any:
         node = loader.get_single_node()
         if node is None:
             return None
-        require_few_values(node)
+        require_plain(node)
         return loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -71,16 +74,22 @@ def parse_yaml(text: str, *, quick: bool = False) -> Any:
         raise ValueError("a value is not of the type that its tag says") from error
 
 
-def require_few_values(node: yaml.Node) -> None:
-    """Raise a ValueError for more values than a configuration has."""
+def require_plain(node: yaml.Node) -> None:
+    """Raise a ValueError for more values than a configuration has, and for numbers that are not what they look like."""
     if count_values(node, {}) > MOST_VALUES:
         raise ValueError(f"it has more than {MOST_VALUES} values")
 
 
 def count_values(node: yaml.Node, known: dict[int, float]) -> float:
-    """Count the values of a node, with what aliases repeat; one that contains itself has infinitely many."""
+    """Count the values of a node, with what aliases repeat; one that contains itself has infinitely many.
+
+    Raises:
+        ValueError: If a number is not what it looks like.
+    """
     if id(node) not in known:
         known[id(node)] = math.inf  # until it is counted
+        if node.tag.endswith((":int", ":float")) and TRAP.fullmatch(str(node.value)):
+            raise ValueError(f"line {node.start_mark.line + 1}: {node.value} is no plain number")
         children = node.value if isinstance(node.value, list) else []
         inner = (part for child in children for part in (child if isinstance(child, tuple) else (child,)))
         known[id(node)] = 1 + sum(count_values(part, known) for part in inner)

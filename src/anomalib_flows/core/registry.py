@@ -77,7 +77,8 @@ def path_of(kind: Kind, name: str) -> str:
     """Return the dotted path of a registered name or class name, without an import; a dotted path is returned as is."""
     if entry := registered(kind, name):
         return f"{entry.module}.{entry.attr}"
-    if "." in name and kind != "weights":  # timm's names of networks may have a dot
+    dotted = "." in name and all(part.isidentifier() for part in name.split("."))
+    if dotted and kind != "weights":  # timm's names of networks may have a dot
         return name
     raise InputError(malformed(kind).get(name) or unknown(kind.removesuffix("s"), name, names(kind)))
 

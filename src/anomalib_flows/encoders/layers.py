@@ -38,6 +38,8 @@ class LayerChoice:
             raise InputError("`layers` is empty: name some layers, or leave it out.")
         if missing := [i for i in chosen if i not in range(depth)]:
             raise InputError(f"`layers` {missing} do not exist in {name}: it has layers 0 to {depth - 1}.")
+        if len({*chosen}) < len(chosen):
+            raise InputError(f"`layers` {chosen} name a layer twice: name each once.")
         return chosen
 
 

@@ -12,7 +12,7 @@ from anomalib_flows.core.types import Sample, ThresholdSource
 from anomalib_flows.data.checks.checking import check
 from anomalib_flows.data.listing import find_photos
 from anomalib_flows.data.splits import known_to, read_splits, select, without, write_splits
-from anomalib_flows.experiment.defects import find_defects, set_by_defects
+from anomalib_flows.experiment.defects import find_defects, set_by_defects, warn_of_alarms
 from anomalib_flows.experiment.options import CalibrateOptions
 from anomalib_flows.inference.fitting import (
     calibrate_pipeline,
@@ -125,6 +125,7 @@ def calibrate_on_images(
 ) -> list[Sample]:
     """Set constants and thresholds from good images; return the splits of all images."""
     samples = check(good, runner.loader.on_error, runner.loader.max_megapixels)
+    warn_of_alarms(runner, samples, false_alarm_rate)
     listed = read_splits(run.splits_file)
     trained = [s for s in select(listed, "train") if s.path.is_file()]
     if not runner.pipeline.postprocess.calibrated and trained:  # the training was interrupted

@@ -17,6 +17,8 @@ from anomalib_flows.data.splits import known_to
 from anomalib_flows.inference.runner import PipelineRunner
 from anomalib_flows.run.directory import Run
 
+SHOWN = 64
+"""Largest number of images that the present model decides on before it is calibrated with them."""
 logger = logging.getLogger(__name__)
 
 
@@ -64,6 +66,26 @@ def set_by_defects(runner: PipelineRunner, defects: list[Sample], max_missed: in
         stacklevel=3,
     )
     return read
+
+
+def warn_of_alarms(runner: PipelineRunner, images: list[Sample], false_alarm_rate: float) -> None:
+    """Warn if the present model finds most of the images of a new calibration anomalous: they may be defective.
+
+    A line may also have changed, so that they are good, and this is what they are for.
+    """
+    postprocess = runner.pipeline.postprocess
+    if not postprocess.calibrated or runner.pipeline.protocol == "paper":
+        return
+    count = min(len(images), SHOWN)
+    some = [images[i * len(images) // count] for i in range(count)]
+    rate = max(false_alarm_rate, 1 / (postprocess.calibration_size + 1))
+    if 2 * (found := sum(result.p_value <= rate + 1e-6 for result in runner.predict(some))) > count > 1:
+        warnings.warn(
+            f"{found} of {count} images of this calibration are as anomalous as at most {rate:.2g} of good images were "
+            "so far. If they show defects, the new threshold misses such defects: look at them, and calibrate again.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def highest_threshold(scores: Tensor, max_missed: int) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Literal, cast, get_args
 from anomalib_flows.core.conformal import require_rate
 from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.images import MAX_MEGAPIXELS
+from anomalib_flows.core.limits import LARGEST, require_size
 from anomalib_flows.core.types import Apart, Pictured, PictureKind, Protocol
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.decision import DecisionOptions
@@ -72,7 +73,7 @@ class TestOptions:
 
     def __post_init__(self) -> None:
         require(0 <= self.seed < 2**64, "seed", self.seed, "at least 0, and below 2^64")
-        require(self.pictures is None or self.pictures >= 0, "pictures", self.pictures, "at least 0; 0 draws none")
+        require_size("pictures", self.pictures, 0, "; 0 draws none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,8 @@ class PredictOptions:
         expected = f"one or more of {', '.join(kinds)}, separated by commas"
         require({*self.kinds} <= {*kinds}, "save", repr(self.save), expected)
         expected = "all, anomalous, none or a number of at least 0"
-        require(not isinstance(self.pictures, int) or self.pictures >= 0, "pictures", self.pictures, expected)
+        valid = not isinstance(self.pictures, int) or 0 <= self.pictures <= LARGEST["pictures"]
+        require(valid, "pictures", self.pictures, expected)
         number, count = self.part
         require(1 <= number <= count, "shard", self.shard, "a part such as 2/5, the second of five")
 
@@ -170,7 +172,7 @@ class CalibrateOptions:
             raise InputError("`threshold` and `defects` both set the image threshold: leave one of them out.")
         if self.max_missed is not None and self.defects is None:
             raise InputError("`max_missed` counts photos of defects: name a folder of them as `defects`.")
-        require(self.max_missed is None or self.max_missed >= 0, "max_missed", self.max_missed, "at least 0")
+        require_size("max_missed", self.max_missed, 0)
 
     @property
     def by_hand(self) -> list[str]:

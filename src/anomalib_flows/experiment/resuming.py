@@ -33,6 +33,6 @@ def require_resumable(run: Run, config: TrainConfig, pipeline: Pipeline) -> None
         record, _, field = name.partition(".")
         may_change = record in ("loader", "trainer", "output", "pictures", *THRESHOLDS) or field in MAY_CHANGE
         if before.get(name, after[name]) != after[name] and not may_change:
-            raise InputError(f"`{name}` cannot change when a run is resumed: leave it out.")
+            raise InputError(f"`{name.removesuffix('.class_path')}` cannot change when a run is resumed: leave it out.")
     if run.begun:
         require_checkpoint(pipeline, run.resume_file)

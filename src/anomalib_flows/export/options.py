@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from anomalib_flows.core.errors import InputError, require
+from anomalib_flows.core.limits import LARGEST, require_at_most, require_size
 from anomalib_flows.core.types import AxisOrder, ImageSize, Interface, Precision
 from anomalib_flows.run.options import parse_size, require_megapixels
 
@@ -36,6 +37,7 @@ class InputOptions:
     def __post_init__(self) -> None:
         """Check the values, alone and together."""
         require(self.batch >= 0, "input.batch", self.batch, "at least 1, or 0 for any number")
+        require_at_most("input.batch", self.batch)
         sized = self.fixed_size is not None
         require(self.preprocessing or not sized, "input.size", self.size, "left out without `input.preprocessing`")
         default = (self.layout, self.channels) == ("NHWC", "RGB")
@@ -45,7 +47,7 @@ class InputOptions:
     @property
     def fixed_size(self) -> ImageSize | None:
         """Height and width of all images; None if images may have any size."""
-        return None if self.size is None else parse_size(self.size, "input.size")
+        return None if self.size is None else parse_size(self.size, "input.size", LARGEST["input.size"])
 
     @property
     def plain(self) -> bool:
@@ -78,7 +80,7 @@ class QuantizationOptions:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        require(self.images >= 1, "int8.images", self.images, "at least 1")
+        require_size("int8.images", self.images, 1)
         require(0 <= self.max_drop <= 1, "int8.max_drop", self.max_drop, "from 0 to 1")
         used = self.accuracy_control or self.max_drop == type(self).max_drop
         require(used, "int8.max_drop", self.max_drop, "left out without `int8.accuracy_control`")

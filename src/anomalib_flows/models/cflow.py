@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from anomalib_flows.core.errors import require
+from anomalib_flows.core.limits import require_at_most, require_size
 from anomalib_flows.core.types import ImageSize
 from anomalib_flows.encoders import DEFAULT_BACKBONE
 from anomalib_flows.flows import AffineCoupling, Chain, DenseSubnet, GlobalAffine, Permutation, SoftPermutation
@@ -26,7 +27,7 @@ from anomalib_flows.models.components.positions import (
     select_positions,
     shuffled_batches,
 )
-from anomalib_flows.models.flow_detector import FlowDetector, Schedule, Upsampling
+from anomalib_flows.models.flow_detector import FlowDetector, Schedule, Upsampling, limited_flows
 
 
 class CFlow(FlowDetector):
@@ -110,11 +111,12 @@ class CFlow(FlowDetector):
         **options: Any,
     ) -> None:
         require(condition >= 0 and condition % 4 == 0, "condition", condition, "a multiple of 4, or 0 for none")
-        require(steps >= 1, "steps", steps, "at least 1")
+        require_at_most("condition", condition)
+        require_size("steps", steps, 1)
         require(clamp > 0, "clamp", clamp, "above 0")
-        enough = vectors_per_step is None or vectors_per_step >= 1
-        require(enough, "vectors_per_step", vectors_per_step, "at least 1")
-        require(max_vectors >= 1, "max_vectors", max_vectors, "at least 1")
+        require_at_most("clamp", clamp)
+        require_size("vectors_per_step", vectors_per_step, 1)
+        require_size("max_vectors", max_vectors, 1)
         require(norm in ("whitened", "none"), "norm", norm, "whitened or none")
         super().__init__(
             image_size,
@@ -126,7 +128,8 @@ class CFlow(FlowDetector):
             **options,
         )
         shapes = self.encoder.shapes
-        flows = [position_steps(shape[0], condition, steps, clamp, permutation) for shape in shapes]
+        with limited_flows("fewer `steps`, or another `backbone` or `layers`"):
+            flows = [position_steps(shape[0], condition, steps, clamp, permutation) for shape in shapes]
         codes = [PositionalCode(condition, *shape[1:]) if condition else None for shape in shapes]
         self.flows = nn.ModuleList(
             PositionFlow(*chain, code=code, max_vectors=max_vectors) for chain, code in zip(flows, codes, strict=True)

@@ -29,9 +29,10 @@ from anomalib_flows.encoders.weights import weights_follow
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.models.weight_limit import MOST_WEIGHTS, limited_weights
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.directory import Run
-from anomalib_flows.run.options import HeatmapOptions
+from anomalib_flows.run.options import HeatmapOptions, parse_size
 from anomalib_flows.run.validation import plain, validated
 
 FORMAT = 4
@@ -56,6 +57,7 @@ class Description:
 
     def __post_init__(self) -> None:
         require(min(self.image_size) > 0, "image_size", self.image_size, "positive")
+        parse_size(self.image_size, "image_size")
 
 
 def save_pipeline(pipeline: Pipeline, file: Path) -> None:
@@ -120,7 +122,10 @@ def load_pipeline(file: Path | str, *, trust: bool = False) -> Pipeline:
         raise InputError(
             f"The model {file} is damaged (its weights were changed): restore it from a copy, or train again."
         )
-    pipeline = build_pipeline(description, file, trust)
+    weights = sum(tensor.numel() for tensor in tensors.values())
+    larger = f"The model {file} describes a much larger model than it holds the weights of: do not use this file."
+    with limited_weights(4 * weights + MOST_WEIGHTS, larger):  # encoders are built twice, at first with all layers
+        pipeline = build_pipeline(description, file, trust)
     count = tensors.get("postprocess.calibration_scores", torch.empty(0)).numel()
     pipeline.postprocess = Postprocess(count, pipeline.heatmap.top_percent)
     tensors.setdefault("postprocess.calibration_tops", pipeline.postprocess.calibration_tops)  # earlier: none
@@ -147,8 +152,10 @@ def load_pipeline(file: Path | str, *, trust: bool = False) -> Pipeline:
 def absent(file: Path) -> str:
     """Return the message for a model that does not exist; its folder may be that of the table of several runs."""
     runs = [run for run in sorted(file.parent.parent.glob(f"*/{file.parent.name}")) if (run / file.name).is_file()]
-    advice = f"name a run of its table, such as {runs[0]}" if runs else "train one first, or name another run"
-    return f"There is no model {file}: {advice}."
+    if runs:
+        return f"There is no model {file}: name a run of its table, such as {runs[0]}."
+    advice = "resume its training" if Run(file.parent).config_file.is_file() else "train one first"
+    return f"There is no model {file}: {advice}, or name another run."
 
 
 def load_calibrated(run: Run) -> Pipeline:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from anomalib_flows.core.errors import require
+from anomalib_flows.core.limits import require_at_most, require_size
 from anomalib_flows.core.types import ImageSize
 from anomalib_flows.encoders import DEFAULT_BACKBONE
 from anomalib_flows.flows import AffineCoupling, Chain, GlobalAffine, Permutation, Subnet
 from anomalib_flows.models.base import Features, squares
-from anomalib_flows.models.flow_detector import FlowDetector
+from anomalib_flows.models.flow_detector import FlowDetector, limited_flows
 
 
 class FastFlow(FlowDetector):
@@ -69,14 +70,18 @@ class FastFlow(FlowDetector):
         clamp: float = 1.0,
         **options: Any,
     ) -> None:
-        require(steps >= 1, "steps", steps, "at least 1")
+        require_size("steps", steps, 1)
         odd = bool(kernel_sizes) and all(k > 0 and k % 2 for k in kernel_sizes)
         require(odd, "kernel_sizes", kernel_sizes, "odd")
+        require_at_most("kernel_sizes", max(kernel_sizes))
         require(hidden_ratio > 0, "hidden_ratio", hidden_ratio, "above 0")
+        require_at_most("hidden_ratio", hidden_ratio)
         require(clamp > 0, "clamp", clamp, "above 0")
+        require_at_most("clamp", clamp)
         super().__init__(image_size, backbone, **options)
         subnets = [conv_subnet(kernel, hidden_ratio) for kernel in islice(cycle(kernel_sizes), steps)]
-        self.flows = nn.ModuleList(conv_flow(shape[0], subnets, clamp) for shape in self.encoder.shapes)
+        with limited_flows("fewer `steps`, a smaller `hidden_ratio` or smaller `kernel_sizes`"):
+            self.flows = nn.ModuleList(conv_flow(shape[0], subnets, clamp) for shape in self.encoder.shapes)
 
     def transform(self, features: Features) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield z and the log-determinant of each feature map, of shapes (B, C, h, w) and (B,)."""

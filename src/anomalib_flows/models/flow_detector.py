@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anomalib_flows.core.errors import require
+from anomalib_flows.core.limits import require_at_most, require_size
 from anomalib_flows.core.types import ImageSize
 from anomalib_flows.encoders import DEFAULT_BACKBONE, Triple
 from anomalib_flows.encoders.encoder import Encoder
@@ -20,6 +22,7 @@ from anomalib_flows.encoders.weights import Weights
 from anomalib_flows.models.base import Detector, Features, adam
 from anomalib_flows.models.components.local_scale import LocalScale, fit_local_scales
 from anomalib_flows.models.components.whitening import Norm, fit_whitening, make_norm
+from anomalib_flows.models.weight_limit import MOST_WEIGHTS, limited_weights
 
 Schedule = Literal["constant", "cosine", "published"]
 Upsampling = Literal["bilinear", "bilinear-aligned", "bicubic", "nearest"]
@@ -88,11 +91,13 @@ class FlowDetector(Detector):
         std: Triple | None = None,
     ) -> None:
         super().__init__()
-        require(bool(strides), "strides", strides, "at least one")
+        require(bool(strides) and min(strides) > 0, "strides", strides, "at least one, each above 0")
         require(0 <= shrinkage <= 1, "shrinkage", shrinkage, "from 0 to 1")
         require(0 <= local_scale <= 1, "local_scale", local_scale, "from 0 to 1")
         require(learning_rate > 0, "learning_rate", learning_rate, "above 0")
-        require(weight_decay >= 0, "weight_decay", weight_decay, "at least 0")
+        require_at_most("learning_rate", learning_rate)
+        require_at_most("timm_args", max([0, *(v for v in (timm_args or {}).values() if isinstance(v, int | float))]))
+        require_size("weight_decay", weight_decay, 0)
         require(std is None or min(std) > 0, "std", std, "above 0")
         choice: dict[str, Any] = {"strides": strides, "depths": self.depths, "final_norm": self.final_norm}
         self.encoder = Encoder(image_size, backbone, weights, layers, timm_args, mean, std, padding=padding, **choice)
@@ -137,6 +142,12 @@ class FlowDetector(Detector):
     def learning_rate_factor(self, progress: float) -> float:
         """Return the factor of the learning rate at a share of the training."""
         return SCHEDULES[self.schedule](progress)
+
+
+def limited_flows(advice: str) -> AbstractContextManager[None]:
+    """Return a block in which flows are built, and refused if they are too large to train."""
+    millions = MOST_WEIGHTS // 10**6
+    return limited_weights(MOST_WEIGHTS, f"The flows would have more than {millions} million weights: choose {advice}.")
 
 
 def cosine_factor(progress: float) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 
 from anomalib_flows.core.conformal import require_rate
 from anomalib_flows.core.errors import require
+from anomalib_flows.core.limits import require_size
 from anomalib_flows.core.types import Protocol
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.decision import DecisionOptions, ThresholdRule
@@ -85,7 +86,7 @@ class TrainConfig:
             value = getattr(self, name)
             require(value is None or 0 < value < math.inf, name, value, "above 0; 0.5 is that of the false-alarm rate")
         require(0 <= self.seed < 2**64, "seed", self.seed, "at least 0, and below 2^64")
-        require(self.pictures >= 0, "pictures", self.pictures, "at least 0; 0 draws none")
+        require_size("pictures", self.pictures, 0, "; 0 draws none")
 
     @property
     def threshold_rule(self) -> ThresholdRule:

@@ -9,22 +9,24 @@ from typing import Literal
 
 from anomalib_flows.core.errors import InputError, require
 from anomalib_flows.core.images import MAX_MEGAPIXELS
+from anomalib_flows.core.limits import LARGEST, require_at_most, require_size
 from anomalib_flows.core.types import ImageSize, ResizeMode
 
 OnError = Literal["stop", "skip"]
 """What to do with files that cannot be read."""
 
 
-def parse_size(value: int | str | tuple[int, int], field: str) -> ImageSize:
-    """Return height and width from ``256``, ``"256"``, ``"256,320"`` or ``(256, 320)``.
+def parse_size(value: int | str | tuple[int, int], field: str, most: float = LARGEST["image.size"]) -> ImageSize:
+    """Return height and width, at most ``most`` each, from ``256``, ``"256"``, ``"256,320"`` or ``(256, 320)``.
 
     Raises:
-        InputError: If it is not a size, or a side is not positive.
+        InputError: If it is not a size, or a side is not positive or too large.
     """
     sides = re.fullmatch(r"[\[(]?\s*(\d+)\s*(?:[,x]\s*(\d+)\s*)?[\])]?", str(value))
     height, width = (int(side or sides[1]) for side in sides.groups()) if sides else (0, 0)
     if height < 1 or width < 1:
         raise InputError(f"`{field}` {value} is not a size: write 256, or height and width as 256,320.")
+    require(max(height, width) <= most, field, value, f"at most {most:g} high and wide")
     return height, width
 
 
@@ -75,6 +77,7 @@ def require_fraction(field: str, value: float) -> None:
 def require_megapixels(field: str, value: float) -> None:
     """Raise a FieldError unless a limit of pixels is positive."""
     require(value > 0, field, value, "above 0, in millions of pixels")
+    require_at_most(field, value)
 
 
 LARGEST_BATCH = 32
@@ -105,8 +108,8 @@ class LoaderOptions:
     max_megapixels: float = MAX_MEGAPIXELS
 
     def __post_init__(self) -> None:
-        require(self.batch_size is None or self.batch_size >= 1, "loader.batch_size", self.batch_size, "at least 1")
-        require(self.workers is None or self.workers >= 0, "loader.workers", self.workers, "at least 0")
+        require_size("loader.batch_size", self.batch_size, 1)
+        require_size("loader.workers", self.workers, 0)
         require(0 < self.cache_size <= 1e9, "loader.cache_size", self.cache_size, "above 0, in GB")
         require_megapixels("loader.max_megapixels", self.max_megapixels)
 
@@ -227,17 +230,18 @@ class TrainerOptions:
     logger: Literal["csv", "tensorboard"] = "csv"
 
     def __post_init__(self) -> None:
-        require(self.max_steps is None or self.max_steps >= 1, "trainer.max_steps", self.max_steps, "at least 1")
-        require(self.max_epochs is None or self.max_epochs >= 1, "trainer.max_epochs", self.max_epochs, "at least 1")
+        require_size("trainer.max_steps", self.max_steps, 1)
+        require_size("trainer.max_epochs", self.max_epochs, 1)
         if self.max_steps and self.max_epochs:
             raise InputError(
                 "`trainer.max_steps` and `trainer.max_epochs` both set the length of the training: set one to null."
             )
         clip = self.gradient_clip
         require(clip is None or clip > 0, "trainer.gradient_clip", clip, "above 0")
+        require_at_most("trainer.gradient_clip", clip or 0)
         valid = 0 < self.cache_size < 1e9
         require(valid, "trainer.cache_size", self.cache_size, "above 0 and below a million, in GB")
-        require(self.cache_variants >= 0, "trainer.cache_variants", self.cache_variants, "at least 0")
+        require_size("trainer.cache_variants", self.cache_variants, 0)
         if self.logger == "tensorboard" and not find_spec("tensorboard"):
             raise InputError("`trainer.logger` tensorboard needs the module tensorboard: run pip install tensorboard.")
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, get_args, get_type_hints
 
 from anomalib_flows.core.errors import FieldError, InputError
@@ -47,9 +49,9 @@ def require_types(types: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         try:
             TypeAdapter(types[name]).validate_python(values[name])
         except ValidationError as error:
-            raise InputError(f"`{name}` cannot be {values[name]!r}: it must be {wanted(error)}.") from None
+            raise InputError(f"`{name}` cannot be {shown(values[name])}: it must be {wanted(error)}.") from None
         except UnicodeEncodeError:
-            raise InputError(f"`{name}` cannot be {values[name]!r}, whose letters are no Unicode.") from None
+            raise InputError(f"`{name}` cannot be {shown(values[name])}, whose letters are no Unicode.") from None
         except PydanticSchemaGenerationError:
             continue  # a type of a plug-in that cannot be checked
 
@@ -69,7 +71,17 @@ def explained(first: Mapping[str, Any], values: Mapping[str, Any]) -> InputError
         return FieldError(f"{name}.{cause.field}", cause.value, cause.expected)
     if isinstance(cause, InputError):
         return cause
-    return InputError(f"`{name}` cannot be {first['input']!r}: it must be {expected(first['msg'])}.")
+    return InputError(f"`{name}` cannot be {shown(first['input'])}: it must be {expected(first['msg'])}.")
+
+
+def shown(value: Any) -> str:
+    """Write a value as JSON and YAML have it, and cut off the end of a long one.
+
+    Example:
+        >>> shown(None), shown([True, "a"])
+        ('null', '[true, "a"]')
+    """
+    return shorten(json.dumps(value, default=str), 80)
 
 
 def field_name(location: Sequence[str | int], values: Any) -> str:
@@ -87,7 +99,8 @@ def expected(message: str) -> str:
     """Return what is valid, such as 'a valid integer', from pydantic's message."""
     for beginning in ("Input should be ", "Input is not "):
         message = message.removeprefix(beginning)
-    return re.sub(r"(, unable|, got| for <| or an instance).*", "", message)
+    message = re.sub(r"(, unable|, got| for <| or an instance).*", "", message)
+    return message.replace("dictionary", "record of names and values").replace("valid string", "text")
 
 
 def check_keys(cls: type[Any], values: Mapping[str, Any], prefix: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import openvino as ov
 
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.limits import LARGEST
 from anomalib_flows.core.parsing import parse_json
 from anomalib_flows.core.types import AxisOrder, ImageSize, Interface, Precision, Protocol, ResizeMode, ThresholdSource
 
@@ -121,7 +122,8 @@ def require_sound(value: Any, key: str) -> None:
     numbers = value if isinstance(value, tuple) else (value,)
     if not all(math.isfinite(number) for number in numbers if isinstance(number, float)):
         raise ValueError(f"{key} is not finite")
-    if (key == "image_size" and min(value) < 1) or (key.startswith("calibration_") and list(value) != sorted(value)):
+    sized = key != "image_size" or (min(value) >= 1 and max(value) <= LARGEST["image.size"])
+    if not sized or (key.startswith("calibration_") and list(value) != sorted(value)):
         raise ValueError(f"{key} is {value}")
     if (key == "false_alarm_rate" and not 0 < value < 1) or (key == "mask_area" and not 0 <= value <= 100):
         raise ValueError(f"{key} is out of range")

@@ -107,7 +107,7 @@ def test_usual_names_stand_for_options_that_exist() -> None:
     ("option", "said"),
     [
         ("--trainer.max_epochs=ten", "--trainer.max_epochs cannot be ten: it takes a whole number."),
-        ("--model.layers=few", "--model.layers cannot be few: it takes list[int]."),
+        ("--model.layers=few", "--model.layers cannot be few: it takes a list of numbers, such as [1,2]."),
         ("--normal=photos", "did you mean --data.normal?"),
         ("--data.normal", "--data.normal needs a value"),
         ("--config", "--config needs a value"),

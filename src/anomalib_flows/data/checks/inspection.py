@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.errors import InputError, SeveralFaultsError
 from anomalib_flows.core.files import map_in_threads
 from anomalib_flows.core.finding import image_files
 from anomalib_flows.core.images import MAX_MEGAPIXELS, describe_file
@@ -83,7 +83,7 @@ def mvtec_datasets(folder: Path) -> list[Dataset]:
     if not names:
         raise InputError(
             f"{folder} is not in MVTec AD's layout, with train/good or CATEGORY/train/good in it: name another folder, "
-            f"or give the dataset as `data`, such as `data` folder `normal` {folder}."
+            f"or give the dataset as `data`, such as `data` folder `data.normal` {folder}."
         )
     return [MVTec(root=folder, category=name) for name in names]
 
@@ -95,6 +95,8 @@ def inspect_dataset(dataset: Dataset, max_megapixels: float = MAX_MEGAPIXELS) ->
         warnings.simplefilter("ignore", MissingMaskWarning)  # the remarks list all such images
         try:
             samples = dataset.samples()
+        except SeveralFaultsError as error:
+            return Inspection(faults=[str(one) for one in error.errors])
         except InputError as error:
             return Inspection(faults=[str(error)])
     found = inspect_samples(samples, max_megapixels)

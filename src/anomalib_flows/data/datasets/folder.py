@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
-from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.errors import InputError, raise_all, require
 from anomalib_flows.core.finding import natural_key, split_pattern
 from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.datasets.base import Dataset
@@ -63,6 +63,7 @@ class Folder(Dataset):
     def __post_init__(self) -> None:
         """Check the arguments."""
         require_fraction("test_fraction", self.test_fraction)
+        require(0 <= self.seed < 2**64, "seed", self.seed, "at least 0, and below 2^64")
         given = {name: len(self._paths(name)) for name in SOURCES if self._paths(name)}
         if self.table and given:
             raise InputError(f"`table` lists all images: leave out `{next(iter(given))}`.")
@@ -101,7 +102,15 @@ class Folder(Dataset):
 
     def _found(self) -> list[Sample]:
         """List the images of the folders."""
-        sources = {name: [self._source(name, path) for path in self._paths(name)] for name in SOURCES}
+        sources: dict[str, list[Source]] = {name: [] for name in SOURCES}
+        faults = []
+        for name, named in sources.items():
+            for path in self._paths(name):
+                try:
+                    named.append(self._source(name, path))
+                except InputError as error:
+                    faults.append(error)
+        raise_all(faults)
         require_disjoint([source for named in sources.values() for source in named])
         samples = [Sample(image, "train") for source in sources["normal"] for image in source.images]
         samples += [Sample(image, "test") for source in sources["normal_test"] for image in source.images]

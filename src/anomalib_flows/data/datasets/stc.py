@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from anomalib_flows.core.errors import InputError, require
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import map_in_threads
 from anomalib_flows.core.finding import image_files, list_images, natural_key
+from anomalib_flows.core.limits import require_size
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.datasets.base import Archive, Card, CategoryDataset
@@ -59,7 +60,7 @@ class STC(CategoryDataset):
     def __post_init__(self) -> None:
         """Check the arguments."""
         super().__post_init__()
-        require(self.every >= 1, "every", self.every, "at least 1")
+        require_size("every", self.every, 1)
 
     def trained(self) -> list[str]:
         """List the scenes that have frames to train on."""
