@@ -63,8 +63,18 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
             assert found[name] == pytest.approx(values, abs=1e-12), name
 
 
+def validated(module: Any, tmp_path: Path, *tensors: Tensor) -> dict[str, float]:
+    """Return what a Lightning module logs in a validation."""
+    from lightning import Trainer  # not in the two processes, where it takes longer than the rest
+
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(default_root_dir=tmp_path, accelerator="cpu", **quiet)
+    [logged] = trainer.validate(module, DataLoader(TensorDataset(*tensors), batch_size=2), verbose=False)
+    return logged
+
+
 def test_a_lightning_module_logs_them(tmp_path: Path) -> None:
-    import lightning  # not in the two processes, where it takes longer than the rest
+    import lightning
 
     class Anybodys(lightning.LightningModule):
         def __init__(self) -> None:
@@ -76,15 +86,16 @@ def test_a_lightning_module_logs_them(tmp_path: Path) -> None:
                 metric.update(*batch)
                 self.log(name, metric)
 
-    trainer = lightning.Trainer(
-        default_root_dir=tmp_path,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-    )
+    logged, expected = validated(Anybodys(), tmp_path, *images()), figures()
+    assert logged == {name: pytest.approx(expected[name][0], abs=1e-6) for name in expected if "late" not in name}
+
+
+def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs/how-to/metrics.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(page.split("```python\n")[1].split("```")[0], names)  # noqa: S102 (our own page)
     scores, masks = images()
-    [logged] = trainer.validate(Anybodys(), DataLoader(TensorDataset(scores, masks), batch_size=2), verbose=False)
-    expected = figures()
-    assert logged == {name: pytest.approx(expected[name][0], abs=1e-6) for name in logged}
-    assert len(logged) == len(metrics()) - 2
+    logged = validated(names["Detector"](), tmp_path, scores[:, None].expand(-1, 3, -1, -1), masks)
+    assert logged["aupro"] == pytest.approx(figures()["aupro"][0], abs=1e-6)
+    assert logged["pixel_auroc_low"] <= figures()["auroc"][0] + 1e-6
+    assert figures()["auroc"][0] - 1e-6 <= logged["pixel_auroc_high"]
