@@ -145,29 +145,25 @@ class F1(Metric):
     full_state_update = False
     plot_lower_bound, plot_upper_bound = 0.0, 1.0
     threshold: Tensor  # a state, so that collections do not join metrics with other thresholds
-    true_positives: Tensor
-    positives: Tensor
-    called: Tensor
-    seen: Tensor
+    counts: Tensor
 
     def __init__(self, threshold: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.add_state("threshold", torch.tensor(float(threshold), dtype=torch.float64), dist_reduce_fx="max")
-        for name in ("true_positives", "positives", "called", "seen"):
-            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("counts", torch.zeros(4, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add scores and labels: images of shape (B,), or maps with masks of shape (B, H, W)."""
         scores, truth = checked(preds, target)
         called = scores.to(self.dtype) > self.threshold
-        self.true_positives = self.true_positives + (called & truth).sum()
-        self.positives = self.positives + truth.sum()
-        self.called = self.called + called.sum()
-        self.seen = self.seen + truth.numel()
+        counts = [(called & truth).sum(), called.sum(), truth.sum(), (~truth).sum()]
+        self.counts = self.counts.long() + torch.stack(counts)
 
     def compute(self) -> Tensor:
         """Return F1; nan with a warning if there are no anomalous or no normal scores."""
-        if not 0 < self.positives < self.seen:
+        true_positives, called, anomalous, normal = self.counts.double()
+        if not (anomalous and normal):
             warn_undefined()
             return torch.tensor(float("nan"), dtype=torch.float64, device=self.device)
-        return 2 * self.true_positives.double() / (self.positives + self.called)
+        f1: Tensor = 2 * true_positives / (anomalous + called)
+        return f1

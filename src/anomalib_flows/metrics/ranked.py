@@ -74,6 +74,10 @@ class RankMetric(Metric, ABC):
         low, high = self._bounds(ranks) if isinstance(ranks, Histogram) else (self._value(ranks),) * 2
         return self._result(low), self._result(high)
 
+    def set_dtype(self, dst_type: str | torch.dtype) -> Metric:
+        """Keep scores in another type; counts do not change theirs, since float32 cannot count beyond 2^24."""
+        return super().set_dtype(dst_type) if self.thresholds is None else self
+
     @abstractmethod
     def _value(self, ranks: Ranks) -> float:
         """Return the metric of ranks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 
 import numpy as np
@@ -205,6 +206,22 @@ def test_the_dtype_decides_what_ties(dtype: torch.dtype) -> None:
     metric = AUROC().set_dtype(dtype)
     scores = torch.tensor([1.0, 1.0 + 1e-12], dtype=torch.float64)
     assert value(metric, (scores, torch.tensor([0, 1]))) == (1 if dtype == torch.float64 else 0.5)
+
+
+@pytest.mark.parametrize("make", [lambda: F1(0.5), lambda: AUROC(GRID), lambda: AUPRO(thresholds=GRID)])
+def test_counts_stay_integers(make: Callable[[], Metric]) -> None:
+    metric = make().set_dtype(torch.float32)
+    assert value(metric, images()) == value(make(), images())
+    assert torch.int64 in {state.dtype for state in metric.metric_state.values()}
+
+
+@every
+def test_copies_go_on_by_themselves(make: Callable[[], Metric]) -> None:
+    metric = make()
+    value(metric, images(0))
+    copy = pickle.loads(pickle.dumps(metric))  # noqa: S301 (our own)
+    assert value(copy, images(1)) == pytest.approx(value(make(), images(0), images(1)), abs=1e-12)
+    assert value(metric) == value(make(), images(0))
 
 
 @pytest.mark.parametrize(
