@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 import anomalib_flows
-from anomalib_flows import flows, runtime, testing
+from anomalib_flows import flows, metrics, runtime, testing
 
 API = (Path(__file__).parents[2] / "docs/reference/api.md").read_text(encoding="utf-8")
 
@@ -22,7 +22,9 @@ def public(package: ModuleType) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("package", [anomalib_flows, flows, runtime, testing], ids=lambda package: package.__name__)
+@pytest.mark.parametrize(
+    "package", [anomalib_flows, flows, metrics, runtime, testing], ids=lambda package: package.__name__
+)
 def test_every_public_name_is_in_the_api_reference(package: ModuleType) -> None:
     listed = set(re.findall(r"^   (?:~\S+\.)?(\w+)$", API, re.MULTILINE))
     assert not public(package) - listed

@@ -9,36 +9,36 @@ import numpy as np
 import numpy.typing as npt
 
 Scores = npt.NDArray[np.floating]
+Counts = npt.NDArray[np.integer]
 
 
-class Ranking:
-    """Count, for each of P anomalous scores, the N normal ones above it and the ones it ties with.
+class Ranks:
+    """Ranks of P anomalous scores among N normal ones, from which all metrics follow.
 
-    Every metric below is a mean or a maximum over the anomalous scores of a function of these counts, because
-    recall changes nowhere else. So only the (usually few) anomalous scores are looked up in the sorted normal
-    ones, no threshold is left out, and scores that are equal change sides together.
+    Every metric is a mean or a maximum over the anomalous scores of a function of these counts, because recall changes
+    nowhere else. Scores that are equal change sides together.
 
     Args:
-        anomalous: Scores of anomalous images or pixels, of shape (P,), P > 0.
-        normals: Scores of normal ones in one or more arrays, each sorted ascending, N > 0 in total.
-        weights: Weight of each anomalous score in `aupro`, of shape (P,); see `region_weights`.
-
-    Example:
-        >>> ranking = Ranking(np.array([2.0, 3.0, 5.0]), [np.array([0.0, 1.0, 2.0, 4.0])])
-        >>> ranking.above, ranking.at_least
-        (array([1, 1, 0]), array([2, 1, 0]))
+        above: For each entry the number of normal scores above it, of shape (K,).
+        at_least: For each entry the number of normal scores that are not below it, of shape (K,).
+        true_positives: For each entry the number of anomalous scores that are not below it, of shape (K,).
+        negatives: Number N of normal scores, N > 0.
+        counts: Number of anomalous scores that each entry stands for, of shape (K,); one each by default.
+        weights: Weight of each entry in `aupro`, of shape (K,); see `region_weights`.
     """
 
-    def __init__(self, anomalous: Scores, normals: Sequence[Scores], weights: Scores | None = None) -> None:
-        order = np.argsort(anomalous)
-        self.scores = anomalous[order]  # sorted scores are found ten times faster: neighbours share the cache
-        self.weights = None if weights is None else weights[order]
-        self.normals = normals
-        self.negatives = sum(normal.size for normal in normals)
-        places = [_places(normal, self.scores) for normal in normals if normal.size]
-        self.above = np.asarray(self.negatives - sum(after for _, after in places))
-        self.at_least = np.asarray(self.negatives - sum(before for before, _ in places))
-        self.true_positives = self.scores.size - np.searchsorted(self.scores, self.scores, "left")
+    def __init__(
+        self,
+        above: Counts,
+        at_least: Counts,
+        true_positives: Counts,
+        negatives: int,
+        counts: Counts | None = None,
+        weights: Scores | None = None,
+    ) -> None:
+        self.above, self.at_least, self.true_positives = above, at_least, true_positives
+        self.negatives, self.counts, self.weights = negatives, counts, weights
+        self.positives = above.size if counts is None else int(counts.sum())
 
     def auroc(self) -> float:
         """Area under the curve of recall over false positive rate; a tie counts half.
@@ -47,7 +47,7 @@ class Ranking:
             >>> Ranking(np.array([2.0, 3.0]), [np.array([0.0, 2.0])]).auroc()
             0.875
         """
-        return float(self._detected_share(1.0).mean())
+        return float(np.average(self._detected_share(1.0), weights=self.counts))
 
     def aupro(self, limit: float = 0.3) -> float:
         """Area under the curve of per-region overlap over false positive rate up to ``limit``, divided by it.
@@ -75,10 +75,59 @@ class Ranking:
             >>> round(Ranking(np.array([1.0, 3.0]), [np.array([0.0, 2.0])]).average_precision(), 4)
             0.8333
         """
-        return float((self.true_positives / (self.true_positives + self.at_least)).mean())
+        precision = self.true_positives / np.maximum(self.true_positives + self.at_least, 1)  # 0 / 0 weighs nothing
+        return float(np.average(precision, weights=self.counts))
+
+    def best_f1(self) -> tuple[float, int]:
+        """Highest F1 = 2 TP / (2 TP + FP + FN) of all entries, and the index of the first that has it."""
+        f1 = 2 * self.true_positives / (self.positives + self.true_positives + self.at_least)
+        best = int(np.argmax(f1))
+        return float(f1[best]), best
+
+    def _detected_share(self, limit: float) -> npt.NDArray[np.float64]:
+        """Share of the false positive rates up to ``limit`` at which each entry is detected, of shape (K,).
+
+        Detection starts at the rate above / N and rises on a straight line until it is full at at_least / N.
+        """
+        end = limit * self.negatives
+        rise = np.clip(end, self.above, self.at_least) - self.above
+        rising = rise**2 / (2 * np.maximum(self.at_least - self.above, 1))
+        share: npt.NDArray[np.float64] = (rising + np.maximum(end - self.at_least, 0)) / end
+        return share
+
+
+class Ranking(Ranks):
+    """Count, for each of P anomalous scores, the N normal ones above it and the ones it ties with.
+
+    Only the (usually few) anomalous scores are looked up in the sorted normal ones, and no threshold is left out.
+
+    Args:
+        anomalous: Scores of anomalous images or pixels, of shape (P,), P > 0.
+        normals: Scores of normal ones in one or more arrays, each sorted ascending, N > 0 in total.
+        weights: Weight of each anomalous score in `aupro`, of shape (P,); see `region_weights`.
+
+    Example:
+        >>> ranking = Ranking(np.array([2.0, 3.0, 5.0]), [np.array([0.0, 1.0, 2.0, 4.0])])
+        >>> ranking.above, ranking.at_least
+        (array([1, 1, 0]), array([2, 1, 0]))
+    """
+
+    def __init__(self, anomalous: Scores, normals: Sequence[Scores], weights: Scores | None = None) -> None:
+        order = np.argsort(anomalous)
+        self.scores = anomalous[order]  # sorted scores are found ten times faster: neighbours share the cache
+        self.normals = normals
+        negatives = sum(normal.size for normal in normals)
+        places = [_places(normal, self.scores) for normal in normals if normal.size]
+        super().__init__(
+            above=np.asarray(negatives - sum(after for _, after in places)),
+            at_least=np.asarray(negatives - sum(before for before, _ in places)),
+            true_positives=self.scores.size - np.searchsorted(self.scores, self.scores, "left"),
+            negatives=negatives,
+            weights=None if weights is None else weights[order],
+        )
 
     def f1_max(self) -> tuple[float, float]:
-        """Highest F1 = 2 TP / (2 TP + FP + FN) of all thresholds, and a threshold that reaches it.
+        """Highest F1 of all thresholds, and a threshold that reaches it.
 
         A score *above* a threshold is anomalous, so the threshold is the next number below the best score.
 
@@ -87,10 +136,8 @@ class Ranking:
             >>> f1, round(threshold, 6)
             (0.8, 1.0)
         """
-        f1 = 2 * self.true_positives / (self.scores.size + self.true_positives + self.at_least)
-        best = int(np.argmax(f1))
-        threshold = np.nextafter(self.scores[best], self.scores.dtype.type(-np.inf))
-        return float(f1[best]), float(threshold)
+        f1, best = self.best_f1()
+        return f1, float(np.nextafter(self.scores[best], self.scores.dtype.type(-np.inf)))
 
     def f1(self, threshold: float) -> float:
         """F1 when scores above ``threshold`` are called anomalous.
@@ -102,17 +149,6 @@ class Ranking:
         true_positives = np.count_nonzero(self.scores > threshold)
         false_positives = sum(np.count_nonzero(normal > threshold) for normal in self.normals)
         return float(2 * true_positives / (self.scores.size + true_positives + false_positives))
-
-    def _detected_share(self, limit: float) -> npt.NDArray[np.float64]:
-        """Share of the false positive rates up to ``limit`` at which each score is detected, of shape (P,).
-
-        Detection starts at the rate above / N and rises on a straight line until it is full at at_least / N.
-        """
-        end = limit * self.negatives
-        rise = np.clip(end, self.above, self.at_least) - self.above
-        rising = rise**2 / (2 * np.maximum(self.at_least - self.above, 1))
-        share: npt.NDArray[np.float64] = (rising + np.maximum(end - self.at_least, 0)) / end
-        return share
 
 
 def _places(ordered: Scores, scores: Scores) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
