@@ -96,9 +96,9 @@ def begun(output: Path, record: Record, columns: tuple[str, ...], *, resume: boo
             raise InputError(f"Another prediction is writing to `output` {output}: wait, or name another folder.")
         if unfinished(output) != resume or not (resume or is_free(output)):
             raise InputError(f"Another prediction was written to `output` {output} meanwhile: name another folder.")
+        remove_leftovers(output, "**/.tmp-*" if resume else ".tmp-*")
         if resume:
             record = require_same(output, record)
-            remove_leftovers(output)
         else:
             Run(output).write_json(RECORD, record)
         with (
@@ -162,7 +162,7 @@ def require_same(output: Path, record: Record) -> Record:
     return before
 
 
-def remove_leftovers(output: Path) -> None:
+def remove_leftovers(output: Path, pattern: str) -> None:
     """Remove temporary files and folders of a process that was killed."""
-    for left in [*output.rglob(".tmp-*")]:
+    for left in [*output.glob(pattern)]:
         shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
