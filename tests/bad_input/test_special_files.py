@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from anomalib_flows import InputError, Run
 from anomalib_flows.cli import main
-from anomalib_flows.cli.app import visible
+from anomalib_flows.cli.program import visible
 from anomalib_flows.core.images import read_pixels, stored_size
 from anomalib_flows.core.parsing import read_text
 from anomalib_flows.core.store import digest_of

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from anomalib_flows.cli.app import main
+from anomalib_flows.cli.runtime import main as runtime
 from anomalib_flows.runtime import ExportedModel
 from tiny_export import write
 
@@ -48,10 +49,15 @@ def test_examples_in_python_run() -> None:
 
 
 def test_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    [predict] = (block.split() for block in blocks("runtime.md", "sh"))
+    [install, alone, predict] = (block.split() for block in blocks("runtime.md", "sh"))
+    assert install[:3] == ["pip", "install", "--no-deps"]
+    assert runtime(alone[1:]) == 0
+    (folder / "predicted").rename(folder / "predicted-alone")
     [latency] = (block.split() for block in blocks("intel.md", "sh") if "--image_size" in block)
     assert main(predict[1:]) == 0
-    assert len((folder / "predicted/predictions.csv").read_text().splitlines()) == 3
+    tables = [(folder / name / "predictions.csv").read_text() for name in ("predicted", "predicted-alone")]
+    assert tables[0] == tables[1]
+    assert len(tables[0].splitlines()) == 3
     assert main([*latency[1:], "--seconds=0.02"]) == 0
     assert "images/s" in capsys.readouterr().out
     assert (folder / "latency.json").is_file()

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from anomalib_flows import Dataset, InputError, Run, TrainConfig, train
 from anomalib_flows.core import registry
-from anomalib_flows.core.files import fresh_folder
+from anomalib_flows.core.commit import together
 from anomalib_flows.core.types import ANOMALOUS, Sample
 from anomalib_flows.data.datasets.base import CategoryDataset
 from anomalib_flows.data.drawing.scene import DEFECTS
@@ -140,8 +140,9 @@ def write_page(runs: Sequence[Run], settings: str, output: Path) -> None:
     if not tested:
         raise InputError("No run has test images of both labels: name other runs, or another folder.")
     rows = [row(metrics, count_training(run)) for run, metrics in tested]
-    with fresh_folder(output) as folder:
-        (folder / "pictures").mkdir()
+    with together(output.absolute().parent) as temporary:
+        folder = temporary / output.name
+        (folder / "pictures").mkdir(parents=True)
         sections = [section(run, metrics, folder / "pictures") for run, metrics in tested]
         page = HEAD.format(settings=settings) + "\n".join(rows) + "\n\n" + "\n\n".join(sections) + "\n"
         (folder / "index.md").write_text(page, encoding="utf-8")

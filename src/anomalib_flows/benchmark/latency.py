@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anomalib_flows.core.errors import InputError, require
+from anomalib_flows.core.outputs import require_place
 from anomalib_flows.core.types import ImageSize
 from anomalib_flows.run.options import parse_size
 
@@ -60,8 +61,8 @@ class LatencyOptions:
             raise InputError("Give `images` or `image_size`, not both: images have a size.")
         size = self.noise_size
         require(size is None or max(size) <= MAX_SIDE, "image_size", self.image_size, f"at most {MAX_SIDE}")
-        writable = self.output is None or may_be_file(self.output)
-        require(writable, "output", self.output, "a file in a folder, such as latency.json")
+        if self.output:
+            require_place("output", self.output, folder=False)
 
     @property
     def noise_size(self) -> ImageSize | None:
@@ -90,11 +91,6 @@ class LatencyOptions:
             expected = f"one of those that {device} supports: {', '.join(available)}"
             require(name in available, "precisions", name or "empty", expected)
         return list(dict.fromkeys(asked or available))
-
-
-def may_be_file(path: Path) -> bool:
-    """Return whether a path is a file, or a file can be created there."""
-    return not path.is_dir() and next(above for above in path.absolute().parents if above.exists()).is_dir()
 
 
 @contextmanager

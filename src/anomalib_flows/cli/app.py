@@ -5,24 +5,19 @@ Only what the command needs is imported: ``--help`` and ``--version`` need neith
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
-import re
 import sys
-import warnings
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from anomalib_flows import __version__, commands
+from anomalib_flows.cli.program import as_program
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core.allocation import keep_memory
-from anomalib_flows.core.errors import NO_PERMISSION, NO_SPACE, InputError
+from anomalib_flows.core.errors import InputError
 
 HELP = ("-h", "--help")
-CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Characters that move the cursor, change colours, or reverse the direction of text."""
 
 USAGE = """usage: anomalib-flows COMMAND [options]
 
@@ -42,73 +37,7 @@ example:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 2 for an error of the user, 130 for Ctrl-C."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    show_every_character()
-    warnings.showwarning = _show_warning  # type: ignore[assignment]  # its parameters have other names
-    try:
-        with contextlib.redirect_stdout(Visible(sys.stdout)):
-            return _dispatch(arguments)
-    except InputError as error:
-        return _fail(str(error))
-    except KeyboardInterrupt as interrupt:
-        print(f"\n{str(interrupt) or 'Interrupted.'}", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    except (Exception, SystemExit) as error:  # a plug-in that ends the program must not look like success
-        if not (sentence := _explained(error)):
-            raise
-        return _fail(sentence)
-
-
-def visible(text: str) -> str:
-    r"""Escape control characters, which names of files may have, so that none of them reaches the terminal.
-
-    Example:
-        >>> print(visible("\x1b[31mred"))
-        \x1b[31mred
-    """
-    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
-
-
-class Visible:
-    """A stream that escapes the control characters of what is written to it."""
-
-    def __init__(self, stream: Any) -> None:
-        self.stream = stream
-
-    def write(self, text: str) -> int:
-        """Write text."""
-        return int(self.stream.write(visible(text)) or 0)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
-
-
-def _explained(error: BaseException) -> str | None:
-    """Return what the user can do about an error of the system or of a plug-in; None for any other one."""
-    if isinstance(error, OSError) and error.errno in NO_SPACE + NO_PERMISSION:
-        name = f" {error.filename}" if error.filename else ""
-        advice = "free space" if error.errno in NO_SPACE else "change its rights"
-        return f"Cannot read or write{name}: {error.strerror}; {advice}, or name another folder."
-    from anomalib_flows.core.registry import blame
-
-    if sentence := blame(error):  # of a plug-in that lacks a module of its own, too
-        return sentence
-    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("anomalib_flows"):
-        return (
-            f"This command needs the module {error.name}, which is not installed: pip install anomalib-flows brings "
-            "all that commands need; in Python, anomalib_flows.runtime predicts without."
-        )
-    return None
-
-
-def show_every_character() -> None:
-    """Let both streams escape what their encoding lacks, such as letters of file names, instead of raising an error."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a program may have replaced them
-            stream.reconfigure(errors="backslashreplace")
+    return as_program(partial(_dispatch, list(sys.argv[1:] if argv is None else argv)))
 
 
 def find_commands() -> dict[str, Command]:
@@ -148,14 +77,3 @@ def _usage(shown: Iterable[Command], *, asked: bool) -> int:
     """Show commands; unless help was asked for, a missing command is an error."""
     print(USAGE.format(commands="\n".join(f"  {command.name:19}{command.help}" for command in shown)), end="")
     return 0 if asked else 2
-
-
-def _fail(message: str) -> int:
-    print(f"error: {visible(message)}", file=sys.stderr)
-    return 2
-
-
-def _show_warning(message: Warning | str, category: type[Warning], filename: str, *_: object) -> None:
-    """Show the package's own warnings as a line, and hide those that libraries address to their developers."""
-    if issubclass(category, UserWarning) and str(Path(__file__).parents[1]) in filename:
-        print(f"warning: {visible(str(message))}", file=sys.stderr)

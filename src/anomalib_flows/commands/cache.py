@@ -7,16 +7,18 @@ from typing import Literal
 from anomalib_flows.commands.command import Command
 
 KINDS = {
-    "features": "features of images, by --trainer.cache",
-    "images": "resized images, by --loader.cache",
-    "facts": "facts about image files, such as sizes and digests",
+    "features": ("features of images, by --trainer.cache", "features", "*.item"),
+    "images": ("resized images, by --loader.cache", "images", "*.item"),
+    "facts": ("facts about image files, such as sizes and digests", "facts", "*.item*"),
+    "drawn": ("drawn images of the dataset synthetic", "synthetic-v1", "**/*.png"),
 }
+"""Titles, folders, and patterns of files."""
 
 
 def cache(
-    action: Literal["show", "clear"] = "show", what: Literal["all", "features", "images", "facts"] = "all"
+    action: Literal["show", "clear"] = "show", what: Literal["all", "features", "images", "facts", "drawn"] = "all"
 ) -> None:
-    """Show or clear what is kept on disk; a run whose features are deleted computes them again.
+    """Show or clear what is kept on disk; what is deleted is made again when it is needed.
 
     Args:
         action: 'show' prints how much there is; 'clear' deletes it.
@@ -25,11 +27,12 @@ def cache(
     from anomalib_flows.core.store import GB, cache_folder, clear, files
 
     for name in KINDS if what == "all" else [what]:
-        folder = cache_folder(name)
-        kept = files(folder)
-        print(f"{KINDS[name]}: {len(kept)} files, {sum(kept.values()) / GB:.2f} GB in {folder}")
+        title, place, pattern = KINDS[name]
+        folder = cache_folder(place)
+        kept = files(folder, pattern)
+        print(f"{title}: {len(kept)} files, {sum(kept.values()) / GB:.2f} GB in {folder}")
         if action == "clear":
-            print(f"  {clear(folder)} files deleted")
+            print(f"  {clear(folder, pattern)} files deleted")
 
 
 COMMAND = Command("cache", "show the size of what is cached on disk, or clear it", cache, order=100)

@@ -34,6 +34,7 @@ def check_data(folder: Path | None = None, options: CheckOptions | None = None) 
             dataset is given by --data, as for training.
         options: The dataset, and how images are read.
     """
+    from anomalib_flows.core.outputs import require_place
     from anomalib_flows.data.checks.inspection import inspect_dataset, mvtec_datasets
     from anomalib_flows.data.checks.scale import InputScale, about_scale
     from anomalib_flows.experiment.options import CheckOptions
@@ -41,6 +42,7 @@ def check_data(folder: Path | None = None, options: CheckOptions | None = None) 
 
     options = options or CheckOptions()
     data, image, output = options.data, options.image, options.output
+    require_place("output", output)
     if (folder is None) == (data is None):
         raise InputError("Give either a FOLDER in MVTec AD's layout or --data NAME with its options.")
     faults = 0

@@ -8,7 +8,15 @@ from typing import Literal
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
-"""System errors that the user can correct. Any other one is a bug."""
+ADVICE = {
+    **dict.fromkeys(NO_SPACE, "free space"),
+    **dict.fromkeys(NO_PERMISSION, "change its rights"),
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "mend its links",
+    errno.EISDIR: "move that folder away",
+    errno.EIO: "check the disk",
+}
+"""What to do about system errors that the user can correct. Any other one is a bug."""
 
 FIELD = re.compile(r"`([A-Za-z_][\w.]*)`")
 

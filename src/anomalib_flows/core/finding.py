@@ -68,7 +68,8 @@ def find_images(folder: Path, recursive: bool = True) -> Found:
     images, left_out = list[Path](), Counter[str]()
 
     def note(error: OSError) -> None:
-        left_out.update([UNREADABLE] if isinstance(error, PermissionError) else [])
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        left_out.update([] if missing else [unreadable(error.filename)])
 
     for parent, folders, files in os.walk(folder, onerror=note, followlinks=True):
         inner = [Path(parent, name) for name in folders] if recursive else []
@@ -84,7 +85,12 @@ def find_images(folder: Path, recursive: bool = True) -> Found:
 
 PLURAL, KINDS = r"\1s", 6
 RESULTS = "folder of results of anomalib-flows"
-UNREADABLE, SYSTEM, HIDDEN = "folder that cannot be read", "file of the system", "hidden image file"
+SYSTEM, HIDDEN = "file of the system", "hidden image file"
+
+
+def unreadable(folder: Path | str) -> str:
+    """Return why a folder is left out whose names cannot be read."""
+    return f"folder {folder} that cannot be read"
 
 
 def kind_of_file(name: str) -> str:
@@ -171,7 +177,16 @@ def matches(base: Path, pattern: str) -> Found:
             images.add(path)
         elif kind != SYSTEM:
             left_out[kind] += 1
-    return Found(sorted(images, key=natural_key), left_out + Counter(folders.values()))
+    left_out += Counter([*folders.values(), *map(unreadable, closed_folders(base, pattern))])
+    return Found(sorted(images, key=natural_key), left_out)
+
+
+def closed_folders(base: Path, pattern: str) -> set[Path]:
+    """Return the folders on the way of a pattern whose names cannot be read, which ``glob`` passes over in silence."""
+    parts = Path(pattern).parts[:-1]
+    prefixes = ["/".join(parts[: number + 1]) for number in range(len(parts))]
+    way = [base, *(folder for prefix in prefixes for folder in globbed(base, prefix) if folder.is_dir())]
+    return {folder for folder in way if folder.is_dir() and not os.access(folder, os.R_OK | os.X_OK)}
 
 
 def globbed(base: Path, pattern: str) -> list[Path]:

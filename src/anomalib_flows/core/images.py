@@ -25,8 +25,8 @@ PIXELS = dict.fromkeys("1LIF", "grey") | {"RGB": "colour", "RGBA": "colour with 
 
 _DEEP_GREY = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")  # Pillow's modes of more than 8 bits
 
-MAX_MEGAPIXELS = 179.0
-"""Default limit of an image's pixels in millions, the one at which Pillow sees an attack."""
+MAX_MEGAPIXELS = 80.0
+"""Default limit of an image's pixels in millions: predicting one of them takes about 2 GB."""
 GB_PER_MEGAPIXEL = 0.025
 """Memory that predicting an image takes, pictures included; measured with 177 million pixels."""
 STRIP = 2**22

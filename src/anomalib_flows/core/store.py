@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 
-from anomalib_flows.core.files import atomic
+from anomalib_flows.core.files import TEMPORARY, atomic, remove_leftovers
 from anomalib_flows.core.parsing import require_regular
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Store:
         content = pack(tensors)
         try:
             if self._reserve(len(content)):
-                with atomic(self.file(name)) as temporary:
+                with atomic(self.file(name), flush=False) as temporary:
                     temporary.write_bytes(content)
         except FileNotFoundError:
             return  # the folder was cleared at this moment
@@ -118,21 +118,34 @@ def _digest(file: Path, *state: int) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def files(folder: Path) -> dict[Path, int]:
+def files(folder: Path, pattern: str = f"*{SUFFIX}") -> dict[Path, int]:
     """Return the files that are kept in a folder with their sizes in bytes; others may clear it meanwhile."""
     found = {}
-    for file in folder.glob(f"*{SUFFIX}") if folder.is_dir() else ():
+    for file in folder.glob(pattern) if folder.is_dir() else ():
         with suppress(FileNotFoundError):
             found[file] = file.stat().st_size
     return found
 
 
-def clear(folder: Path) -> int:
-    """Delete the files that are kept in a folder, and return their number."""
-    found = files(folder)
+def clear(folder: Path, pattern: str = f"*{SUFFIX}") -> int:
+    """Delete the files that are kept in a folder, and what killed processes left there; return the number of files.
+
+    Files that a living process is writing stay.
+    """
+    remove_leftovers(folder)
+    found = [file for file in files(folder, pattern) if not in_temporary(file.relative_to(folder))]
     for file in found:
         file.unlink(missing_ok=True)
+    above = {parent for file in found for parent in file.parents if folder in parent.parents}
+    for parent in sorted(above, reverse=True):
+        with suppress(OSError):  # it has other files
+            parent.rmdir()
     return len(found)
+
+
+def in_temporary(file: Path) -> bool:
+    """Return whether a relative path leads through a temporary folder."""
+    return any(part.startswith(TEMPORARY) for part in file.parts[:-1])
 
 
 def free(folder: Path) -> int:

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from anomalib_flows.core.commit import together
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample, ThresholdSource
 from anomalib_flows.data.checks.checking import check
@@ -47,21 +48,29 @@ def calibrate(run: Path, options: CalibrateOptions, *, trust: bool = False) -> P
         InputError: If the run or an option is invalid, or there are no images.
     """
     opened = Run.open(run, trust=trust)
+    with opened.alone():
+        return calibrate_run(opened, options)
+
+
+def calibrate_run(opened: Run, options: CalibrateOptions) -> Pipeline:
+    """Calibrate a run that no other command writes to; model, configuration and splits are replaced at once."""
     config = rated(opened.config(), options)
     defects = find_defects(opened, options.defects) if options.defects else []
     good = find_normal(opened, options.images) if options.images else []
     require_apart(defects, good)
-    pipeline = load_pipeline(opened.model_file, trust=trust)
+    pipeline = load_pipeline(opened.model_file, trust=opened.trust)
     runner = PipelineRunner(pipeline, choose_device(options.device), options.loader or config.loader)
     splits = set_by_normal(opened, runner, options, config, good)
     if defects:
         defects = set_by_defects(runner, defects, options.max_missed or 0)
     threshold, pixel_threshold = places(pipeline, config.false_alarm_rate, config.decision.mask_area)
-    save_pipeline(pipeline, opened.model_file)
-    opened.write_config(replace(config, threshold=threshold, pixel_threshold=pixel_threshold))
     recorded = with_defects(splits, defects, pipeline.threshold_source)
-    if recorded != known_splits(opened):
-        write_splits(recorded, opened.splits_file)
+    with together(opened.path) as folder:
+        made = Run(folder)
+        save_pipeline(pipeline, made.model_file)
+        made.write_config(replace(config, threshold=threshold, pixel_threshold=pixel_threshold))
+        if recorded != known_splits(opened):
+            write_splits(recorded, made.splits_file)
     return pipeline
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 
+from anomalib_flows.core.commit import together
 from anomalib_flows.core.errors import InputError, NotCalibratedError
-from anomalib_flows.core.files import fresh_folder
 from anomalib_flows.core.types import NORMAL, Batch, ImageResult, Sample
 from anomalib_flows.data.loading.augmentation import augment_batch
 from anomalib_flows.data.splits import is_drawn
@@ -20,7 +19,8 @@ from anomalib_flows.inference.feature_cache import COMPUTED
 from anomalib_flows.inference.fitting import fit_constants, set_scores
 from anomalib_flows.inference.runner import PipelineRunner
 from anomalib_flows.results.pictures import FigureSink, drawing, name_figures
-from anomalib_flows.results.sinks import ErrorCounter, MetricsSink, Thresholds, drain, open_table
+from anomalib_flows.results.sinks import ErrorCounter, MetricsSink, Thresholds, drain
+from anomalib_flows.results.table import open_table
 from anomalib_flows.results.thumbnails import open_thumbnails
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import AugmentOptions
@@ -70,7 +70,7 @@ def evaluate_validation(run: Run, runner: PipelineRunner, tested: TestSet) -> No
 def evaluate_results(
     folder: Run, results: Iterable[ImageResult], tested: TestSet, thresholds: Thresholds, about: dict[str, Any]
 ) -> None:
-    """Write table, figures, thumbnails, metrics, curves and report of a stream of results to a folder.
+    """Write table, figures, thumbnails, metrics and curves of a stream of results to a folder, at once; then a report.
 
     ``about`` adds facts to the metrics.
     """
@@ -78,20 +78,20 @@ def evaluate_results(
 
     metrics, errors = MetricsSink(), ErrorCounter()
     figures = name_figures(tested.samples, folder.drawn / "defects", tested.figures)
-    with (
-        fresh_folder(folder.images) as images,
-        open_table(folder.predictions_file, labelled=True) as table,
-        drawing() as threads,
-        open_thumbnails(folder.thumbnails_file, threads, labelled=True) as thumbnails,
-    ):
-        drain(results, [metrics, errors, table, FigureSink(threads, images, figures), thumbnails])
-    with suppress(OSError):  # not empty
-        folder.images.rmdir()
-    found = metrics.metrics(thresholds)
-    folder.write_json(folder.curves_file.name, found.pop("curves"))
     about = {"dataset": tested.dataset, "subset": tested.subset, **about, "image_scale": thresholds.image_scale}
-    folder.write_json(folder.metrics_file.name, about | {"errors": errors.errors()} | found)
-    folder.prediction_file.unlink(missing_ok=True)  # of a prediction whose table is replaced
+    with together(folder.path) as temporary:
+        made = Run(temporary)
+        for replaced in (made.images, made.prediction_file, made.report_file):  # by nothing, unless it is written
+            replaced.mkdir()
+        with (
+            open_table(made.predictions_file, labelled=True) as table,
+            drawing() as threads,
+            open_thumbnails(made.thumbnails_file, threads, labelled=True) as thumbnails,
+        ):
+            drain(results, [metrics, errors, table, FigureSink(threads, made.images, figures), thumbnails])
+        found = metrics.metrics(thresholds)
+        made.write_json(made.curves_file.name, found.pop("curves"))
+        made.write_json(made.metrics_file.name, about | {"errors": errors.errors()} | found)
     write_report(folder.path)
 
 

@@ -23,7 +23,8 @@ from anomalib_flows.experiment.progress import Progress, all_predicted, begun, r
 from anomalib_flows.results.apart import FOLDER, PLACE, set_apart
 from anomalib_flows.results.parquet import pyarrow, write_parquet
 from anomalib_flows.results.pictures import PictureSink, drawing
-from anomalib_flows.results.sinks import COLUMNS, SizeCounter, TableSink, drain, read_rows, safe_path
+from anomalib_flows.results.sinks import SizeCounter, drain
+from anomalib_flows.results.table import COLUMNS, TableSink, read_rows, safe_path
 from anomalib_flows.results.thumbnails import ThumbnailSink
 from anomalib_flows.run.directory import is_exported
 

@@ -21,7 +21,7 @@ from anomalib_flows.data.listing import find_source
 from anomalib_flows.experiment.facts import about_card, about_pipeline
 from anomalib_flows.experiment.options import PredictOptions
 from anomalib_flows.results.pictures import relative, unique_names
-from anomalib_flows.results.sinks import safe_path
+from anomalib_flows.results.table import safe_path
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import LoaderOptions
 

@@ -17,7 +17,7 @@ from anomalib_flows.core.parsing import parse_json, read_text
 from anomalib_flows.core.types import ANOMALOUS, LABELS, PictureKind
 from anomalib_flows.results.apart import FOLDER
 from anomalib_flows.results.journal import DRAWN, RECORD, ROWS, THUMBNAILS, Journal, table_form
-from anomalib_flows.results.sinks import csv_cells, csv_line
+from anomalib_flows.results.table import csv_cells, csv_line
 from anomalib_flows.results.thumbnails import has_thumbnail
 from anomalib_flows.run.directory import Run
 

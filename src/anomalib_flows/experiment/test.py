@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.outputs import require_place
 from anomalib_flows.core.types import Sample
 from anomalib_flows.data.checks.checking import list_samples
 from anomalib_flows.data.datasets.base import Dataset
@@ -49,8 +50,15 @@ def test(run: Path, options: TestOptions, *, trust: bool = False) -> Run:
     """
     if is_exported(run):
         return test_exported(run, options, trust)
-    opened, device = Run.open(run, trust=trust), choose_device(options.device)
-    config = opened.config()
+    opened = Run.open(run, trust=trust)
+    with opened.alone():
+        test_run(opened, options, trust)
+    return opened
+
+
+def test_run(opened: Run, options: TestOptions, trust: bool) -> None:
+    """Test a run that no other command writes to."""
+    device, config = choose_device(options.device), opened.config()
     runner = PipelineRunner(load_pipeline(opened.model_file, trust=trust), device, options.loader or config.loader)
     figures = config.pictures if options.pictures is None else options.pictures
     dataset = dataset_of(options.data or config.data, trust)
@@ -67,7 +75,6 @@ def test(run: Path, options: TestOptions, *, trust: bool = False) -> Run:
         evaluate_run(opened, runner, tested, options.protocol)
     if options.disturb.active:
         evaluate_disturbed(opened, runner, tested, options.disturb, options.seed)
-    return opened
 
 
 def test_exported(model: Path, options: TestOptions, trust: bool) -> Run:
@@ -77,6 +84,7 @@ def test_exported(model: Path, options: TestOptions, trust: bool) -> Run:
     """
     if options.data is None or options.output is None:
         raise InputError("An exported model needs `data` to test on and a folder `output` for the results.")
+    require_place("output", options.output)
     if options.disturb.active or options.protocol == "paper":
         raise InputError(f"{model} is an exported model: `disturb` and `protocol` paper need the run.")
     from anomalib_flows.inference.exported import ExportedPredictor  # OpenVINO is an optional extra

@@ -12,7 +12,9 @@ from typing import Any, get_args
 import torch
 
 from anomalib_flows.core import registry
+from anomalib_flows.core.commit import together
 from anomalib_flows.core.errors import InputError, Interrupted
+from anomalib_flows.core.outputs import require_place
 from anomalib_flows.core.types import Sample, Split
 from anomalib_flows.data.checks.checking import inspect_samples, list_samples, usable
 from anomalib_flows.data.checks.scale import InputScale, warn_of_scale
@@ -20,30 +22,25 @@ from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.data.identity import find_duplicates, held_together, warn_of_leaks
 from anomalib_flows.data.splits import (
     draw_defects,
-    found_again,
     hold_out,
     hold_out_validation,
+    redrawn,
     select,
     write_splits,
 )
 from anomalib_flows.encoders.weights import weights_follow
 from anomalib_flows.experiment.evaluate import TestSet, evaluate_run, evaluate_validation, require_both_labels
+from anomalib_flows.experiment.resuming import require_resumable, samples_of_run
 from anomalib_flows.inference.feature_cache import FeatureOptions
 from anomalib_flows.inference.fitting import calibrate_pipeline, fit_local_scale, fit_statistics
 from anomalib_flows.inference.runner import PipelineRunner, choose_device, choose_precision
 from anomalib_flows.models.checkpoint import save_pipeline
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.component import Component
-from anomalib_flows.run.config import TrainConfig, flat
+from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run, require_free, require_name
 
 logger = logging.getLogger(__name__)
-
-PLACES = {"root", "normal", "abnormal", "normal_test", "masks", "table"}
-MAY_CHANGE = {"weights", "learning_rate", "weight_decay", *PLACES}
-"""Arguments of model and dataset that may change when a run is resumed; images are known by their content."""
-THRESHOLDS = ("false_alarm_rate", "threshold", "pixel_threshold", "decision")
-"""Fields of a configuration that set thresholds, and may change as well."""
 
 
 @dataclass(frozen=True)
@@ -89,29 +86,44 @@ def train(config: TrainConfig, resume: Path | None = None, name: str | None = No
     require_name(name)
     if resume and name:
         raise InputError("`name` is that of a new run, and `resume` continues a run: leave out one of them.")
-    experiment = prepare_experiment(config, resume, trust)
     if resume:
         run = Run.open(resume)
-        require_resumable(experiment, run)
-        write_splits(experiment.samples, run.splits_file)  # the images may have moved
+        with run.alone():
+            complete_run(resumed_experiment(run, config, trust), run)
     else:
+        require_place("output", config.output)
+        experiment = prepare_experiment(config, None, trust)
         if name:
             require_free(Path(*experiment.place, name))
         fit_statistics(experiment.runner, experiment.of("train"))  # before the run exists: an interrupt leaves nothing
-        run = create_run(experiment, name)
-        drawn = draw_defects(experiment.samples, run.validation.drawn, config.seed)
-        experiment = replace(experiment, samples=[*experiment.samples, *drawn])
-        write_splits(experiment.samples, run.splits_file)
-    run.write_config(experiment.config)
-    fit_detector(experiment, run, resumed=resume is not None)
+        experiment, run = create_run(experiment, name)
+        with run.alone():
+            complete_run(experiment, run)
+    return run
+
+
+def complete_run(experiment: Experiment, run: Run) -> None:
+    """Train from where a run is, and set thresholds and test; raise Interrupted if Ctrl-C stopped it."""
+    fit_detector(experiment, run)
     try:
         finish(experiment, run)
     except KeyboardInterrupt:
         raise Interrupted(run.path, "testing") from None
-    return run
 
 
-def prepare_experiment(config: TrainConfig, resume: Path | None, trust: bool) -> Experiment:
+def resumed_experiment(run: Run, config: TrainConfig, trust: bool) -> Experiment:
+    """Prepare a run to go on, and record where its images are and its options now."""
+    experiment = prepare_experiment(config, run, trust)
+    require_resumable(run, experiment.config, experiment.runner.pipeline)
+    if not run.begun:
+        fit_statistics(experiment.runner, experiment.of("train"))
+    with together(run.path) as folder:
+        write_splits(experiment.samples, Run(folder).splits_file)
+        Run(folder).write_config(experiment.config)
+    return experiment
+
+
+def prepare_experiment(config: TrainConfig, resume: Run | None, trust: bool) -> Experiment:
     """Construct dataset and pipeline, and list and check the images, before anything is written."""
     device = choose_device(config.trainer.accelerator)
     if config.trainer.precision == "16-mixed" and device.type == "cpu":
@@ -120,11 +132,11 @@ def prepare_experiment(config: TrainConfig, resume: Path | None, trust: bool) ->
         raise InputError("`data` must be given: name a dataset to train on.")
     dataset: Dataset = config.data.build("datasets", trust=trust)
     dataset.read_only = resume is not None
-    samples = samples_of_run(Run.open(resume), dataset, config) if resume else split_samples(dataset, config)
+    samples = samples_of_run(resume, dataset) if resume else split_samples(dataset, config)
     logger.info(count_splits(samples))
     config = resolve(config, device, len(select(samples, "train")))
     torch.manual_seed(config.seed)
-    with weights_follow() if resume else nullcontext():
+    with weights_follow() if resume and resume.begun else nullcontext():
         detector = config.model.build("models", config.image.height_width, trust=trust)
     pipeline = Pipeline(detector, config.image.resize, config.heatmap)
     detector.require_trainable(min(config.loader.images_per_batch, len(select(samples, "train"))))
@@ -134,13 +146,6 @@ def prepare_experiment(config: TrainConfig, resume: Path | None, trust: bool) ->
     data = component_of("datasets", dataset, dataset.options())
     complete = replace(config, model=model, data=data, output=config.output.absolute())
     return Experiment(complete, dataset, samples, runner)
-
-
-def samples_of_run(run: Run, dataset: Dataset, config: TrainConfig) -> list[Sample]:
-    """List the images of a run that is resumed, where they are now."""
-    recorded = run.config().data
-    moved = recorded is not None and recorded.build("datasets").options() != dataset.options()
-    return found_again(run.splits_file, dataset, moved=moved)
 
 
 def resolve(config: TrainConfig, device: torch.device, images: int) -> TrainConfig:
@@ -193,34 +198,32 @@ def count_splits(samples: list[Sample]) -> str:
     return f"Images: {', '.join(f'{count} {split}' for split, count in counted.items() if count)}."
 
 
-def create_run(experiment: Experiment, name: str | None) -> Run:
-    """Create the run directory."""
+def create_run(experiment: Experiment, name: str | None) -> tuple[Experiment, Run]:
+    """Create the run directory with drawn defects, splits and configuration; return the experiment with the defects."""
+    samples, config = list(experiment.samples), experiment.config
+
+    def fill(made: Run) -> None:
+        samples.extend(draw_defects(samples, made.validation.drawn, config.seed))
+        write_splits(samples, made.splits_file)
+        made.write_config(config)
+
     try:
-        return Run.create(*experiment.place, name=name)
+        run = Run.create(*experiment.place, name=name, fill=fill)
     except OSError as error:
-        output = experiment.config.output
-        raise InputError(f"`output` {output} cannot be written ({error.strerror}): name another folder.") from error
+        raise InputError(
+            f"`output` {config.output} cannot be written ({error.strerror}): name another folder."
+        ) from error
+    found = [redrawn(sample, run.path) for sample in samples]  # resuming does so, too
+    write_splits(found, run.splits_file)
+    return replace(experiment, samples=found), run
 
 
-def require_resumable(experiment: Experiment, run: Run) -> None:
-    """Raise an InputError if the configuration differs where it may not, or the run is damaged."""
-    from anomalib_flows.training.fit import require_checkpoint  # Lightning takes seconds to import
-
-    before, after = flat(run.config().to_dict()), flat(experiment.config.to_dict())
-    for name in after:
-        record, _, field = name.partition(".")
-        may_change = record in ("loader", "trainer", "output", "pictures", *THRESHOLDS) or field in MAY_CHANGE
-        if before.get(name, after[name]) != after[name] and not may_change:
-            raise InputError(f"`{name}` cannot change when a run is resumed: leave it out.")
-    require_checkpoint(experiment.runner.pipeline, run.resume_file)
-
-
-def fit_detector(experiment: Experiment, run: Run, *, resumed: bool) -> None:
+def fit_detector(experiment: Experiment, run: Run) -> None:
     """Train the detector; raise Interrupted if Ctrl-C stopped it."""
     from anomalib_flows.training.fit import fit  # Lightning takes seconds to import
 
     try:
-        done = fit(experiment.runner.pipeline, experiment.of("train"), experiment.config, run, resume=resumed)
+        done = fit(experiment.runner.pipeline, experiment.of("train"), experiment.config, run, resume=run.begun)
     except InputError as error:
         raise InputError(f"{error} The state after the last epoch that was kept is in {run.path}.") from error
     except KeyboardInterrupt:

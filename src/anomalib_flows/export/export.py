@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.files import fresh_folder
+from anomalib_flows.core.files import disk_errors, fresh_folder
+from anomalib_flows.core.outputs import require_place
 from anomalib_flows.core.types import Sample
 from anomalib_flows.export.exporter import Exported, Exporter, ExportJob, ExportReport
 from anomalib_flows.export.formats import exporter
@@ -42,13 +43,16 @@ def export(run: Path, options: ExportOptions = DEFAULTS, *, trust: bool = False)
     require_installed(writer, options)
     opened = Run.open(run, trust=trust)
     target = options.output or opened.path / "export" / options.folder_name
+    require_place("output", target)
     if target.exists():
         raise InputError(f"{target} exists already: choose another folder as `output`.")
     job, compared = prepare_job(opened, options)
-    with fresh_folder(target, replace=False) as folder:
+    with fresh_folder(target) as folder:
         file = (folder / "model" / "1" if options.layout == "ovms" else folder) / f"model{writer.suffix}"
         file.parent.mkdir(parents=True, exist_ok=True)
-        report = compare_file(job, writer.write(job, file), compared, target / file.relative_to(folder))
+        with disk_errors(file.parent):
+            written = writer.write(job, file)
+        report = compare_file(job, written, compared, target / file.relative_to(folder))
         (folder / "parity.json").write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
         report.require_parity(options.precision)
     return report
@@ -108,7 +112,7 @@ def require_installed(writer: Exporter, options: ExportOptions) -> None:
     """Raise an InputError if a module that a format needs is not installed."""
     for module in writer.modules:
         if not find_spec(module):
-            install = f"run pip install 'anomalib-flows[{writer.extra}]'"
+            install = f"run pip install {' '.join(writer.modules)}"
             raise InputError(f"`format` {options.format} needs the module {module}: {install}.")
 
 

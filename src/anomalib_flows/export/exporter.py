@@ -75,8 +75,7 @@ class Exporter:
             cannot be converted.
         interfaces: Programs that the file can be written for.
         layouts: Layouts of the output folder.
-        modules: Modules that must be installed.
-        extra: Optional extra of this package that installs them.
+        modules: Modules that must be installed; each is the name of its package, too.
     """
 
     suffix: str
@@ -85,7 +84,6 @@ class Exporter:
     interfaces: tuple[Interface, ...] = ("native",)
     layouts: tuple[FolderLayout, ...] = ("folder",)
     modules: tuple[str, ...] = ()
-    extra: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ import torch
 
 from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.files import fresh_folder
+from anomalib_flows.core.outputs import require_place
 from anomalib_flows.core.types import ImageSize, Sample
 from anomalib_flows.data.splits import write_splits
 from anomalib_flows.encoders.weights import weights_follow
@@ -51,6 +52,7 @@ def import_checkpoint(
         InputError: If the file is damaged, foreign or of another code base, a value is missing that it does not
             contain, or ``output`` is not empty.
     """
+    require_place("output", output)
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise InputError(f"`output` {output} exists already: name a new folder.")
     size = None if options.image_size is None else parse_size(options.image_size, "image_size")

@@ -18,7 +18,8 @@ from anomalib_flows.data.checks.checking import Checker
 from anomalib_flows.data.loading.loader import Loader
 from anomalib_flows.data.loading.masks import resize_mask
 from anomalib_flows.inference.photos import Photo, fitting_batch_size, read_photo
-from anomalib_flows.results.sinks import Thresholds, safe_path
+from anomalib_flows.results.sinks import Thresholds
+from anomalib_flows.results.table import safe_path
 from anomalib_flows.run.options import ImageOptions, LoaderOptions
 from anomalib_flows.runtime import ExportedModel, frames
 

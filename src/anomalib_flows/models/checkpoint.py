@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import os
 import re
 import warnings
 from collections.abc import Mapping
@@ -67,7 +68,8 @@ def save_pipeline(pipeline: Pipeline, file: Path) -> None:
             save_file(tensors, temporary, metadata={"anomalib_flows": json.dumps(description)})
         except SafetensorError as error:  # it hides the number of the system error in its text
             number = re.search(r"os error (\d+)", str(error))
-            raise OSError(int(number[1]) if number else errno.EIO, str(error), str(file)) from error
+            code = int(number[1]) if number else errno.EIO
+            raise OSError(code, os.strerror(code), str(file)) from error
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:

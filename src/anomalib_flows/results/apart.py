@@ -13,7 +13,7 @@ from pathlib import Path
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import atomic
 from anomalib_flows.core.types import Apart
-from anomalib_flows.results.sinks import read_rows
+from anomalib_flows.results.table import read_rows
 
 FOLDER = "anomalous"
 PLACE = "set_apart"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import atomic
-from anomalib_flows.results.sinks import csv_line, write_whole
+from anomalib_flows.results.table import csv_line, write_whole
 
 LONGEST = 2**16
 """Bytes within which a line ends: the name of a file may contain the end of a line."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import atomic
-from anomalib_flows.results.sinks import read_rows
+from anomalib_flows.results.table import read_rows
 
 NUMBERS = ("score", "p_value", "raw_score")
 WORDS = ("label", "truth", "outcome")
@@ -24,7 +24,7 @@ def pyarrow() -> Any:
         import pyarrow as found
         import pyarrow.parquet
     except ModuleNotFoundError as error:
-        raise InputError("Parquet needs the module pyarrow: run pip install 'anomalib-flows[parquet]'.") from error
+        raise InputError("Parquet needs the module pyarrow: run pip install pyarrow.") from error
     return found
 
 

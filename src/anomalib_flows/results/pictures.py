@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -90,13 +90,29 @@ def common_root(paths: Sequence[Path]) -> Path:
 
 
 def unique_names(paths: Sequence[Path], suffix: str) -> list[Path]:
-    """Replace the suffix of each file, or append the new one throughout a folder where two names would be equal."""
+    """Replace the suffix of each file, or append the new one throughout a folder where two names would be equal.
+
+    No name is that of a folder of another file: ``x.jpg`` may lie beside a folder ``x.png``.
+    """
     replaced = [path.with_suffix(suffix) for path in paths]
     # Windows and macOS do not distinguish A.png from a.png.
-    counts = Counter(str(name).casefold() for name in replaced)
-    ambiguous = {str(name.parent).casefold() for name in replaced if counts[str(name).casefold()] > 1}
-    appended = [path.with_name(path.name + suffix) for path in paths]
+    taken = Counter(str(name).casefold() for name in replaced)
+    folders = {str(folder).casefold() for path in paths for folder in path.parents}
+    taken.update(folders)
+    ambiguous = {str(name.parent).casefold() for name in replaced if taken[str(name).casefold()] > 1}
+    appended = [_appended(path, suffix, folders) for path in paths]
     return [a if str(a.parent).casefold() in ambiguous else r for a, r in zip(appended, replaced, strict=True)]
+
+
+def _appended(path: Path, suffix: str, folders: Container[str]) -> Path:
+    """Append a suffix until the name is not that of a folder; no two files get one name, as none has that of a folder.
+
+    Example:
+        >>> _appended(Path("x.jpg"), ".png", {"x.jpg.png"}).as_posix()
+        'x.jpg.png.png'
+    """
+    name = path.with_name(path.name + suffix)
+    return _appended(name, suffix, folders) if str(name).casefold() in folders else name
 
 
 class Drawing:
@@ -228,12 +244,12 @@ def picture_of(result: ImageResult) -> Pixels:
 
 def save_image(image: Image.Image, file: Path) -> None:
     """Write an image, quickly instead of small; the suffix chooses the format."""
-    with atomic(file) as temporary:
+    with atomic(file, flush=False) as temporary:  # a flush of each picture takes longer than drawing it
         # PNG ignores the last two options and JPEG the first. Without subsampling=0 thin red lines blur.
         image.save(temporary, compress_level=1, quality=90, subsampling=0)
 
 
 def save_map(values: NDArray[np.float32], file: Path) -> None:
     """Write an array: numpy's format keeps each value and the shape, and no program takes it for a picture."""
-    with atomic(file) as temporary:
+    with atomic(file, flush=False) as temporary:
         np.save(temporary, values, allow_pickle=False)

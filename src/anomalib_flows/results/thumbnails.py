@@ -19,7 +19,7 @@ from anomalib_flows.core.types import ANOMALOUS, ImageResult, ImageSize
 from anomalib_flows.results.figure import DEFECT
 from anomalib_flows.results.heatmap import CONTOUR, Colour, as_image, contour, transparent_heatmap
 from anomalib_flows.results.pictures import Drawing, picture_of
-from anomalib_flows.results.sinks import Write, growing, written_path
+from anomalib_flows.results.table import Write, growing, written_path
 
 SIDE, HEATMAP_SIDE = 192, 96
 """Greatest height and width of a thumbnail and of its heatmap in pixels; heatmaps are smooth and are enlarged well."""

@@ -6,7 +6,8 @@ import json
 import os
 import platform
 import re
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import count
@@ -17,10 +18,12 @@ import yaml
 
 from anomalib_flows import __version__
 from anomalib_flows.core import registry
+from anomalib_flows.core.commit import complete
 from anomalib_flows.core.errors import InputError, require
-from anomalib_flows.core.files import atomic
-from anomalib_flows.core.finding import IMAGE_SUFFIXES
+from anomalib_flows.core.files import atomic, flush_tree, place, temporary_folder
+from anomalib_flows.core.locks import locked
 from anomalib_flows.core.parsing import parse_yaml, read_text
+from anomalib_flows.run.advice import advice
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.metrics import read_metrics
 
@@ -57,6 +60,11 @@ class Run:
         self.drawn = self.path.absolute() / "drawn"  # synthetic defects and their masks; of ``validation`` only
 
     @property
+    def begun(self) -> bool:
+        """Whether the training has kept a state; without one and without a model, it begins again when resumed."""
+        return self.resume_file.exists() or self.model_file.exists()
+
+    @property
     def validation(self) -> Run:
         """Results on held-out normal images, as they are and with synthetic defects."""
         return Run(self.path / "validation")
@@ -67,20 +75,49 @@ class Run:
         return Run(self.path / "disturbed")
 
     @classmethod
-    def create(cls, output: Path, model: str, dataset: str, subset: str, name: str | None = None) -> Run:
-        """Create a new directory with a name, or else the next free number.
+    def create(
+        cls,
+        output: Path,
+        model: str,
+        dataset: str,
+        subset: str,
+        name: str | None = None,
+        fill: Callable[[Run], None] = lambda _: None,
+    ) -> Run:
+        """Create a new directory with a name, or else the next free number; it appears with its first files.
+
+        Args:
+            output: Folder of all runs.
+            model: Name of the model.
+            dataset: Name of the dataset.
+            subset: Name of the category.
+            name: Name of the directory.
+            fill: Function that writes the first files of the run, whose path is temporary.
 
         Raises:
             InputError: If the directory exists.
         """
         parent = output / model / dataset / subset
-        parent.mkdir(parents=True, exist_ok=True)
         if name:
             require_free(parent / name)
-            (parent / name).mkdir()
-        run = cls(parent / name if name else numbered_folder(parent))
-        run.write_json("versions.json", versions())
-        return run
+        with temporary_folder(parent) as temporary:
+            made = cls(temporary)
+            made.write_json("versions.json", versions())
+            fill(made)
+            flush_tree(temporary)
+            return cls(put(temporary, parent, name))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other commands from writing to this run for the block.
+
+        Raises:
+            InputError: If another command does so already.
+        """
+        with locked(self.path) as held:
+            if held is False:
+                raise InputError(f"Another command writes to {self.path}: wait until it has ended.")
+            yield
 
     @classmethod
     def open(cls, path: Path, *, trust: bool = False) -> Run:
@@ -90,6 +127,7 @@ class Run:
             InputError: If the directory is not a run, or has a link through which others could make us write elsewhere.
         """
         run = cls(path, trust)
+        complete(path)
         if not run.config_file.is_file():
             raise InputError(f"{path} is not a run: {advice(path)}.")
         if link := leading_out(path):
@@ -159,13 +197,18 @@ def require_free(folder: Path) -> None:
         raise InputError(f"`name` {folder.name} is taken, as {folder} exists: choose another name.")
 
 
-def numbered_folder(parent: Path) -> Path:
-    """Make the folder ``run-001``, or that of the next free number."""
+def put(temporary: Path, parent: Path, name: str | None) -> Path:
+    """Give a folder its name, or else ``run-001`` or the next free number, and return its path."""
+    if name:
+        with suppress(InputError):
+            place(temporary, parent / name)
+            return parent / name
+        require_free(parent / name)
     taken = [int(p.name[4:]) for p in parent.glob("run-*") if p.name[4:].isdecimal()]
     for number in count(max(taken, default=0) + 1):
         folder = parent / f"run-{number:03}"
-        with suppress(FileExistsError):  # another run starts at the same time
-            folder.mkdir()
+        with suppress(InputError):  # another run starts at the same time
+            place(temporary, folder)
             break
     return folder
 
@@ -179,39 +222,6 @@ def leading_out(run: Path) -> Path | None:
         if outside := [link for link in links if not link.resolve().is_relative_to(top)]:
             return outside[0]
     return None
-
-
-def advice(path: Path) -> str:
-    """Return what to name instead of a path that is not a run."""
-    if not path.exists():
-        return "it does not exist; name a run directory, which has a config.yaml"
-    if is_exported(path):
-        return "it is an exported model; name the run that it was made of"
-    run = first(path, *(f"{'*/' * depth}config.yaml" for depth in range(1, 5)))
-    exported, part = first(path, "*.xml", "1/*.xml"), path.parent / f"{path.stem}.xml"
-    around = [above for above in path.absolute().parents if (above / "config.yaml").is_file()]
-    found = {
-        "it holds runs; name one of them, such as": run.parent if run else None,
-        "it holds an exported model; name": exported,
-        "it is a part of an exported model; name": part if part.is_file() else None,
-        "it is a part of a run; name": around[0] if around else None,
-    }
-    return next((f"{what} {name}" for what, name in found.items() if name), about_content(path))
-
-
-def about_content(path: Path) -> str:
-    """Return what to name instead of models for other programs, and of images."""
-    suffixes = {file.suffix.lower() for file in (path, *path.glob("*"), *path.glob("*/*"))}
-    if suffixes & {".onnx", ".pt2", ".pt", ".ckpt"}:
-        return "it is a model for other programs; name a run directory, or an exported model (.xml)"
-    if suffixes & IMAGE_SUFFIXES:
-        return "it has images; name a run directory first, and images by an option"
-    return "it holds no config.yaml; name a run directory"
-
-
-def first(folder: Path, *patterns: str) -> Path | None:
-    """Return the first file that matches one of several patterns."""
-    return next((file for pattern in patterns for file in sorted(folder.glob(pattern))), None)
 
 
 def versions() -> dict[str, Any]:

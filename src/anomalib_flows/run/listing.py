@@ -6,6 +6,7 @@ import json
 import math
 import os
 import struct
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from anomalib_flows.core.commit import complete
 from anomalib_flows.core.conformal import promised_rate
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.finding import OWN
@@ -92,10 +94,16 @@ def list_runs(folder: Path) -> list[ListedRun]:
     return [read_run(path) for path in find_runs(folder)]
 
 
+def warn_of_closed(error: OSError) -> None:
+    """Warn of a folder whose names cannot be read."""
+    if not isinstance(error, FileNotFoundError):  # another process may delete it meanwhile
+        warnings.warn(f"{error.filename} cannot be read ({error.strerror}): left out.", UserWarning, stacklevel=2)
+
+
 def find_runs(folder: Path) -> list[Path]:
     """Return the run directories, in the order of their names; those within a run are parts of it."""
     runs = []
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=warn_of_closed):
         if "config.yaml" in files or "versions.json" in files:
             runs.append(Path(parent))
         if runs[-1:] == [Path(parent)] or OWN in files:  # folders of pictures may be large
@@ -107,6 +115,8 @@ def find_runs(folder: Path) -> list[Path]:
 def read_run(path: Path) -> ListedRun:
     """Read what is there of a run."""
     run, notes = Run(path), []
+    with suppress(OSError):  # of a run that cannot be written to
+        complete(path)
     config = mapping(run.config_file, partial(parse_yaml, quick=True)) or mapping(run.config_file, parse_yaml)
     if not isinstance(found(config, "model", "class_path"), str):
         config = None

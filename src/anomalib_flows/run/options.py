@@ -239,7 +239,7 @@ class TrainerOptions:
         require(valid, "trainer.cache_size", self.cache_size, "above 0 and below a million, in GB")
         require(self.cache_variants >= 0, "trainer.cache_variants", self.cache_variants, "at least 0")
         if self.logger == "tensorboard" and not find_spec("tensorboard"):
-            raise InputError("`trainer.logger` tensorboard needs pip install 'anomalib-flows[tensorboard]'.")
+            raise InputError("`trainer.logger` tensorboard needs the module tensorboard: run pip install tensorboard.")
 
     def epochs(self, batches: int) -> int:
         """Return the number of epochs, given the batches of images in each."""

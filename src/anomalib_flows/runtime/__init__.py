@@ -7,7 +7,7 @@ from anomalib_flows.core.errors import InputError
 try:
     import openvino  # noqa: F401 (an optional extra)
 except ModuleNotFoundError as error:
-    raise InputError("Exported models need openvino: run pip install 'anomalib-flows[openvino]'.") from error
+    raise InputError("Exported models need openvino: run pip install openvino.") from error
 
 from anomalib_flows.core.types import ImageResult
 from anomalib_flows.runtime.device import DeviceOptions

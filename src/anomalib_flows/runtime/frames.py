@@ -145,5 +145,5 @@ def av_module() -> Any:
     try:
         import av  # an optional extra
     except ModuleNotFoundError as error:
-        raise InputError("Videos need the module av: run pip install 'anomalib-flows[video]'.") from error
+        raise InputError("Videos need the module av: run pip install av.") from error
     return av

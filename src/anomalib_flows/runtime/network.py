@@ -14,6 +14,7 @@ import openvino as ov
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.runtime.device import require_device
+from anomalib_flows.runtime.digest import require_intact
 from anomalib_flows.runtime.ports import INPUT
 
 
@@ -28,6 +29,7 @@ def read_network(core: ov.Core, path: Path) -> ov.Model:
     weights = path.with_suffix(".bin")
     if not weights.is_file():
         raise InputError(f"{weights} is missing: copy it next to {path.name}, a model consists of both files.")
+    require_intact(path)
     try:
         return core.read_model(path)
     except RuntimeError as error:

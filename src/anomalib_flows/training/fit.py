@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from io import BytesIO
 from pathlib import Path
 from threading import Event, current_thread, main_thread
 from types import FrameType
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from tqdm import tqdm
 
 from anomalib_flows.core.cuda import full_float32
@@ -74,6 +76,7 @@ def make_trainer(options: TrainerOptions, batches: int, run: Run, *, resumed: bo
         precision=precision,
         gradient_clip_val=options.gradient_clip,
         logger=make_logger(options, run, resumed=resumed),
+        plugins=[PlainFile()],
         callbacks=[watch, Progress(watch), EpochCheckpoint(run)],
         log_every_n_steps=1,
         enable_checkpointing=False,
@@ -131,6 +134,16 @@ class Progress(Callback):
         """Close the bar, so that a message begins on a new line."""
         if hasattr(self, "bar"):
             self.bar.close()
+
+
+class PlainFile(TorchCheckpointIO):
+    """Write a checkpoint to the given path: Lightning goes through the system's temporary folder."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a file; torch would end the process if the disk is full."""
+        content = BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).write_bytes(content.getbuffer())
 
 
 class EpochCheckpoint(Callback):

@@ -132,7 +132,7 @@ def test_own_pictures_are_no_input_of_a_pattern_in_their_folder(tmp_path: Path) 
     assert not matches(tmp_path / "overlay", "*.png").images
 
 
-def test_folders_that_cannot_be_entered_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_that_cannot_be_entered_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = draw(tmp_path / "1.png")
     (tmp_path / "locked").mkdir()
     scan = os.scandir
@@ -143,7 +143,17 @@ def test_folders_that_cannot_be_entered_are_counted(tmp_path: Path, monkeypatch:
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", refused)
-    assert find_images(tmp_path) == ([image], Counter(["folder that cannot be read"]))
+    assert find_images(tmp_path) == ([image], Counter([f"folder {tmp_path / 'locked'} that cannot be read"]))
+
+
+@pytest.mark.parametrize("pattern", ["*/*.png", "**/*.png", "lock*/inner/*.png", "*"])
+def test_patterns_name_them_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str) -> None:
+    draw(tmp_path / "open/1.png")
+    draw(tmp_path / "locked/inner/2.png")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: "locked" not in str(path) and access(path, mode))
+    left_out = matches(tmp_path, pattern).left_out
+    assert (f"folder {tmp_path / 'locked'} that cannot be read" in left_out) == (pattern != "*")
 
 
 def test_a_folder_that_is_marked_later_is_left_out_from_then_on(tmp_path: Path) -> None:

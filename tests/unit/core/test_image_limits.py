@@ -64,7 +64,7 @@ def test_the_advice_says_what_memory_it_takes(tmp_path):
     with pytest.raises(InputError) as raised:
         read_pixels(tmp_path / "large.png")
     assert str(raised.value).endswith(
-        "large.png has 200 million pixels, but `max_megapixels` is 179: raise it if memory suffices (5 GB), or cut the "
+        "large.png has 200 million pixels, but `max_megapixels` is 80: raise it if memory suffices (5 GB), or cut the "
         "image into smaller ones."
     )
 

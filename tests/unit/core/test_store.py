@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from anomalib_flows.core.files import temporary_folder
 from anomalib_flows.core.store import Store, clear, files, pack, unpack
 
 ONE = {"x": torch.ones(1)}
@@ -84,3 +85,21 @@ def test_other_files_of_the_folder_stay(tmp_path) -> None:
     assert sum(files(tmp_path).values()) == SIZE
     assert clear(tmp_path) == 1
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_clearing_removes_what_killed_processes_left_and_nothing_of_living_ones(tmp_path) -> None:
+    (tmp_path / ".tmp-killed").mkdir()
+    (tmp_path / ".tmp-killed/a.item").touch()
+    with temporary_folder(tmp_path) as living:
+        (living / "a.item").touch()
+        store(tmp_path).put("b", ONE)
+        assert clear(tmp_path, "**/*.item") == 1
+        assert [file.name for file in tmp_path.rglob("*")] == [living.name, "a.item"]
+
+
+def test_folders_that_are_empty_afterwards_are_removed(tmp_path) -> None:
+    for name in ("board/train/1.png", "board/test/2.png", ".board-1/train/3.png", "fabric/notes.txt", "fabric/4.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert clear(tmp_path, "**/*.png") == 4
+    assert {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*")} == {"fabric", "fabric/notes.txt"}

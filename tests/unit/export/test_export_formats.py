@@ -23,7 +23,6 @@ def test_formats_follow_the_contract(name: str) -> None:
     assert set(found.precisions) <= set(get_args(Precision))
     assert {"native"} <= set(found.interfaces) <= set(get_args(Interface))
     assert {"folder"} <= set(found.layouts) <= set(get_args(FolderLayout))
-    assert bool(found.modules) == bool(found.extra)
     assert callable(found.write)
 
 
@@ -67,7 +66,7 @@ def test_options_that_a_format_does_not_offer_are_refused(name: str, options, wo
 
 def test_missing_modules_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(InputError, match=r"`format` onnx needs the module onnxscript: .* 'anomalib-flows\[onnx\]'"):
+    with pytest.raises(InputError, match="`format` onnx needs the module onnxscript: run pip install .* onnxscript[.]"):
         require_installed(exporter("onnx"), ExportOptions(format="onnx"))
     require_installed(exporter("torch"), ExportOptions(format="torch"))
 

@@ -10,7 +10,7 @@ import pytest
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Apart
 from anomalib_flows.results.apart import set_apart
-from anomalib_flows.results.sinks import csv_line
+from anomalib_flows.results.table import csv_line
 
 NAMES = ("1.png", "sub/1.png", "=1+1.png", "bad\udcff.png", "new\nline.png", "stays.png")
 WAYS = pytest.mark.parametrize("how", get_args(Apart))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.finding import OWN
 from anomalib_flows.results.journal import THUMBNAILS, Form, Journal, table_form
-from anomalib_flows.results.sinks import csv_cells, csv_line
+from anomalib_flows.results.table import csv_cells, csv_line
 
 TABLE = table_form(("path", "score"))
 FORMS = pytest.mark.parametrize("form", [TABLE, THUMBNAILS])
@@ -108,7 +108,8 @@ import numpy as np
 from anomalib_flows.core.types import ImageResult, Sample
 from anomalib_flows.results.journal import Journal, table_form
 from anomalib_flows.results.pictures import PictureSink, drawing
-from anomalib_flows.results.sinks import COLUMNS, TableSink, drain
+from anomalib_flows.results.sinks import drain
+from anomalib_flows.results.table import COLUMNS, TableSink
 
 def results():
     for number in range(100):

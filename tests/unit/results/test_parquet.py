@@ -8,7 +8,7 @@ import pytest
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.results import parquet
-from anomalib_flows.results.sinks import COLUMNS, csv_line
+from anomalib_flows.results.table import COLUMNS, csv_line
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from anomalib_flows.core.types import ANOMALOUS, NORMAL, ImageResult, Sample
 from anomalib_flows.results.metrics.evaluate import evaluate
 from anomalib_flows.results.pictures import FigureSink, PictureSink, drawing, name_figures
-from anomalib_flows.results.sinks import LabelCounter, MetricsSink, Thresholds, drain, open_table
+from anomalib_flows.results.sinks import LabelCounter, MetricsSink, Thresholds, drain
+from anomalib_flows.results.table import open_table
 from anomalib_flows.results.thumbnails import open_thumbnails
 
 Make = Callable[..., ImageResult]

@@ -10,7 +10,8 @@ from anomalib_flows.core.finding import OWN
 from anomalib_flows.core.types import ANOMALOUS, ImageResult, Sample
 from anomalib_flows.results.report.formats import Row
 from anomalib_flows.results.report.reading import read_table
-from anomalib_flows.results.sinks import FORMULA, drain, open_table
+from anomalib_flows.results.sinks import drain
+from anomalib_flows.results.table import FORMULA, open_table
 
 Make = Callable[..., ImageResult]
 MakeSample = Callable[..., Sample]

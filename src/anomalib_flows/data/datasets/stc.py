@@ -52,7 +52,7 @@ class STC(CategoryDataset):
         ),
         archives=(Archive("shanghaitech.tar.gz"),),
     )
-    arrange_needs: ClassVar = {"av": "anomalib-flows[video]"}
+    arrange_needs: ClassVar = {"av": "av"}
 
     every: int = 1
 

@@ -10,7 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.files import temporary_folder
+from anomalib_flows.core.files import flush_tree, temporary_folder
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.store import cache_folder
 from anomalib_flows.core.types import Sample
@@ -62,6 +62,7 @@ def draw_category(folder: Path) -> None:
         plan = list(plan_images(folder.name))
         for split, defect, number in tqdm(plan, desc=f"drawing {folder.name}", unit="image", delay=1):
             write_image(temporary, folder.name, split, defect, number)
+        flush_tree(temporary)
         try:
             temporary.rename(folder)
         except OSError:

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple, Self, cast
 
 from anomalib_flows.core.errors import NO_PERMISSION, NO_SPACE, InputError, first_line
-from anomalib_flows.core.files import open_with_progress
+from anomalib_flows.core.files import naming, open_with_progress
 
 MOST_MEMBERS = 1_000_000
 MOST_EXPANSION = 100
@@ -197,5 +197,5 @@ def write_member(member: Member, path: Path) -> None:
             raise
         short = member.name if len(member.name) <= 60 else member.name[:60] + "..."
         raise InputError(f"the name {short!r}, which this system cannot use") from error
-    with target:
+    with target, naming(path):
         shutil.copyfileobj(member.open(), target, CHUNK)

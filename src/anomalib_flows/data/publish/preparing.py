@@ -10,8 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from anomalib_flows.core.commit import complete, together
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.files import temporary_folder
+from anomalib_flows.core.files import fresh_folder, temporary_folder
+from anomalib_flows.core.locks import locked
+from anomalib_flows.core.outputs import require_place
 from anomalib_flows.core.registry import name_of
 from anomalib_flows.data.datasets.base import Archive, Card, Dataset
 from anomalib_flows.data.publish.archives import extract
@@ -51,7 +54,9 @@ def prepare_dataset(
     root = Path(os.path.abspath(root))  # noqa: PTH100 (a root that is a link stays one)
     if not root.name:
         raise InputError(f"`root` {root} is the whole disk: name a folder for the dataset.")
+    require_place("root", root)
     wanted = fetchable(card) if download else []
+    complete(root)
     require_room(dataset, root, archive, wanted)
     with downloaded(wanted, root.with_name(f"{root.name}.download")) as fetched:
         files = [*archive, *fetched]
@@ -94,21 +99,32 @@ def install(dataset: type[Dataset], root: Path, files: Sequence[Path]) -> None:
     require_room(dataset, root, files)
     for file in files:
         verify(file, card.archive(file.name).checksum)
-    exists = root.exists()
-    # Within the root if it exists, since its parent may be on another disk, where renaming is copying.
-    with temporary_folder(root if exists else root.parent) as temporary:
-        ready = temporary / "ready"
-        ready.mkdir()
+    with filled(root) as ready, temporary_folder(ready.parent) as temporary:
         for number, file in enumerate(files):
             extracted = temporary / str(number)
             extracted.mkdir()
             extract(file, extracted)
             merge(extracted, file, card, ready)
         dataset.arrange(ready)
-        if exists:
-            move(ready.iterdir(), root)
-        else:
-            ready.rename(root)
+        for known in [entry for entry in ready.iterdir() if same_file(entry, root / entry.name)]:
+            known.unlink()
+        for entry in ready.iterdir():
+            require_free(root / entry.name)
+
+
+@contextmanager
+def filled(root: Path) -> Iterator[Path]:
+    """Fill a root folder with what the block writes to another one; one that exists keeps what it has."""
+    if not root.exists():
+        with fresh_folder(root) as ready:
+            yield ready
+        return
+    # Within the root, since its parent may be on another disk, where renaming is copying.
+    with locked(root) as held:
+        if held is False:
+            raise InputError(f"Another command prepares `root` {root}: wait until it has ended.")
+        with together(root) as ready:
+            yield ready
 
 
 def merge(extracted: Path, file: Path, card: Card, ready: Path) -> None:

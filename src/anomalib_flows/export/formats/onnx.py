@@ -38,5 +38,4 @@ EXPORTER = Exporter(
     write=write_onnx,
     layouts=("folder", "ovms"),
     modules=("openvino", "onnx", "onnxscript"),
-    extra="onnx",
 )

@@ -21,5 +21,4 @@ EXPORTER = Exporter(
     interfaces=("native", "model-api", "model-api-map", "anomalib"),
     layouts=("folder", "ovms"),
     modules=("openvino",),
-    extra="openvino",
 )

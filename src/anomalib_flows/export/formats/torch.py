@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -15,7 +16,9 @@ from anomalib_flows.export.predictors import program_predictor
 def write_program(job: ExportJob, file: Path) -> Exported:
     """Write a file that ``torch.export.load`` reads, and read it again."""
     start = time.perf_counter()
-    torch.export.save(export_program(job.network, job.pipeline.postprocess), file)
+    content = BytesIO()  # torch would end the process if the disk is full
+    torch.export.save(export_program(job.network, job.pipeline.postprocess), content)
+    file.write_bytes(content.getbuffer())
     seconds = time.perf_counter() - start
     predict = program_predictor(torch.export.load(file), job.network, job.pipeline.postprocess)
     return Exported(predictors={INFERENCE_PRECISION: predict}, seconds=seconds)

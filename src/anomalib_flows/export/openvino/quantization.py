@@ -83,7 +83,7 @@ def quantize(
     try:
         import nncf
     except ImportError as error:
-        raise InputError("`precision` int8 needs NNCF: run pip install 'anomalib-flows[openvino]'.") from error
+        raise InputError("`precision` int8 needs NNCF: run pip install nncf.") from error
     nncf.set_log_level(logging.ERROR)
     arguments: dict[str, Any] = {
         "preset": nncf.QuantizationPreset(options.preset),

@@ -17,6 +17,7 @@ from anomalib_flows.export.openvino.graph import build_network, compress_to_fp16
 from anomalib_flows.export.openvino.int8 import quantize_and_calibrate
 from anomalib_flows.export.openvino.predictors import file_predictors
 from anomalib_flows.models.postprocess import Postprocess
+from anomalib_flows.runtime.digest import save_sealed
 from anomalib_flows.runtime.model_card import ModelCard, write_card
 
 
@@ -36,7 +37,7 @@ def write_openvino(job: ExportJob, file: Path) -> Exported:
     write_card(model, card)
     if card.interface.startswith("model-api"):
         describe_for_model_api(model, card)
-    ov.save_model(model, file, compress_to_fp16=False)
+    save_sealed(model, file)
     seconds += time.perf_counter() - start
     return Exported(
         predictors=file_predictors(file, job.network, postprocess),

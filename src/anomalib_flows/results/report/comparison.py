@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.outputs import require_place
 from anomalib_flows.results.decisions import percent
 from anomalib_flows.results.report.charts import curve_charts
 from anomalib_flows.results.report.formats import Count, Row, Thumbnail
@@ -46,6 +47,7 @@ def write_comparison(paths: Sequence[Path], output: Path) -> Path:
     Raises:
         InputError: If one of them has no results, a file is damaged, or the page cannot be written.
     """
+    require_place("output", output, folder=False)
     folders = [path.resolve() for path in paths]
     if twice := [path for path, folder in zip(paths, folders, strict=True) if folders.count(folder) > 1]:
         raise InputError(f"`runs` names {twice[0]} twice: name each run once.")

@@ -16,7 +16,7 @@ def printable(text: object) -> object:
 
 
 def unescaped(word: object) -> object:
-    """Undo :func:`anomalib_flows.results.sinks.written_word`."""
+    """Undo :func:`anomalib_flows.results.table.written_word`."""
     return word.removeprefix("'") if isinstance(word, str) else word
 
 

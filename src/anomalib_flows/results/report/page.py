@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
+from anomalib_flows.core.outputs import require_place
 from anomalib_flows.core.shell import typed
 from anomalib_flows.core.types import ANOMALOUS, LABELS, ImageSize
 from anomalib_flows.results.decisions import percent, promise
@@ -62,6 +63,8 @@ def write_report(path: Path, output: Path | None = None) -> Path:
     Raises:
         InputError: If there are no results, a file is damaged, or the page cannot be written.
     """
+    if output:
+        require_place("output", output, folder=False)
     results = read_results(path)
     return write_page(output or results.files.report_file, "report.html", report(results))
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from anomalib_flows.core.commit import complete
 from anomalib_flows.core.errors import InputError, NotTestedError, first_line
 from anomalib_flows.core.parsing import parse_json
 from anomalib_flows.results.journal import RECORD
@@ -123,6 +124,8 @@ def read_results(path: Path) -> Results:
         InputError: If the folder has no results, or a file is damaged or of an earlier version.
     """
     files = Run(path)
+    for folder in (path, path.absolute().parent):  # which may be the run
+        complete(folder)
     if not files.predictions_file.is_file():
         raise unfinished(path) if (path / RECORD).is_file() else untested(Run.open(path))
     predicted = files.prediction_file

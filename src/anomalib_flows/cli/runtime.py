@@ -1,0 +1,126 @@
+"""``anomalib-flows-runtime``: predict with an exported model where only OpenVINO, NumPy and Pillow are installed."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, tee
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from anomalib_flows import __version__
+from anomalib_flows.cli.program import as_program
+from anomalib_flows.core.errors import FIELD, InputError
+from anomalib_flows.core.images import MAX_MEGAPIXELS, Pixels
+from anomalib_flows.core.types import ANOMALOUS, ImageResult, PictureKind, Sample
+from anomalib_flows.results.journal import Journal, table_form
+from anomalib_flows.results.pictures import PICTURES, PictureSink, common_root, drawing, relative, unique_names
+from anomalib_flows.results.table import COLUMNS, TableSink, csv_line
+
+if TYPE_CHECKING:
+    from anomalib_flows.runtime import ExportedModel
+
+TABLE, ROWS = "predictions.csv", "predictions.partial.csv"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser; options that ``anomalib-flows predict`` has, too, mean the same there."""
+    parser = argparse.ArgumentParser(
+        prog="anomalib-flows-runtime",
+        description="Predict images with an exported model: a table, and pictures of each image.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("model", type=Path, help="exported model (.xml); its .bin file lies beside it")
+    add("--input", required=True, help="image, folder, pattern like 'photos/*.png', or video")
+    add("--output", required=True, type=Path, help="new folder for predictions.csv and a folder for each kind")
+    kinds = get_args(PictureKind)
+    add("--save", nargs="+", choices=kinds, default=PICTURES, help="kinds of pictures (default: all but maps)")
+    add("--pictures", choices=("all", "anomalous", "none"), default="all", help="images to draw (default: all)")
+    add("--device", default="CPU", help="device of OpenVINO, such as CPU or GPU (default: CPU)")
+    add("--requests", type=int, help="images that are computed at the same time (default: 1)")
+    add("--threshold", type=float, help="normalised score above which an image is anomalous (default: 0.5)")
+    add("--false-alarm-rate", type=float, help="share of good images that may be anomalous, instead of a threshold")
+    add("--max-megapixels", type=float, default=MAX_MEGAPIXELS, help="limit of an image's pixels, in millions")
+    add("--on-error", choices=("stop", "skip"), default="stop", help="what to do at a damaged image (default: stop)")
+    add("--version", action="version", version=f"anomalib-flows {__version__}")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0, 2 for an error of the user, 130 for Ctrl-C."""
+    return as_program(lambda: run(make_parser().parse_args(argv)))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Predict, and print the number of anomalous images."""
+    try:
+        predict(options)
+    except InputError as error:
+        raise InputError(FIELD.sub(lambda field: f"--{field[1].replace('_', '-')}", str(error))) from error
+    return 0
+
+
+def predict(options: argparse.Namespace) -> None:
+    """Write the table and the pictures of all images."""
+    from anomalib_flows.runtime import ExportedModel, frames  # says what to install where OpenVINO is missing
+
+    if any((options.output / name).exists() for name in (TABLE, ROWS)):
+        raise InputError(f"`output` {options.output} already holds predictions: name another folder.")
+    rate, limit = options.false_alarm_rate, options.max_megapixels
+    about = {"threshold": options.threshold, "false_alarm_rate": rate, "requests": options.requests}
+    model = ExportedModel(options.model, options.device, max_megapixels=limit, **about)
+    faults: list[InputError] = []
+    images = frames(options.input, faults.append if options.on_error == "skip" else None, limit)
+    labels = Counter(write(with_names(model, images), picture_names(options.input), options))
+    for fault in faults:
+        print(f"Left out: {fault}")
+    print(f"Anomalous: {labels[ANOMALOUS]} of {labels.total()}. Table and pictures: {options.output}")
+
+
+def with_names(model: ExportedModel, images: Iterator[tuple[str, Pixels]]) -> Iterator[ImageResult]:
+    """Yield the result of each image with its path."""
+    ahead, named = tee(images)
+    results = model.stream(pixels for _, pixels in ahead)
+    for result, (name, _) in zip(results, named, strict=True):
+        yield replace(result, sample=Sample(Path(name), "test"))
+
+
+def picture_names(source: str) -> Callable[[ImageResult], Path]:
+    """Return the function that names the pictures of an image, as ``predict`` names them."""
+    from anomalib_flows.runtime.frames import is_video, listed
+
+    path = Path(source)
+    if "://" in source or is_video(path):
+        return lambda result: Path(f"{path_of(result).name}.png")
+    files = listed(path)
+    base = path if path.is_dir() else common_root(files)
+    names = dict(zip(files, unique_names([relative(file, base) for file in files], ".png"), strict=True))
+    return lambda result: names[path_of(result)]
+
+
+def path_of(result: ImageResult) -> Path:
+    """Return the path of an image."""
+    return result.sample.path if result.sample else Path()
+
+
+def write(
+    results: Iterator[ImageResult], name: Callable[[ImageResult], Path], options: argparse.Namespace
+) -> Iterator[int]:
+    """Write pictures and a row of each image, and yield its label; rows remain if an error or a kill ends it."""
+    first = next(results)  # an error before it leaves no folder behind
+    options.output.mkdir(parents=True, exist_ok=True)
+    partial_table = options.output / ROWS
+    with Journal.open(partial_table, table_form(COLUMNS)) as rows:
+        rows.keep(0, 0)
+        with drawing() as threads:
+            pictures = PictureSink(threads, options.output, name, options.save, options.pictures)
+            table = TableSink(rows.append, labelled=False)
+            for result in chain([first], results):
+                pictures.add(result)
+                table.add(result)
+                yield result.label
+        rows.finish(options.output / TABLE, csv_line(COLUMNS))
+    partial_table.unlink()

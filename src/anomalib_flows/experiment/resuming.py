@@ -1,0 +1,38 @@
+"""What a run needs to be resumed: its images, its options and its checkpoint."""
+
+from __future__ import annotations
+
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.types import Sample
+from anomalib_flows.data.datasets.base import Dataset
+from anomalib_flows.data.splits import found_again
+from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.config import TrainConfig, flat
+from anomalib_flows.run.directory import Run
+
+PLACES = {"root", "normal", "abnormal", "normal_test", "masks", "table"}
+MAY_CHANGE = {"weights", "learning_rate", "weight_decay", *PLACES}
+"""Arguments of model and dataset that may change when a run is resumed; images are known by their content."""
+THRESHOLDS = ("false_alarm_rate", "threshold", "pixel_threshold", "decision")
+"""Fields of a configuration that set thresholds, and may change as well."""
+
+
+def samples_of_run(run: Run, dataset: Dataset) -> list[Sample]:
+    """List the images of a run that is resumed, where they are now."""
+    recorded = run.config().data
+    moved = recorded is not None and recorded.build("datasets").options() != dataset.options()
+    return found_again(run.splits_file, dataset, moved=moved)
+
+
+def require_resumable(run: Run, config: TrainConfig, pipeline: Pipeline) -> None:
+    """Raise an InputError if the configuration differs where it may not, or the run is damaged."""
+    from anomalib_flows.training.fit import require_checkpoint  # Lightning takes seconds to import
+
+    before, after = flat(run.config().to_dict()), flat(config.to_dict())
+    for name in after:
+        record, _, field = name.partition(".")
+        may_change = record in ("loader", "trainer", "output", "pictures", *THRESHOLDS) or field in MAY_CHANGE
+        if before.get(name, after[name]) != after[name] and not may_change:
+            raise InputError(f"`{name}` cannot change when a run is resumed: leave it out.")
+    if run.begun:
+        require_checkpoint(pipeline, run.resume_file)
