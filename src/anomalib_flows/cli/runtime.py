@@ -6,23 +6,22 @@ import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import chain, tee
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from anomalib_flows import __version__
 from anomalib_flows.cli.program import as_program
 from anomalib_flows.core.errors import FIELD, InputError
 from anomalib_flows.core.images import MAX_MEGAPIXELS, Pixels
-from anomalib_flows.core.types import ANOMALOUS, ImageResult, PictureKind, Sample
-from anomalib_flows.results.journal import Journal, table_form
+from anomalib_flows.core.types import ANOMALOUS, LABELS, ImageResult, PictureKind, Sample
 from anomalib_flows.results.pictures import PICTURES, PictureSink, common_root, drawing, relative, unique_names
-from anomalib_flows.results.table import COLUMNS, TableSink, csv_line
+from anomalib_flows.results.progress import Progress, all_predicted, begun, digest_of_images, require_usable
+from anomalib_flows.results.table import COLUMNS, TableSink, read_rows
 
 if TYPE_CHECKING:
     from anomalib_flows.runtime import ExportedModel
-
-TABLE, ROWS = "predictions.csv", "predictions.partial.csv"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -45,6 +44,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--false-alarm-rate", type=float, help="share of good images that may be anomalous, instead of a threshold")
     add("--max-megapixels", type=float, default=MAX_MEGAPIXELS, help="limit of an image's pixels, in millions")
     add("--on-error", choices=("stop", "skip"), default="stop", help="what to do at a damaged image (default: stop)")
+    add("--resume", action="store_true", help="go on with an unfinished prediction in the folder of --output")
     add("--version", action="version", version=f"anomalib-flows {__version__}")
     return parser
 
@@ -59,25 +59,61 @@ def run(options: argparse.Namespace) -> int:
     try:
         predict(options)
     except InputError as error:
-        raise InputError(FIELD.sub(lambda field: f"--{field[1].replace('_', '-')}", str(error))) from error
+        raise InputError(with_options(str(error))) from error
     return 0
+
+
+def with_options(message: str) -> str:
+    """Replace the fields in a message by options."""
+    return FIELD.sub(lambda field: f"--{field[1].replace('_', '-')}", message)
 
 
 def predict(options: argparse.Namespace) -> None:
     """Write the table and the pictures of all images."""
     from anomalib_flows.runtime import ExportedModel, frames  # says what to install where OpenVINO is missing
 
-    if any((options.output / name).exists() for name in (TABLE, ROWS)):
-        raise InputError(f"`output` {options.output} already holds predictions: name another folder.")
+    goes_on = require_usable(options.output, resume=options.resume)
     rate, limit = options.false_alarm_rate, options.max_megapixels
     about = {"threshold": options.threshold, "false_alarm_rate": rate, "requests": options.requests}
     model = ExportedModel(options.model, options.device, max_megapixels=limit, **about)
     faults: list[InputError] = []
-    images = frames(options.input, faults.append if options.on_error == "skip" else None, limit)
-    labels = Counter(write(with_names(model, images), picture_names(options.input), options))
+
+    def results(last: str) -> Iterator[ImageResult]:
+        on_fault, after = faults.append if options.on_error == "skip" else None, str(Path(last)) if last else ""
+        return with_names(model, frames(options.input, on_fault, limit, after))
+
+    started = results("")
+    if not goes_on:
+        started = chain([first(started, faults)], started)  # an error before it leaves no folder behind
+    with begun(options.output, recorded(options), COLUMNS, resume=goes_on) as progress:
+        if not all_predicted(options.output):
+            write(results(progress.last) if goes_on else started, progress, options)
+        labels = Counter(row["label"] for row in read_rows(options.output / "predictions.csv"))
+        progress.remove()
     for fault in faults:
         print(f"Left out: {fault}")
-    print(f"Anomalous: {labels[ANOMALOUS]} of {labels.total()}. Table and pictures: {options.output}")
+    print(f"Anomalous: {labels[LABELS[ANOMALOUS]]} of {labels.total()}. Table and pictures: {options.output}")
+
+
+def first(results: Iterator[ImageResult], faults: list[InputError]) -> ImageResult:
+    """Return the first result; raise an InputError if there is none."""
+    for result in results:
+        return result
+    raise InputError(f"None of {len(faults)} images can be read. {faults[0]}")
+
+
+def recorded(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what makes a prediction another one: model, images, and the options of what is decided and written."""
+    from anomalib_flows.runtime.digest import digest_of
+    from anomalib_flows.runtime.frames import is_video, listed
+
+    path, names = Path(options.input), ("pictures", "threshold", "false_alarm_rate")
+    if "://" in options.input and options.resume:
+        raise InputError("`resume` needs photos or a video file: a stream does not begin again where it ended.")
+    images = [] if "://" in options.input else [path] if is_video(path) else listed(path)
+    digests = {"model": digest_of(options.model), "images": digest_of_images(images)}
+    chosen = {"save": ",".join(options.save)} | {name: getattr(options, name) for name in names}
+    return {"version": __version__, "thumbnails": False, **digests, **chosen, "about": {}}
 
 
 def with_names(model: ExportedModel, images: Iterator[tuple[str, Pixels]]) -> Iterator[ImageResult]:
@@ -106,21 +142,17 @@ def path_of(result: ImageResult) -> Path:
     return result.sample.path if result.sample else Path()
 
 
-def write(
-    results: Iterator[ImageResult], name: Callable[[ImageResult], Path], options: argparse.Namespace
-) -> Iterator[int]:
-    """Write pictures and a row of each image, and yield its label; rows remain if an error or a kill ends it."""
-    first = next(results)  # an error before it leaves no folder behind
-    options.output.mkdir(parents=True, exist_ok=True)
-    partial_table = options.output / ROWS
-    with Journal.open(partial_table, table_form(COLUMNS)) as rows:
-        rows.keep(0, 0)
+def write(results: Iterator[ImageResult], progress: Progress, options: argparse.Namespace) -> None:
+    """Write pictures and then the row of each image, and at the end the complete table."""
+    name = picture_names(options.input)
+    try:
         with drawing() as threads:
             pictures = PictureSink(threads, options.output, name, options.save, options.pictures)
-            table = TableSink(rows.append, labelled=False)
-            for result in chain([first], results):
+            table = TableSink(partial(threads.after, progress.rows.append), labelled=False)
+            for result in results:
                 pictures.add(result)
                 table.add(result)
-                yield result.label
-        rows.finish(options.output / TABLE, csv_line(COLUMNS))
-    partial_table.unlink()
+        progress.finish()
+    except BaseException:
+        print(with_options(progress.kept))
+        raise

@@ -19,14 +19,14 @@ from anomalib_flows.core.types import ANOMALOUS, LABELS, ImageResult
 from anomalib_flows.data.checks.scale import warn_of_scale
 from anomalib_flows.experiment.options import PredictOptions
 from anomalib_flows.experiment.predictors import Predictions, predict_exported, predict_run
-from anomalib_flows.experiment.progress import Progress, all_predicted, begun, require_usable
 from anomalib_flows.results.apart import FOLDER, PLACE, set_apart
 from anomalib_flows.results.parquet import pyarrow, write_parquet
 from anomalib_flows.results.pictures import PictureSink, drawing
+from anomalib_flows.results.progress import Progress, all_predicted, begun, require_usable
 from anomalib_flows.results.sinks import SizeCounter, drain
 from anomalib_flows.results.table import COLUMNS, TableSink, read_rows, safe_path
 from anomalib_flows.results.thumbnails import ThumbnailSink
-from anomalib_flows.run.directory import is_exported
+from anomalib_flows.run.directory import Run, is_exported
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ def recorded(options: PredictOptions) -> dict[str, Any]:
     """Return the options that decide what a folder of predictions holds."""
     return {
         "version": __version__,
+        "thumbnails": True,
         "save": ",".join(options.kinds),
         "pictures": options.pictures,
         "set_apart": options.set_apart,
@@ -94,8 +95,7 @@ def kept(progress: Progress) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        place = f"Rows and pictures of {progress.rows.count} images are kept in {progress.folder.path}"
-        logger.info("%s: to go on, repeat the command with `resume`.", place)
+        logger.info("%s", progress.kept)
         raise
 
 
@@ -124,7 +124,7 @@ def conclude(progress: Progress, options: PredictOptions) -> PredictSummary:
     """Set photos apart, say how many are anomalous, write facts and report, and remove the partial files."""
     from anomalib_flows.results.report import write_report  # a quarter of a second, which mistakes need not wait for
 
-    folder = progress.folder
+    folder = Run(progress.folder)
     if options.set_apart:
         set_apart(folder.predictions_file, options.set_apart)
     if options.table == "parquet":
@@ -132,7 +132,7 @@ def conclude(progress: Progress, options: PredictOptions) -> PredictSummary:
     labels = Counter(row["label"] for row in read_rows(folder.predictions_file))
     anomalous, total = labels[LABELS[ANOMALOUS]], labels.total()
     logger.info("Anomalous: %d of %d. Table and pictures: %s", anomalous, total, folder.path)
-    folder.write_json(folder.prediction_file.name, progress.about | {"images": total, "anomalous": anomalous})
+    folder.write_json(folder.prediction_file.name, progress.record["about"] | {"images": total, "anomalous": anomalous})
     write_report(folder.path)
     progress.remove()
     return PredictSummary(folder.predictions_file, anomalous, total)

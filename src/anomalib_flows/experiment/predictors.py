@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +19,7 @@ from anomalib_flows.data.listing import find_source
 from anomalib_flows.experiment.facts import about_card, about_pipeline
 from anomalib_flows.experiment.options import PredictOptions
 from anomalib_flows.results.pictures import relative, unique_names
+from anomalib_flows.results.progress import digest_of_images
 from anomalib_flows.results.table import safe_path
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import LoaderOptions
@@ -84,6 +83,7 @@ def predict_run(model: Path, options: PredictOptions, trust: bool) -> Prediction
 def predict_exported(model: Path, options: PredictOptions) -> Predictions:
     """Predict with an exported model; its input may be a video."""
     from anomalib_flows.inference.exported import ExportedPredictor  # OpenVINO is an optional extra
+    from anomalib_flows.runtime.digest import digest_of as digest_of_export
     from anomalib_flows.runtime.frames import is_video
 
     predictor = ExportedPredictor(model, options.loader or LoaderOptions(), options.device)
@@ -94,7 +94,7 @@ def predict_exported(model: Path, options: PredictOptions) -> Predictions:
         "image_scale": predictor.thresholds.image_scale,
         "map_scale": {"typical": 0.0, "threshold": predictor.thresholds.pixel},  # its maps are normalised
     }
-    digests = {"model": "+".join(map(digest_of, (model, model.with_suffix(".bin"))))}
+    digests = {"model": digest_of_export(model)}
     if is_video(video := Path(options.input)):
         if options.set_apart or options.shard:
             raise InputError(f"`input` {video} is a video: leave out `set_apart` and `shard`, or give its frames.")
@@ -169,15 +169,6 @@ def find_photos(options: PredictOptions) -> Photos:
         raise InputError(f"`shard` {options.shard} has no images, as there are {len(images)}: name fewer parts.")
     record = {"images": digest_of_images(images)}
     return Photos([Sample(image, "test") for image in images[first:end]], dict(zip(images, names, strict=True)), record)
-
-
-def digest_of_images(images: Iterable[Path]) -> str:
-    """Return a digest of paths, sizes and times of change; content would have to be read."""
-    found = hashlib.sha256()
-    for image in images:
-        state = image.stat() if image.exists() else None
-        found.update(os.fsencode(image) + f"|{state and (state.st_size, state.st_mtime_ns)}|".encode())
-    return found.hexdigest()
 
 
 def frame_name(result: ImageResult) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, dropwhile, islice, tee
+from itertools import chain, tee
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,6 @@ from anomalib_flows.data.loading.loader import Loader
 from anomalib_flows.data.loading.masks import resize_mask
 from anomalib_flows.inference.photos import Photo, fitting_batch_size, read_photo
 from anomalib_flows.results.sinks import Thresholds
-from anomalib_flows.results.table import safe_path
 from anomalib_flows.run.options import ImageOptions, LoaderOptions
 from anomalib_flows.runtime import ExportedModel, frames
 
@@ -51,9 +50,8 @@ class ExportedPredictor:
     def predict_video(self, video: Path, last: str = "") -> Iterator[ImageResult]:
         """Yield the result of each frame, named NAME-000001 and so on, after the one of a name."""
         checker = Checker(self.loader.on_error, bool(last))
-        found = tqdm(frames(video, checker.fault), "Predicting", unit="frame", delay=1, leave=False)
-        rest = islice(dropwhile(lambda frame: safe_path(Path(frame[0])) != last, found), 1, None) if last else found
-        ahead, named = tee(rest)
+        found = frames(video, checker.fault, after=str(Path(last)) if last else "")
+        ahead, named = tee(tqdm(found, "Predicting", unit="frame", delay=1, leave=False))
         results = self.model.stream(pixels for _, pixels in ahead)
         for result, (name, pixels) in zip(results, named, strict=True):
             yield replace(result, sample=checker.image(Sample(Path(name), "test"), pixels, None))

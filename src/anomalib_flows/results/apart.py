@@ -7,7 +7,6 @@ import filecmp
 import os
 import shutil
 import warnings
-from contextlib import suppress
 from pathlib import Path
 
 from anomalib_flows.core.errors import InputError
@@ -53,10 +52,8 @@ def copy(photo: Path, place: Path) -> None:
     if os.path.lexists(place):
         require(filecmp.cmp(photo, place, shallow=False), place)
         return
-    with atomic(place) as temporary:
+    with atomic(place) as temporary:  # flushed
         shutil.copy2(photo, temporary)
-        with temporary.open("rb") as stream:
-            os.fsync(stream)
 
 
 def move(photo: Path, place: Path) -> None:
@@ -66,7 +63,6 @@ def move(photo: Path, place: Path) -> None:
     # A link would lead nowhere from its new place.
     if os.path.lexists(place) or photo.is_symlink() or not renamed(photo, place):
         copy(photo, place)
-        flush(place.parent)
         if photo.is_symlink() or not photo.samefile(place):
             photo.unlink()
 
@@ -80,16 +76,6 @@ def renamed(photo: Path, place: Path) -> bool:
             raise
         return False
     return True
-
-
-def flush(folder: Path) -> None:
-    """Write the entries of a folder to the disk, on systems that can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def require(same: bool, place: Path) -> None:

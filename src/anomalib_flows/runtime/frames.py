@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, dropwhile, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ OnFault = Callable[[InputError], object] | None
 
 
 def frames(
-    source: Path | str | int, on_fault: OnFault = None, max_megapixels: float = MAX_MEGAPIXELS
+    source: Path | str | int, on_fault: OnFault = None, max_megapixels: float = MAX_MEGAPIXELS, after: str = ""
 ) -> Iterator[tuple[str, Pixels]]:
     """Yield names and images, of shape (h, w, 3), one after the other.
 
@@ -33,6 +33,7 @@ def frames(
         on_fault: Called with the error if an image or a frame cannot be read; it is then skipped. By default the error
             is raised.
         max_megapixels: Limit of the pixels of an image, in millions.
+        after: Name of an image or a frame of a video file; those up to this one are left out.
 
     Yields:
         Path of the image, and the image. For videos the number of the frame replaces the suffix, as in
@@ -46,9 +47,11 @@ def frames(
     elif "://" in str(source):
         yield from video(str(source), "stream", on_fault)
     elif is_video(path := Path(source)):
-        yield from video(str(path), str(path.with_suffix("")), on_fault)
+        found = video(str(path), str(path.with_suffix("")), on_fault)
+        yield from islice(dropwhile(lambda frame: frame[0] != after, found), 1, None) if after else found
     else:
-        for file in listed(path):
+        files = listed(path)
+        for file in files[files.index(Path(after)) + 1 if after else 0 :]:
             try:
                 pixels = read_pixels(file, max_megapixels)
             except InputError as fault:

@@ -75,7 +75,31 @@ def test_rows_remain_after_an_error(photos, model, tmp_path, capsys) -> None:
     assert main(given) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: --output ")
-    assert "already holds predictions: name another folder." in said
+    assert "holds an unfinished prediction: go on with it by --resume, or name another folder." in said
+    assert main([*given, "--resume", "--pictures", "none"]) == 2
+    assert "was begun with --pictures all: repeat that command, or name another folder." in capsys.readouterr().err
+    assert main([*given, "--resume", "--on-error", "skip"]) == 0
+    assert main([*given[:-1], str(tmp_path / "whole"), "--on-error", "skip"]) == 0
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+    assert main([*given, "--resume"]) == 2
+    assert "already holds predictions: name another folder." in capsys.readouterr().err
+
+
+def test_a_prediction_of_another_command_is_not_gone_on_with(photos, model, tmp_path, capsys) -> None:
+    (photos / "b/1.png").write_bytes(b"no image")
+    given = [str(model), "--input", str(photos), "--output", str(tmp_path / "out")]
+    assert whole(["predict", *given]) == 2
+    assert main([*given, "--resume"]) == 2
+    assert "was begun with another command: repeat that command" in capsys.readouterr().err
+
+
+def test_without_a_readable_photo_there_is_no_folder(photos, model, tmp_path, capsys) -> None:
+    for photo in photos.rglob("*.*"):
+        photo.write_bytes(b"no image")
+    given = [str(model), "--input", str(photos), "--output", str(tmp_path / "out"), "--on-error=skip"]
+    assert main(given) == 2
+    assert "error: None of 3 images can be read. " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from anomalib_flows.experiment import predict as module
 from anomalib_flows.experiment.options import PredictOptions
 from anomalib_flows.experiment.predict import predict
 from anomalib_flows.experiment.predictors import Photos, Predictions, find_photos, frame_name
-from anomalib_flows.experiment.progress import DRAWN, PARTS, RECORD, ROWS, begun, require_usable
+from anomalib_flows.results.progress import DRAWN, PARTS, RECORD, ROWS, begun, require_usable
 from anomalib_flows.results.report import write_report
 from anomalib_flows.run.directory import Run
 
@@ -223,7 +223,7 @@ def test_a_full_disk_at_the_end_loses_no_row(photos, tmp_path, monkeypatch, call
 
 
 def test_two_predictions_into_a_folder_are_not_mixed(photos, tmp_path, monkeypatch) -> None:
-    record = {"about": {}}
+    record = {"about": {}, "thumbnails": True}
     with (
         begun(tmp_path / "out", record, ("path",), resume=False),
         pytest.raises(InputError, match="Another prediction is writing to `output` .*: wait, or name another"),
@@ -240,9 +240,9 @@ def test_two_predictions_into_a_folder_are_not_mixed(photos, tmp_path, monkeypat
 def test_temporary_files_of_a_killed_process_are_removed(photos, tmp_path, monkeypatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         predicted(monkeypatch, photos, tmp_path / "out", fail_at=3)
-    (tmp_path / "out/mask/.tmp-0a1b.png").write_bytes(b"half")
-    (tmp_path / "out/heatmap/.tmp-2c3d").mkdir()
-    (tmp_path / "out/heatmap/.tmp-2c3d/10.png").write_bytes(b"half")
+    for folder in ("mask/.tmp-0a1b", "heatmap/.tmp-2c3d"):
+        (tmp_path / "out" / folder).mkdir()
+        (tmp_path / "out" / folder / "10.png").write_bytes(b"half")
     predicted(monkeypatch, photos, tmp_path / "out", resume=True)
     assert not list((tmp_path / "out").rglob(".tmp-*"))
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
+import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.files import TEMPORARY, atomic, remove_leftovers
 from anomalib_flows.core.locks import locked
 from anomalib_flows.core.parsing import parse_json, read_text
 from anomalib_flows.core.types import ANOMALOUS, LABELS, PictureKind
@@ -19,12 +21,18 @@ from anomalib_flows.results.apart import FOLDER
 from anomalib_flows.results.journal import DRAWN, RECORD, ROWS, THUMBNAILS, Journal, table_form
 from anomalib_flows.results.table import csv_cells, csv_line
 from anomalib_flows.results.thumbnails import has_thumbnail
-from anomalib_flows.run.directory import Run
 
 TABLES = ("predictions.csv", "predictions.parquet", "prediction.json", "thumbnails.jsonl", "report.html")
 PARTS = (*TABLES, FOLDER, *get_args(PictureKind))
 """What a folder of predictions holds."""
 Record = dict[str, Any]
+OTHERS = {
+    "model": "another model",
+    "images": "other images",
+    "thumbnails": "another command",
+    "version": "another version of anomalib-flows",
+}
+"""Words for entries of a record that say nothing to users."""
 
 
 @dataclass
@@ -34,18 +42,24 @@ class Progress:
     Args:
         folder: The folder of predictions.
         columns: Columns of the table.
+        record: What the prediction was begun with; ``thumbnails`` says whether it has some.
         rows: Rows of the table.
         thumbnails: Their thumbnails.
-        about: Facts about the model.
         last: Path in the last row; empty without rows.
     """
 
-    folder: Run
+    folder: Path
     columns: tuple[str, ...]
+    record: Record
     rows: Journal
     thumbnails: Journal
-    about: dict[str, Any]
     last: str = ""
+
+    @property
+    def kept(self) -> str:
+        """Say how to go on after an interruption."""
+        count, place = self.rows.count, self.folder
+        return f"Rows and pictures of {count} images are kept in {place}: to go on, repeat the command with `resume`."
 
     def find(self) -> None:
         """Find the images that are done, and remove what is damaged and what comes after it.
@@ -55,7 +69,7 @@ class Progress:
         drawn, done, row_end, drawn_end = self.thumbnails.lines(), Counter[str](), 0, 0
         for line, end in self.rows.lines():
             path, label, *_ = csv_cells(line)
-            if has_thumbnail(done["thumbnails"], label == LABELS[ANOMALOUS]):
+            if self.record["thumbnails"] and has_thumbnail(done["thumbnails"], label == LABELS[ANOMALOUS]):
                 thumbnail, thumbnail_end = next(drawn, (b"{}", 0))
                 if json.loads(thumbnail).get("path") != path:
                     break
@@ -66,15 +80,16 @@ class Progress:
 
     def finish(self) -> None:
         """Write thumbnails and table as complete files; the table comes last."""
-        self.thumbnails.finish(self.folder.thumbnails_file, b"")
-        self.rows.finish(self.folder.predictions_file, csv_line(self.columns))
+        if self.record["thumbnails"]:
+            self.thumbnails.finish(self.folder / "thumbnails.jsonl", b"")
+        self.rows.finish(self.folder / "predictions.csv", csv_line(self.columns))
 
     def remove(self) -> None:
         """Remove what a complete folder does not need."""
         for journal in (self.rows, self.thumbnails):
             journal.stream.close()
         for name in (ROWS, DRAWN, RECORD):
-            (self.folder.path / name).unlink(missing_ok=True)
+            (self.folder / name).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -98,14 +113,16 @@ def begun(output: Path, record: Record, columns: tuple[str, ...], *, resume: boo
             raise InputError(f"Another prediction was written to `output` {output} meanwhile: name another folder.")
         if resume:
             record = require_same(output, record)
-            remove_leftovers(output)
+            for folder in {left.parent for left in output.rglob(f"{TEMPORARY}*")}:
+                remove_leftovers(folder)
         else:
-            Run(output).write_json(RECORD, record)
+            with atomic(output / RECORD) as temporary:
+                temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         with (
             Journal.open(output / ROWS, table_form(columns)) as rows,
             Journal.open(output / DRAWN, THUMBNAILS) as thumbnails,
         ):
-            progress = Progress(Run(output), columns, rows, thumbnails, record["about"])
+            progress = Progress(output, columns, record, rows, thumbnails)
             progress.find()
             yield progress
 
@@ -153,16 +170,18 @@ def require_same(output: Path, record: Record) -> Record:
         before = parse_json(read_text(file, "The record"))
     except ValueError:
         before = None
-    if not isinstance(before, dict) or not isinstance(before.get("about"), dict):
+    if not isinstance(before, dict) or not {"about", "thumbnails"} <= before.keys():
         raise InputError(f"{file} is damaged: name another folder.")
     if names := [name for name in record if before.get(name) != record[name] and name != "about"]:
-        others = {"model": "another model", "images": "other images", "version": "another version of anomalib-flows"}
-        was = others.get(names[0], f"`{names[0]}` {before.get(names[0])}")
+        was = OTHERS.get(names[0], f"`{names[0]}` {before.get(names[0])}")
         raise InputError(f"`output` {output} was begun with {was}: repeat that command, or name another folder.")
     return before
 
 
-def remove_leftovers(output: Path) -> None:
-    """Remove temporary files and folders of a process that was killed."""
-    for left in [*output.rglob(".tmp-*")]:
-        shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+def digest_of_images(images: Iterable[Path]) -> str:
+    """Return a digest of paths, sizes and times of change; content would have to be read."""
+    found = hashlib.sha256()
+    for image in images:
+        state = image.stat() if image.exists() else None
+        found.update(os.fsencode(image) + f"|{state and (state.st_size, state.st_mtime_ns)}|".encode())
+    return found.hexdigest()
