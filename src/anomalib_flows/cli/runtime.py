@@ -16,7 +16,8 @@ from anomalib_flows.cli.program import as_program
 from anomalib_flows.core.errors import FIELD, InputError
 from anomalib_flows.core.images import MAX_MEGAPIXELS, Pixels
 from anomalib_flows.core.types import ANOMALOUS, LABELS, ImageResult, PictureKind, Sample
-from anomalib_flows.results.pictures import PICTURES, PictureSink, common_root, drawing, relative, unique_names
+from anomalib_flows.results.drawing import drawing
+from anomalib_flows.results.pictures import PICTURES, PictureSink, common_root, relative, unique_names
 from anomalib_flows.results.progress import Progress, all_predicted, begun, digest_of_images, require_usable
 from anomalib_flows.results.table import COLUMNS, TableSink, read_rows
 

@@ -18,7 +18,8 @@ from anomalib_flows.experiment.facts import about_pipeline
 from anomalib_flows.inference.feature_cache import COMPUTED
 from anomalib_flows.inference.fitting import fit_constants, set_scores
 from anomalib_flows.inference.runner import PipelineRunner
-from anomalib_flows.results.pictures import FigureSink, drawing, name_figures
+from anomalib_flows.results.drawing import drawing
+from anomalib_flows.results.pictures import FigureSink, name_figures
 from anomalib_flows.results.sinks import ErrorCounter, MetricsSink, Thresholds, drain
 from anomalib_flows.results.table import open_table
 from anomalib_flows.results.thumbnails import open_thumbnails

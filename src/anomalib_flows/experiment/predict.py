@@ -20,8 +20,9 @@ from anomalib_flows.data.checks.scale import warn_of_scale
 from anomalib_flows.experiment.options import PredictOptions
 from anomalib_flows.experiment.predictors import Predictions, predict_exported, predict_run
 from anomalib_flows.results.apart import FOLDER, PLACE, set_apart
+from anomalib_flows.results.drawing import drawing
 from anomalib_flows.results.parquet import pyarrow, write_parquet
-from anomalib_flows.results.pictures import PictureSink, drawing
+from anomalib_flows.results.pictures import PictureSink
 from anomalib_flows.results.progress import Progress, all_predicted, begun, require_usable
 from anomalib_flows.results.sinks import SizeCounter, drain
 from anomalib_flows.results.table import COLUMNS, TableSink, read_rows, safe_path

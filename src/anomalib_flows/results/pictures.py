@@ -5,22 +5,21 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections import Counter
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from anomalib_flows.core.files import atomic, default_threads
+from anomalib_flows.core.files import atomic
 from anomalib_flows.core.finding import mark_results
 from anomalib_flows.core.images import Pixels, read_pixels
 from anomalib_flows.core.types import ANOMALOUS, ImageResult, Pictured, PictureKind, Sample
 from anomalib_flows.results.caption import label_image
+from anomalib_flows.results.drawing import Drawing
 from anomalib_flows.results.figure import figure
 from anomalib_flows.results.heatmap import heatmap, mask_image, overlay
 
@@ -113,64 +112,6 @@ def _appended(path: Path, suffix: str, folders: Container[str]) -> Path:
     """
     name = path.with_name(path.name + suffix)
     return _appended(name, suffix, folders) if str(name).casefold() in folders else name
-
-
-class Drawing:
-    """Draw in threads, with a bounded number of pictures in memory: Pillow packs files without Python's global lock."""
-
-    def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self.pool, self.pending = pool, deque[tuple[Future[Any], Callable[[Any], object] | None]]()
-        self.limit, self.failed = 2 * default_threads(), False
-
-    def submit(self, draw: Callable[..., T], *arguments: Any, then: Callable[[T], object] | None = None) -> None:
-        """Draw a picture, and wait for the oldest one if many are pending; raise its error if it failed.
-
-        ``then`` is given what ``draw`` returns, in the order of the submissions and in this thread. It is not called
-        after one that failed.
-        """
-        self.pending.append((self.pool.submit(draw, *arguments), then))
-        if len(self.pending) > self.limit:
-            self._settle()
-
-    def after(self, act: Callable[[T], object], argument: T) -> None:
-        """Call a function in this thread as soon as all pictures that were submitted before are drawn."""
-        known: Future[T] = Future()
-        known.set_result(argument)
-        self.pending.append((known, act))
-        while self.pending and (self.pending[0][0].done() or len(self.pending) > self.limit):
-            self._settle()
-
-    def _settle(self) -> None:
-        picture, then = self.pending[0]
-        picture.exception()  # waits; Ctrl-C meanwhile leaves the picture in its place
-        failed, self.failed = self.failed, True  # unless what follows goes well
-        self.pending.popleft()
-        drawn = picture.result()
-        if then and not failed:
-            then(drawn)
-        self.failed = failed
-
-    @contextmanager
-    def finished(self) -> Iterator[None]:
-        """Wait for all pictures at the end of the block, also after an error, which is raised then."""
-        try:
-            yield
-        except BaseException:
-            while self.pending:
-                with suppress(Exception):  # the first error is the one to raise
-                    self._settle()
-            raise
-        while self.pending:
-            self._settle()
-
-
-@contextmanager
-def drawing() -> Iterator[Drawing]:
-    """Start threads that draw, and wait for their pictures at the end."""
-    with ThreadPoolExecutor(default_threads()) as pool:
-        started = Drawing(pool)
-        with started.finished():
-            yield started
 
 
 class FigureSink:

@@ -16,9 +16,10 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from anomalib_flows.core.types import ANOMALOUS, ImageResult, ImageSize
+from anomalib_flows.results.drawing import Drawing
 from anomalib_flows.results.figure import DEFECT
 from anomalib_flows.results.heatmap import CONTOUR, Colour, as_image, contour, transparent_heatmap
-from anomalib_flows.results.pictures import Drawing, picture_of
+from anomalib_flows.results.pictures import picture_of
 from anomalib_flows.results.table import Write, growing, written_path
 
 SIDE, HEATMAP_SIDE = 192, 96

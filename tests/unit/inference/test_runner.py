@@ -19,7 +19,8 @@ from anomalib_flows.core.types import Batch, ImageResult, Sample, content_size
 from anomalib_flows.data.loading import reading
 from anomalib_flows.data.loading.loader import AHEAD
 from anomalib_flows.inference.runner import PipelineRunner, choose_device, choose_precision
-from anomalib_flows.results.pictures import FigureSink, PictureSink, drawing, name_figures
+from anomalib_flows.results.drawing import drawing
+from anomalib_flows.results.pictures import FigureSink, PictureSink, name_figures
 from anomalib_flows.results.sinks import LabelCounter, MetricsSink, drain
 from anomalib_flows.results.table import open_table
 from anomalib_flows.results.thumbnails import open_thumbnails

@@ -107,7 +107,8 @@ from pathlib import Path
 import numpy as np
 from anomalib_flows.core.types import ImageResult, Sample
 from anomalib_flows.results.journal import Journal, table_form
-from anomalib_flows.results.pictures import PictureSink, drawing
+from anomalib_flows.results.drawing import drawing
+from anomalib_flows.results.pictures import PictureSink
 from anomalib_flows.results.sinks import drain
 from anomalib_flows.results.table import COLUMNS, TableSink
 
@@ -149,7 +150,7 @@ def failing(*_: object) -> None:
 
 
 def test_no_row_is_written_after_a_picture_that_failed(tmp_path: Path) -> None:
-    from anomalib_flows.results.pictures import drawing
+    from anomalib_flows.results.drawing import drawing
 
     seen: list[int] = []
     draw: Callable[..., object]

@@ -11,16 +11,9 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.finding import OWN
 from anomalib_flows.core.types import ImageResult, Sample
 from anomalib_flows.results import pictures
+from anomalib_flows.results.drawing import drawing
 from anomalib_flows.results.figure import figure
-from anomalib_flows.results.pictures import (
-    FigureName,
-    FigureSink,
-    PictureSink,
-    drawing,
-    name_figures,
-    picture_of,
-    save_image,
-)
+from anomalib_flows.results.pictures import FigureName, FigureSink, PictureSink, name_figures, picture_of, save_image
 from anomalib_flows.results.sinks import drain
 
 Make = Callable[..., ImageResult]

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anomalib_flows.core.types import ANOMALOUS, NORMAL, ImageResult, Sample
+from anomalib_flows.results.drawing import drawing
 from anomalib_flows.results.metrics.evaluate import evaluate
-from anomalib_flows.results.pictures import FigureSink, PictureSink, drawing, name_figures
+from anomalib_flows.results.pictures import FigureSink, PictureSink, name_figures
 from anomalib_flows.results.sinks import LabelCounter, MetricsSink, Thresholds, drain
 from anomalib_flows.results.table import open_table
 from anomalib_flows.results.thumbnails import open_thumbnails

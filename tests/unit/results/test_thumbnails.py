@@ -13,7 +13,7 @@ from PIL import Image
 from anomalib_flows.core.types import ImageResult, Sample
 from anomalib_flows.results import thumbnails as module
 from anomalib_flows.results.colours import table
-from anomalib_flows.results.pictures import drawing
+from anomalib_flows.results.drawing import drawing
 from anomalib_flows.results.sinks import drain
 from anomalib_flows.results.thumbnails import ThumbnailSink, open_thumbnails, thumbnail
 
