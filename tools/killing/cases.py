@@ -99,12 +99,18 @@ def prepared(root: Path) -> dict[str, str]:
     return {str(file.relative_to(root)): digest(file) for file in sorted(root.rglob("*")) if file.is_file()}
 
 
-def predicted(folder: Path) -> dict[str, Any]:
+def xml(place: Path) -> Path:
+    """Return the exported model that predicts."""
+    return place / "model" / "model.xml"
+
+
+def rows(place: Path) -> dict[str, Any]:
     """Return the rows and the pictures of a prediction."""
+    folder = place / "predicted"
     with (folder / "predictions.csv").open(newline="") as stream:
-        rows = sorted(csv.reader(stream))
+        table = sorted(csv.reader(stream))
     pictures = {str(file.relative_to(folder)): digest(file) for file in sorted(folder.rglob("*.png"))}
-    return {"rows": rows, "pictures": pictures}
+    return {"rows": table, "pictures": pictures}
 
 
 def unfinished_run(place: Path) -> Path | None:
@@ -153,13 +159,8 @@ def cases(options: Arguments) -> list[Case]:
         Case("prepare more", prepare("known"), lambda p: prepared(p / "known"), None, None, "exists already"),
         Case("cache clear", lambda _: ["cache", "clear"], lambda p: prepared(p / "cache")),
         Case("cache", cached(options), kept, cached(options)),
-        Case("predict", predict(run_of), lambda p: predicted(p / "predicted"), predict(run_of, "--resume")),
-        Case(
-            "predict exported",
-            predict(lambda p: p / "model" / "model.xml"),
-            lambda p: predicted(p / "predicted"),
-            predict(lambda p: p / "model" / "model.xml", "--resume"),
-        ),
+        Case("predict", predict(run_of), rows, predict(run_of, "--resume"), None, "already holds predictions"),
+        Case("predict exported", predict(xml), rows, predict(xml, "--resume"), None, "already holds predictions"),
     ]
 
 
