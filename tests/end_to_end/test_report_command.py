@@ -51,7 +51,7 @@ def test_a_report_is_written_where_it_is_asked_for(
     trained: Path, predicted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for folder in (trained, predicted):
-        file = tmp_path / folder.name / "page.html"
+        file = tmp_path / f"{folder.name}.html"
         assert main(["report", str(folder), f"--output={file}"]) == 0
         assert str(file) in capsys.readouterr().out
         assert file.read_bytes() == (folder / "report.html").read_bytes()

@@ -32,7 +32,7 @@ def read_network(core: ov.Core, path: Path) -> ov.Model:
     require_intact(path)
     try:
         return core.read_model(path)
-    except RuntimeError as error:
+    except (RuntimeError, UnicodeDecodeError) as error:  # the latter for OpenVINO's message, which cites the file
         raise InputError(
             f"{path} or {weights.name} is damaged ({reason(error)}): copy both again, or export the model again."
         ) from error

@@ -234,4 +234,9 @@ def test_places_that_cannot_be_written_are_named(run: Path, tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
         write_report(run, tmp_path / "file/report.html")
-    assert write_report(run, tmp_path / "new/folder/page.html").is_file()
+    with pytest.raises(InputError, match="there is no folder .*new/folder: make it first"):
+        write_report(run, tmp_path / "new/folder/page.html")
+    with pytest.raises(InputError, match="ends with .html"):
+        write_report(run, tmp_path / "photo.png")
+    assert not (tmp_path / "new").exists()
+    assert write_report(run, tmp_path / "page.html").is_file()
