@@ -70,6 +70,7 @@ from torch import nn
 from anomalib_flows import *
 from anomalib_flows.encoders.encoder import Encoder
 from anomalib_flows.flows import *
+from anomalib_flows.metrics import *
 from anomalib_flows.models.components.local_scale import LocalScale
 from anomalib_flows.models.components.whitening import Moments, Whitening
 from anomalib_flows.runtime import *

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
-from anomalib_flows.metrics.ranked import RankMetric, checked, warn_undefined
+from anomalib_flows.metrics.ranked import RankMetric, ScoreMetric, checked
 from anomalib_flows.results.metrics.histogram import Bounds, Histogram
 from anomalib_flows.results.metrics.ranking import Ranking, Ranks
 
@@ -118,15 +117,15 @@ class F1MaxThreshold(F1Max):
         """Return the threshold; nan with a warning if there are no anomalous or no normal scores."""
         ranks = self._ranks()
         if ranks is None:
-            return self._result(float("nan"))
+            return self._undefined()
         if isinstance(ranks, Ranking):
             return self._result(ranks.f1_max()[1])
         best, thresholds = ranks.best_f1()[1], self.thresholds
         return self._result(float("-inf") if not best or thresholds is None else float(thresholds[best - 1]))
 
 
-class F1(Metric):
-    r"""F1 at a threshold, of images or pixels: exact from three counts.
+class F1(ScoreMetric):
+    r"""F1 at a threshold, of images or pixels: exact from four counts.
 
     .. math:: \frac{2 TP}{2 TP + FP + FN}
 
@@ -140,10 +139,6 @@ class F1(Metric):
         tensor(0.6667, dtype=torch.float64)
     """
 
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-    plot_lower_bound, plot_upper_bound = 0.0, 1.0
     threshold: Tensor  # a state, so that collections do not join metrics with other thresholds
     counts: Tensor
 
@@ -163,7 +158,6 @@ class F1(Metric):
         """Return F1; nan with a warning if there are no anomalous or no normal scores."""
         true_positives, called, anomalous, normal = self.counts.double()
         if not (anomalous and normal):
-            warn_undefined()
-            return torch.tensor(float("nan"), dtype=torch.float64, device=self.device)
+            return self._undefined()
         f1: Tensor = 2 * true_positives / (anomalous + called)
         return f1

@@ -18,7 +18,29 @@ from anomalib_flows.results.metrics.histogram import Bounds, Histogram
 from anomalib_flows.results.metrics.ranking import Ranking, Ranks
 
 
-class RankMetric(Metric, ABC):
+class ScoreMetric(Metric, ABC):
+    """Metric of raw scores."""
+
+    is_differentiable = False
+    higher_is_better: bool | None = True
+    full_state_update = False
+    plot_lower_bound: float | None = 0.0
+    plot_upper_bound: float | None = 1.0
+
+    def set_dtype(self, dst_type: str | torch.dtype) -> Metric:
+        """Keep scores as float32 or float64; other types are ignored, since they hold no sizes of images."""
+        return super().set_dtype(dst_type) if dst_type in (torch.float32, torch.float64) else self
+
+    def _result(self, value: float) -> Tensor:
+        return torch.tensor(value, dtype=torch.float64, device=self.device)
+
+    def _undefined(self) -> Tensor:
+        """Warn, and return nan."""
+        rank_zero_warn("The metric is nan: it needs both anomalous and normal scores.", UserWarning)
+        return self._result(float("nan"))
+
+
+class RankMetric(ScoreMetric):
     """Metric of the ranks of anomalous scores among normal ones.
 
     Without ``thresholds`` all scores are kept, as numbers of the metric's ``dtype`` (float32 unless ``set_dtype`` has
@@ -33,11 +55,6 @@ class RankMetric(Metric, ABC):
         InputError: If the thresholds do not ascend, or scores or labels cannot be used.
     """
 
-    is_differentiable = False
-    higher_is_better: bool | None = True
-    full_state_update = False
-    plot_lower_bound: float | None = 0.0
-    plot_upper_bound: float | None = 1.0
     thresholds: Tensor | None = None
 
     def __init__(self, thresholds: Tensor | Sequence[float] | None = None, **kwargs: Any) -> None:
@@ -63,14 +80,14 @@ class RankMetric(Metric, ABC):
     def compute(self) -> Tensor:
         """Return the metric; nan with a warning if there are no anomalous or no normal scores."""
         ranks = self._ranks()
-        return self._result(float("nan") if ranks is None else self._value(ranks))
+        return self._undefined() if ranks is None else self._result(self._value(ranks))
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         """Return a lower and an upper bound of the exact metric: both are the metric itself without ``thresholds``."""
         with self.sync_context(self.dist_sync_fn, should_sync=self._to_sync, should_unsync=self._should_unsync):
             ranks = self._ranks()
         if ranks is None:
-            return self._result(float("nan")), self._result(float("nan"))
+            return (self._undefined(),) * 2
         low, high = self._bounds(ranks) if isinstance(ranks, Histogram) else (self._value(ranks),) * 2
         return self._result(low), self._result(high)
 
@@ -91,7 +108,6 @@ class RankMetric(Metric, ABC):
         anomalous, normal = self._kept("anomalous"), self._kept("normal")
         binned = self.thresholds is not None
         if not all(kept.any() if binned else kept.size for kept in (anomalous, normal)):
-            warn_undefined()
             return None
         if binned:
             return Histogram(anomalous, normal, self._weights())
@@ -127,9 +143,6 @@ class RankMetric(Metric, ABC):
     def _kept(self, name: str) -> npt.NDArray[Any]:
         return joined(getattr(self, name))
 
-    def _result(self, value: float) -> Tensor:
-        return torch.tensor(value, dtype=torch.float64, device=self.device)
-
 
 def ascending(thresholds: Tensor | Sequence[float]) -> Tensor:
     """Return thresholds as numbers of double precision, of shape (K,)."""
@@ -157,8 +170,3 @@ def joined(state: Tensor | Sequence[Tensor]) -> npt.NDArray[Any]:
     if isinstance(state, Tensor):
         return np.array(state.cpu().numpy())
     return np.concatenate([np.empty(0, np.float32), *(part.cpu().numpy() for part in state)])
-
-
-def warn_undefined() -> None:
-    """Warn that a metric is undefined."""
-    rank_zero_warn("The metric is nan: it needs both anomalous and normal scores.", UserWarning)

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from anomalib_flows.core.errors import FieldError, InputError
-from anomalib_flows.metrics.ranked import RankMetric, checked, joined, warn_undefined
+from anomalib_flows.metrics.ranked import RankMetric, ScoreMetric, checked, joined
 from anomalib_flows.results.metrics.aupimo import LIMITS, aupimo
 from anomalib_flows.results.metrics.histogram import Bounds, Histogram
 from anomalib_flows.results.metrics.ranking import Ranks, region_weights
@@ -75,7 +74,7 @@ class AUPRO(RankMetric):
         return histogram.aupro_bounds(self.limit)
 
 
-class AUPIMO(Metric):
+class AUPIMO(ScoreMetric):
     r"""Mean area under the per-image overlap at low false positive rates of normal images.
 
     With F(t) the mean over normal images of the share of pixels that score at least t, and T_i(t) the share of the
@@ -102,11 +101,8 @@ class AUPIMO(Metric):
         tensor(0.7500, dtype=torch.float64)
     """
 
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-    plot_lower_bound, plot_upper_bound = 0.0, 1.0
     STATES = "normal", "normal_sizes", "anomalous", "anomalous_sizes"
+    UNIT = 4096  # sizes are kept in two parts, since float32 does not hold all sizes beyond 2^24
 
     def __init__(self, limits: tuple[float, float] = LIMITS, *, average: bool = True, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -122,9 +118,9 @@ class AUPIMO(Metric):
         defective = truth.flatten(1).sum(1)
         kept = {
             "normal": scores[defective == 0].flatten(),
-            "normal_sizes": torch.full_like(defective[defective == 0], truth[0].numel()) if len(truth) else defective,
+            "normal_sizes": self._parts(torch.full_like(defective[defective == 0], truth.shape[1:].numel())),
             "anomalous": scores[truth],
-            "anomalous_sizes": defective[defective > 0],
+            "anomalous_sizes": self._parts(defective[defective > 0]),
         }
         for name, values in kept.items():
             getattr(self, name).append(values.to(self.dtype))
@@ -133,14 +129,17 @@ class AUPIMO(Metric):
         """Return the mean or the values; nan with a warning if there are no anomalous or no normal images."""
         normal, anomalous = (self._images(name) for name in ("normal", "anomalous"))
         if not (normal and anomalous):
-            warn_undefined()
-            return torch.tensor(float("nan"), dtype=torch.float64, device=self.device)
+            return self._undefined()
         found = torch.from_numpy(aupimo(normal, anomalous, self.limits)).to(self.device)
         return found.mean() if self.average else found
 
+    def _parts(self, sizes: Tensor) -> Tensor:
+        return torch.stack([sizes // self.UNIT, sizes % self.UNIT], 1).flatten()
+
     def _images(self, name: str) -> list[npt.NDArray[Any]]:
         """Return the kept scores of each image."""
-        scores, sizes = joined(getattr(self, name)), joined(getattr(self, f"{name}_sizes")).astype(int)
+        scores, parts = joined(getattr(self, name)), joined(getattr(self, f"{name}_sizes"))
+        sizes = parts.reshape(-1, 2).astype(int) @ [self.UNIT, 1]
         return np.split(scores, np.cumsum(sizes)[:-1]) if len(sizes) else []
 
 

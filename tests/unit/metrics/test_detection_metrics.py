@@ -216,6 +216,12 @@ def test_counts_stay_integers(make: Callable[[], Metric]) -> None:
 
 
 @every
+def test_types_that_hold_no_sizes_are_ignored(make: Callable[[], Metric]) -> None:
+    batch = images(size=20)
+    assert value(make().set_dtype(torch.bfloat16), batch) == value(make(), batch)
+
+
+@every
 def test_copies_go_on_by_themselves(make: Callable[[], Metric]) -> None:
     metric = make()
     value(metric, images(0))

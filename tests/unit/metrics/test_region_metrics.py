@@ -133,6 +133,13 @@ def test_known_values_of_aupimo() -> None:
     assert aupimo(normal, [halfway], (0.01, 0.1)) == pytest.approx([0.5], abs=0.02)
 
 
+def test_sizes_beyond_those_that_float32_holds() -> None:
+    metric, size = AUPIMO((1e-5, 1e-4)), 2**24 + 1
+    for score in (0.0, 2.0):
+        metric.update(torch.full((1, 1, size), score), torch.zeros(1, 1, 1, dtype=torch.bool).expand(1, 1, size))
+    assert [len(image) for image in metric._images("normal")] == [size, size]
+
+
 def test_normal_pixels_of_anomalous_images_do_not_change_aupimo() -> None:
     scores, masks = drawn(0, 1000, 8)
     other = scores.copy()
