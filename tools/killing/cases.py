@@ -113,15 +113,15 @@ def rows(place: Path) -> dict[str, Any]:
     return {"rows": table, "pictures": pictures}
 
 
-def unfinished_run(place: Path) -> Path | None:
+def unfinished_run(output: Path) -> Path | None:
     """Return the run that a killed training left, if it left one."""
-    found = sorted((place / "results").glob("*/*/*/run-*/config.yaml"))
+    found = sorted(output.glob("*/*/*/run-*/config.yaml"))
     return found[0].parent if found else None
 
 
 def train_again(place: Path, options: Arguments) -> Arguments:
     """Resume a training, or begin it if there is no run yet."""
-    run = unfinished_run(place)
+    run = unfinished_run(place / "results")
     return ["train", "--resume", str(run)] if run else train(place, options)
 
 
@@ -158,7 +158,7 @@ def cases(options: Arguments) -> list[Case]:
         Case("prepare", prepare("new"), lambda p: prepared(p / "new"), None, None, "exists already"),
         Case("prepare more", prepare("known"), lambda p: prepared(p / "known"), None, None, "exists already"),
         Case("cache clear", lambda _: ["cache", "clear"], lambda p: prepared(p / "cache")),
-        Case("cache", cached(options), kept, cached(options)),
+        Case("cache", cached(options), kept),
         Case("predict", predict(run_of), rows, predict(run_of, "--resume"), None, "already holds predictions"),
         Case("predict exported", predict(xml), rows, predict(xml, "--resume"), None, "already holds predictions"),
     ]
@@ -185,18 +185,19 @@ def prepare(root: str) -> Callable[[Path], Arguments]:
 
 
 def cached(options: Arguments) -> Callable[[Path], Arguments]:
-    """Return the command line of a training that keeps resized images and features on disk."""
-    return lambda p: ["train", *options, f"--output={p / 'cached'}", "--loader.cache=disk", "--name=x" + fresh(p)]
+    """Return the command line of a training that keeps resized images and features on disk, or goes on with it."""
 
+    def command(place: Path) -> Arguments:
+        if run := unfinished_run(place / "cached"):
+            return ["train", "--resume", str(run)]
+        return ["train", *options, f"--output={place / 'cached'}", "--loader.cache=disk"]
 
-def fresh(place: Path) -> str:
-    """Return a number that no run has."""
-    return str(len(list((place / "cached").glob("*/*/*/*"))))
+    return command
 
 
 def kept(place: Path) -> dict[str, Any]:
     """Return what is kept, except for facts, and figures of the last training without their last digits."""
-    run = max((place / "cached").glob("*/*/*/*"), key=lambda path: path.name)
+    (run,) = (place / "cached").glob("*/*/*/run-*")
     names = sorted(file.name for file in (place / "cache").rglob("*.item") if file.name != "facts.item")
     image = facts(run / "metrics.json")["image"]
     return {"auroc": image["auroc"], "threshold": f"{image['threshold']:.3f}", "cache": names}
