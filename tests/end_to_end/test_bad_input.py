@@ -54,7 +54,7 @@ def output(tmp_path: Path) -> Path:
         (["train"], ["--model", "--data"]),
         (["train", "--model", "fastflwo", "--data", "mvtec"], ["fastflwo", "'fastflow'"]),
         (["train", "--model", "fastflow", "--data", "mvtex"], ["mvtex", "'mvtec'"]),
-        (["train", "--model", "fastflow", "--data", "mvtec"], ["--data.root", "--data.category"]),
+        (["train", "--model", "fastflow", "--data", "mvtec"], ["--data.root must be given", "data prepare mvtec"]),
         (["train", "--modle", "fastflow"], ["--modle", "--model"]),
         (["train", "--model", "fastflow", "--model.stpes", "3"], ["--model.stpes", "--model.steps"]),
         (["train", "--model", "fastflow", "--model.steps", "few"], ["--model.steps", "few", "whole number"]),

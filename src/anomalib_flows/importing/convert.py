@@ -55,6 +55,8 @@ def import_checkpoint(
     require_place("output", output)
     if output.exists() and not (output.is_dir() and not any(output.iterdir())):
         raise InputError(f"`output` {output} exists already: name a new folder.")
+    if options.data:
+        options.data.build("datasets")  # whose mistakes are found before a large file is read
     size = None if options.image_size is None else parse_size(options.image_size, "image_size")
     named = {"clamp": options.clamp, "mean": options.mean, "std": options.std}
     given = {key: value for key, value in named.items() if value is not None}
