@@ -247,7 +247,7 @@ def test_any_dataset_is_checked_by_name(said: Said, tree: Path, tmp_path: Path) 
         (["data", "check"], ["FOLDER", "--data NAME"]),
         (["data", "check", "x", "--data", "synthetic"], ["FOLDER", "--data NAME"]),
         (["data", "check", "nowhere"], ["nowhere", "is not a folder"]),
-        (["data", "check", "--data", "mvtec"], ["--data.root", "--data.category"]),
+        (["data", "check", "--data", "mvtec"], ["--data.root", "data prepare mvtec"]),
         (["data", "prepare"], ["name", "--root"]),
         (["data", "prepare", "cifar10"], ["--root"]),
         (["data", "prepare", "cifar", "--root", "x"], ["'cifar'", "'cifar10'"]),

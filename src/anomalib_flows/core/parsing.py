@@ -89,7 +89,9 @@ def count_values(node: yaml.Node, known: dict[int, float]) -> float:
     if id(node) not in known:
         known[id(node)] = math.inf  # until it is counted
         if node.tag.endswith((":int", ":float")) and TRAP.fullmatch(str(node.value)):
-            raise ValueError(f"line {node.start_mark.line + 1}: {node.value} is no plain number")
+            raise ValueError(
+                f"line {node.start_mark.line + 1}: {node.value} is no plain number; text needs quotation marks"
+            )
         children = node.value if isinstance(node.value, list) else []
         inner = (part for child in children for part in (child if isinstance(child, tuple) else (child,)))
         known[id(node)] = 1 + sum(count_values(part, known) for part in inner)

@@ -71,7 +71,7 @@ def test_a_class_that_is_not_registered_goes_by_its_path():
         "subprocess.Popen",  # imported, but no model
         "lazy_module.Own",  # imported, with a function that is called for unknown names
         "not_a_module.Own",
-        *("..", ".", "a.", ".a", "os.path.join", "builtins.dict"),
+        *("os.path.join", "builtins.dict"),
     ],
 )
 @pytest.mark.parametrize("kind", ["models", "datasets"])
@@ -125,7 +125,14 @@ def test_unknown_names_without_a_close_one_list_what_there_is():
     assert registry.unknown("model", "x", [f"name{i}" for i in range(21)]).endswith("name19, ....")
 
 
-@pytest.mark.parametrize("name", ["fastflow.FastFlow", "anomalib_flows.models.fastflow.Fast", ".x", "x."])
+@pytest.mark.parametrize("name", ["..", ".", "x.", ".x", "a..b", "1.x", "a b.c"])
+@pytest.mark.parametrize("trust", [True, False])
+def test_what_is_no_path_is_unknown(name: str, trust: bool) -> None:
+    with pytest.raises(InputError, match=f"^There is no model '{re.escape(name)}'"):
+        registry.load("models", name, trust=trust, named_by="run/config.yaml")
+
+
+@pytest.mark.parametrize("name", ["fastflow.FastFlow", "anomalib_flows.models.fastflow.Fast"])
 def test_a_wrong_path_is_named(name):
     with pytest.raises(InputError, match=f"^{re.escape(name)} cannot be imported"):
         registry.load("models", name, trust=True)

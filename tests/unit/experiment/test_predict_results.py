@@ -240,7 +240,7 @@ def test_two_predictions_into_a_folder_are_not_mixed(photos, tmp_path, monkeypat
 def test_temporary_files_of_a_killed_process_are_removed(photos, tmp_path, monkeypatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         predicted(monkeypatch, photos, tmp_path / "out", fail_at=3)
-    for folder in ("mask/.tmp-0a1b", "heatmap/.tmp-2c3d"):
+    for folder in (f"mask/.tmp-{'0a' * 16}", f"heatmap/.tmp-{'2c' * 16}"):
         (tmp_path / "out" / folder).mkdir()
         (tmp_path / "out" / folder / "10.png").write_bytes(b"half")
     predicted(monkeypatch, photos, tmp_path / "out", resume=True)

@@ -138,7 +138,7 @@ def test_another_archive_is_refused(tmp_path: Path) -> None:
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparing.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"the module av: run pip install 'anomalib-flows\[video\]'"):
+    with pytest.raises(InputError, match=r"the module av: run pip install 'av'"):
         preparing.require_modules(STC.arrange_needs.items())
 
 
