@@ -71,7 +71,7 @@ def test_commands_end_whatever_names_they_show(console: str, photos: Path, tmp_p
         ["list", "models", "--filter=測"],
         ["cache"],
     )
-    assert err.splitlines()[-1] == "[2, 2, 2, 2, 0, 0]"
+    assert err.splitlines()[-1] == "[2, 2, 2, 2, 2, 0]"
     assert "features of images" in out
     assert "caf\\udce9.png" in out
     assert "broken" in err

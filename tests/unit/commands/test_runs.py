@@ -10,6 +10,7 @@ import pytest
 
 from anomalib_flows.commands import runs as command
 from anomalib_flows.commands.runs import comparison, data_of, in_width, runs
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.listing import ListedRun, ModelFacts
