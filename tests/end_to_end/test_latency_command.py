@@ -175,7 +175,7 @@ def test_watching_changes_no_result(trained: Path) -> None:
         (["--images=nowhere"], "--images nowhere is not a folder"),
         (["--precisions=f64"], "--precisions cannot be f64: it must be one of those that CPU supports: f32"),
         (["--precisions="], "--precisions is empty: give it a value"),
-        (["--output=."], "--output . is a folder: name a file in it"),
+        (["--output=."], "--output cannot be .: it must be a file whose name ends with .json"),
         ([f"--output={__file__}/a.json"], "is a file; name another one"),
         (["--device="], "is empty: give it a value"),
     ],
