@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from anomalib_flows.core.errors import require
+from anomalib_flows.core.limits import require_at_most
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.options import parse_size
 
@@ -37,4 +38,6 @@ class ImportOptions:
         if self.image_size is not None:
             parse_size(self.image_size, "image_size")
         require(self.clamp is None or self.clamp > 0, "clamp", self.clamp, "above 0")
+        if self.clamp is not None:
+            require_at_most("clamp", self.clamp)
         require(self.std is None or min(self.std) > 0, "std", self.std, "above 0")

@@ -63,7 +63,7 @@ class Folder(Dataset):
     def __post_init__(self) -> None:
         """Check the arguments."""
         require_fraction("test_fraction", self.test_fraction)
-        require(0 <= self.seed < 2**64, "seed", self.seed, "at least 0, and below 2^64")
+        require(0 <= self.seed < 2**64, "data.seed", self.seed, "at least 0, and below 2^64")
         given = {name: len(self._paths(name)) for name in SOURCES if self._paths(name)}
         if self.table and given:
             raise InputError(f"`table` lists all images: leave out `{next(iter(given))}`.")

@@ -229,7 +229,7 @@ def test_the_splits_of_a_run_are_such_a_table(photos, tmp_path):
             r"cut/1.png belongs to `abnormal` .*bad and to `abnormal` .*cut",
         ),
         ({"abnormal": "test"}, r"`abnormal` .*test has a folder of good images"),
-        ({"abnormal": "bad", "seed": -1}, "`seed` cannot be -1"),
+        ({"abnormal": "bad", "seed": -1}, "`data.seed` cannot be -1"),
         ({"normal": "good/x*"}, r"`normal` .*good/x\* matches no images: give a folder or a pattern of"),
         ({"normal": "good/**.png"}, r".*\*\*.png (is not a pattern|matches no images)"),
         ({"normal": []}, "`normal`, a folder of good images, or `table`, a list of all images, must be given"),
