@@ -2,7 +2,7 @@
 
     python tools/check_cuda.py --output checks
 
-takes at most ten minutes on a GPU, and needs the package installed (`pip install --no-deps` is enough beside torch,
+takes about twenty minutes on a GPU, and needs the package installed (`pip install --no-deps` is enough beside torch,
 timm, Lightning, einops, safetensors, jsonargparse, kornia, pydantic, SciPy and Pillow). Photos are drawn, weights are
 random. Each check runs in a process of its own with a time limit; one that fails is recorded, and the others go on. The
 exit code is 0 if all passed. What a check prints is in OUTPUT/logs.
@@ -64,7 +64,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--anomalib", default="", help="folder with an unpacked anomalib to measure beside ours")
     parser.add_argument("--only", nargs="+", help="run only checks with one of these words in their names")
     parser.add_argument("--skip", nargs="+", default=[], help="leave out checks with one of these words in their names")
-    parser.add_argument("--minutes", type=float, default=10, help="limit of the whole run")
+    parser.add_argument("--minutes", type=float, default=30, help="limit of the whole run")
     args = parser.parse_args()
     if (args.output / "checks.json").exists() or (args.output / "runs").exists():
         parser.error(f"{args.output} has checks already: name another folder")

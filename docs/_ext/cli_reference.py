@@ -9,21 +9,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from docstring_parser import parse as parse_docstring
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_loader
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 from sphinx.application import Sphinx
 
 from anomalib_flows.cli.app import find_commands
-from anomalib_flows.cli.help import type_names
+from anomalib_flows.cli.help import plain_types
 from anomalib_flows.cli.parser import KINDS, make_parser
 from anomalib_flows.commands.command import Command
 from anomalib_flows.core import registry
 
 RECORDS = re.compile(r"Path to a configuration file\.")
 """Help of options that jsonargparse adds for each part of a configuration."""
-
-set_loader("registry_yaml", lambda text, **_: yaml.safe_load(text))  # the command line sets one of its own
 
 
 def commands() -> str:
@@ -93,7 +90,7 @@ def help_text(formatter: Any, action: argparse.Action) -> str:
         text = f"{action.help} (required)" if action.required else str(action.help)
     else:
         text = DefaultHelpFormatter._expand_help(formatter, action)  # with backticks, which are markup here
-        text = type_names(text).replace(str(Path.home()), "~").replace("*", r"\*")
+        text = plain_types(text).replace(str(Path.home()), "~").replace("*", r"\*")
     return re.sub(r"(?<![\w`-])--[\w.-]*\w", r"`\g<0>`", text)
 
 

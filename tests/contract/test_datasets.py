@@ -69,7 +69,7 @@ def test_categories_are_listed(name: str, make: Callable[[Path], Options], tmp_p
     each = registry.load("datasets", name)(**options | {"category": "all"})
     assert {Path(tmp_path, category).name for category in np.atleast_1d(options["category"])} <= {*each.each()}
     assert not registry.load("datasets", name)(**options).each()
-    with pytest.raises(InputError, match="`category` must be given, as only train takes all: name one of "):
+    with pytest.raises(InputError, match="`category` must be given, as only the command train takes all: name one of "):
         each.samples()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny import SMALL
 
 from anomalib_flows.cli import main
@@ -80,6 +81,51 @@ def test_a_category_that_fails_does_not_stop_the_others(here: Path, capsys) -> N
     assert (here / "results/fastflow/mvtec/b/tables/metrics.json").stat().st_mtime_ns == before
 
 
+def test_complete_runs_are_left_as_they_are_wherever_the_folder_is(here: Path, capsys) -> None:
+    assert main(TRAIN) == 0
+    moved = here / "moved"
+    (here / "results").rename(moved)
+    folder, run = moved / "fastflow/mvtec/all-001", moved / "fastflow/mvtec/a/all-001"
+    assert main(["calibrate", str(run), "--threshold=0.6"]) == 0
+    shutil.rmtree(moved / "fastflow/mvtec/b")
+    before = (run / "model.safetensors").read_bytes()
+    assert main(["train", "--resume", str(folder)]) == 0
+    assert (run / "model.safetensors").read_bytes() == before
+    assert [Path(row["run"]) for row in table(folder)] == [run, moved / "fastflow/mvtec/b/all-001"]
+    assert (moved / "fastflow/mvtec/b/all-001/metrics.json").is_file()
+    assert not (here / "results").exists()
+    capsys.readouterr()
+    for words in (["--trainer.max_epochs=2"], ["--model.steps=3"], ["--seed=1"]):
+        assert main(["train", "--resume", str(folder), *words]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: {words[0].partition('=')[0]} cannot change when a run is resumed")
+    assert main(["train", "--resume", str(run), "--data.category=all"]) == 2
+    assert "--data.category cannot change" in capsys.readouterr().err
+
+
+def test_without_test_images_a_run_is_complete_once_it_has_thresholds(here: Path) -> None:
+    for name in ("a", "b"):
+        shutil.rmtree(here / "datasets/mvtec" / name / "test")
+    assert main(TRAIN) == 0
+    models = [here / f"results/fastflow/mvtec/{name}/all-001/model.safetensors" for name in ("a", "b")]
+    before = [model.stat().st_mtime_ns for model in models]
+    assert main(["train", "--resume", str(here / "results/fastflow/mvtec/all-001")]) == 0
+    assert [model.stat().st_mtime_ns for model in models] == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="interrupts a process")
+def test_a_stopped_training_says_how_to_continue(here: Path) -> None:
+    words = [sys.executable, "-m", "anomalib_flows.cli", *TRAIN, "--trainer.max_epochs=1000"]
+    started = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    while started.poll() is None and not (here / "results/fastflow/mvtec/a/all-001/resume.ckpt").exists():
+        time.sleep(0.05)
+    started.send_signal(signal.SIGINT)
+    said = started.communicate()[1]
+    assert started.returncode == 130
+    assert said.rstrip().endswith("To continue: anomalib-flows train --resume results/fastflow/mvtec/all-001")
+    assert main(["runs"]) == 0  # the table is no run
+
+
 @pytest.mark.skipif(os.name == "nt", reason="kills a process")
 @pytest.mark.parametrize("second", [pytest.param(n, marks=pytest.mark.slow if n != 1 else ()) for n in range(10)])
 def test_a_killed_training_goes_on(here: Path, second: int) -> None:
@@ -87,7 +133,8 @@ def test_a_killed_training_goes_on(here: Path, second: int) -> None:
     whole = table(here / "results/fastflow/mvtec/whole")
     folder = here / "results/fastflow/mvtec/killed"
     words = [sys.executable, "-m", "anomalib_flows.cli", *TRAIN, "--name=killed"]
-    started = subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # which decides the last digits
+    started = subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=environment)
     wanted = here / f"results/fastflow/mvtec/{'b' if second % 2 else 'a'}/killed"
     while started.poll() is None and not wanted.exists():
         time.sleep(0.01)
@@ -103,12 +150,13 @@ def test_a_killed_training_goes_on(here: Path, second: int) -> None:
     ("options", "said"),
     [
         (["--data.root=datasets"], "datasets holds no categories of mvtec"),
-        (["--name=a"], "is taken"),
+        (["--name=a"], "--name a is the name of a category"),
+        (["--name=taken"], "--name taken is taken"),
         (["--name=x", "--resume=results"], "is not a run"),
     ],
 )
 def test_bad_input_is_one_sentence(here: Path, capsys, options: list[str], said: str) -> None:
-    (here / "results/fastflow/mvtec/a").mkdir(parents=True)
+    (here / "results/fastflow/mvtec/a/taken").mkdir(parents=True)
     assert main([*TRAIN, *options]) == 2
     error = capsys.readouterr().err
     assert said in error

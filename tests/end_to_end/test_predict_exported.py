@@ -223,7 +223,7 @@ def test_results_before_an_error_are_kept(model, many, tmp_path, monkeypatch, ca
     assert len(pictures(out)) == 3 * expected
     assert not list(out.rglob(".tmp-*"))
     assert predict(model, many, out, *ONE_BY_ONE) == 2
-    assert f"--output {out} holds an unfinished prediction: go on with it by --resume, or" in capsys.readouterr().err
+    assert f"--output {out} holds an unfinished prediction: continue it with --resume, or" in capsys.readouterr().err
     monkeypatch.undo()
     assert predict(model, many, out, *ONE_BY_ONE, "--resume") == 0
     assert [Path(row["path"]).name for row in rows(out / "predictions.csv")] == [f"{n}.png" for n in range(12)]

@@ -13,8 +13,8 @@ from cuda_checks.processes import Row
 
 LOSS_BOUNDS = {"float32": 1e-4, "bfloat16": 2e-2, "float16": 5e-3}
 """Largest relative difference of a loss from that of the CPU in float32."""
-GRADIENT_BOUNDS = {"float32": 1e-3, "bfloat16": 0.2, "float16": 0.05}
-"""The same of the gradient, in the norm over all weights."""
+GRADIENT_BOUNDS = {"float32": 1e-3, "bfloat16": 0.3, "float16": 0.05}
+"""The same of the gradient, in the norm over all weights; that of a CPU in bfloat16 is apart by 0.22 (CFLOW)."""
 SCORE_BOUND = 1e-4
 
 

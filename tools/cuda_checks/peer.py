@@ -20,6 +20,8 @@ from cuda_checks.processes import Row
 from cuda_checks.speed import Steps, images_per_second
 
 TURNS = {"cuda": 3, "cpu": 1}
+ALL_VECTORS = 1
+"""Images in a batch where each step takes 64 feature vectors: a batch of 32 would take minutes, at the same speed."""
 
 
 def beside_anomalib(place: Place, model: str, backbone: str) -> list[Row]:
@@ -29,17 +31,19 @@ def beside_anomalib(place: Place, model: str, backbone: str) -> list[Row]:
     for precision in ("float32", "bfloat16"):
         steps = {"anomalib": peer(place, model, backbone, precision)}
         for name, (vectors, cached) in ours(model).items():
-            setting = Setting(model, backbone, place.scale.batch, place.scale.size, 0)
+            images = ALL_VECTORS if vectors else place.scale.batch
+            setting = Setting(model, backbone, images, place.scale.size, 0)
             made = our_model(setting, Contender("ours", "", precision, vectors=vectors))
-            steps[name] = Steps(place, made, precision, cached=cached)
+            steps[name] = Steps(place, made, precision, cached=cached, images=images)
         trained = {name: weights(one) for name, one in steps.items()}
         demand(len(set(trained.values())) == 1, f"numbers of trained weights differ: {trained}")
         turns = [
-            {name: images_per_second(place, one.train) for name, one in steps.items()}
+            {name: images_per_second(place, one.train, len(one.images)) for name, one in steps.items()}
             for _ in range(TURNS[place.device])
         ]
         for name in steps:
             row = {"model": model, "encoder": backbone, "precision": precision, "steps of": name}
+            row["batch"] = len(steps[name].images)
             row["images/s"] = statistics.median(turn[name] for turn in turns)
             rows.append(row | {"ours / anomalib": statistics.median(turn[name] / turn["anomalib"] for turn in turns)})
     return rows
@@ -85,12 +89,12 @@ def peer(place: Place, model: str, backbone: str, precision: str) -> Any:
 class Peer(Steps):
     """Steps of a model of anomalib."""
 
-    def __init__(self, place: Place, model: Any, precision: str, options: dict[str, float]) -> None:
+    def __init__(self, place: Place, model: Any, precision: str, images: int, options: dict[str, float]) -> None:
         self.device, self.dtype = torch.device(place.device), getattr(torch, precision)
         self.detector = model.to(self.device).train()
         trained = [p for p in model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(trained, **options)
-        self.images = torch.rand(place.scale.batch, 3, place.scale.size, place.scale.size)
+        self.images = torch.rand(images, 3, place.scale.size, place.scale.size)
 
 
 class FastFlow(Peer):
@@ -100,7 +104,7 @@ class FastFlow(Peer):
         made: Any = import_module("anomalib.models.image.fastflow.torch_model")
         size, only_3x3 = (place.scale.size, place.scale.size), KERNELS[backbone] == (3,)
         model = made.FastflowModel(size, backbone, pre_trained=False, conv3x3_only=only_3x3)
-        super().__init__(place, model, precision, {"lr": 1e-3, "weight_decay": 1e-5})
+        super().__init__(place, model, precision, place.scale.batch, {"lr": 1e-3, "weight_decay": 1e-5})
         self.criterion = import_module("anomalib.models.image.fastflow.loss").FastflowLoss()
 
     def train(self) -> None:
@@ -118,7 +122,8 @@ class CFlow(Peer):
     def __init__(self, place: Place, backbone: str, precision: str) -> None:
         made: Any = import_module("anomalib.models.image.cflow.torch_model")
         layers = [f"layer{stage}" for stage in STAGES[backbone]]
-        super().__init__(place, made.CflowModel(backbone, layers, pre_trained=False), precision, {"lr": 1e-4})
+        network = made.CflowModel(backbone, layers, pre_trained=False)
+        super().__init__(place, network, precision, ALL_VECTORS, {"lr": 1e-4})
         self.parts: Any = import_module("anomalib.models.image.cflow.utils")
 
     def train(self) -> None:

@@ -28,6 +28,11 @@ class Check:
     limit: float = 120.0
 
 
+IMPORTED = ["torch", "timm", "lightning", "anomalib_flows.commands.train", "anomalib_flows.experiment.train"]
+IMPORTED += ["anomalib_flows.training.fit", "anomalib_flows.results.report"]
+"""Modules that processes on a GPU have from the start."""
+
+
 @dataclass
 class Outcome:
     """What came of a check."""
@@ -46,8 +51,7 @@ def run(check: Check, place: Place, seconds_left: float) -> Outcome:
     limit, began = min(check.limit, seconds_left), time.monotonic()
     if limit <= 0:
         return Outcome(check.name, False, 0.0, "not run: no time was left")
-    # A process that was forked cannot use CUDA if its parent has; without CUDA, forking saves importing torch again.
-    context = multiprocessing.get_context("spawn" if place.device == "cuda" else "fork")
+    context = forking(place.device)
     receiver, sender = context.Pipe(duplex=False)
     log = place.folder / "logs" / f"{check.name.replace(' ', '-').replace(',', '')}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +67,16 @@ def run(check: Check, place: Place, seconds_left: float) -> Outcome:
         ended = f"took longer than {limit:.0f} s" if took >= limit else f"its process ended with {process.exitcode}"
         return Outcome(check.name, False, took, f"{ended}; see {log}")
     return Outcome(check.name, not reply["message"], took, **reply)
+
+
+def forking(device: str) -> Any:
+    """Return a context whose processes need not import torch again, and may use CUDA, which their parent has not."""
+    if device == "cpu":
+        return multiprocessing.get_context("fork")
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # or a package that asks for a GPU when imported would start CUDA
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED)
+    return context
 
 
 def receive(receiver: Any, limit: float) -> dict[str, Any] | None:

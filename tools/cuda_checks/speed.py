@@ -24,15 +24,16 @@ WARM_UP = 3
 class Steps:
     """Training steps of a detector on a batch of noise."""
 
-    def __init__(self, place: Place, detector: Any, precision: str, *, cached: bool) -> None:
+    def __init__(self, place: Place, detector: Any, precision: str, *, cached: bool, images: int = 0) -> None:
         from anomalib_flows.models.pipeline import Pipeline
+        from anomalib_flows.training.graphs import GraphedLoss
 
         self.device, self.dtype = torch.device(place.device), getattr(torch, precision)
         self.pipeline = Pipeline(detector).to(self.device).train()
-        self.detector, self.loss = detector, detector.loss
+        self.detector, self.loss = detector, GraphedLoss(detector)  # as `train` does
         self.optimizer = detector.optimizer()
         size = place.scale.size
-        self.images = 255 * torch.rand(place.scale.batch, 3, size, size)
+        self.images = 255 * torch.rand(images or place.scale.batch, 3, size, size)
         self.features = [f.cpu() for f in self.encode()] if cached else None
 
     def mixed(self) -> Any:
@@ -45,6 +46,12 @@ class Steps:
 
         with torch.no_grad(), self.mixed():
             return self.pipeline.features(to_device(self.images, self.device))
+
+    def counted(self) -> None:
+        """Train without a graph, whose operations could not be counted."""
+        graphed, self.loss = self.loss, self.detector.loss
+        self.train()
+        self.loss = graphed
 
     def train(self) -> None:
         """Train on the batch, from images or from features that come from the CPU."""
@@ -60,8 +67,14 @@ class Steps:
             self.optimizer.zero_grad()
 
 
-def images_per_second(place: Place, call: Callable[[], Any]) -> float:
-    """Call repeatedly for some seconds, and return the images per second; nothing waits in between."""
+def images_per_second(place: Place, call: Callable[[], Any], images: int) -> float:
+    """Call repeatedly for some seconds, and return the images per second; nothing waits in between.
+
+    Args:
+        place: The device.
+        call: What is measured.
+        images: Number of images of a call.
+    """
     for _ in range(WARM_UP):
         call()
     synchronize(place.device)
@@ -72,7 +85,7 @@ def images_per_second(place: Place, call: Callable[[], Any]) -> float:
         if calls % 8 == 0:  # or calls would be given much faster than they are done
             synchronize(place.device)
     synchronize(place.device)
-    return calls * place.scale.batch / (time.perf_counter() - began)
+    return calls * images / (time.perf_counter() - began)
 
 
 def matrix_rate(place: Place, precision: str) -> float:
@@ -106,27 +119,25 @@ def training_speed(place: Place, model: str, backbone: str) -> list[Row]:
 
 def measured(place: Place, steps: Steps, rate: float) -> Row:
     """Return speed, memory and the share of the matrix rate of training steps."""
-    work = multiply_adds(steps.train) / place.scale.batch
+    work = multiply_adds(steps.counted) / len(steps.images)
     if place.device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    speed = images_per_second(place, steps.train)
+    speed = images_per_second(place, steps.train, len(steps.images))
     peak = torch.cuda.max_memory_allocated() / 2**20 if place.device == "cuda" else None
     return {"images/s": speed, "peak MiB": peak, "matrix rate, 1e9/s": rate, "share of it": speed * work / rate}
 
 
 def variants(place: Place, model: str, backbone: str) -> list[Row]:
-    """Measure what may or may not pay: our own gradients, and on a GPU cuDNN's choice by trial and torch.compile."""
-    from anomalib_flows.training.module import compiled_loss
-
+    """Measure what may or may not pay: graphs, our own gradients, and cuDNN's choice by trial."""
     rows = []
-    names = ["as it is", "gradients of autograd", *["cudnn.benchmark", "compiled"] * (place.device == "cuda")]
+    names = ["as it is", "without a graph", "gradients of autograd", "cudnn.benchmark"]
     for name in names:
         steps = Steps(place, place.detector(model, backbone), "bfloat16", cached=True)
-        if name == "compiled":
-            steps.loss = compiled_loss(steps.detector)
+        if name == "without a graph":
+            steps.loss = steps.detector.loss
         torch.backends.cudnn.benchmark = name == "cudnn.benchmark"
         with without_own_gradients() if name == "gradients of autograd" else nullcontext():
-            speed = images_per_second(place, steps.train)
+            speed = images_per_second(place, steps.train, len(steps.images))
         rows.append({"model": model, "encoder": backbone, "variant": name, "images/s": speed})
     return rows
 

@@ -111,13 +111,13 @@ class Printer(logging.Handler):
 
 
 def next_commands(interrupted: Interrupted) -> str:
-    """Return the commands that go on with a run."""
+    """Return the commands that continue a run."""
     run = Path(str(interrupted.path))
+    resume = f"Stopped. To continue: {typed('train', '--resume', run)}"
+    if interrupted.stage == "training all categories":
+        return resume
     if interrupted.stage == "training":
-        return (
-            f"Stopped. To go on: {typed('train', '--resume', run)}\n"
-            f"To use it as it is after the last epoch that was kept: {typed('calibrate', run)}"
-        )
+        return f"{resume}\nTo use it as it is after the last epoch that was kept: {typed('calibrate', run)}"
     from anomalib_flows.run.directory import Run
 
     protocol = Run.open(run).config().protocol

@@ -120,9 +120,13 @@ def add_parameter(
     name, required = parameter.name.removesuffix("_"), parameter.default is inspect.Parameter.empty
     described = {p.arg_name: p.description for p in parse_docstring(command.function.__doc__ or "").params}
     text = described.get(parameter.name)
-    given: dict[str, Any] = {"help": text} | ({} if required else {"default": parameter.default})
+    newest = positional and command.newest  # cli.run puts it in
+    if newest:
+        required, text = False, f"{text} By default the newest run in the folder results."
+    default = None if newest else parameter.default
+    given: dict[str, Any] = {"help": text} | ({} if required else {"default": default})
     if positional and kind == list[Path]:
-        parser.add_argument(name, nargs="+", type=Path, help=text)
+        parser.add_argument(name, nargs="*" if newest else "+", type=Path, help=text)
     elif positional:
         parser.add_argument(name, type=kind, **given | ({} if required else {"nargs": "?"}))
     elif kind is bool:

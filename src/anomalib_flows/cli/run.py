@@ -160,9 +160,14 @@ def with_newest_run(command: Command, arguments: list[str]) -> list[str]:
         return arguments
     from anomalib_flows.run.listing import newest_run
 
-    if found := newest_run(Path("results")):
-        print(f"Run: {found}, the newest one")
-    return [str(found), *arguments] if found else arguments
+    found = newest_run(Path("results"))
+    if found is None:
+        name = next(iter(inspect.signature(command.function).parameters))
+        raise InputError(
+            f"{name} must be given, as the folder results has none: name the directory that 'train' wrote."
+        )
+    print(f"Run: {found}, the newest one")
+    return [str(found), *arguments]
 
 
 def flags_of(command: Command) -> set[str]:

@@ -9,13 +9,13 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain, tee
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from anomalib_flows import __version__
 from anomalib_flows.cli.program import as_program
 from anomalib_flows.core.errors import FIELD, InputError
 from anomalib_flows.core.images import MAX_MEGAPIXELS, Pixels
-from anomalib_flows.core.types import ANOMALOUS, LABELS, ImageResult, PictureKind, Sample
+from anomalib_flows.core.types import ANOMALOUS, LABELS, ImageResult, Pictured, PictureKind, Sample
 from anomalib_flows.results.drawing import drawing
 from anomalib_flows.results.pictures import PICTURES, PictureSink, common_root, relative, unique_names
 from anomalib_flows.results.progress import Progress, all_predicted, begun, digest_of_images, require_usable
@@ -36,18 +36,40 @@ def make_parser() -> argparse.ArgumentParser:
     add("model", type=Path, help="exported model (.xml); its .bin file lies beside it")
     add("--input", required=True, help="image, folder, pattern like 'photos/*.png', or video")
     add("--output", required=True, type=Path, help="new folder for predictions.csv and a folder for each kind")
-    kinds = get_args(PictureKind)
-    add("--save", nargs="+", choices=kinds, default=PICTURES, help="kinds of pictures (default: all but maps)")
-    add("--pictures", choices=("all", "anomalous", "none"), default="all", help="images to draw (default: all)")
+    kinds = ",".join(PICTURES)
+    add("--save", type=kinds_of, default=PICTURES, metavar="KINDS", help=f"kinds of pictures: {kinds} (default), maps")
+    add(
+        "--pictures",
+        type=pictured,
+        default="all",
+        help="images to draw: all (default), anomalous, none, or the first N",
+    )
     add("--device", default="CPU", help="device of OpenVINO, such as CPU or GPU (default: CPU)")
     add("--requests", type=int, help="images that are computed at the same time (default: 1)")
     add("--threshold", type=float, help="normalised score above which an image is anomalous (default: 0.5)")
     add("--false-alarm-rate", type=float, help="share of good images that may be anomalous, instead of a threshold")
     add("--max-megapixels", type=float, default=MAX_MEGAPIXELS, help="limit of an image's pixels, in millions")
     add("--on-error", choices=("stop", "skip"), default="stop", help="what to do at a damaged image (default: stop)")
-    add("--resume", action="store_true", help="go on with an unfinished prediction in the folder of --output")
+    add("--resume", action="store_true", help="continue an unfinished prediction in the folder of --output")
     add("--version", action="version", version=f"anomalib-flows {__version__}")
     return parser
+
+
+def kinds_of(text: str) -> tuple[str, ...]:
+    """Return the kinds of pictures that are named, separated by commas."""
+    kinds = tuple(dict.fromkeys(kind.strip() for kind in text.split(",")))
+    if not {*kinds} <= {*get_args(PictureKind)}:
+        raise argparse.ArgumentTypeError(f"{text} is not of {', '.join(get_args(PictureKind))}, separated by commas")
+    return kinds
+
+
+def pictured(text: str) -> Pictured:
+    """Return which images are drawn."""
+    if text.isdecimal():
+        return int(text)
+    if text not in ("all", "anomalous", "none"):
+        raise argparse.ArgumentTypeError(f"{text} is not all, anomalous, none or a number")
+    return cast("Pictured", text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,14 +127,14 @@ def first(results: Iterator[ImageResult], faults: list[InputError]) -> ImageResu
 
 def recorded(options: argparse.Namespace) -> dict[str, Any]:
     """Return what makes a prediction another one: model, images, and the options of what is decided and written."""
-    from anomalib_flows.runtime.digest import digest_of
+    from anomalib_flows.runtime.digest import identity
     from anomalib_flows.runtime.frames import is_video, listed
 
     path, names = Path(options.input), ("pictures", "threshold", "false_alarm_rate")
     if "://" in options.input and options.resume:
         raise InputError("`resume` needs photos or a video file: a stream does not begin again where it ended.")
     images = [] if "://" in options.input else [path] if is_video(path) else listed(path)
-    digests = {"model": digest_of(options.model), "images": digest_of_images(images)}
+    digests = {"model": identity(options.model), "images": digest_of_images(images)}
     chosen = {"save": ",".join(options.save)} | {name: getattr(options, name) for name in names}
     return {"version": __version__, "thumbnails": False, **digests, **chosen, "about": {}}
 

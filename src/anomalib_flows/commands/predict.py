@@ -19,7 +19,7 @@ def predict(run: Path, options: PredictOptions, trust: bool = False, resume: boo
         run: Run directory that 'train' wrote, or exported model (.xml).
         options: What is predicted.
         trust: Import models and datasets that the run names and no installed package registers, which runs their code.
-        resume: Go on with an unfinished prediction in the folder of the output. Model, images and the options of what
+        resume: Continue an unfinished prediction in the folder of the output. Model, images and the options of what
             is written must be the same.
     """
     from anomalib_flows.experiment.predict import predict as run_prediction

@@ -13,6 +13,7 @@ from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.shell import typed
 
 if TYPE_CHECKING:
+    from anomalib_flows.experiment.categories import CategoryResults
     from anomalib_flows.run.config import TrainConfig
 
 
@@ -30,22 +31,21 @@ def train(config: TrainConfig, resume: Path | None = None, name: str | None = No
         trust: Import models and datasets that a configuration names and no installed package registers, which runs
             their code.
     """
-    from anomalib_flows.experiment.categories import categories_of
+    from anomalib_flows.experiment.categories import categories_of, train_each
     from anomalib_flows.experiment.train import train as run_training
 
-    if categories_of(config, trust=trust):
-        train_all(config, resume, name, trust=trust)
+    if categories := categories_of(config, trust=trust):
+        conclude(train_each(config, categories, resume, name, trust=trust))
         return
     run = run_training(config, resume, name, trust=trust)
     print_summary(run)
     print(f"\n{after_training(run.path)}")
 
 
-def train_all(config: TrainConfig, resume: Path | None, name: str | None, *, trust: bool) -> None:
-    """Train a detector of each category, and print the table; raise an InputError if one of them failed."""
-    from anomalib_flows.experiment.categories import RESULTS, TABLE, train_each
+def conclude(trained: CategoryResults) -> None:
+    """Print the table of all categories; raise an InputError if one of them failed."""
+    from anomalib_flows.experiment.categories import RESULTS, TABLE
 
-    trained = train_each(config, resume, name, trust=trust)
     print(f"\n{aligned(trained.rows(), left=(0,))}\n\ntable        {trained.folder / TABLE}")
     if trained.failed:
         raise InputError(

@@ -103,7 +103,7 @@ class NotExportedError(NextCommandError):
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C stopped a run that can go on: ``stage`` of the run directory ``path``."""
 
-    def __init__(self, path: object, stage: Literal["training", "testing"]) -> None:
+    def __init__(self, path: object, stage: Literal["training", "testing", "training all categories"]) -> None:
         super().__init__(f"{stage.capitalize()} of {path} was stopped.")
         self.path, self.stage = path, stage
 

@@ -117,12 +117,16 @@ class Encoder(nn.Module):
         """Return the network with folded batch norms, folded again when its weights have changed."""
         from anomalib_flows.encoders.batch_norm import without_batch_norms
 
-        if any(tensor.is_inference() for tensor in self.network.state_dict().values()):
-            return self.network  # such tensors have no version that shows a change
+        if not self._tracked():
+            return self.network
         state = self._state()
         if self._quick[0] != state:
             self._quick = (state, [without_batch_norms(self.network, images)])  # in a list: not a part of this module
         return self._quick[1][0]
+
+    def _tracked(self) -> bool:
+        """Return whether weights have versions that show a change; those made in inference mode have none."""
+        return not any(tensor.is_inference() for tensor in self.network.state_dict().values())
 
     def _state(self) -> list[tuple[Any, ...]]:
         """Return what differs when a weight has changed, or has another type."""
@@ -132,10 +136,9 @@ class Encoder(nn.Module):
     def _apply(self, fn: Any, recurse: bool = True) -> Encoder:
         """Convert the modules; a network with folded batch norms moves along, since folding takes seconds."""
         state, folded = self._quick
-        current = state is not None and not any(t.is_inference() for t in self.network.state_dict().values())
-        current = current and folded[0] is not self.network and state == self._state()
+        current = state is not None and folded[0] is not self.network and self._tracked() and state == self._state()
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if current and [dtype for *_, dtype in state] == [dtype for *_, dtype in self._state()]:
+        if current and self._tracked() and [dtype for *_, dtype in state] == [dtype for *_, dtype in self._state()]:
             self._quick = (self._state(), [folded[0]._apply(fn)])  # noqa: SLF001
         return self
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from io import StringIO
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,10 @@ from typing import Any
 from anomalib_flows.core.errors import InputError, Interrupted
 from anomalib_flows.core.files import atomic
 from anomalib_flows.data.datasets.base import CategoryDataset
+from anomalib_flows.data.splits import read_splits, select
+from anomalib_flows.experiment.resuming import PLACES, require_unchanged
 from anomalib_flows.experiment.train import train
+from anomalib_flows.results.table import csv_line, written_word
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run, require_free, require_name
@@ -63,10 +65,10 @@ class CategoryResults:
         return [result.category for result in self.results if result.error]
 
     def rows(self) -> list[list[str]]:
-        """Return the table: a row for each category, and one for the mean of those that have the metric."""
+        """Return the table: a row for each category, and one for the means of those metrics that all of them have."""
         rows = [["category", *(title for title, _, _ in METRICS)]]
         rows += [[result.category, *map(cell, result.metrics)] for result in self.results]
-        columns = zip(*(result.metrics for result in self.results), strict=True)
+        columns = ([result.metrics[number] for result in self.results] for number in range(len(METRICS)))
         return [*rows, ["average", *(cell(mean_of(column)) for column in columns)]]
 
 
@@ -78,7 +80,7 @@ def cell(value: float | None) -> str:
 def mean_of(values: Sequence[float | None]) -> float | None:
     """Return the mean; None if a value is missing, since means over other categories cannot be compared."""
     known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known and len(known) == len(values) else None
+    return sum(known) / len(known) if 0 < len(known) == len(values) else None
 
 
 def categories_of(config: TrainConfig, *, trust: bool = False) -> list[str]:
@@ -88,7 +90,12 @@ def categories_of(config: TrainConfig, *, trust: bool = False) -> list[str]:
 
 
 def train_each(
-    config: TrainConfig, resume: Path | None = None, name: str | None = None, *, trust: bool = False
+    config: TrainConfig,
+    categories: Sequence[str],
+    resume: Path | None = None,
+    name: str | None = None,
+    *,
+    trust: bool = False,
 ) -> CategoryResults:
     """Train and test a model of each category, and write the table of their metrics.
 
@@ -96,6 +103,7 @@ def train_each(
 
     Args:
         config: Everything that makes the runs; its dataset has the category ``all``.
+        categories: The categories, from :func:`categories_of`.
         resume: Folder of the tables of a training that was stopped: runs that are complete are not repeated.
         name: Name of the folder and of the runs; by default all-001, or the next free number.
         trust: Whether to import classes that the configuration names and no installed package registers.
@@ -107,18 +115,27 @@ def train_each(
     require_name(name)
     if resume and name:
         raise InputError("`name` is that of a new run, and `resume` continues a run: leave out one of them.")
-    categories = categories_of(config, trust=trust)
-    run = Run.open(resume) if resume else create(config, name, categories)
+    run = reopen(resume, config) if resume else create(config, name, categories)
+    config = replace(config, output=run.path.absolute().parents[2])  # the folder may have been moved
     with run.alone():
         results: list[CategoryResult] = []
-        for category in announced(categories, run):
+        for category in announced(categories):
             results.append(train_category(of_category(config, category), category, run, trust=trust))
             write_tables(CategoryResults(run.path, tuple(results)))
     return CategoryResults(run.path, tuple(results))
 
 
+def reopen(folder: Path, config: TrainConfig) -> Run:
+    """Return the folder of the tables; raise an InputError if its runs would differ from those that are complete."""
+    run = Run.open(folder)
+    require_unchanged(run.config(), config, records={"loader", "output"}, fields=PLACES)
+    return run
+
+
 def create(config: TrainConfig, name: str | None, categories: Sequence[str]) -> Run:
-    """Create the folder of the tables, with the configuration to go on with."""
+    """Create the folder of the tables, with an empty table and the configuration to resume with."""
+    if name in categories:
+        raise InputError(f"`name` {name} is the name of a category, where its runs are: choose another name.")
     config = replace(config, model=absolute(config.model), output=config.output.absolute())
     data = config.data or Component("")
     dataset: CategoryDataset = data.build("datasets")
@@ -129,16 +146,20 @@ def create(config: TrainConfig, name: str | None, categories: Sequence[str]) -> 
     chosen = name or next(one for one in numbered if not any((parent / one).exists() for parent in parents))
     for parent in parents:
         require_free(parent / chosen)
-    return Run.create(*place, "", chosen, fill=lambda run: run.write_config(config))
+
+    def fill(made: Run) -> None:
+        made.write_config(config)
+        write_tables(CategoryResults(made.path, ()))
+
+    return Run.create(*place, "", chosen, fill)
 
 
-def absolute(component: Component) -> Component:
-    """Return a component whose file of weights has an absolute path."""
-    given = {
-        name: str(Path(value).absolute()) if isinstance(value, str) and Path(value).is_file() else value
-        for name, value in component.init_args.items()
-    }
-    return Component(component.class_path, given)
+def absolute(model: Component) -> Component:
+    """Return a model whose file of weights, if it has one, has an absolute path."""
+    weights = model.init_args.get("weights")
+    if not weights or not Path(weights).is_file():
+        return model
+    return Component(model.class_path, {**model.init_args, "weights": str(Path(weights).absolute())})
 
 
 def of_category(config: TrainConfig, category: str) -> TrainConfig:
@@ -148,19 +169,27 @@ def of_category(config: TrainConfig, category: str) -> TrainConfig:
 
 
 def train_category(config: TrainConfig, category: str, tables: Run, *, trust: bool) -> CategoryResult:
-    """Make the run of a category, go on with it, or take it as it is if it is complete; record why it failed."""
+    """Make or resume the run of a category, or take it as it is if it is complete; record why it failed."""
     path = tables.path.parent / category / tables.path.name
     try:
         if not path.exists():
             train(config, name=path.name, trust=trust)
-        elif read_run(path).note:
+        elif not is_complete(Run(path)):
             train(config, resume=path, trust=trust)
     except InputError as error:
         logger.info("%s failed: %s", category, error)
         return CategoryResult(category, path, error=str(error))
     except Interrupted:
-        raise Interrupted(tables.path, "training") from None
+        raise Interrupted(tables.path, "training all categories") from None
     return CategoryResult(category, path, metrics_of(Run(path).metrics()))
+
+
+def is_complete(run: Run) -> bool:
+    """Return whether a run has thresholds, and was tested if it has test images; users may calibrate it afterwards."""
+    listed = read_run(run.path)
+    if listed.facts is None or math.isnan(listed.facts.threshold):
+        return False
+    return bool(listed.metrics) or not select(read_splits(run.splits_file), "test")
 
 
 def metrics_of(metrics: dict[str, Any] | None) -> tuple[float | None, ...]:
@@ -168,7 +197,7 @@ def metrics_of(metrics: dict[str, Any] | None) -> tuple[float | None, ...]:
     return tuple(metrics[level][key] if metrics else None for _, level, key in METRICS)
 
 
-def announced(categories: Sequence[str], run: Run) -> Iterator[str]:
+def announced(categories: Sequence[str]) -> Iterator[str]:
     """Yield the categories, and say before each one how far the training is and how long the rest takes."""
     start = time.perf_counter()
     for done, category in enumerate(categories):
@@ -180,14 +209,12 @@ def announced(categories: Sequence[str], run: Run) -> Iterator[str]:
 
 def write_tables(results: CategoryResults) -> None:
     """Write results.csv and table.md."""
-    text = StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["category", "run", *(f"{level}_{key}" for _, level, key in METRICS), "error"])
-    for one in results.results:
-        writer.writerow([one.category, one.run, *("" if m is None else m for m in one.metrics), one.error])
+    lines: list[list[object]] = [["category", "run", *(f"{level}_{key}" for _, level, key in METRICS), "error"]]
+    lines += [[written_word(one.category), one.run, *one.metrics, written_word(one.error)] for one in results.results]
     with atomic(results.folder / RESULTS) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+        temporary.write_bytes(b"".join(map(csv_line, lines)))
     header, *rows = results.rows()
-    lines = [header, ["---", *["---:"] * len(METRICS)], *rows]
+    table = [header, ["---", *["---:"] * len(METRICS)], *rows]
     with atomic(results.folder / TABLE) as temporary:
-        temporary.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines), encoding="utf-8")
+        text = "".join(f"| {' | '.join(line)} |\n" for line in table)
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -90,8 +90,8 @@ class PredictOptions:
         pictures: Images to draw pictures of: ``all``, ``anomalous``, ``none``, or a number N for the first N. The table
             has the scores of all images in any case.
         set_apart: Put the anomalous photos apart in OUTPUT/anomalous: ``link`` makes symbolic links, ``copy`` copies,
-            and ``move`` moves the photos themselves. The table has both paths. It begins when all images are predicted.
-        table: ``parquet`` writes predictions.parquet beside predictions.csv; it needs the extra ``parquet``.
+            and ``move`` moves the photos themselves, once all images are predicted. The table has both paths.
+        table: ``parquet`` writes predictions.parquet beside predictions.csv; it needs the package ``pyarrow``.
         shard: Part of the images, such as ``2/5`` for the second of five parts, so that several machines share the
             work. Each part needs an output folder of its own; their tables one after the other are the whole table.
         loader: How images are read; by default as in training.

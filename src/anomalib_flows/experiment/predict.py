@@ -44,13 +44,13 @@ class PredictSummary:
 def predict(model: Path, options: PredictOptions, *, trust: bool = False, resume: bool = False) -> PredictSummary:
     """Predict images: a table of labels, scores and p-values, and a heatmap, overlay and mask of each image.
 
-    Whatever ends the process, a resumed prediction goes on after the last image whose pictures and row are written.
+    Whatever ends the process, a resumed prediction continues after the last image whose pictures and row are written.
 
     Args:
         model: Run directory, or exported model (.xml).
         options: Which images, and where the results go.
         trust: Whether to import a class that the run names and no installed package registers.
-        resume: Whether to go on with an unfinished prediction in ``output``, of the same model, images and options. If
+        resume: Whether to continue an unfinished prediction in ``output``, of the same model, images and options. If
             there is none, a new one begins.
 
     Raises:
@@ -92,7 +92,7 @@ def columns(options: PredictOptions) -> tuple[str, ...]:
 
 @contextmanager
 def kept(progress: Progress) -> Iterator[None]:
-    """Say how to go on after an error."""
+    """Say how to continue after an error."""
     try:
         yield
     except BaseException:

@@ -83,7 +83,7 @@ def predict_run(model: Path, options: PredictOptions, trust: bool) -> Prediction
 def predict_exported(model: Path, options: PredictOptions) -> Predictions:
     """Predict with an exported model; its input may be a video."""
     from anomalib_flows.inference.exported import ExportedPredictor  # OpenVINO is an optional extra
-    from anomalib_flows.runtime.digest import digest_of as digest_of_export
+    from anomalib_flows.runtime.digest import identity
     from anomalib_flows.runtime.frames import is_video
 
     predictor = ExportedPredictor(model, options.loader or LoaderOptions(), options.device)
@@ -94,7 +94,7 @@ def predict_exported(model: Path, options: PredictOptions) -> Predictions:
         "image_scale": predictor.thresholds.image_scale,
         "map_scale": {"typical": 0.0, "threshold": predictor.thresholds.pixel},  # its maps are normalised
     }
-    digests = {"model": digest_of_export(model)}
+    digests = {"model": identity(model)}
     if is_video(video := Path(options.input)):
         if options.set_apart or options.shard:
             raise InputError(f"`input` {video} is a video: leave out `set_apart` and `shard`, or give its frames.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample
 from anomalib_flows.data.datasets.base import Dataset
@@ -28,11 +30,16 @@ def require_resumable(run: Run, config: TrainConfig, pipeline: Pipeline) -> None
     """Raise an InputError if the configuration differs where it may not, or the run is damaged."""
     from anomalib_flows.training.fit import require_checkpoint  # Lightning takes seconds to import
 
-    before, after = flat(run.config().to_dict()), flat(config.to_dict())
-    for name in after:
-        record, _, field = name.partition(".")
-        may_change = record in ("loader", "trainer", "output", "pictures", *THRESHOLDS) or field in MAY_CHANGE
-        if before.get(name, after[name]) != after[name] and not may_change:
-            raise InputError(f"`{name.removesuffix('.class_path')}` cannot change when a run is resumed: leave it out.")
+    records = {"loader", "trainer", "output", "pictures", *THRESHOLDS}
+    require_unchanged(run.config(), config, records, MAY_CHANGE)
     if run.begun:
         require_checkpoint(pipeline, run.resume_file)
+
+
+def require_unchanged(before: TrainConfig, after: TrainConfig, records: Set[str], fields: Set[str]) -> None:
+    """Raise an InputError if configurations differ, except in these records, and in these fields of the others."""
+    recorded, values = flat(before.to_dict()), flat(after.to_dict())
+    for name, value in values.items():
+        record, _, field = name.partition(".")
+        if recorded.get(name, value) != value and record not in records and field not in fields:
+            raise InputError(f"`{name.removesuffix('.class_path')}` cannot change when a run is resumed: leave it out.")

@@ -22,7 +22,7 @@ SHARE = 0.9
 def memory_explained(detector: Detector, batch_size: int, device: torch.device) -> Iterator[None]:
     """Raise an InputError that names the batch size where the memory of a device ends.
 
-    On CUDA it suggests a batch size that the memory allows, from the memory that small batches take.
+    On CUDA it suggests a batch size that the memory allows, which it measures.
     """
     try:
         yield
@@ -33,7 +33,8 @@ def memory_explained(detector: Detector, batch_size: int, device: torch.device) 
         gc.collect()
         fitting = batch_size // 2
         if device.type == "cuda":
-            fitting = fitting_batch(batch_size, lambda images: peak_memory(detector, images, device), available(device))
+            own = copy.deepcopy(detector).to(device)
+            fitting = fitting_batch(batch_size, lambda images: peak_memory(own, images, device), available(device))
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "this machine"
         raise InputError(sentence(name, batch_size, fitting)) from error
 
@@ -46,39 +47,58 @@ def sentence(name: str, batch_size: int, fitting: int) -> str:
 
 
 def fitting_batch(batch_size: int, peak: Callable[[int], int], memory: int) -> int:
-    """Return the largest number of images, below one that failed, that fits in the memory; 0 if not even one does.
+    """Return a number of images, below one that failed, that fits in the memory; 0 if not even one does.
+
+    It is measured, since memory does not grow evenly with the images. One tenth more may fit as well.
 
     Args:
         batch_size: The number that failed.
         peak: Measures the largest memory, in bytes, that a number of images takes.
         memory: Bytes that there are.
     """
+    fitting, failing = 0, batch_size
+    while failing - fitting > max(1, fitting // 10):
+        images = min(max(1, 2 * fitting), (fitting + failing) // 2)
+        if fits(images, peak, memory):
+            fitting = images
+        else:
+            failing = images
+    return fitting
+
+
+def fits(images: int, peak: Callable[[int], int], memory: int) -> bool:
+    """Return whether a number of images fits in its share of the memory."""
     try:
-        one, three = peak(1), peak(3)
-    except (RuntimeError, MemoryError):  # too many already
-        return min(1, batch_size - 1)
-    each = max(1, (three - one) // 2)
-    return max(0, min(batch_size - 1, 1 + int(SHARE * memory - one) // each))
+        return peak(images) <= SHARE * memory
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return False
 
 
 def peak_memory(detector: Detector, images: int, device: torch.device) -> int:
-    """Return the largest memory in bytes that images take on CUDA: encoding, a training step in float32, maps."""
+    """Return the largest memory in bytes that images take on CUDA: features, statistics, a training step, and maps.
+
+    The detector is changed, and computes in float32.
+    """
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
-    own = copy.deepcopy(detector).to(device)
-    features = own.encode(torch.zeros(images, 3, *own.image_size, device=device))
-    for batch in own.training_batches(features):
-        own.loss(batch).backward()  # type: ignore[no-untyped-call]
+    detector.zero_grad()
+    features = detector.encode(torch.zeros(images, 3, *detector.image_size, device=device))
+    detector.fit_statistics(iter([features]))
+    for batch in detector.training_batches(features):
+        detector.loss(batch).backward()  # type: ignore[no-untyped-call]
         break
     with torch.inference_mode():
-        own.anomaly_map(features)
-    moments = sum(2 * p.nbytes for p in own.parameters() if p.requires_grad)  # of Adam
+        detector.anomaly_map(features)
+    moments = sum(2 * p.nbytes for p in detector.parameters() if p.requires_grad)  # of Adam
     return torch.cuda.max_memory_allocated(device) + moments
 
 
 def available(device: torch.device) -> int:
     """Return the bytes of a device that this process has or may get."""
     torch.cuda.empty_cache()
-    free, total = torch.cuda.mem_get_info(device)
-    share = torch.cuda.get_per_process_memory_fraction(device)
-    return min(free + torch.cuda.memory_reserved(device), int(share * total))
+    number = torch.cuda.current_device() if device.index is None else device.index
+    free, total = torch.cuda.mem_get_info(number)
+    share = torch.cuda.get_per_process_memory_fraction(number)
+    return min(free + torch.cuda.memory_reserved(number), int(share * total))

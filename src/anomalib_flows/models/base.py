@@ -38,6 +38,12 @@ class Detector(nn.Module, Model):
     published: ClassVar[dict[str, Any]] = {}
     """Arguments of the recipe in the model's paper that differ from the defaults, except for the encoder's."""
 
+    static_loss: ClassVar[bool] = False
+    """Whether the loss is the same operations for all batches of a shape, without waiting for values.
+
+    On CUDA it is then replayed as a graph, in which only tensors change. A class that overrides the loss declares this
+    again."""
+
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
     image_size: ImageSize

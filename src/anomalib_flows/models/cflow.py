@@ -87,6 +87,7 @@ class CFlow(FlowDetector):
         "schedule": "published",
         "padding": "reflect",
     }
+    static_loss = True
     depths = (3 / 12, 7 / 12, 11 / 12)
     final_norm = False
     max_log_probs: Tensor

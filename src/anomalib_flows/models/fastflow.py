@@ -48,6 +48,7 @@ class FastFlow(FlowDetector):
         (torch.Size([]), torch.Size([2, 1, 64, 64]))
     """
 
+    static_loss = True
     published: ClassVar[dict[str, Any]] = {
         "backbone": "resnet18",
         "strides": [4, 8, 16],

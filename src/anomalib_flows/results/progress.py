@@ -1,4 +1,4 @@
-"""A prediction in progress: what its folder holds from the start, so that it goes on after any interruption."""
+"""A prediction in progress: what its folder holds from the start, so that it continues after any interruption."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Progress:
 
     @property
     def kept(self) -> str:
-        """Say how to go on after an interruption."""
+        """Say how to continue after an interruption."""
         count, place = self.rows.count, self.folder
         return f"Rows and pictures of {count} images are kept in {place}: to go on, repeat the command with `resume`."
 
@@ -94,7 +94,7 @@ class Progress:
 
 @contextmanager
 def begun(output: Path, record: Record, columns: tuple[str, ...], *, resume: bool) -> Iterator[Progress]:
-    """Lock a folder of predictions, and begin there, or go on with what it holds.
+    """Lock a folder of predictions, and begin there, or continue with what it holds.
 
     Args:
         output: The folder.
@@ -128,7 +128,7 @@ def begun(output: Path, record: Record, columns: tuple[str, ...], *, resume: boo
 
 
 def require_usable(output: Path, *, resume: bool) -> bool:
-    """Return whether a folder holds an unfinished prediction to go on with.
+    """Return whether a folder holds an unfinished prediction to continue.
 
     Raises:
         InputError: If it is a file, or holds predictions that must be kept.
@@ -139,7 +139,7 @@ def require_usable(output: Path, *, resume: bool) -> bool:
     if unfinished(output):
         if not resume:
             raise InputError(
-                f"`output` {output} holds an unfinished prediction: go on with it by `resume`, or name another folder."
+                f"`output` {output} holds an unfinished prediction: continue it with `resume`, or name another folder."
             )
         return True
     if not is_free(output):

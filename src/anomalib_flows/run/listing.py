@@ -104,7 +104,7 @@ def find_runs(folder: Path) -> list[Path]:
     """Return the run directories, in the order of their names; those within a run are parts of it."""
     runs = []
     for parent, folders, files in os.walk(folder, onerror=warn_of_closed):
-        if "results.csv" in files:
+        if "results.csv" in files and "splits.csv" not in files:
             continue  # a table of runs, with their configuration
         if "config.yaml" in files or "versions.json" in files:
             runs.append(Path(parent))

@@ -33,6 +33,12 @@ def digest_of(file: Path) -> str:
     return found.hexdigest()
 
 
+def identity(file: Path) -> str:
+    """Return the digest of a model that was read, and so compared with the one that it stores, if it stores one."""
+    stored = DIGEST.search(file.read_bytes())
+    return stored[2].decode() if stored else digest_of(file)
+
+
 def require_intact(file: Path) -> None:
     """Raise an InputError if a model has a digest, and its files differ from it.
 

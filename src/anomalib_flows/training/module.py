@@ -21,6 +21,7 @@ from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.options import ImageOptions
+from anomalib_flows.training.graphs import GraphedLoss
 
 
 def compiled_loss(detector: Detector) -> Callable[[Any], Tensor]:
@@ -52,7 +53,8 @@ class TrainingModule(LightningModule):
     def __init__(self, pipeline: Pipeline, samples: list[Sample], config: TrainConfig) -> None:
         super().__init__()
         self.pipeline, self.config = pipeline, config
-        self.loss = compiled_loss(pipeline.detector) if config.trainer.compile else pipeline.detector.loss
+        detector = pipeline.detector
+        self.loss = compiled_loss(detector) if config.trainer.compile else GraphedLoss(detector)
         preprocess = pipeline.preprocess
         image = ImageOptions(size=preprocess.size, resize=preprocess.mode)
         self.images = Loader(samples, image, config.loader, config.seed)

@@ -32,7 +32,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("pattern", ["", "*/*.png"])
-@pytest.mark.parametrize("pictures", ["all", "anomalous", "none"])
+@pytest.mark.parametrize("pictures", ["all", "anomalous", "none", "1"])
 def test_it_writes_the_same_files_as_predict(photos, model, tmp_path, pattern: str, pictures: str) -> None:
     given = [str(model), "--input", str(photos / pattern), "--pictures", pictures, "--output"]
     assert main([*given, str(tmp_path / "small")]) == 0
@@ -75,7 +75,7 @@ def test_rows_remain_after_an_error(photos, model, tmp_path, capsys) -> None:
     assert main(given) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: --output ")
-    assert "holds an unfinished prediction: go on with it by --resume, or name another folder." in said
+    assert "holds an unfinished prediction: continue it with --resume, or name another folder." in said
     assert main([*given, "--resume", "--pictures", "none"]) == 2
     assert "was begun with --pictures all: repeat that command, or name another folder." in capsys.readouterr().err
     assert main([*given, "--resume", "--on-error", "skip"]) == 0
@@ -111,7 +111,8 @@ def test_without_a_readable_photo_there_is_no_folder(photos, model, tmp_path, ca
         (["--max-megapixels", "0"], "--max-megapixels"),
         (["--device", "TPU"], "TPU is not available: choose one of CPU"),
         (["--input", "nowhere"], "nowhere does not exist: give an image, a folder, a pattern"),
-        (["--save", "all"], "invalid choice: 'all'"),
+        (["--save", "all"], "all is not of heatmap, overlay, mask, maps"),
+        (["--pictures", "few"], "few is not all, anomalous, none or a number"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(photos, model, tmp_path, capsys, options: list[str], said: str) -> None:

@@ -169,7 +169,7 @@ def test_an_unfinished_prediction_is_gone_on_with_or_kept(photos, tmp_path, monk
     with pytest.raises(KeyboardInterrupt):
         predicted(monkeypatch, photos, out, fail_at=3)
     before = contents(out)
-    with pytest.raises(InputError, match="`output` .* holds an unfinished prediction: go on with it by `resume`, or"):
+    with pytest.raises(InputError, match="`output` .* holds an unfinished prediction: continue it with `resume`, or"):
         predicted(monkeypatch, photos, out)
     for options, words in (
         ({"save": "mask"}, "`save` heatmap,overlay,mask"),

@@ -20,6 +20,7 @@ from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import LoaderOptions, TrainerOptions
 from anomalib_flows.training.fit import fit
+from anomalib_flows.training.graphs import GraphedLoss
 
 pytestmark = pytest.mark.gpu
 CUDA = torch.device("cuda")
@@ -54,6 +55,30 @@ def test_a_step_waits_for_nothing(order: str, precision: str) -> None:
     assert torch.stack(losses).isfinite().all()
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("order", ["", "together", "published"])
+def test_a_graph_trains_as_the_loss_itself(order: str, precision: str) -> None:
+    options: dict[str, Any] = {"order": order, "vectors_per_step": 32} if order else {}
+    dtype, trained = getattr(torch, precision), []
+    for recorded in (True, False):
+        torch.manual_seed(0)
+        detector: Any = (CFlow if order else FastFlow)((64, 64), "test_resnet", weights="random", **options).to(CUDA)
+        optimizer, losses = detector.optimizer(), list[float]()
+        loss_of = GraphedLoss(detector) if recorded else detector.loss
+        for images in (4, 4, 3, 4, 3, 4):
+            features = [torch.randn(images, *shape, device=CUDA) for shape in detector.encoder.shapes]
+            for batch in detector.training_batches(features):
+                with torch.autocast("cuda", dtype, dtype != torch.float32, cache_enabled=False):
+                    loss = loss_of(batch)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                losses.append(loss.detach())
+        assert not recorded or any(loss_of.calls.values())
+        trained.append(torch.stack(losses))
+    torch.testing.assert_close(*trained, rtol=1e-4, atol=1e-5)
+
+
 def test_scores_are_those_of_the_cpu() -> None:
     torch.manual_seed(0)
     pipeline, images = (
@@ -79,6 +104,7 @@ def test_a_loss_that_is_not_finite_is_named_with_its_step(tmp_path: Path, monkey
         return loss(batch) * (torch.nan if len(calls) == 6 else 1.0)
 
     monkeypatch.setattr(pipeline.detector, "loss", spoiled)
+    monkeypatch.setattr(FastFlow, "static_loss", False)  # a graph would not count its calls
     trainer = TrainerOptions(max_epochs=3, accelerator="cuda", cache="none", precision="32")
     config = TrainConfig(model=Component("fastflow"), loader=LoaderOptions(batch_size=2, workers=0), trainer=trainer)
     run = Run(tmp_path / "run")
@@ -86,4 +112,5 @@ def test_a_loss_that_is_not_finite_is_named_with_its_step(tmp_path: Path, monkey
     with pytest.raises(InputError, match="The loss is nan at step 2 of epoch 2"):
         fit(pipeline, samples, config, run)
     kept = torch.load(run.resume_file, weights_only=True)["state_dict"]
-    assert all(tensor.isfinite().all() for tensor in kept.values())
+    trained = [name for name, parameter in pipeline.named_parameters() if parameter.requires_grad]
+    assert all(kept[f"pipeline.{name}"].isfinite().all() for name in trained)

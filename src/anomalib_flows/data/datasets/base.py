@@ -229,7 +229,7 @@ class CategoryDataset(Dataset):
         given = self.category if isinstance(self.category, list) else [self.category]
         if self.category == ALL:
             known = ", ".join(self.each())
-            raise InputError(f"`category` must be given, as only train takes all: name one of {known}.")
+            raise InputError(f"`category` must be given, as only the command train takes all: name one of {known}.")
         expected = "the name of a category, or several as [one,two]"
         require(bool(given) and all(given), "category", "empty", expected)
         names = [folder_name(self.folder, category) for category in given]

@@ -69,7 +69,7 @@ class MVTec(LayoutDataset):
         folder, name = find_category(self.folder, category), folder_name(self.folder, category)
         samples = found = list_category(folder)
         for split in ("train", "test"):
-            for place in (folder, Path(self.folder, "json", name)):
+            for place in (folder, self.folder / "json" / name):
                 samples = select_named(samples, split, place / f"{name}_{split}.json")
         if samples == found:
             warn_of_other_counts(samples, self.card, name)

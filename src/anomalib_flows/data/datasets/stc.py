@@ -75,7 +75,7 @@ class STC(CategoryDataset):
         """List the frames of a scene, with the masks of the anomalous ones."""
         folders, scenes = videos(self.folder / TRAINED), self.trained()
         if not scenes:
-            raise InputError(f"{Path(self.folder, TRAINED)} has no frames: prepare the dataset stc first.")
+            raise InputError(f"{self.folder / TRAINED} has no frames: prepare the dataset stc first.")
         if category not in scenes:
             raise InputError(f"In `root` {self.folder}: {unknown('scene', category, scenes)}")
         trained = of_scene(category, folders)

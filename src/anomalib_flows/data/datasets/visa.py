@@ -68,7 +68,7 @@ class VisA(CategoryDataset):
 
     def rows(self) -> tuple[Path, list[dict[str, str]]]:
         """Return the table of the split, and its rows."""
-        table = Path(self.folder, "split_csv", f"{self.split}.csv")
+        table = self.folder / "split_csv" / f"{self.split}.csv"
         if not table.is_file():
             raise InputError(f"`root` {self.folder} has no split_csv/{table.name}: give the folder of VisA's archive.")
         return table, read_table(table, ("object", "split", "label", "image", "mask"))
