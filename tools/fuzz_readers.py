@@ -20,7 +20,6 @@ from openvino import opset13 as opset
 from PIL import Image
 
 from anomalib_flows.cli import main as command
-from anomalib_flows.cli.configs import load
 from anomalib_flows.core.images import read_pixels
 from anomalib_flows.core.store import Store
 from anomalib_flows.data.loading.reading import read_mask
@@ -31,6 +30,7 @@ from anomalib_flows.importing.code_bases import READERS, read_parts
 from anomalib_flows.importing.inert import open_checkpoint
 from anomalib_flows.models.checkpoint import load_pipeline
 from anomalib_flows.results.report import write_report
+from anomalib_flows.run.configurations import load
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.listing import list_runs
 from anomalib_flows.runtime.exported_model import ExportedModel

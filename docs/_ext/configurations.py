@@ -8,7 +8,7 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from anomalib_flows.cli.configs import config_folder, config_names
+from anomalib_flows.run.configurations import config_folder, config_names
 
 MARK = "<!-- configurations -->"
 

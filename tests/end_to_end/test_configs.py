@@ -10,10 +10,10 @@ import yaml
 
 from anomalib_flows import CFlow, FastFlow
 from anomalib_flows.cli import main
-from anomalib_flows.cli.configs import config_names, find_config
 from anomalib_flows.cli.parser import with_classes
 from anomalib_flows.encoders.weights import weights_follow
 from anomalib_flows.models.base import Detector
+from anomalib_flows.run.configurations import config_names, find_config
 
 HEAVY = {"fastflow/paper/cait_m48", "fastflow/paper/deit_base_distilled"}
 

@@ -49,7 +49,7 @@ class Ours:
         import yaml
 
         from anomalib_flows import CFlow, Pipeline
-        from anomalib_flows.cli.configs import find_config
+        from anomalib_flows.run.configurations import find_config
 
         config = yaml.safe_load(find_config("cflow/mobilenetv2").read_text())
         options = config["model"]["init_args"] | (PUBLISHED if self.published else AS_MEASURED)

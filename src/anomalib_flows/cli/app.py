@@ -60,7 +60,7 @@ def _dispatch(arguments: list[str]) -> int:
     words = 2 if " ".join(arguments[:2]) in known else 1
     name = " ".join(arguments[:words])
     group = {other: command for other, command in known.items() if other.startswith(f"{name} ")}
-    if group and (not arguments[1:] or arguments[1] in HELP):
+    if group and name not in known and (not arguments[1:] or arguments[1] in HELP):
         return _usage(group.values(), asked=bool(arguments[1:]))
     if name not in known:
         from anomalib_flows.core.registry import unknown

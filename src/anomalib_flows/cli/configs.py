@@ -12,49 +12,11 @@ from typing import Any
 
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.parsing import parse_yaml, read_text
-from anomalib_flows.core.registry import unknown
+from anomalib_flows.core.parsing import parse_yaml
+from anomalib_flows.run.configurations import published_recipe
 
-PACKAGE = Path(__file__).resolve().parents[1]
 KINDS: dict[str, registry.Kind] = {"model": "models", "data": "datasets"}
 """Kinds of the components, by the option that names one."""
-
-
-def config_folder() -> Path:
-    """Return the folder of the configurations: in the package, or at the top of a working copy."""
-    installed = PACKAGE / "configs"
-    return installed if installed.is_dir() else PACKAGE.parents[1] / "configs"
-
-
-def config_names() -> list[str]:
-    """Return the short names of all configurations, such as ``fastflow/resnet18``."""
-    folder = config_folder()
-    return sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
-
-
-def find_config(name: str) -> Path:
-    """Return the file of a configuration given by path or short name."""
-    for file in (Path(name), config_folder() / f"{name}.yaml"):
-        if file.is_file():
-            load(file)
-            return file
-    if Path(name, "config.yaml").is_file():
-        raise InputError(f"The configuration {name} is a folder: name {Path(name, 'config.yaml')}.")
-    if Path(name).suffix in (".yaml", ".yml"):
-        raise InputError(f"The configuration {name} does not exist: check the path.")
-    raise InputError(unknown("configuration", name, config_names()))
-
-
-def load(file: Path) -> Any:
-    """Read a configuration; raise an InputError if it is no YAML, or of a size or depth that no configuration has."""
-    text = read_text(file, "The configuration")
-    try:
-        content = parse_yaml(text)
-    except ValueError as error:
-        raise InputError(f"The configuration {file} is not YAML ({error}): correct it.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{file} is no configuration, which has names and values, such as seed: 3: name another file.")
-    return content
 
 
 def published_defaults(words: list[str]) -> list[str]:
@@ -71,15 +33,9 @@ def published_defaults(words: list[str]) -> list[str]:
     configs, model = configurations(words), chosen_model(words)
     if not model or last("protocol", words, [config.get("protocol") for config in configs]) != "paper":
         return []
-    recipe = registry.load("models", model).published
+    defaults = published_recipe(model)
     if last("protocol", words, []):  # a configuration that asks for the protocol itself differs on purpose
-        warn_of_others(recipe, configs)
-    defaults = {
-        "heatmap": {"top_percent": 0.0},
-        "loader": {"batch_size": 32},
-        "trainer": {"max_epochs": 20, "precision": "32"},
-        "model": {"class_path": model, "init_args": recipe},
-    }
+        warn_of_others(defaults["model"]["init_args"], configs)
     return [f"--config={json.dumps(defaults)}"]
 
 

@@ -113,6 +113,8 @@ class Printer(logging.Handler):
 def next_commands(interrupted: Interrupted) -> str:
     """Return the commands that continue a run."""
     run = Path(str(interrupted.path))
+    if interrupted.stage == "benchmark":
+        return "Stopped. To continue, type the same command again."
     resume = f"Stopped. To continue: {typed('train', '--resume', run)}"
     if interrupted.stage == "training all categories":
         return resume

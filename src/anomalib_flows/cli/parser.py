@@ -17,7 +17,7 @@ from typing import Any, Optional, get_args, get_type_hints
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser
 
-from anomalib_flows.cli.configs import KINDS, find_config
+from anomalib_flows.cli.configs import KINDS
 from anomalib_flows.cli.errors import require_present_names
 from anomalib_flows.cli.help import new_parser
 from anomalib_flows.cli.texts import Texts
@@ -29,6 +29,7 @@ from anomalib_flows.core.types import ImageSize
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.models.options import Model
 from anomalib_flows.run.component import Component
+from anomalib_flows.run.configurations import find_config
 from anomalib_flows.run.directory import Run, is_exported
 
 ENCODER = {"backbone", "weights", "layers", "timm_args", "mean", "std"}

@@ -100,10 +100,13 @@ class NotExportedError(NextCommandError):
         super().__init__(message, path)
 
 
+Stage = Literal["training", "testing", "training all categories", "benchmark"]
+
+
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C stopped a run that can go on: ``stage`` of the run directory ``path``."""
 
-    def __init__(self, path: object, stage: Literal["training", "testing", "training all categories"]) -> None:
+    def __init__(self, path: object, stage: Stage) -> None:
         super().__init__(f"{stage.capitalize()} of {path} was stopped.")
         self.path, self.stage = path, stage
 

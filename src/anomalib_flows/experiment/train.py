@@ -67,7 +67,9 @@ class Experiment:
         return TestSet(self.dataset.name, self.dataset.subset, samples, self.config.pictures)
 
 
-def train(config: TrainConfig, resume: Path | None = None, name: str | None = None, *, trust: bool = False) -> Run:
+def train(
+    config: TrainConfig, resume: Path | None = None, name: str | None = None, *, trust: bool = False, test: bool = True
+) -> Run:
     """Train a detector on normal images, set its thresholds, and test it if there are test images.
 
     Args:
@@ -75,6 +77,7 @@ def train(config: TrainConfig, resume: Path | None = None, name: str | None = No
         resume: Run directory to continue after its last kept epoch, or from the start if it has none.
         name: Name of the new run directory; by default run-001, or the next free number.
         trust: Whether to import classes that the configuration names and no installed package registers.
+        test: Whether to test on the images of the split test, if there are any.
 
     Returns:
         The run directory.
@@ -89,7 +92,7 @@ def train(config: TrainConfig, resume: Path | None = None, name: str | None = No
     if resume:
         run = Run.open(resume)
         with run.alone():
-            complete_run(resumed_experiment(run, config, trust), run)
+            complete_run(resumed_experiment(run, config, trust), run, test=test)
     else:
         require_place("output", config.output)
         experiment = prepare_experiment(config, None, trust)
@@ -98,15 +101,15 @@ def train(config: TrainConfig, resume: Path | None = None, name: str | None = No
         fit_statistics(experiment.runner, experiment.of("train"))  # before the run exists: an interrupt leaves nothing
         experiment, run = create_run(experiment, name)
         with run.alone():
-            complete_run(experiment, run)
+            complete_run(experiment, run, test=test)
     return run
 
 
-def complete_run(experiment: Experiment, run: Run) -> None:
+def complete_run(experiment: Experiment, run: Run, *, test: bool) -> None:
     """Train from where a run is, and set thresholds and test; raise Interrupted if Ctrl-C stopped it."""
     fit_detector(experiment, run)
     try:
-        finish(experiment, run)
+        finish(experiment, run, test=test)
     except KeyboardInterrupt:
         raise Interrupted(run.path, "testing") from None
 
@@ -232,7 +235,7 @@ def fit_detector(experiment: Experiment, run: Run) -> None:
         raise Interrupted(run.path, "training")
 
 
-def finish(experiment: Experiment, run: Run) -> None:
+def finish(experiment: Experiment, run: Run, *, test: bool) -> None:
     """Set the scales, constants and thresholds of a trained pipeline, and evaluate it."""
     runner, config = experiment.runner, experiment.config
     pipeline = runner.pipeline
@@ -241,7 +244,7 @@ def finish(experiment: Experiment, run: Run) -> None:
     if config.protocol == "calibrated":
         calibrate_pipeline(runner, experiment.of("calibration"), config.false_alarm_rate, config.threshold_rule)
         save_pipeline(pipeline, run.model_file)
-    if tested := experiment.of("test"):
+    if (tested := experiment.of("test")) and test:
         evaluate_run(run, runner, experiment.test_set(tested), config.protocol)
         save_pipeline(pipeline, run.model_file)
     if validated := experiment.of("validation"):

@@ -46,6 +46,13 @@ class Component:
     def __post_init__(self) -> None:
         object.__setattr__(self, "init_args", plain(self.init_args))
 
+    def check(self, kind: registry.Kind, positional: int, *, trust: bool = False) -> None:
+        """Raise an InputError if the class or an argument is unknown, or one is missing or of the wrong type."""
+        cls: type[Any] = registry.load(kind, self.class_path, trust=trust)
+        self._check_arguments(cls, positional)
+        if not dataclasses.is_dataclass(cls):
+            require_types(argument_types(cls), self.init_args)
+
     def build(self, kind: registry.Kind, *arguments: Any, trust: bool = False) -> Any:
         """Construct the object.
 
@@ -58,10 +65,8 @@ class Component:
             InputError: If the class is unknown, not trusted or cannot be imported, or an argument is unknown, missing
                 or invalid.
         """
+        self.check(kind, len(arguments), trust=trust)
         cls: type[Any] = registry.load(kind, self.class_path, trust=trust)
-        self._check_arguments(cls, len(arguments))
-        if not dataclasses.is_dataclass(cls):
-            require_types(argument_types(cls), self.init_args)
         try:
             if dataclasses.is_dataclass(cls):
                 return validated(cls, self.init_args)

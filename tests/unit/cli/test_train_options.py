@@ -12,10 +12,10 @@ import yaml
 
 from anomalib_flows import FastFlow
 from anomalib_flows.cli import main
-from anomalib_flows.cli.configs import config_names, find_config
 from anomalib_flows.core import registry
 from anomalib_flows.data.datasets import synthetic
 from anomalib_flows.run.config import TrainConfig
+from anomalib_flows.run.configurations import config_names, find_config
 from trees import CASES, SEVERAL, Options, case_name
 
 MODEL = ["--model=fastflow", "--model.backbone=tf_efficientnet_lite0"]

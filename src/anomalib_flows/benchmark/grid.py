@@ -1,0 +1,258 @@
+"""A grid of runs: models and encoders, datasets and categories, seeds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from anomalib_flows.core import registry
+from anomalib_flows.core.errors import InputError
+from anomalib_flows.core.registry import unknown
+from anomalib_flows.core.types import Split
+from anomalib_flows.data.datasets.base import CategoryDataset
+from anomalib_flows.experiment.train import component_of
+from anomalib_flows.run.component import Component
+from anomalib_flows.run.config import TrainConfig
+from anomalib_flows.run.configurations import config_folder, config_names, load, published_recipe
+
+ENCODER = {"weights", "layers", "timm_args", "mean", "std"}
+"""Arguments that belong to the encoder of a configuration, and not to another one."""
+CATEGORY = "{category}"
+"""What stands for the category in the name of a configuration."""
+NAMES = str | list[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What to train: each model, with each encoder and seed, on each category of each dataset.
+
+    Args:
+        models: Names of models, or of configurations, separated by commas. A file may have a mapping for each, with
+            ``name`` (for the tables), ``config``, and ``options`` of ``train`` such as ``model.steps``. ``{category}``
+            in the name of a configuration stands for the category.
+        datasets: Names of datasets, separated by commas. A file may have a mapping for each, with ``name`` and
+            ``options`` such as ``root``.
+        categories: Names of categories, separated by commas, or ``all``.
+        backbones: Encoders for each of the models, separated by commas; by default that of the model.
+        seeds: Seeds, separated by commas.
+        options: Options of ``train`` for all runs, by their names, such as ``trainer.max_steps``; only in a file.
+
+    Raises:
+        InputError: If a value is invalid.
+    """
+
+    models: NAMES = "fastflow,cflow"
+    datasets: NAMES = "mvtec"
+    categories: NAMES = "all"
+    backbones: NAMES = ""
+    seeds: NAMES | int = "0"
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        for name in ("models", "datasets", "categories", "seeds"):
+            if not listed(getattr(self, name)):
+                raise InputError(f"`{name}` is empty: name at least one.")
+        for seed in listed(self.seeds):
+            if not re.fullmatch(r"\d{1,19}", str(seed)):
+                raise InputError(f"`seeds` cannot be {seed}: give whole numbers, such as 0,1,2.")
+
+
+@dataclass(frozen=True, eq=False)  # each is itself, and can be a key
+class Cell:
+    """A run of a grid.
+
+    Args:
+        model: Name of model and encoder in the tables.
+        config: Everything that makes the run, on one category.
+        category: The category.
+        name: Name of its run directory.
+    """
+
+    model: str
+    config: TrainConfig
+    category: str
+    name: str
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset."""
+        return self.config.data.class_path if self.config.data else ""
+
+    @property
+    def path(self) -> Path:
+        """Run directory."""
+        kind = self.config.model.class_path.rpartition(".")[2].lower()
+        return self.config.output / kind / self.dataset / self.category / self.name
+
+    def __str__(self) -> str:
+        """Name the run."""
+        return f"{self.model}, {self.dataset} {self.category}, seed {self.config.seed}"
+
+
+def listed(value: Any) -> list[Any]:
+    """Return what is named: by a list, or by text with commas.
+
+    Example:
+        >>> listed("fastflow, cflow"), listed([0, 1]), listed(3), listed("")
+        (['fastflow', 'cflow'], [0, 1], [3], [])
+    """
+    if isinstance(value, str):
+        return [word.strip() for word in value.split(",") if word.strip()]
+    return list(value) if isinstance(value, Sequence) else [value]
+
+
+def cells_of(grid: Grid, output: Path, *, validation: bool = False) -> list[Cell]:
+    """Return the runs of a grid, those of a category together, as they share features.
+
+    Args:
+        grid: What to train.
+        output: Folder for all runs.
+        validation: Whether runs are compared on held-out images, instead of on test images.
+
+    Raises:
+        InputError: If a name is unknown, or a value is invalid.
+    """
+    cells = [
+        cell_of(grid, output, data, category, model, seed, validation=validation)
+        for data, category in each_category(grid)
+        for model in each_model(grid)
+        for seed in map(int, listed(grid.seeds))
+    ]
+    if twice := [cell for number, cell in enumerate(cells) if cell.path in {other.path for other in cells[:number]}]:
+        raise InputError(f"The grid names {twice[0]} twice: give models a `name` each, and name all else once.")
+    return cells
+
+
+def each_category(grid: Grid) -> Iterator[tuple[Component, str]]:
+    """Yield the datasets, each with each of its categories."""
+    asked, found = listed(grid.categories), dict[str, None]()
+    pairs = []
+    for entry in listed(grid.datasets):
+        dataset = dataset_of(entry).build("datasets")
+        data = component_of("datasets", dataset, dataset.options())  # whose paths are absolute
+        known = dataset.each() if isinstance(dataset, CategoryDataset) else []
+        found |= dict.fromkeys(known)
+        single = isinstance(dataset, CategoryDataset) and not known
+        chosen = [dataset.subset] if single or not known else [c for c in known if asked == ["all"] or c in asked]
+        pairs += [(with_category(data, category) if known else data, category) for category in chosen]
+    for category in asked:
+        if category not in found and asked != ["all"]:
+            raise InputError(f"`categories`: {unknown('category', str(category), list(found))}")
+    yield from pairs
+
+
+def dataset_of(entry: Any) -> Component:
+    """Return a dataset with its options."""
+    name, options = (entry.get("name"), entry.get("options") or {}) if isinstance(entry, Mapping) else (entry, {})
+    require_keys(entry, {"name", "options"}, "datasets")
+    if name not in registry.names("datasets"):
+        raise InputError(f"`datasets`: {unknown('dataset', str(name), registry.names('datasets'))}")
+    takes_all = issubclass(registry.load("datasets", str(name)), CategoryDataset)
+    return Component(str(name), ({"category": "all"} if takes_all else {}) | options)
+
+
+def with_category(data: Component, category: str) -> Component:
+    """Return a dataset with one category."""
+    return Component(data.class_path, {**data.init_args, "category": category})
+
+
+def require_keys(entry: Any, known: set[str], name: str) -> None:
+    """Raise an InputError if an entry of a grid has other keys."""
+    others = [key for key in entry if key not in known] if isinstance(entry, Mapping) else []
+    if others:
+        raise InputError(f"`{name}` has no key {others[0]!r}: it takes {' and '.join(sorted(known))}.")
+
+
+def each_model(grid: Grid) -> Iterator[tuple[str, str, dict[str, Any], str]]:
+    """Yield name, configuration, options and encoder of each model."""
+    for entry in listed(grid.models):
+        require_keys(entry, {"name", "config", "options"}, "models")
+        given: Mapping[str, Any] = entry if isinstance(entry, Mapping) else {"config": entry}
+        config = str(given.get("config") or "")
+        short = config.replace(f"/{CATEGORY}", "").removesuffix(".yaml").removesuffix(".yml")
+        name = str(given.get("name") or (Path(short).name if Path(config).is_file() else short))
+        options = {**grid.options, **(given.get("options") or {})}
+        for backbone in listed(grid.backbones) or [""]:
+            yield f"{name} {backbone}".strip(), config, options, backbone
+
+
+def cell_of(
+    grid: Grid,
+    output: Path,
+    data: Component,
+    category: str,
+    model: tuple[str, str, dict[str, Any], str],
+    seed: int,
+    *,
+    validation: bool,
+) -> Cell:
+    """Return a run of a grid."""
+    name, config, options, backbone = model
+    values = configuration(config.replace(CATEGORY, category), options, backbone)
+    made = TrainConfig.from_dict(values | {"data": None, "seed": seed, "output": output.absolute(), "pictures": 0})
+    made = replace(made, data=data)
+    made.model.check("models", 1)
+    if validation and not made.split.validation_fraction:
+        made = replace(made, split=replace(made.split, validation_fraction=0.2))
+    slug = re.sub(r"[^\w.+=@-]+", "-", name)[:40].strip("-")
+    return Cell(name, made, category, f"{slug}-seed{seed}")
+
+
+def configuration(name: str, options: Mapping[str, Any], backbone: str) -> dict[str, Any]:
+    """Return a configuration in plain types: the paper's recipe if it is asked for, a file or a model, and options."""
+    file = next((file for file in (Path(name), config_folder() / f"{name}.yaml") if file.is_file()), None)
+    if file is None and name not in registry.names("models"):
+        known = [*registry.names("models"), *config_names()]
+        raise InputError(f"`models`: {unknown('model or configuration', name, known)}")
+    values: dict[str, Any] = load(file) if file else {"model": {"class_path": name}}
+    given = nested(options)
+    if given.get("protocol", values.get("protocol")) == "paper":
+        values = merged(published_recipe(class_of(values)), values)
+    if backbone:
+        model: dict[str, Any] = values["model"]
+        arguments = {k: v for k, v in (model.get("init_args") or {}).items() if k not in ENCODER}
+        values = values | {"model": model | {"init_args": arguments | {"backbone": backbone}}}
+    return merged(values, given)
+
+
+def class_of(values: Mapping[str, Any]) -> str:
+    """Return the name of the model in a configuration."""
+    model: Any = values.get("model")
+    return str(model.get("class_path") if isinstance(model, Mapping) else model)
+
+
+def nested(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options by dotted names as a configuration.
+
+    Example:
+        >>> nested({"trainer.max_steps": 5, "model.steps": 4})
+        {'trainer': {'max_steps': 5}, 'model': {'init_args': {'steps': 4}}}
+    """
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        *parents, last = str(name).split(".")
+        if parents[:1] in (["model"], ["data"]):
+            parents.insert(1, "init_args")
+        place = found
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return found
+
+
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two configurations as one; values of the second override those of the first."""
+    both = {**first, **second}
+    for key in first.keys() & second.keys():
+        if isinstance(first[key], Mapping) and isinstance(second[key], Mapping):
+            both[key] = merged(first[key], second[key])
+    return both
+
+
+def evaluated_split(*, validation: bool) -> Split:
+    """Return the split that runs are compared on."""
+    return "validation" if validation else "test"

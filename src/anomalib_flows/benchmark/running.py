@@ -1,0 +1,237 @@
+"""Run a grid: several runs at once, each result kept as it comes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from anomalib_flows.benchmark.grid import Cell
+from anomalib_flows.benchmark.results import RESULTS, Result, read_results, result_of, write_results
+from anomalib_flows.benchmark.working import Outcome, processes, work
+from anomalib_flows.core.errors import InputError, Interrupted
+from anomalib_flows.core.files import default_threads
+from anomalib_flows.core.locks import locked
+from anomalib_flows.experiment.categories import absolute, is_complete
+from anomalib_flows.experiment.resuming import PLACES, require_unchanged
+from anomalib_flows.run.directory import Run
+
+logger = logging.getLogger(__name__)
+
+GIB_EACH = 3
+"""Memory that a run may take, in GiB, where the number of runs at once is not given."""
+Execute = Callable[[Sequence[Cell]], Iterator[tuple[Cell, Outcome]]]
+"""Makes runs, and yields each one with its outcome when it has ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The runs of a grid, and what is known of them from before.
+
+    Args:
+        folder: Folder of the results.
+        cells: All runs.
+        known: Results so far, by run.
+        validation: Whether runs are compared on held-out images with drawn defects.
+    """
+
+    folder: Path
+    cells: list[Cell]
+    known: dict[Cell, Result]
+    validation: bool = False
+
+    @property
+    def missing(self) -> list[Cell]:
+        """Runs that are to be made or continued."""
+        return [cell for cell in self.cells if cell not in self.known or self.known[cell].error]
+
+    def estimate(self, at_once: int) -> float | None:
+        """Return the seconds that the missing runs take, from the mean of those so far; None if there are none."""
+        taken = [result.seconds for result in self.known.values() if result.seconds]
+        return sum(taken) / len(taken) * len(self.missing) / at_once if taken else None
+
+
+def plan_of(cells: list[Cell], folder: Path, *, validation: bool = False) -> Plan:
+    """Return the runs of a grid with the results that are there.
+
+    Raises:
+        InputError: If a run with other options is in the folder, or its table cannot be read.
+    """
+    file = folder / RESULTS
+    rows = {result.run: result for result in read_results(file)} if file.exists() else {}
+    cells = [replace(cell, config=replace(cell.config, model=absolute(cell.config.model))) for cell in cells]
+    known = {}
+    for cell in cells:
+        run = Run(cell.path)
+        if run.config_file.exists():
+            require_same(run, cell)
+        row = rows.get(cell.path.relative_to(folder.absolute()).as_posix())
+        if is_done(run, validation=validation):
+            known[cell] = row if row and not row.error else result_of(cell, folder, validation=validation)
+        elif row and row.error:
+            known[cell] = row
+    return Plan(folder=folder, cells=cells, known=known, validation=validation)
+
+
+def require_same(run: Run, cell: Cell) -> None:
+    """Raise an InputError if a run has other options than the grid asks for."""
+    try:
+        fields = PLACES | {"precision", "batch_size", "workers", "cache"}
+        require_unchanged(run.config(), cell.config, {"output", "pictures"}, fields)
+    except InputError as error:
+        raise InputError(
+            f"{run.path} was made with other options ({str(error).partition(' cannot')[0]}): give "
+            "the grid as it was, or another `output`."
+        ) from error
+
+
+def is_done(run: Run, *, validation: bool) -> bool:
+    """Return whether a run is complete, with the metrics that are asked for."""
+    if not run.config_file.exists():
+        return False
+    return run.validation.metrics_file.is_file() if validation else is_complete(run)
+
+
+def run_plan(plan: Plan, execute: Execute) -> list[Result]:
+    """Make the missing runs, and write the table after each; return all results.
+
+    Raises:
+        InputError: If another command works on the same folder.
+        Interrupted: If Ctrl-C stopped it.
+    """
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    with locked(plan.folder) as held:
+        if held is False:
+            raise InputError(f"Another benchmark works in {plan.folder}: wait until it has ended.")
+        results = dict(plan.known)
+        keep(plan, results)
+        try:
+            with tqdm(total=len(plan.cells), initial=len(plan.cells) - len(plan.missing), unit="run") as bar:
+                for cell, outcome in execute(plan.missing):
+                    results[cell] = finished(plan, cell, outcome)
+                    keep(plan, results)
+                    bar.write(line_of(cell, results[cell]))
+                    bar.update()
+            results = {cell: with_latency(plan, result) for cell, result in results.items()}
+            keep(plan, results)
+        except KeyboardInterrupt:
+            raise Interrupted(plan.folder, "benchmark") from None
+    return [results[cell] for cell in plan.cells]
+
+
+def with_latency(plan: Plan, result: Result) -> Result:
+    """Return a result with the latency of one image in torch, for the first complete run of each model."""
+    from anomalib_flows.benchmark.latency import LatencyOptions, measure_latency
+
+    first = next(cell for cell in plan.cells if cell.model == result.model)
+    if result.error or result.latency_ms or plan.folder.absolute() / result.run != first.path:
+        return result
+    measured = measure_latency(first.path, LatencyOptions(seconds=1.0))
+    return replace(result, latency_ms=round(measured["rows"][0]["median_ms"], 2))
+
+
+def finished(plan: Plan, cell: Cell, outcome: Outcome) -> Result:
+    """Return the result of a run that has ended."""
+    error = outcome.error
+    if not error and not is_done(Run(cell.path), validation=plan.validation):
+        error = "it has no images to evaluate it on"
+    return result_of(cell, plan.folder, validation=plan.validation, seconds=outcome.seconds, error=error)
+
+
+def keep(plan: Plan, results: dict[Cell, Result]) -> None:
+    """Write the table of all results so far."""
+    write_results(plan.folder, [results[cell] for cell in plan.cells if cell in results])
+
+
+def line_of(cell: Cell, result: Result) -> str:
+    """Return the line for a run that has ended."""
+    if result.error:
+        return f"{cell}: failed: {result.error}"
+    auroc = "-" if result.image_auroc is None else f"{result.image_auroc:.4f}"
+    return f"{cell}: image AUROC {auroc}" + (f", {result.seconds:.0f} s" if result.seconds else "")
+
+
+def runs_at_once(wanted: int | None) -> int:
+    """Return how many runs are made at once: one for each core, as far as the memory allows."""
+    if wanted:
+        return wanted
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    return max(1, min(cores(), pages // (GIB_EACH * 2**30)))
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else default_threads()
+
+
+@dataclass(frozen=True)
+class Local:
+    """Make runs in processes of this machine.
+
+    Args:
+        folder: Folder of the results, for the logs.
+        at_once: Number of runs at the same time.
+        test: Whether runs are tested.
+    """
+
+    folder: Path
+    at_once: int
+    test: bool = True
+
+    def __call__(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Outcome]]:
+        """Yield each run with its outcome when it has ended."""
+        context, waiting, active = processes(), list(cells), dict[Any, tuple[Any, Cell]]()
+        try:
+            while waiting or active:
+                while waiting and len(active) < self.at_once:
+                    process, receiver = self._start(context, waiting[0])
+                    active[receiver] = process, waiting.pop(0)
+                for receiver in wait(list(active)):
+                    process, cell = active.pop(receiver)
+                    yield cell, ended(process, receiver)
+        finally:
+            stop(process for process, _ in active.values())
+
+    def _start(self, context: Any, cell: Cell) -> tuple[Any, Any]:
+        logs = self.folder / "logs"
+        logs.mkdir(exist_ok=True)
+        log = logs / f"{cell.dataset}-{cell.category}-{cell.name}.txt"
+        receiver, sender = context.Pipe(duplex=False)
+        threads = max(1, cores() // self.at_once)
+        process = context.Process(target=work, args=(sender, cell, threads, log, self.test))
+        process.start()
+        sender.close()
+        return process, receiver
+
+
+def ended(process: Any, receiver: Any) -> Outcome:
+    """Return the outcome of a process that has ended, or closed its end."""
+    try:
+        outcome: Outcome = receiver.recv()
+    except EOFError:
+        process.join()
+        return Outcome(f"its process ended with the code {process.exitcode}: try with fewer `workers`")
+    process.join()
+    return outcome
+
+
+def stop(processes: Iterable[Any]) -> None:
+    """Let processes end after their step, as by Ctrl-C."""
+    import signal
+
+    running = list(processes)
+    for process in running:
+        with suppress(OSError, TypeError):
+            os.kill(process.pid, signal.SIGINT)
+    ends = time.monotonic() + 30
+    for process in running:
+        process.join(max(0, ends - time.monotonic()))
+        process.kill()

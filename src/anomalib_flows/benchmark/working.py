@@ -1,0 +1,83 @@
+"""A run of a grid in a process of its own: what one run does to memory, threads and devices ends with it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from anomalib_flows.benchmark.grid import Cell
+from anomalib_flows.core.errors import InputError, Interrupted, first_line
+from anomalib_flows.run.directory import Run
+
+IMPORTED = ["torch", "timm", "lightning", "anomalib_flows.experiment.train", "anomalib_flows.training.fit"]
+IMPORTED += ["anomalib_flows.results.report", "anomalib_flows.models.fastflow", "anomalib_flows.models.cflow"]
+"""Modules that all processes share, since importing them takes seconds."""
+
+
+class Outcome(NamedTuple):
+    """What came of a run: why it failed, or an empty text; and its duration if it was not continued."""
+
+    error: str
+    seconds: float | None = None
+
+
+def processes() -> Any:
+    """Return how processes are started: where possible, as copies of one that has imported everything."""
+    if sys.platform == "win32":
+        return multiprocessing.get_context("spawn")
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # a process that has used CUDA could not be copied
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED)
+    return context
+
+
+def work(sender: Connection, cell: Cell, threads: int, log: Path, test: bool) -> None:
+    """Make or continue a run, and send its outcome; all that is printed goes to a log."""
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # Ctrl-C reaches the parent alone, which passes it on once
+    with log.open("a", encoding="utf-8", errors="backslashreplace") as stream:
+        for number in (1, 2):
+            os.dup2(stream.fileno(), number)
+        sender.send(outcome_of(cell, threads, test))
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def end_with_parent() -> None:
+    """End this process when the one that started it has ended, also if that was killed."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
+def outcome_of(cell: Cell, threads: int, test: bool) -> Outcome:
+    """Make or continue a run, and return what came of it."""
+    import torch
+
+    from anomalib_flows.experiment.train import train
+
+    torch.set_num_threads(threads)
+    began, continued = time.perf_counter(), Run(cell.path).config_file.exists()
+    try:
+        if continued:
+            train(cell.config, resume=cell.path, test=test)
+        else:
+            train(cell.config, name=cell.name, test=test)
+    except InputError as error:
+        return Outcome(str(error))
+    except (Interrupted, KeyboardInterrupt):
+        return Outcome("interrupted")
+    except Exception as error:  # a bug in one run, or in a plug-in, does not stop the others
+        traceback.print_exc()
+        return Outcome(f"{type(error).__name__}: {first_line(error)}")
+    return Outcome("", None if continued else round(time.perf_counter() - began, 1))
