@@ -126,6 +126,27 @@ def test_validation_needs_no_defects_and_leaves_the_test_images(here: Path, caps
     assert "held-out good images with drawn defects" in (FOLDER / "table.md").read_text()
 
 
+def test_the_printed_grid_is_the_same_grid(here: Path, capsys) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["benchmark", "-c", "grid.yaml", "--seeds=5", "--print-config"])
+    assert stopped.value.code in (0, None)
+    Path("printed.yaml").write_text(capsys.readouterr().out)
+    for file, words in (("grid.yaml", ["--seeds=5"]), ("printed.yaml", [])):
+        assert main(["benchmark", "-c", file, *words, "--plan"]) == 0
+    first, second = capsys.readouterr().out.split("time  ")[:2]
+    assert first.splitlines()[:4] == second.splitlines()[1:5]
+
+
+def test_a_stopped_benchmark_says_how_to_continue(here: Path) -> None:
+    words = [sys.executable, "-m", "anomalib_flows.cli", "benchmark", "-c", "grid.yaml"]
+    started = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    while started.poll() is None and not list(Path(FOLDER, "logs").glob("*.txt")):
+        time.sleep(0.05)
+    started.send_signal(signal.SIGINT)
+    assert started.communicate()[1].rstrip().endswith("Stopped. To continue, type the same command again.")
+    assert started.returncode == 130
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[list[str]]]:
     """Results of a benchmark that nothing disturbed."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -24,10 +24,10 @@ from anomalib_flows.experiment.categories import absolute, is_complete
 from anomalib_flows.experiment.resuming import PLACES, require_unchanged
 from anomalib_flows.run.directory import Run
 
-logger = logging.getLogger(__name__)
-
 GIB_EACH = 3
 """Memory that a run may take, in GiB, where the number of runs at once is not given."""
+PATIENCE = 10
+"""Seconds in which runs may end their step after Ctrl-C; then they are killed, and lose what they have not kept."""
 Execute = Callable[[Sequence[Cell]], Iterator[tuple[Cell, Outcome]]]
 """Makes runs, and yields each one with its outcome when it has ended."""
 
@@ -225,13 +225,11 @@ def ended(process: Any, receiver: Any) -> Outcome:
 
 def stop(processes: Iterable[Any]) -> None:
     """Let processes end after their step, as by Ctrl-C."""
-    import signal
-
     running = list(processes)
     for process in running:
         with suppress(OSError, TypeError):
             os.kill(process.pid, signal.SIGINT)
-    ends = time.monotonic() + 30
+    ends = time.monotonic() + PATIENCE
     for process in running:
         process.join(max(0, ends - time.monotonic()))
         process.kill()

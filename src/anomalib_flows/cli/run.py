@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import inspect
 import sys
 from collections.abc import Container, Iterable
@@ -42,7 +43,7 @@ from anomalib_flows.commands.command import Command
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.run.component import Component, argument_types
-from anomalib_flows.run.validation import validated
+from anomalib_flows.run.validation import plain, validated
 
 HELP = {"h", "help"}
 
@@ -73,7 +74,8 @@ def run_command(command: Command, arguments: list[str]) -> None:
         if options.get("print_config"):
             # Configurations are read as UTF-8: in another encoding, letters are escaped as YAML does it.
             readable = (sys.stdout.encoding or "utf-8").lower() in ("utf-8", "utf8")
-            print(yaml.safe_dump(filled["config"].to_dict(), sort_keys=False, allow_unicode=readable), end="")
+            record: Any = next(value for value in filled.values() if is_record(type(value)))
+            print(yaml.safe_dump(plain(dataclasses.asdict(record)), sort_keys=False, allow_unicode=readable), end="")
             raise SystemExit(0)
         command.function(**filled)
 
