@@ -193,9 +193,12 @@ def cell_of(
     """Return a run of a grid."""
     name, config, options, backbone = model
     values = configuration(config.replace(CATEGORY, category), options, backbone)
-    made = TrainConfig.from_dict(values | {"data": None, "seed": seed, "output": output.absolute(), "pictures": 0})
-    made = replace(made, data=data)
-    made.model.check("models", 1)
+    values |= {"data": None, "seed": seed, "output": output.absolute(), "pictures": 0}
+    try:
+        made = replace(TrainConfig.from_dict(values), data=data)
+        made.model.check("models", 1)
+    except InputError as error:
+        raise InputError(f"`options` of {name}: {error}") from error
     if validation and not made.split.validation_fraction:
         made = replace(made, split=replace(made.split, validation_fraction=0.2))
     slug = re.sub(r"[^\w.+=@-]+", "-", name)[:40].strip("-")
