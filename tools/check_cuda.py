@@ -2,7 +2,7 @@
 
     python tools/check_cuda.py --output checks
 
-takes about twenty minutes on a GPU, and needs the package installed (`pip install --no-deps` is enough beside torch,
+takes at most thirty minutes on a GPU, and needs the package installed (`pip install --no-deps` is enough beside torch,
 timm, Lightning, einops, safetensors, jsonargparse, kornia, pydantic, SciPy and Pillow). Photos are drawn, weights are
 random. Each check runs in a process of its own with a time limit; one that fails is recorded, and the others go on. The
 exit code is 0 if all passed. What a check prints is in OUTPUT/logs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,16 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         image.save(folder / f"test/blob/{i}.png")
         mask.save(folder / f"ground_truth/blob/{i}_mask.png")
     return root
+
+
+@pytest.fixture
+def two_categories(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with the categories ``a`` and ``b`` where they are looked for without a root."""
+    for name in ("a", "b"):
+        shutil.copytree(tree / "stripes", tmp_path / "datasets/mvtec" / name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ANOMALIB_FLOWS_DATA", raising=False)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

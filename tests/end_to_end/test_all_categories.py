@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny import SMALL
+from tiny import SMALL, without_images
 
 from anomalib_flows.cli import main
 from anomalib_flows.experiment.categories import METRICS, CategoryResult, CategoryResults, mean_of
@@ -25,13 +25,9 @@ TRAIN = ["train", *SMALL, "--data=mvtec", "--trainer.max_epochs=1", "--pictures=
 
 
 @pytest.fixture
-def here(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the categories ``a`` and ``b`` where they are looked for without a root."""
-    for name in ("a", "b"):
-        shutil.copytree(tree / "stripes", tmp_path / "datasets/mvtec" / name)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ANOMALIB_FLOWS_DATA", raising=False)
-    return tmp_path
+def here(two_categories: Path) -> Path:
+    """A folder with the categories ``a`` and ``b``."""
+    return two_categories
 
 
 def table(folder: Path) -> list[dict[str, str]]:
@@ -64,18 +60,14 @@ def test_each_category_has_a_run_and_a_row(here: Path, capsys) -> None:
 
 
 def test_a_category_that_fails_does_not_stop_the_others(here: Path, capsys) -> None:
-    good = here / "datasets/mvtec/a/train/good"
-    good.rename(here / "elsewhere")
-    good.mkdir()
-    assert main([*TRAIN, "--name=tables"]) == 2
+    with without_images(here / "datasets/mvtec/a/train/good"):
+        assert main([*TRAIN, "--name=tables"]) == 2
     said = capsys.readouterr().err
     assert "1 of 2 categories failed (a)" in said
     folder = here / "results/fastflow/mvtec/tables"
     assert [bool(row["error"]) for row in table(folder)] == [True, False]
     assert (folder / "table.md").read_text().count(" - |") == 2 * len(METRICS)
     before = (here / "results/fastflow/mvtec/b/tables/metrics.json").stat().st_mtime_ns
-    good.rmdir()
-    (here / "elsewhere").rename(good)
     assert main(["train", "--resume", str(folder)]) == 0
     assert not any(row["error"] for row in table(folder))
     assert (here / "results/fastflow/mvtec/b/tables/metrics.json").stat().st_mtime_ns == before

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 from PIL import Image
 
@@ -27,3 +31,14 @@ def draw(seed: int, *, blob: bool = False) -> tuple[Image.Image, Image.Image]:
         mask[y : y + 14, x : x + 14] = True
         pixels[mask] = rng.normal(200, 40, (int(mask.sum()), 3))
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8)), Image.fromarray(mask.astype(np.uint8) * 255)
+
+
+@contextmanager
+def without_images(folder: Path) -> Iterator[None]:
+    """Empty a folder for the block."""
+    elsewhere = folder.with_name("elsewhere")
+    folder.rename(elsewhere)
+    folder.mkdir()
+    yield
+    folder.rmdir()
+    elsewhere.rename(folder)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from anomalib_flows.core.processes import processes
 from cuda_checks.place import Place
 
 Row = dict[str, Any]
@@ -71,12 +72,7 @@ def run(check: Check, place: Place, seconds_left: float) -> Outcome:
 
 def forking(device: str) -> Any:
     """Return a context whose processes need not import torch again, and may use CUDA, which their parent has not."""
-    if device == "cpu":
-        return multiprocessing.get_context("fork")
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # or a package that asks for a GPU when imported would start CUDA
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(IMPORTED)
-    return context
+    return multiprocessing.get_context("fork") if device == "cpu" else processes(IMPORTED)
 
 
 def receive(receiver: Any, limit: float) -> dict[str, Any] | None:

@@ -11,15 +11,12 @@ from typing import Any
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.registry import unknown
-from anomalib_flows.core.types import Split
 from anomalib_flows.data.datasets.base import CategoryDataset
 from anomalib_flows.experiment.train import component_of
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.config import TrainConfig
-from anomalib_flows.run.configurations import config_folder, config_names, load, published_recipe
+from anomalib_flows.run.configurations import ENCODER, class_of, find_config, load, published_recipe
 
-ENCODER = {"weights", "layers", "timm_args", "mean", "std"}
-"""Arguments that belong to the encoder of a configuration, and not to another one."""
 CATEGORY = "{category}"
 """What stands for the category in the name of a configuration."""
 NAMES = str | list[Any]
@@ -136,8 +133,7 @@ def each_category(grid: Grid) -> Iterator[tuple[Component, str]]:
         data = component_of("datasets", dataset, dataset.options())  # whose paths are absolute
         known = dataset.each() if isinstance(dataset, CategoryDataset) else []
         found |= dict.fromkeys(known)
-        single = isinstance(dataset, CategoryDataset) and not known
-        chosen = [dataset.subset] if single or not known else [c for c in known if asked == ["all"] or c in asked]
+        chosen = [c for c in known if asked == ["all"] or c in asked] if known else [dataset.subset]
         pairs += [(with_category(data, category) if known else data, category) for category in chosen]
     for category in asked:
         if category not in found and asked != ["all"]:
@@ -207,25 +203,20 @@ def cell_of(
 
 def configuration(name: str, options: Mapping[str, Any], backbone: str) -> dict[str, Any]:
     """Return a configuration in plain types: the paper's recipe if it is asked for, a file or a model, and options."""
-    file = next((file for file in (Path(name), config_folder() / f"{name}.yaml") if file.is_file()), None)
-    if file is None and name not in registry.names("models"):
-        known = [*registry.names("models"), *config_names()]
-        raise InputError(f"`models`: {unknown('model or configuration', name, known)}")
-    values: dict[str, Any] = load(file) if file else {"model": {"class_path": name}}
+    values: dict[str, Any] = {"model": {"class_path": name}}
+    if name not in registry.names("models"):
+        try:
+            values = load(find_config(name))
+        except InputError as error:
+            raise InputError(f"`models`: {error}") from error
     given = nested(options)
     if given.get("protocol", values.get("protocol")) == "paper":
-        values = merged(published_recipe(class_of(values)), values)
+        values = merged(published_recipe(class_of(values.get("model"))), values)
     if backbone:
         model: dict[str, Any] = values["model"]
         arguments = {k: v for k, v in (model.get("init_args") or {}).items() if k not in ENCODER}
         values = values | {"model": model | {"init_args": arguments | {"backbone": backbone}}}
     return merged(values, given)
-
-
-def class_of(values: Mapping[str, Any]) -> str:
-    """Return the name of the model in a configuration."""
-    model: Any = values.get("model")
-    return str(model.get("class_path") if isinstance(model, Mapping) else model)
 
 
 def nested(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -254,8 +245,3 @@ def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any
         if isinstance(first[key], Mapping) and isinstance(second[key], Mapping):
             both[key] = merged(first[key], second[key])
     return both
-
-
-def evaluated_split(*, validation: bool) -> Split:
-    """Return the split that runs are compared on."""
-    return "validation" if validation else "test"

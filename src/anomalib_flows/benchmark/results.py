@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from io import StringIO
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from anomalib_flows.benchmark.grid import Cell, evaluated_split
+from anomalib_flows.benchmark.grid import Cell
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.files import atomic
+from anomalib_flows.core.parsing import read_text
 from anomalib_flows.experiment.categories import metrics_of
 from anomalib_flows.results.table import csv_line, written_word
 from anomalib_flows.run.directory import Run
@@ -39,7 +39,7 @@ class Result:
         pixel_auroc: Pixel AUROC.
         pixel_aupro: AUPRO.
         seconds: Duration of the run; None if it was interrupted meanwhile.
-        parameters: Number of weights of the model without its encoder.
+        parameters: Number of trained weights, if it was counted.
         megabytes: Size of the model file, which has the encoder.
         latency_ms: Median time of one image in torch, if it was measured.
         version: Version of this package.
@@ -78,7 +78,6 @@ def result_of(cell: Cell, folder: Path, *, validation: bool, seconds: float | No
 
     run, config = Run(cell.path), cell.config
     metrics = None if error else run.validation.metrics() if validation else run.metrics()
-    parameters, size = (None, None) if error else size_of(run)
     return Result(
         **dict(zip(METRICS, metrics_of(metrics), strict=True)),
         model=cell.model,
@@ -87,25 +86,16 @@ def result_of(cell: Cell, folder: Path, *, validation: bool, seconds: float | No
         category=cell.category,
         seed=config.seed,
         protocol=config.protocol,
-        split=evaluated_split(validation=validation),
+        split="validation" if validation else "test",
         size="x".join(map(str, config.image.height_width)),
         seconds=None if error else seconds,
-        parameters=parameters,
-        megabytes=size,
+        parameters=None,
+        megabytes=None if error else round(run.model_file.stat().st_size / 1e6, 1),
         latency_ms=None,
         version=__version__,
         run=cell.path.relative_to(folder.absolute()).as_posix(),
         error=error,
     )
-
-
-def size_of(run: Run) -> tuple[int, float]:
-    """Return the number of weights without the encoder's, and the megabytes of the model file."""
-    with run.model_file.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    shapes = {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
-    own = [shape for name, shape in shapes.items() if "detector." in name and ".encoder." not in name]
-    return sum(map(math.prod, own)), round(run.model_file.stat().st_size / 1e6, 1)
 
 
 def write_results(folder: Path, results: Iterable[Result]) -> None:
@@ -124,25 +114,15 @@ def read_results(file: Path) -> list[Result]:
     Raises:
         InputError: If the file is damaged, or was written by another version.
     """
-    from anomalib_flows.core.parsing import read_text
-
-    reader = csv.reader(read_text(file, "The table", LARGEST).splitlines())
-    try:
-        if next(reader, None) != COLUMNS:
-            raise InputError(f"{file} has other columns than those of this version: run the benchmark again.")
-        return [row_of(values) for values in reader]
-    except (ValueError, csv.Error) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{file} is damaged ({error}): run the benchmark again, which repeats no run.") from error
-
-
-def row_of(values: list[str]) -> Result:
-    """Read a row of the table."""
+    lines = csv.reader(StringIO(read_text(file, "The table", LARGEST), newline=""))
     types = get_type_hints(Result)
-    given = dict(zip(COLUMNS, values, strict=True))
-    read = {name: converted(text, types[name]) for name, text in given.items()}
-    return Result(**read)
+    if next(lines, None) != COLUMNS:
+        raise InputError(f"{file} has other columns than those of this version: run the benchmark again.")
+    try:
+        named = (zip(COLUMNS, row, strict=True) for row in lines)
+        return [Result(**{name: converted(text, types[name]) for name, text in row}) for row in named]
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{file} is damaged ({error}): run the benchmark again, which repeats no run.") from error
 
 
 def converted(text: str, kind: Any) -> Any:

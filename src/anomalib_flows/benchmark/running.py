@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 from anomalib_flows.benchmark.grid import Cell
 from anomalib_flows.benchmark.results import RESULTS, Result, read_results, result_of, write_results
-from anomalib_flows.benchmark.working import Outcome, processes, work
+from anomalib_flows.benchmark.working import IMPORTED, Outcome, work
 from anomalib_flows.core.errors import InputError, Interrupted
-from anomalib_flows.core.files import default_threads
 from anomalib_flows.core.locks import locked
+from anomalib_flows.core.processes import processes
+from anomalib_flows.core.timing import cores
 from anomalib_flows.experiment.categories import absolute, is_complete
 from anomalib_flows.experiment.resuming import PLACES, require_unchanged
 from anomalib_flows.run.directory import Run
@@ -28,8 +29,6 @@ GIB_EACH = 3
 """Memory that a run may take, in GiB, where the number of runs at once is not given."""
 PATIENCE = 10
 """Seconds in which runs may end their step after Ctrl-C; then they are killed, and lose what they have not kept."""
-Execute = Callable[[Sequence[Cell]], Iterator[tuple[Cell, Outcome]]]
-"""Makes runs, and yields each one with its outcome when it has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +53,7 @@ class Plan:
         return [cell for cell in self.cells if cell not in self.known or self.known[cell].error]
 
     def estimate(self, at_once: int) -> float | None:
-        """Return the seconds that the missing runs take, from the mean of those so far; None if there are none."""
+        """Return the seconds that the missing runs take, from the mean of those so far; None before the first."""
         taken = [result.seconds for result in self.known.values() if result.seconds]
         return sum(taken) / len(taken) * len(self.missing) / at_once if taken else None
 
@@ -100,7 +99,7 @@ def is_done(run: Run, *, validation: bool) -> bool:
     return run.validation.metrics_file.is_file() if validation else is_complete(run)
 
 
-def run_plan(plan: Plan, execute: Execute) -> list[Result]:
+def run_plan(plan: Plan, at_once: int) -> list[Result]:
     """Make the missing runs, and write the table after each; return all results.
 
     Raises:
@@ -115,27 +114,38 @@ def run_plan(plan: Plan, execute: Execute) -> list[Result]:
         keep(plan, results)
         try:
             with tqdm(total=len(plan.cells), initial=len(plan.cells) - len(plan.missing), unit="run") as bar:
-                for cell, outcome in execute(plan.missing):
+                for cell, outcome in ended_runs(plan, at_once):
                     results[cell] = finished(plan, cell, outcome)
                     keep(plan, results)
                     bar.write(line_of(cell, results[cell]))
                     bar.update()
-            results = {cell: with_latency(plan, result) for cell, result in results.items()}
+            results = measured(plan, results)
             keep(plan, results)
         except KeyboardInterrupt:
             raise Interrupted(plan.folder, "benchmark") from None
     return [results[cell] for cell in plan.cells]
 
 
-def with_latency(plan: Plan, result: Result) -> Result:
-    """Return a result with the latency of one image in torch, for the first complete run of each model."""
-    from anomalib_flows.benchmark.latency import LatencyOptions, measure_latency
+def measured(plan: Plan, results: dict[Cell, Result]) -> dict[Cell, Result]:
+    """Return the results with weights and latency of the first complete run of each model."""
+    first: dict[str, Cell] = {}
+    for cell in plan.cells:
+        if not results[cell].error:
+            first.setdefault(cell.model, cell)
+    return results | {cell: measured_run(cell, results[cell]) for cell in first.values()}
 
-    first = next(cell for cell in plan.cells if cell.model == result.model)
-    if result.error or result.latency_ms or plan.folder.absolute() / result.run != first.path:
+
+def measured_run(cell: Cell, result: Result) -> Result:
+    """Return a result with the number of trained weights, and the latency of one image in torch."""
+    from anomalib_flows.benchmark.latency import LatencyOptions, measure_latency
+    from anomalib_flows.models.checkpoint import load_pipeline
+
+    if result.latency_ms:
         return result
-    measured = measure_latency(first.path, LatencyOptions(seconds=1.0))
-    return replace(result, latency_ms=round(measured["rows"][0]["median_ms"], 2))
+    detector = load_pipeline(Run(cell.path).model_file).detector
+    trained = sum(weight.numel() for weight in detector.parameters() if weight.requires_grad)
+    figures = measure_latency(cell.path, LatencyOptions(seconds=1.0))
+    return replace(result, parameters=trained, latency_ms=round(figures["rows"][0]["median_ms"], 2))
 
 
 def finished(plan: Plan, cell: Cell, outcome: Outcome) -> Result:
@@ -167,49 +177,32 @@ def runs_at_once(wanted: int | None) -> int:
     return max(1, min(cores(), pages // (GIB_EACH * 2**30)))
 
 
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else default_threads()
+def ended_runs(plan: Plan, at_once: int) -> Iterator[tuple[Cell, Outcome]]:
+    """Make the missing runs in processes, some at once; yield each one with its outcome when it has ended."""
+    waiting, active = list(plan.missing), dict[Any, tuple[Any, Cell]]()
+    try:
+        while waiting or active:
+            while waiting and len(active) < at_once:
+                process, receiver = started(plan, waiting[0], max(1, cores() // at_once))
+                active[receiver] = process, waiting.pop(0)
+            for receiver in wait(list(active)):
+                process, cell = active.pop(receiver)
+                yield cell, ended(process, receiver)
+    finally:
+        stop(process for process, _ in active.values())
 
 
-@dataclass(frozen=True)
-class Local:
-    """Make runs in processes of this machine.
-
-    Args:
-        folder: Folder of the results, for the logs.
-        at_once: Number of runs at the same time.
-        test: Whether runs are tested.
-    """
-
-    folder: Path
-    at_once: int
-    test: bool = True
-
-    def __call__(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Outcome]]:
-        """Yield each run with its outcome when it has ended."""
-        context, waiting, active = processes(), list(cells), dict[Any, tuple[Any, Cell]]()
-        try:
-            while waiting or active:
-                while waiting and len(active) < self.at_once:
-                    process, receiver = self._start(context, waiting[0])
-                    active[receiver] = process, waiting.pop(0)
-                for receiver in wait(list(active)):
-                    process, cell = active.pop(receiver)
-                    yield cell, ended(process, receiver)
-        finally:
-            stop(process for process, _ in active.values())
-
-    def _start(self, context: Any, cell: Cell) -> tuple[Any, Any]:
-        logs = self.folder / "logs"
-        logs.mkdir(exist_ok=True)
-        log = logs / f"{cell.dataset}-{cell.category}-{cell.name}.txt"
-        receiver, sender = context.Pipe(duplex=False)
-        threads = max(1, cores() // self.at_once)
-        process = context.Process(target=work, args=(sender, cell, threads, log, self.test))
-        process.start()
-        sender.close()
-        return process, receiver
+def started(plan: Plan, cell: Cell, threads: int) -> tuple[Any, Any]:
+    """Start the process of a run; return it with the end of a pipe that receives its outcome."""
+    context = processes(IMPORTED)
+    logs = plan.folder / "logs"
+    logs.mkdir(exist_ok=True)
+    log = logs / f"{cell.dataset}-{cell.category}-{cell.name}.txt"
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=work, args=(sender, cell, threads, log, not plan.validation))
+    process.start()
+    sender.close()
+    return process, receiver
 
 
 def ended(process: Any, receiver: Any) -> Outcome:
@@ -223,9 +216,9 @@ def ended(process: Any, receiver: Any) -> Outcome:
     return outcome
 
 
-def stop(processes: Iterable[Any]) -> None:
+def stop(ended_early: Iterable[Any]) -> None:
     """Let processes end after their step, as by Ctrl-C."""
-    running = list(processes)
+    running = list(ended_early)
     for process in running:
         with suppress(OSError, TypeError):
             os.kill(process.pid, signal.SIGINT)

@@ -11,7 +11,7 @@ import time
 import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from anomalib_flows.benchmark.grid import Cell
 from anomalib_flows.core.errors import InputError, Interrupted, first_line
@@ -27,16 +27,6 @@ class Outcome(NamedTuple):
 
     error: str
     seconds: float | None = None
-
-
-def processes() -> Any:
-    """Return how processes are started: where possible, as copies of one that has imported everything."""
-    if sys.platform == "win32":
-        return multiprocessing.get_context("spawn")
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # a process that has used CUDA could not be copied
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(IMPORTED)
-    return context
 
 
 def work(sender: Connection, cell: Cell, threads: int, log: Path, test: bool) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.parsing import parse_yaml
-from anomalib_flows.run.configurations import published_recipe
+from anomalib_flows.run.configurations import class_of, published_recipe
 
 KINDS: dict[str, registry.Kind] = {"model": "models", "data": "datasets"}
 """Kinds of the components, by the option that names one."""
@@ -92,11 +92,6 @@ def read(file: str) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def class_of(model: Any) -> Any:
-    """Return the name of the class in the value of ``model``."""
-    return model.get("class_path") if isinstance(model, dict) else model
 
 
 def last(option: str, words: list[str], configured: list[Any]) -> str | None:

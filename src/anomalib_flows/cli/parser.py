@@ -29,11 +29,9 @@ from anomalib_flows.core.types import ImageSize
 from anomalib_flows.data.datasets.base import Dataset
 from anomalib_flows.models.options import Model
 from anomalib_flows.run.component import Component
-from anomalib_flows.run.configurations import find_config
+from anomalib_flows.run.configurations import ENCODER, find_config
 from anomalib_flows.run.directory import Run, is_exported
 
-ENCODER = {"backbone", "weights", "layers", "timm_args", "mean", "std"}
-"""Arguments that another model takes over from a configuration."""
 TYPES = {"model": Callable[[ImageSize], Model], "data": Dataset}
 """Types of the options that name a component; jsonargparse offers the arguments of their subclasses."""
 

@@ -18,7 +18,6 @@ from jsonargparse import ArgumentParser, set_loader
 from anomalib_flows.cli.configs import (
     KINDS,
     chosen_model,
-    class_of,
     configurations,
     last,
     published_defaults,
@@ -43,6 +42,7 @@ from anomalib_flows.commands.command import Command
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.run.component import Component, argument_types
+from anomalib_flows.run.configurations import class_of
 from anomalib_flows.run.validation import plain, validated
 
 HELP = {"h", "help"}

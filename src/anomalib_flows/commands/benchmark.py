@@ -35,7 +35,7 @@ def benchmark(
         plan: Show the runs and stop.
     """
     from anomalib_flows.benchmark.grid import cells_of
-    from anomalib_flows.benchmark.running import Local, plan_of, run_plan, runs_at_once
+    from anomalib_flows.benchmark.running import plan_of, run_plan, runs_at_once
     from anomalib_flows.core.errors import require
     from anomalib_flows.core.outputs import require_place
 
@@ -47,7 +47,7 @@ def benchmark(
     print(described(planned, at_once), flush=True)
     if plan:
         return
-    conclude(run_plan(planned, Local(output, at_once, test=not validation)), output, validation=validation)
+    conclude(run_plan(planned, at_once), output, validation=validation)
 
 
 def described(plan: Plan, at_once: int) -> str:

@@ -19,7 +19,10 @@ def benchmark_table(results: Path, output: Path | None = None) -> None:
     from anomalib_flows.benchmark.results import read_results
     from anomalib_flows.benchmark.tables import averages, write_tables
     from anomalib_flows.commands.runs import aligned
+    from anomalib_flows.core.outputs import require_place
 
+    if output:
+        require_place("output", output)
     rows = read_results(results)
     files = write_tables(rows, output or results.parent)
     print(f"{aligned(averages(rows), left=(0, 1))}\n")

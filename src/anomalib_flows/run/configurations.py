@@ -11,6 +11,8 @@ from anomalib_flows.core.parsing import parse_yaml, read_text
 from anomalib_flows.core.registry import unknown
 
 PACKAGE = Path(__file__).resolve().parents[1]
+ENCODER = {"backbone", "weights", "layers", "timm_args", "mean", "std"}
+"""Arguments of a model that are those of its encoder."""
 GRIDS = "grids/"
 """Start of the names of grids of runs, which are no configurations of one."""
 
@@ -51,6 +53,11 @@ def load(file: Path) -> Any:
     if not isinstance(content, dict):
         raise InputError(f"{file} is no configuration, which has names and values, such as seed: 3: name another file.")
     return content
+
+
+def class_of(component: Any) -> Any:
+    """Return the name of the class in the value of ``model`` or ``data``."""
+    return component.get("class_path") if isinstance(component, dict) else component
 
 
 def published_recipe(model: str) -> dict[str, Any]:

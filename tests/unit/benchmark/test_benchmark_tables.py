@@ -86,7 +86,11 @@ def test_names_are_escaped_in_each_format() -> None:
 
 
 def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
-    given = [result("=1+1", error="one, \"two\" 'three'"), result("'90s", value=None, seconds=None), result("ü", 2**63)]
+    given = [
+        result("=1+1", error="one, \"two\" 'three'"),
+        result("'90s", value=None, seconds=None),
+        result("ü\u2028\x0b\n", 2**63),
+    ]
     write_results(tmp_path, given)
     assert read_results(tmp_path / "results.csv") == given
 

@@ -86,6 +86,7 @@ def test_the_suggested_batch_fits(base: int, each: int, limit: int, expected: in
     peak = straight(base, each, limit)
     found = fitting_batch(128, peak, limit)
     assert 0.9 * expected - 1 <= found <= expected
+    assert found == 0 or peak(found) <= limit
 
 
 @pytest.mark.gpu
