@@ -35,7 +35,7 @@ class Grid:
         categories: Names of categories, separated by commas, or ``all``.
         backbones: Encoders for each of the models, separated by commas; by default that of the model.
         seeds: Seeds, separated by commas.
-        options: Options of ``train`` for all runs, by their names, such as ``trainer.max_steps``; only in a file.
+        options: Options of ``train`` for all runs, such as ``{trainer.max_steps: 200}``.
 
     Raises:
         InputError: If a value is invalid.
@@ -44,7 +44,7 @@ class Grid:
     models: NAMES = "fastflow,cflow"
     datasets: NAMES = "mvtec"
     categories: NAMES = "all"
-    backbones: NAMES = ""
+    backbones: NAMES | None = None
     seeds: NAMES | int = "0"
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -172,7 +172,7 @@ def each_model(grid: Grid) -> Iterator[tuple[str, str, dict[str, Any], str]]:
         short = config.replace(f"/{CATEGORY}", "").removesuffix(".yaml").removesuffix(".yml")
         name = str(given.get("name") or (Path(short).name if Path(config).is_file() else short))
         options = {**grid.options, **(given.get("options") or {})}
-        for backbone in listed(grid.backbones) or [""]:
+        for backbone in listed(grid.backbones or "") or [""]:
             yield f"{name} {backbone}".strip(), config, options, backbone
 
 
