@@ -120,7 +120,9 @@ def cells_of(grid: Grid, output: Path, *, validation: bool = False) -> list[Cell
         for seed in map(int, listed(grid.seeds))
     ]
     if twice := [cell for number, cell in enumerate(cells) if cell.path in {other.path for other in cells[:number]}]:
-        raise InputError(f"The grid names {twice[0]} twice: give models a `name` each, and name all else once.")
+        raise InputError(
+            f"The grid names {twice[0]} twice: give each model a `name` of its own, and list everything else once."
+        )
     return cells
 
 

@@ -87,8 +87,8 @@ def require_same(run: Run, cell: Cell) -> None:
         require_unchanged(run.config(), cell.config, {"output", "pictures"}, fields)
     except InputError as error:
         raise InputError(
-            f"{run.path} was made with other options ({str(error).partition(' cannot')[0]}): give "
-            "the grid as it was, or another `output`."
+            f"{run.path} was made with other options ({str(error).partition(' cannot')[0]}): use "
+            "the same grid, or another `output`."
         ) from error
 
 
@@ -109,7 +109,7 @@ def run_plan(plan: Plan, at_once: int) -> list[Result]:
     plan.folder.mkdir(parents=True, exist_ok=True)
     with locked(plan.folder) as held:
         if held is False:
-            raise InputError(f"Another benchmark works in {plan.folder}: wait until it has ended.")
+            raise InputError(f"Another benchmark writes to {plan.folder}: wait until it has ended.")
         results = dict(plan.known)
         keep(plan, results)
         try:
@@ -152,7 +152,7 @@ def finished(plan: Plan, cell: Cell, outcome: Outcome) -> Result:
     """Return the result of a run that has ended."""
     error = outcome.error
     if not error and not is_done(Run(cell.path), validation=plan.validation):
-        error = "it has no images to evaluate it on"
+        error = "there are no images to evaluate it on"
     return result_of(cell, plan.folder, validation=plan.validation, seconds=outcome.seconds, error=error)
 
 

@@ -120,7 +120,7 @@ def speed_table(results: Sequence[Result]) -> Table:
         latency = next((f"{result.latency_ms:.1f}" for result in own if result.latency_ms), "-")
         rows.append([model, *(", ".join(texts) or "-" for texts in (images, weights, sizes)), time, latency])
     header = ["model", "image size", "trained weights, million", "model file, MB", "a run, s", "an image, ms"]
-    note = "The median time of a run, from photos to metrics, with others beside it. The latency of an image in torch."
+    note = "Times of runs are medians, several at once. Latency is that of one image in torch."
     return Table("Speed and size", header, rows, [note])
 
 
