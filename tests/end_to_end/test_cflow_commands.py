@@ -15,7 +15,7 @@ import yaml
 from anomalib_flows import CFlow, load, read_image
 from anomalib_flows.cli import main
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.training.fit import EpochCheckpoint
+from anomalib_flows.training.callbacks import EpochCheckpoint
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from multiprocessing.connection import Connection
@@ -15,6 +13,7 @@ from typing import NamedTuple
 
 from anomalib_flows.benchmark.grid import Cell
 from anomalib_flows.core.errors import InputError, Interrupted, first_line
+from anomalib_flows.core.processes import end_with_parent
 from anomalib_flows.run.directory import Run
 
 IMPORTED = ["torch", "timm", "lightning", "anomalib_flows.experiment.train", "anomalib_flows.training.fit"]
@@ -31,7 +30,7 @@ class Outcome(NamedTuple):
 
 def work(sender: Connection, cell: Cell, threads: int, log: Path, test: bool) -> None:
     """Make or continue a run, and send its outcome; all that is printed goes to a log."""
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # Ctrl-C reaches the parent alone, which passes it on once
@@ -41,13 +40,6 @@ def work(sender: Connection, cell: Cell, threads: int, log: Path, test: bool) ->
         sender.send(outcome_of(cell, threads, test))
         sys.stdout.flush()
         sys.stderr.flush()
-
-
-def end_with_parent() -> None:
-    """End this process when the one that started it has ended, also if that was killed."""
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)
 
 
 def outcome_of(cell: Cell, threads: int, test: bool) -> Outcome:

@@ -6,8 +6,9 @@ Only what the command needs is imported: ``--help`` and ``--version`` need neith
 from __future__ import annotations
 
 import importlib
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from anomalib_flows.core.allocation import keep_memory
 from anomalib_flows.core.errors import InputError
 
 HELP = ("-h", "--help")
+TORCHRUN = {"TORCHELASTIC_RUN_ID", "RANK", "WORLD_SIZE"}
+"""Variables of the environment that torchrun sets."""
 
 USAGE = """usage: anomalib-flows COMMAND [options]
 
@@ -37,7 +40,15 @@ example:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 2 for an error of the user, 130 for Ctrl-C."""
-    return as_program(partial(_dispatch, list(sys.argv[1:] if argv is None else argv)))
+    command = partial(_dispatch, list(sys.argv[1:] if argv is None else argv))
+    return as_program(partial(_as_member, command) if os.environ.keys() >= TORCHRUN else command)
+
+
+def _as_member(command: Callable[[], int]) -> int:
+    """Run a command in the first of the processes that torchrun has started; the others help it to train."""
+    from anomalib_flows.training.team import as_member
+
+    return as_member(command) or 0
 
 
 def find_commands() -> dict[str, Command]:

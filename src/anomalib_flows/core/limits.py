@@ -14,6 +14,7 @@ LARGEST: dict[str, float] = {
     "loader.workers": 256,
     "loader.max_megapixels": 10**4,
     "max_megapixels": 10**4,
+    "trainer.devices": 1024,
     "trainer.max_steps": 10**9,
     "trainer.max_epochs": 10**6,
     "trainer.gradient_clip": 1e9,

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Sequence
+from threading import Thread
 from typing import Any
 
 
@@ -23,3 +24,14 @@ def processes(imported: Sequence[str]) -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(imported))
     return context
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it has ended, also if that was killed."""
+
+    def wait() -> None:
+        if parent := multiprocessing.parent_process():
+            parent.join()
+            os._exit(1)
+
+    Thread(target=wait, daemon=True).start()

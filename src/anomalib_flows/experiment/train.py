@@ -131,6 +131,8 @@ def prepare_experiment(config: TrainConfig, resume: Run | None, trust: bool) -> 
     device = choose_device(config.trainer.accelerator)
     if config.trainer.precision == "16-mixed" and device.type == "cpu":
         raise InputError("`trainer.precision` 16-mixed needs CUDA: choose bf16-mixed or 32 on a CPU.")
+    if device.type == "cuda" and config.trainer.devices > torch.cuda.device_count():
+        raise InputError(f"`trainer.devices` is {config.trainer.devices}: there are {torch.cuda.device_count()} here.")
     if config.data is None:
         raise InputError("`data` must be given: name a dataset to train on.")
     dataset: Dataset = config.data.build("datasets", trust=trust)

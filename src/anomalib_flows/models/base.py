@@ -10,8 +10,10 @@ from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from anomalib_flows.core import registry
+from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import ImageSize
 from anomalib_flows.encoders import Triple
 from anomalib_flows.models.options import Model
@@ -79,6 +81,21 @@ class Detector(nn.Module, Model):
         """Return the number of training batches for a batch of ``images`` images."""
         return 1
 
+    def part(self, batch: Any, index: int, count: int) -> tuple[Any, float]:
+        """Return one of ``count`` parts of a training batch, and its weight, to train in several processes.
+
+        The mean over all parts of weight times loss is the loss of the batch. By default tensors are divided along
+        their first dimension, over which the loss must be a mean.
+        """
+        sizes = {len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)}
+        if len(sizes) != 1:
+            raise InputError(
+                f"`trainer.devices` cannot divide batches of {type(self).__name__}, whose tensors have different "
+                "lengths: train in one process, or override `part` in the model."
+            )
+        chosen, weight = part_of(sizes.pop(), index, count)
+        return tree_map_only(Tensor, lambda tensor: tensor[chosen], batch), weight
+
     def require_trainable(self, images: int) -> None:
         """Raise an InputError if batches of ``images`` images are too small to train on."""
 
@@ -131,6 +148,19 @@ def recorded_arguments(
     first = next(iter(bound.signature.parameters))
     options = {name: parameter.default for name, parameter in registry.parameters(cls).items()} | given
     return options.pop(first), options
+
+
+def part_of(size: int, index: int, count: int) -> tuple[slice, float]:
+    """Return one of ``count`` parts of ``size`` things, and its size relative to the mean size.
+
+    A part is never empty: where there are fewer things than parts, some are the first one with a weight of 0.
+
+    Example:
+        >>> part_of(5, 0, 2), part_of(5, 1, 2), part_of(1, 0, 2)
+        ((slice(0, 2, None), 0.8), (slice(2, 5, None), 1.2), (slice(0, 1, None), 0.0))
+    """
+    start, end = index * size // count, (index + 1) * size // count
+    return (slice(start, end), (end - start) * count / size) if end > start else (slice(0, 1), 0.0)
 
 
 def adam(parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Adam:

@@ -217,6 +217,11 @@ class CFlow(FlowDetector):
         """Return the number of positions of each of ``images`` images in a step."""
         return min(max(1, self.vectors_per_step // images), *self.sizes)
 
+    def part(self, batch: list[FeatureVectors], index: int, count: int) -> tuple[list[FeatureVectors], float]:
+        """Return some of the images of a training batch, or of the positions if there are fewer images."""
+        parts = [vectors.part(index, count) for vectors in batch]  # equal weights: all layers have as many
+        return [part for part, _ in parts], parts[0][1]
+
     def require_trainable(self, images: int) -> None:
         """Raise an InputError if a batch of ``images`` images has fewer feature vectors than a step takes."""
         available = images * min(self.sizes)

@@ -203,6 +203,9 @@ class TrainerOptions:
             several optimizer steps for each.
         max_epochs: Passes over the training images, instead of ``max_steps``.
         accelerator: ``auto``, ``cpu`` or ``cuda``.
+        devices: Number of GPUs, or of processes on a CPU, that train together, each on its part of every batch.
+        strategy: How several devices train: ``ddp``, or ``ddp_find_unused_parameters_true`` for a loss that depends on
+            some of the weights only, such as that of CFLOW with ``order`` published.
         precision: ``32``, ``bf16-mixed``, or ``16-mixed`` on CUDA; ``auto`` is ``bf16-mixed`` where the device has
             instructions for it, else ``32``. Likelihoods are always summed in float32.
         compile: Whether the loss is compiled by ``torch.compile``: half a minute or more at the start, then faster
@@ -220,6 +223,8 @@ class TrainerOptions:
     max_steps: int | None = None
     max_epochs: int | None = None
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
+    strategy: Literal["ddp", "ddp_find_unused_parameters_true"] = "ddp"
     precision: Literal["auto", "32", "bf16-mixed", "16-mixed"] = "auto"
     compile: bool = False
     gradient_clip: float | None = None
@@ -230,6 +235,7 @@ class TrainerOptions:
     logger: Literal["csv", "tensorboard"] = "csv"
 
     def __post_init__(self) -> None:
+        require_size("trainer.devices", self.devices, 1)
         require_size("trainer.max_steps", self.max_steps, 1)
         require_size("trainer.max_epochs", self.max_epochs, 1)
         if self.max_steps and self.max_epochs:

@@ -32,6 +32,9 @@ from anomalib_flows.testing.trials import (
 BATCH_ERROR = 1e-5
 """Largest change of a map in a batch of another size, relative to its largest value."""
 
+PARTS_ERROR = 1e-4
+"""Largest change of a loss when a batch is divided, likewise."""
+
 DEPLOYED_ERROR = 1e-4
 """Largest change of a map when the detector is deployed, likewise: products are computed in another order."""
 
@@ -98,6 +101,22 @@ def check_batch_count(make: Make) -> None:
     found = len(list(detector.training_batches(detector.encode(images))))
     stated = detector.training_batch_count(len(images))
     ensure(found == stated, f"training_batches yields {found}, but training_batch_count({len(images)}) says {stated}")
+
+
+def check_parts(make: Make) -> None:
+    """Check that the mean over the parts of a training batch of weight times loss is the loss of the batch."""
+    detector = first_accepted(make).eval()  # no randomness in the loss
+    features = detector.encode(noise_images(detector.image_size))
+    for count in (2, 3, 100):
+        batch = next(iter(detector.training_batches(features)))
+        parts = [detector.part(batch, index, count) for index in range(count)]
+        with torch.no_grad():
+            mean = sum(weight * float(detector.loss(part)) for part, weight in parts) / count
+            loss = float(detector.loss(batch))
+        ensure(
+            abs(mean - loss) <= PARTS_ERROR * abs(loss),
+            f"the mean loss of {count} parts of a batch is {mean:.6g}, and the batch has {loss:.6g}: override part",
+        )
 
 
 def check_learning(make: Make) -> None:
@@ -225,6 +244,7 @@ DETECTOR_CHECKS: tuple[Callable[[Make], None], ...] = (
     check_encoding,
     check_gradients,
     check_batch_count,
+    check_parts,
     check_learning,
     check_direction,
     check_independence,

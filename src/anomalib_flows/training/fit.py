@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from io import BytesIO
+from functools import partial
 from pathlib import Path
 from threading import Event, current_thread, main_thread
 from types import FrameType
 from typing import Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
+from lightning import Trainer
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.strategies import DDPStrategy
 from tqdm import tqdm
 
 from anomalib_flows.core.cuda import full_float32
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.files import atomic
 from anomalib_flows.core.types import Sample
 from anomalib_flows.inference.memory import memory_explained
 from anomalib_flows.inference.runner import choose_device
-from anomalib_flows.models.checkpoint import save_pipeline
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import TrainerOptions
+from anomalib_flows.training.callbacks import EpochCheckpoint, PlainFile, Progress, Stop
 from anomalib_flows.training.module import TrainingModule, compilation_explained
+from anomalib_flows.training.team import rank, team, world_size
 from anomalib_flows.training.watch import LossWatch
-
-WORTH = 20
-"""Least time between two checkpoints, as a multiple of the time that writing one takes."""
 
 
 def fit(pipeline: Pipeline, samples: list[Sample], config: TrainConfig, run: Run, *, resume: bool = False) -> bool:
@@ -45,12 +43,20 @@ def fit(pipeline: Pipeline, samples: list[Sample], config: TrainConfig, run: Run
     With ``resume`` it continues from the run's checkpoint. It raises an InputError if the loss is not finite, or cannot
     be compiled, or if memory ends.
     """
-    module = TrainingModule(pipeline, samples, config)
-    trainer = make_trainer(config.trainer, len(module.images), run, resumed=resume)
-    compiling = compilation_explained() if config.trainer.compile else nullcontext()
+    task = partial(train_detector, pipeline, samples, config, run, resume=resume)
+    with team(task, config.trainer.devices):
+        return task()
+
+
+def train_detector(
+    pipeline: Pipeline, samples: list[Sample], config: TrainConfig, run: Run, *, resume: bool = False
+) -> bool:
+    """Train as :func:`fit` does, as one of the processes of a training; all of them do this at the same time."""
+    module, interrupted = TrainingModule(pipeline, samples, config), Event()
+    trainer = make_trainer(config.trainer, len(module.images), run, interrupted, resumed=resume)
     device = choose_device(config.trainer.accelerator)
     memory = memory_explained(pipeline.detector, config.loader.images_per_batch, device)
-    with stop_on_interrupt(trainer) as interrupted, warnings.catch_warnings(), compiling, memory, full_float32():
+    with stop_on_interrupt(interrupted), warnings.catch_warnings(), explained(config.trainer), memory, full_float32():
         warnings.filterwarnings("ignore", module="lightning")
         try:
             trainer.fit(module, ckpt_path=run.resume_file if resume else None, weights_only=True)
@@ -62,27 +68,56 @@ def fit(pipeline: Pipeline, samples: list[Sample], config: TrainConfig, run: Run
     return not interrupted.is_set()
 
 
-def make_trainer(options: TrainerOptions, batches: int, run: Run, *, resumed: bool) -> Trainer:
-    """Make Lightning's trainer on one device, which is enough for a frozen encoder and a flow."""
-    device = choose_device(options.accelerator)
+@contextmanager
+def explained(options: TrainerOptions) -> Iterator[None]:
+    """Raise an InputError that says why an option of the trainer is not possible."""
+    with compilation_explained() if options.compile else nullcontext():
+        try:
+            yield
+        except RuntimeError as error:
+            if "find_unused_parameters" not in str(error):
+                raise
+            raise InputError(
+                "`trainer.strategy` ddp needs a loss that depends on all weights in each step: set it to "
+                "ddp_find_unused_parameters_true."
+            ) from error
+
+
+def make_trainer(options: TrainerOptions, batches: int, run: Run, interrupted: Event, *, resumed: bool) -> Trainer:
+    """Make Lightning's trainer for this process; the first of several shows the progress and writes the logs."""
+    device, first = choose_device(options.accelerator), rank() == 0
     precision: Any = options.precision  # not auto any more
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     watch = LossWatch(run)  # before all who would keep what a bad loss has left
+    progress = [Progress(watch)] if first else []
     return Trainer(
         max_epochs=options.epochs(batches),
         min_epochs=0,  # or Ctrl-C would wait for the end of the first epoch
         accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=1,
+        **strategy(options),
         precision=precision,
         gradient_clip_val=options.gradient_clip,
-        logger=make_logger(options, run, resumed=resumed),
+        logger=make_logger(options, run, resumed=resumed) if first else False,
         plugins=[PlainFile()],
-        callbacks=[watch, Progress(watch), EpochCheckpoint(run)],
+        callbacks=[watch, Stop(interrupted, watch), *progress, EpochCheckpoint(run)],
         log_every_n_steps=1,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+def strategy(options: TrainerOptions) -> dict[str, Any]:
+    """Return Lightning's arguments for one process, or for one of several."""
+    if world_size() == 1:
+        return {"devices": 1}
+    here = int(os.environ["LOCAL_WORLD_SIZE"])
+    ddp = DDPStrategy(
+        cluster_environment=TorchElasticEnvironment(),
+        find_unused_parameters=options.strategy != "ddp",
+        broadcast_buffers=False,  # they are constants
+    )
+    return {"devices": here, "num_nodes": world_size() // here, "strategy": ddp}
 
 
 def make_logger(options: TrainerOptions, run: Run, *, resumed: bool) -> Logger:
@@ -105,100 +140,21 @@ def require_checkpoint(pipeline: Pipeline, file: Path) -> None:
         raise InputError(f"{file} is of another model than its run: this run cannot be resumed, train again.")
 
 
-class Progress(Callback):
-    """One progress bar over all epochs, whose estimate is that of the training."""
-
-    def __init__(self, watch: LossWatch) -> None:
-        self.watch = watch
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the bar where the training begins or continues."""
-        total = int(trainer.num_training_batches) * (trainer.max_epochs or 0)
-        slow = 0.1 if sys.stderr.isatty() else 30.0
-        self.bar = tqdm(total=total, initial=trainer.global_step, desc="Training", unit="step", mininterval=slow)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Show the step."""
-        epoch = f"{trainer.current_epoch + 1}/{trainer.max_epochs}"
-        loss = {} if self.watch.latest is None else {"loss": f"{self.watch.latest:.4g}"}
-        self.bar.set_postfix({"epoch": epoch} | loss, refresh=False)
-        self.bar.update()
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Close the bar."""
-        self.bar.close()
-
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Close the bar, so that a message begins on a new line."""
-        if hasattr(self, "bar"):
-            self.bar.close()
-
-
-class PlainFile(TorchCheckpointIO):
-    """Write a checkpoint to the given path: Lightning goes through the system's temporary folder."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a file; torch would end the process if the disk is full."""
-        content = BytesIO()
-        torch.save(checkpoint, content)
-        Path(path).write_bytes(content.getbuffer())
-
-
-class EpochCheckpoint(Callback):
-    """Keep the state after complete epochs: one file to resume from and one to use.
-
-    Writing takes a twentieth of the time at most: of many short epochs, not each is kept.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self.run, self.due = run, 0.0
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write a first checkpoint, so that a run can be resumed from its first step."""
-        if not self.run.resume_file.exists():
-            self.write(trainer, pl_module)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Replace the files by the current state, unless the epoch was interrupted or a weight is not finite."""
-        finite = [p.isfinite().all() for p in pl_module.parameters() if p.requires_grad]
-        if not torch.stack(finite).all():
-            raise InputError(
-                f"Weights are not finite after epoch {trainer.current_epoch + 1}. Lower `learning_rate`, or set "
-                "`trainer.gradient_clip` 1."
-            )
-        last = trainer.current_epoch + 1 == trainer.max_epochs
-        if not trainer.should_stop and (last or time.monotonic() >= self.due):
-            self.write(trainer, pl_module)
-
-    def write(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write both files."""
-        assert isinstance(pl_module, TrainingModule)  # noqa: S101 (for the type checker)
-        began = time.monotonic()
-        with atomic(self.run.resume_file) as temporary:
-            trainer.save_checkpoint(temporary)
-        save_pipeline(pl_module.pipeline, self.run.model_file)
-        self.due = time.monotonic() + WORTH * (time.monotonic() - began)
-
-
 @contextmanager
-def stop_on_interrupt(trainer: Trainer) -> Iterator[Event]:
-    """On the first Ctrl-C finish the step, stop and set the event; on the second stop at once."""
-    interrupted = Event()
-    if current_thread() is not main_thread():  # which alone may handle signals
-        yield interrupted
+def stop_on_interrupt(interrupted: Event) -> Iterator[None]:
+    """Set the event on the first Ctrl-C, to stop after the step; on the second stop at once."""
+    if current_thread() is not main_thread() or rank():  # the main thread alone may handle signals
+        yield
         return
     before = signal.getsignal(signal.SIGINT)
 
     def stop(number: int, frame: FrameType | None) -> None:
         tqdm.write("Stopping after this step; press Ctrl-C again to stop at once.", file=sys.stderr)
-        trainer.should_stop = True
         interrupted.set()
         signal.signal(signal.SIGINT, before)
 
     try:
         signal.signal(signal.SIGINT, stop)
-        yield interrupted
+        yield
     finally:
         signal.signal(signal.SIGINT, before)

@@ -54,7 +54,8 @@ class TrainingModule(LightningModule):
         super().__init__()
         self.pipeline, self.config = pipeline, config
         detector = pipeline.detector
-        self.loss = compiled_loss(detector) if config.trainer.compile else GraphedLoss(detector)
+        compiled = config.trainer.compile
+        self.loss: Callable[[Any], Tensor] = compiled_loss(detector) if compiled else GraphedLoss(detector)
         preprocess = pipeline.preprocess
         image = ImageOptions(size=preprocess.size, resize=preprocess.mode)
         self.images = Loader(samples, image, config.loader, config.seed)
@@ -78,9 +79,12 @@ class TrainingModule(LightningModule):
         torch.manual_seed(self.config.seed + self.current_epoch)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the loss of a training batch."""
-        loss: Tensor = self.loss(batch)
-        return loss
+        """Return the loss of a training batch, or of the part that this process trains on."""
+        count = self.trainer.world_size
+        if count == 1:
+            return self.loss(batch)
+        part, weight = self.pipeline.detector.part(batch, self.global_rank, count)
+        return weight * self.loss(part)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return the detector's optimizer, with its learning rate schedule."""

@@ -59,12 +59,16 @@ class LossWatch(Callback):
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the course of the losses."""
         self.read(trainer)
-        write_losses(self.curve, self.run.losses_file)
+        if trainer.is_global_zero:
+            write_losses(self.curve, self.run.losses_file)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Write the course of the losses up to the error, or Ctrl-C."""
-        with suppress(InputError, RuntimeError):  # what stopped the training may be on the device
-            self.read(trainer)
+        if not trainer.is_global_zero:
+            return
+        if trainer.world_size == 1:  # others cannot give their losses any more
+            with suppress(InputError, RuntimeError):  # what stopped the training may be on the device
+                self.read(trainer)
         with suppress(OSError):  # the first error is the one to raise
             write_losses(self.curve, self.run.losses_file)
 
@@ -79,7 +83,8 @@ class LossWatch(Callback):
     def read(self, trainer: Trainer) -> None:
         """Read the losses that are pending, in one copy from the device."""
         pending, self.pending = self.pending, []
-        values = torch.stack([one.loss for one in pending]).tolist() if pending else []
+        losses = torch.stack([one.loss for one in pending]) if pending else torch.empty(0)
+        values = trainer.strategy.reduce(losses, reduce_op="mean").tolist() if pending else []
         for one, loss in zip(pending, values, strict=True):
             if not math.isfinite(loss):
                 raise InputError(

@@ -13,6 +13,7 @@ from anomalib_flows.run.component import Component
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import LoaderOptions, TrainerOptions
+from anomalib_flows.training import callbacks
 from anomalib_flows.training import fit as fitting
 from anomalib_flows.training.module import TrainingModule
 
@@ -22,7 +23,7 @@ STEPS = 3
 
 @pytest.fixture(autouse=True)
 def every_epoch_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "WORTH", 0)
+    monkeypatch.setattr(callbacks, "WORTH", 0)
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ def test_a_resumed_run_gives_the_weights_of_one_that_was_not_stopped(samples, tm
 
 
 def test_epochs_that_are_shorter_than_writing_are_not_all_kept(samples, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(fitting, "WORTH", 1e6)
+    monkeypatch.setattr(callbacks, "WORTH", 1e6)
     kept: list[int] = []
     save = Trainer.save_checkpoint
     monkeypatch.setattr(Trainer, "save_checkpoint", lambda self, f: kept.append(self.current_epoch) or save(self, f))

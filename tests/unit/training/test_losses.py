@@ -14,8 +14,8 @@ from anomalib_flows.run.component import Component
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import LoaderOptions, TrainerOptions
+from anomalib_flows.training import callbacks, losses
 from anomalib_flows.training import fit as fitting
-from anomalib_flows.training import losses
 from anomalib_flows.training.losses import LossCurve
 from anomalib_flows.training.module import TrainingModule
 
@@ -84,7 +84,7 @@ def test_a_training_writes_the_loss_of_each_step(samples, seen, tmp_path) -> Non
 def test_a_resumed_training_writes_what_one_without_a_stop_does(
     samples, seen, tmp_path, monkeypatch, stopped: int, limit: int
 ) -> None:
-    monkeypatch.setattr(fitting, "WORTH", 0)
+    monkeypatch.setattr(callbacks, "WORTH", 0)
     monkeypatch.setattr(LossCurve.__init__, "__defaults__", (limit,))
     whole, run = Run(tmp_path / "whole"), Run(tmp_path / "run")
     train(samples, whole)

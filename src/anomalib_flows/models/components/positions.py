@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from anomalib_flows.core.cuda import to_device
 from anomalib_flows.core.errors import require
 from anomalib_flows.flows import Bijection, Chain, Condition
+from anomalib_flows.models.base import part_of
 
 
 class FeatureVectors(NamedTuple):
@@ -22,6 +23,15 @@ class FeatureVectors(NamedTuple):
     layer: int
     vectors: Tensor  # (B * P, C), in the order (B, P)
     positions: Tensor  # y W + x, (P,)
+
+    def part(self, index: int, count: int) -> tuple[FeatureVectors, float]:
+        """Return the vectors of some images, or some of the positions if there are fewer images, and their weight."""
+        vectors = self.vectors.view(-1, len(self.positions), self.vectors.shape[1])
+        if len(vectors) >= count:
+            chosen, weight = part_of(len(vectors), index, count)
+            return self._replace(vectors=vectors[chosen].flatten(0, 1)), weight
+        chosen, weight = part_of(len(self.positions), index, count)
+        return FeatureVectors(self.layer, vectors[:, chosen].flatten(0, 1), self.positions[chosen]), weight
 
 
 def select_positions(layer: int, vectors: Tensor, positions: Tensor) -> FeatureVectors:

@@ -1,0 +1,172 @@
+"""Processes that train together, each on its part of every batch; the first one does everything else alone."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # public, as its documentation says
+
+from anomalib_flows.core.errors import InputError, first_line
+from anomalib_flows.core.processes import end_with_parent, processes
+from anomalib_flows.core.timing import cores
+
+T = TypeVar("T")
+Task = Callable[[], Any]
+"""What each process does, with all its arguments; it can be pickled."""
+
+IMPORTED = ["torch", "timm", "lightning", "anomalib_flows.training.fit"]
+"""Modules that all processes share, since importing them takes seconds."""
+HOST = "127.0.0.1"
+PATIENCE = timedelta(days=30)
+"""How long processes wait for each other: the first one may encode and test for hours."""
+
+
+def backends() -> str:
+    """Return the libraries that exchange tensors."""
+    return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+
+
+def world_size() -> int:
+    """Return the number of processes that train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return the number of this process among them; the first is 0."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def as_member(lead: Callable[[], T]) -> T | None:
+    """Run a command in the first process of torchrun; in the others do what it asks for until it has ended."""
+    dist.init_process_group(backends(), timeout=PATIENCE)
+    if rank() == 0:
+        result = lead()  # if this fails, torchrun ends the others
+        dist.broadcast_object_list([None], device=torch.device("cpu"))
+        return result
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the training
+    while task := received():
+        quietly(task)
+    return None
+
+
+def received() -> Task | None:
+    """Wait for the next task of the first process; None at the end."""
+    message: list[Task | None] = [None]
+    dist.broadcast_object_list(message, device=torch.device("cpu"))
+    return message[0]
+
+
+def quietly(task: Task) -> None:
+    """Do a task without warnings, which the first process shows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        task()
+
+
+@contextmanager
+def team(task: Task, devices: int) -> Iterator[None]:
+    """Let other processes do a task while the block does it as well.
+
+    Args:
+        task: The task.
+        devices: Number of processes, unless torchrun has started them already.
+
+    Raises:
+        InputError: If another process fails.
+    """
+    if dist.is_initialized():
+        here = int(os.environ["LOCAL_WORLD_SIZE"])
+        if devices not in (1, here):
+            raise InputError(f"`trainer.devices` is {devices}, but torchrun has started {here}: leave it out.")
+        dist.broadcast_object_list([task], device=torch.device("cpu"))
+        yield
+    elif devices == 1:
+        yield
+    else:
+        with started(task, devices):
+            yield
+
+
+@contextmanager
+def started(task: Task, count: int) -> Iterator[None]:
+    """Start all processes but this one; they end with the block."""
+    store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False, timeout=PATIENCE)
+    context, pipes, members = processes(IMPORTED), [], []
+    copied = pickle.dumps(task)  # multiprocessing would share the memory of its tensors
+    for rank in range(1, count):
+        receiver, sender = context.Pipe(duplex=False)
+        members.append(context.Process(target=work, args=(sender, copied, rank, count, store.port)))
+        members[-1].start()
+        sender.close()
+        pipes.append(receiver)
+    try:
+        with joined(store, 0, count), explained(pipes):
+            yield
+    finally:
+        for member in members:
+            member.join(5 if sys.exc_info()[0] is None else 0)
+            member.kill()
+
+
+@contextmanager
+def explained(pipes: list[Connection]) -> Iterator[None]:
+    """Raise an InputError that says why another process has failed, if that is why this one cannot go on."""
+    try:
+        yield
+    except (InputError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        if reason := next(filter(None, map(failure, pipes)), ""):
+            raise InputError(reason) from error
+        raise
+
+
+def failure(pipe: Connection) -> str:
+    """Return why another process has failed; an empty text if it has not, or not yet."""
+    with suppress(EOFError):
+        return str(pipe.recv()) if pipe.poll(2) else ""
+    return "A process of the training has ended before the others: try fewer `trainer.devices`."
+
+
+def work(sender: Connection, task: bytes, rank: int, count: int, port: int) -> None:
+    """Do a task as one of several processes; send why it failed, or an empty text."""
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the first process, which ends the training
+    store = TCPStore(HOST, port, is_master=False, timeout=PATIENCE)
+    try:
+        with joined(store, rank, count):
+            quietly(pickle.loads(task))  # noqa: S301 (from the process that has started this one)
+    except Exception as error:  # the first process shows it
+        sender.send(str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {first_line(error)}")
+        return
+    sender.send("")
+
+
+@contextmanager
+def joined(store: TCPStore, rank: int, count: int) -> Iterator[None]:
+    """Be one of several processes of this machine, which share its cores."""
+    threads = torch.get_num_threads()
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "GROUP_RANK": 0}
+    before, names = dict(os.environ), {name: str(value) for name, value in place.items()}
+    names |= {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}  # nothing leaves this machine
+    os.environ.update(names)
+    torch.set_num_threads(max(1, min(threads, cores() // count)))
+    try:
+        dist.init_process_group(backends(), store=store, rank=rank, world_size=count, timeout=PATIENCE)
+        yield
+    finally:
+        dist.destroy_process_group()
+        torch.set_num_threads(threads)
+        os.environ.clear()
+        os.environ.update(before)
