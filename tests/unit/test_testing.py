@@ -132,6 +132,11 @@ class WrongSign(Mean):
         return -super().anomaly_map(features)
 
 
+class SummedLoss(Mean):
+    def loss(self, batch):
+        return self.anomaly_map(batch).mean((1, 2, 3)).sum()
+
+
 class BatchMaximum(Mean):
     def anomaly_map(self, features):
         maps = super().anomaly_map(features)
@@ -301,6 +306,7 @@ FAULTS = {
     local(): "at the top of its module",
     UnsavedState: "parameters and buffers",
     SharedWeights: "training a deep copy changes offset",
+    SummedLoss: "and the batch has .*: override part",
     DeployedUncalibrated: "once calibrated, maps of deployable",
     DeployedInPlace: "deployable changes offset",
 }

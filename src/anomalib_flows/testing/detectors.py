@@ -244,7 +244,6 @@ DETECTOR_CHECKS: tuple[Callable[[Make], None], ...] = (
     check_encoding,
     check_gradients,
     check_batch_count,
-    check_parts,
     check_learning,
     check_direction,
     check_independence,
@@ -254,5 +253,6 @@ DETECTOR_CHECKS: tuple[Callable[[Make], None], ...] = (
     check_copy,
     check_calibration,
     check_deployable,
+    check_parts,
 )
 """All checks of a detector; each takes a function that makes one."""

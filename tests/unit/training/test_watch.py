@@ -28,9 +28,17 @@ class Logger:
         pass
 
 
+class OneDevice:
+    def reduce(self, losses: torch.Tensor, reduce_op: str) -> torch.Tensor:
+        return losses
+
+
+ALONE: dict[str, Any] = {"strategy": OneDevice(), "world_size": 1, "is_global_zero": True}
+
+
 def steps(watch: LossWatch, losses: list[float], device: str, epoch: int = 0) -> Any:
     """Take losses as Lightning gives them, from a device that has none of its memory here."""
-    trainer: Any = SimpleNamespace(loggers=[Logger()], current_epoch=epoch, global_step=0)
+    trainer: Any = SimpleNamespace(**ALONE, loggers=[Logger()], current_epoch=epoch, global_step=0)
     for i, loss in enumerate(losses):
         trainer.global_step += 1
         watch.on_train_batch_end(trainer, None, {"loss": OnDevice(loss, device)}, None, i)  # type: ignore[arg-type]
@@ -88,7 +96,7 @@ def test_a_training_that_fails_keeps_the_losses_before_the_first_that_is_not_fin
     watch = LossWatch(Run(tmp_path))
     with pytest.raises(InputError):
         watch.on_train_epoch_end(steps(watch, [1.0, 2.0, math.nan, 3.0], device), None)  # type: ignore[arg-type]
-    trainer: Any = SimpleNamespace(loggers=[])
+    trainer: Any = SimpleNamespace(**ALONE, loggers=[])
     watch.on_exception(trainer, None, KeyboardInterrupt())  # type: ignore[arg-type]
     assert (tmp_path / "losses.csv").read_text().split() == ["step,epoch,loss", "1,1,1", "2,1,2"]
 
