@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from tqdm import tqdm
 
@@ -39,14 +39,23 @@ WORTH = 20
 """Least time between two checkpoints, as a multiple of the time that writing one takes."""
 
 
-def fit(pipeline: Pipeline, samples: list[Sample], config: TrainConfig, run: Run, *, resume: bool = False) -> bool:
+def fit(
+    pipeline: Pipeline,
+    samples: list[Sample],
+    config: TrainConfig,
+    run: Run,
+    *,
+    resume: bool = False,
+    tracker: Logger | None = None,
+) -> bool:
     """Train the detector of a pipeline in place; return whether the training is complete.
 
-    With ``resume`` it continues from the run's checkpoint. It raises an InputError if the loss is not finite, or cannot
-    be compiled, or if memory ends.
+    With ``resume`` it continues from the run's checkpoint. Losses go to the tracker, or else to ``logs/``. It raises an
+    InputError if the loss is not finite, or cannot be compiled, or if memory ends.
     """
     module = TrainingModule(pipeline, samples, config)
-    trainer = make_trainer(config.trainer, len(module.images), run, resumed=resume)
+    losses = tracker or csv_logger(run, resumed=resume)
+    trainer = make_trainer(config.trainer, len(module.images), run, losses)
     compiling = compilation_explained() if config.trainer.compile else nullcontext()
     device = choose_device(config.trainer.accelerator)
     memory = memory_explained(pipeline.detector, config.loader.images_per_batch, device)
@@ -62,7 +71,7 @@ def fit(pipeline: Pipeline, samples: list[Sample], config: TrainConfig, run: Run
     return not interrupted.is_set()
 
 
-def make_trainer(options: TrainerOptions, batches: int, run: Run, *, resumed: bool) -> Trainer:
+def make_trainer(options: TrainerOptions, batches: int, run: Run, losses: Logger) -> Trainer:
     """Make Lightning's trainer on one device, which is enough for a frozen encoder and a flow."""
     device = choose_device(options.accelerator)
     precision: Any = options.precision  # not auto any more
@@ -75,7 +84,7 @@ def make_trainer(options: TrainerOptions, batches: int, run: Run, *, resumed: bo
         devices=1,
         precision=precision,
         gradient_clip_val=options.gradient_clip,
-        logger=make_logger(options, run, resumed=resumed),
+        logger=losses,
         plugins=[PlainFile()],
         callbacks=[watch, Progress(watch), EpochCheckpoint(run)],
         log_every_n_steps=1,
@@ -85,12 +94,11 @@ def make_trainer(options: TrainerOptions, batches: int, run: Run, *, resumed: bo
     )
 
 
-def make_logger(options: TrainerOptions, run: Run, *, resumed: bool) -> Logger:
+def csv_logger(run: Run, *, resumed: bool) -> Logger:
     """Log to ``logs/`` of the run; a resumed run logs to a new folder, since Lightning would empty the first one."""
     logs = run.path / "logs"
     version = f"resumed-{len(list(logs.glob('resumed-*'))) + 1}" if resumed else ""
-    kind = CSVLogger if options.logger == "csv" else TensorBoardLogger
-    return kind(run.path, name="logs", version=version)
+    return CSVLogger(run.path, name="logs", version=version)
 
 
 def require_checkpoint(pipeline: Pipeline, file: Path) -> None:
