@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import yaml
 from tiny import SMALL
 
 from anomalib_flows.cli import main
+from anomalib_flows.run.directory import Run
 from anomalib_flows.run.listing import find_runs
 from anomalib_flows.training import trackers
+from anomalib_flows.training.tracking import Tracker
 
 pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
 
@@ -64,6 +67,22 @@ def test_tensorboard_has_losses_configuration_metrics_and_pictures(tree: Path, t
     assert events.Images(pictures[0])[0].width > 64
 
 
+def test_a_resumed_training_replaces_the_steps_that_it_repeats_in_tensorboard(tree: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = Run(train(tree, tmp_path, "csv", "--trainer.max_epochs=1", "--pictures=0"))
+    config = run.config()
+    for first, loss in ((0, 5.0), (2, 4.0)):  # the first one was killed after a step that it had not kept
+        tracker = Tracker(replace(config, trainer=replace(config.trainer, logger="tensorboard")), run)
+        tracker.save()
+        for step in range(first, 4):
+            tracker.log_metrics({"loss": loss}, step)
+        tracker.close("failed")
+    losses = EventAccumulator(str(run.path / "logs")).Reload().Scalars("loss")
+    assert [(event.step, event.value) for event in losses] == [(0, 5.0), (1, 5.0), (2, 4.0), (3, 4.0)]
+
+
 def figures(run: Path) -> list[Path]:
     found = sorted((run / "images").rglob("*.jpg"))
     assert 0 < len(found) <= 8
@@ -111,7 +130,7 @@ def test_an_unreachable_server_costs_a_run_nothing(tree: Path, tmp_path: Path, m
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     run = train(tree, tmp_path, "mlflow")
     assert of_test(run)
-    [said] = [line for line in capsys.readouterr().err.splitlines() if "mlflow" in line]
+    [said] = [line for line in capsys.readouterr().err.splitlines() if "mlflow" in line]  # the bar moves away
     assert said.startswith("warning: --trainer.logger mlflow failed (")
     assert "Connection refused" in said
     assert said.endswith("): the run goes on without it.")

@@ -76,8 +76,9 @@ class Tracker(Logger):
         self._attempt(lambda service: service.log_results(metrics_of(self.run), pictures_of(self.run), step))
 
     def save(self) -> None:
-        """Write what has been logged."""
-        self._attempt(lambda service: service.logger.save())
+        """Write what has been logged; Lightning calls it before the first step, too."""
+        if self.service:
+            self._attempt(lambda service: service.logger.save())
 
     def close(self, status: str) -> None:
         """End the run at the service with Lightning's ``success`` or ``failed``."""
