@@ -7,6 +7,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from PIL import Image
 
 from anomalib_flows.core.files import atomic
 from anomalib_flows.core.finding import mark_results
+from anomalib_flows.core.locks import locked
 from anomalib_flows.core.shell import command_line
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run
@@ -78,25 +80,20 @@ class MLflow(Service):
     """``mlflow.db`` and ``mlflow-artifacts`` in the folder of all runs, unless ``MLFLOW_TRACKING_URI`` is set."""
 
     def __init__(self, config: TrainConfig, run: Run, step: int | None) -> None:
-        for name, value in {  # an unreachable server would hold up the run for minutes
-            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-            "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "MLFLOW_LOGGING_LEVEL": "ERROR",
-        }.items():
-            os.environ.setdefault(name, value)
-        logging.getLogger("lightning.pytorch.loggers.mlflow").setLevel(logging.ERROR)
-        uri, location = mlflow_store(config, run)
-        earlier = kept_id(run, "mlflow", partial(exists_at, uri))
-        self.logger: MLFlowLogger = MLFlowLogger(
-            os.environ.get("MLFLOW_EXPERIMENT_NAME") or project(config),
-            title(run),
-            tracking_uri=uri,
-            artifact_location=location,
-            run_id=earlier,
-            synchronous=False,
-        )
-        self.run, self.client, self.id = run, self.logger.experiment, str(self.logger.run_id)
+        quieten_mlflow()
+        uri, artifacts = mlflow_store(config, run)
+        # Two processes that begin a database at the same time would damage it.
+        with locked(artifacts, wait=True) if artifacts else nullcontext():
+            earlier = kept_id(run, "mlflow", partial(exists_at, uri))
+            self.logger: MLFlowLogger = MLFlowLogger(
+                os.environ.get("MLFLOW_EXPERIMENT_NAME") or project(config),
+                title(run),
+                tracking_uri=uri,
+                artifact_location=artifacts.as_uri() if artifacts else None,
+                run_id=earlier,
+                synchronous=False,
+            )
+            self.run, self.client, self.id = run, self.logger.experiment, str(self.logger.run_id)
         if earlier:
             self.client.update_run(earlier, status="RUNNING")  # its parameters cannot be changed
         else:
@@ -179,13 +176,26 @@ def output(config: TrainConfig, run: Run) -> Path:
     return config.output if path.is_relative_to(config.output) else path.parent
 
 
-def mlflow_store(config: TrainConfig, run: Run) -> tuple[str, str | None]:
-    """Return where MLflow keeps runs and their artifacts; None leaves the latter to a given server."""
+def quieten_mlflow() -> None:
+    """Set what the environment leaves open: no usage data, no progress, and no minutes of waiting for a server."""
+    for name, value in {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_LOGGING_LEVEL": "ERROR",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    }.items():
+        os.environ.setdefault(name, value)
+    logging.getLogger("lightning.pytorch.loggers.mlflow").setLevel(logging.ERROR)
+
+
+def mlflow_store(config: TrainConfig, run: Run) -> tuple[str, Path | None]:
+    """Return where MLflow keeps runs, and the folder of their files; None leaves the latter to a given server."""
     if given := os.environ.get("MLFLOW_TRACKING_URI"):
         return given, None
     folder = output(config, run)
-    mark_results(folder / "mlflow-artifacts")
-    return f"sqlite:///{(folder / 'mlflow.db').as_posix()}", (folder / "mlflow-artifacts").as_uri()
+    artifacts = folder / "mlflow-artifacts"
+    mark_results(artifacts)
+    return f"sqlite:///{(folder / 'mlflow.db').as_posix()}", artifacts
 
 
 def exists_at(uri: str, known: str) -> bool:
