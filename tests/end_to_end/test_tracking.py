@@ -113,7 +113,7 @@ def test_mlflow_has_losses_configuration_metrics_and_pictures(tree: Path, tmp_pa
     assert {"config.yaml", "metrics.json"} <= {file.path for file in artifacts()}
 
 
-def test_wandb_is_offline_unless_asked(tree: Path, tmp_path: Path) -> None:
+def test_wandb_is_offline_unless_asked(tree: Path, tmp_path: Path, capsys) -> None:
     pytest.importorskip("wandb", reason="the extra wandb is not part of the extra test, since it is large")
     run = train(tree, tmp_path, "wandb")
     [folder] = (tmp_path / "wandb").glob("offline-run-*")
@@ -122,6 +122,7 @@ def test_wandb_is_offline_unless_asked(tree: Path, tmp_path: Path) -> None:
     assert len(list(folder.rglob("*.jpg"))) == len(figures(run))
     resume(run)
     assert len(list((tmp_path / "wandb").glob(f"offline-run-*-{known}"))) == 2
+    assert capsys.readouterr().out.count(": wandb sync ") == 2
 
 
 def test_an_unreachable_server_costs_a_run_nothing(tree: Path, tmp_path: Path, monkeypatch, capsys) -> None:

@@ -122,8 +122,8 @@ class WandB(Service):
     """A run at Weights & Biases, or a folder ``wandb`` beside all runs unless a variable asks for the network."""
 
     def __init__(self, config: TrainConfig, run: Run, step: int | None) -> None:
-        offline = not (os.environ.get("WANDB_MODE") or os.environ.get("WANDB_API_KEY"))
-        if offline:
+        asked = os.environ.get("WANDB_MODE") or os.environ.get("WANDB_API_KEY")
+        if not asked:
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         os.environ.setdefault("WANDB_SILENT", "true")
         folder = output(config, run)
@@ -133,14 +133,14 @@ class WandB(Service):
             name=title(run),
             save_dir=folder,
             id=kept_id(run, "wandb"),
-            offline=offline,
+            mode=None if asked else "offline",  # the logger's own option would change the environment of later runs
             settings={"console": "off", "disable_git": True, "disable_code": True},
         )
         self.logger._wandb_init.pop("anonymous", None)  # noqa: SLF001 (of which wandb warns)
         self.logger.log_hyperparams(config.to_dict())
-        keep_id(run, "wandb", self.logger.experiment.id)
-        made = Path(self.logger.experiment.dir).parent
-        self.place = command_line("wandb", "sync", made) if offline else self.logger.experiment.url or str(made)
+        begun = self.logger.experiment
+        keep_id(run, "wandb", begun.id)
+        self.place = command_line("wandb", "sync", Path(begun.dir).parent) if begun.offline else begun.url or begun.dir
 
     def log_results(self, metrics: Metrics, pictures: Pictures, step: int) -> None:
         """Log metrics and pictures."""

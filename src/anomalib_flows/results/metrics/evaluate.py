@@ -28,7 +28,8 @@ def evaluate(
     """Compare the scores of B test images with the truth.
 
     Each kind of defect is compared with all normal images. Metrics are None where they are undefined: without
-    anomalous or without normal images or pixels. Scores are ranked without rounding.
+    anomalous or without normal images or pixels, and AUPIMO with fewer than 100,000 pixels of normal images. Scores are
+    ranked without rounding.
 
     Args:
         scores: Raw image scores of shape (B,); higher is more anomalous.
