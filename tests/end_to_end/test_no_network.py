@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,9 @@ socket.socket.connect = refuse("connect")
 """
 """Read by each Python that starts, before anything else: threads, subprocesses and libraries included."""
 
+LOGGER = "mlflow" if find_spec("mlflow") else "csv"
+"""MLflow sends usage data by default."""
+
 RUN_ALL = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
@@ -56,7 +60,14 @@ def command_lines(tree: Path, folder: Path) -> list[list[str]]:
     archive = pack(folder / "nut.tar.gz", {"nut/train/good/0.png": image()})
     photos = f"--input={stripes / 'test/blob'}"
     lines = [
-        ["train", *SMALL, *data, "--trainer.max_epochs=1", f"--output={folder / 'results'}"],
+        [
+            "train",
+            *SMALL,
+            *data,
+            "--trainer.max_epochs=1",
+            f"--output={folder / 'results'}",
+            f"--trainer.logger={LOGGER}",
+        ],
         ["train", "--resume", run, "--trainer.max_epochs=2"],
         ["test", run],
         ["calibrate", run, "--false-alarm-rate=0.5"],
@@ -87,10 +98,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+SENT_NOTHING = ("CI", "TF_BUILD", "JENKINS_URL", "PYTEST_CURRENT_TEST")
+
+
 def python(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
     # Without the variables by which these libraries know tests and continuous integration, where they send nothing.
-    environment = {k: v for k, v in os.environ.items() if k not in ("CI", "TF_BUILD", "JENKINS_URL")}
+    environment = {k: v for k, v in os.environ.items() if k not in SENT_NOTHING}
     environment |= {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HOME": str(site / "home")}
     return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
 

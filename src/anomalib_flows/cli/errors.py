@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -78,7 +79,14 @@ def require_present_names(config: Mapping[str, Any]) -> None:
 def spoken(names: Collection[str]) -> Iterator[None]:
     """Put options into the errors and warnings that pass, and append the next command to type."""
     shown, printer = warnings.showwarning, Printer(names)
-    warnings.showwarning = lambda text, *rest: shown(with_options(str(text), names), *rest)
+
+    def show(text: Warning | str, *rest: Any) -> None:
+        from tqdm import tqdm
+
+        with tqdm.external_write_mode(file=sys.stderr):  # above a progress bar if there is one
+            shown(with_options(str(text), names), *rest)
+
+    warnings.showwarning = show  # type: ignore[assignment]  # its parameters have other names
     logging.getLogger("timm").setLevel(logging.ERROR)
     PACKAGE.addHandler(printer)
     PACKAGE.setLevel(logging.INFO)

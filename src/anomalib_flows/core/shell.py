@@ -15,10 +15,13 @@ def typed(*words: object) -> str:
         >>> typed("predict", Path("my run"), "--input", "PHOTOS")
         "anomalib-flows predict 'my run' --input PHOTOS"
     """
+    return command_line("anomalib-flows", *words)
+
+
+def command_line(*words: object) -> str:
+    """Write a command line of any program; see :func:`typed`."""
     texts = [path_text(word) if isinstance(word, Path) else str(word) for word in words]
-    if os.name == "nt":
-        return subprocess.list2cmdline(["anomalib-flows", *texts])
-    return shlex.join(["anomalib-flows", *texts])
+    return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
 
 
 def path_text(path: Path) -> str:

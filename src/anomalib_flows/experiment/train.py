@@ -7,13 +7,13 @@ from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 
 from anomalib_flows.core import registry
 from anomalib_flows.core.commit import together
-from anomalib_flows.core.errors import InputError, Interrupted
+from anomalib_flows.core.errors import InputError, Interrupted, Stage
 from anomalib_flows.core.outputs import require_place
 from anomalib_flows.core.types import Sample, Split
 from anomalib_flows.data.checks.checking import inspect_samples, list_samples, usable
@@ -39,6 +39,9 @@ from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run, require_free, require_name
+
+if TYPE_CHECKING:
+    from anomalib_flows.training.tracking import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -107,11 +110,16 @@ def train(
 
 def complete_run(experiment: Experiment, run: Run, *, test: bool) -> None:
     """Train from where a run is, and set thresholds and test; raise Interrupted if Ctrl-C stopped it."""
-    fit_detector(experiment, run)
+    doing: Stage = "training"
     try:
-        finish(experiment, run, test=test)
+        from anomalib_flows.training.tracking import tracking  # Lightning takes seconds to import
+
+        with tracking(experiment.config, run) as tracker:
+            fit_detector(experiment, run, tracker)
+            doing = "testing"
+            finish(experiment, run, test=test)
     except KeyboardInterrupt:
-        raise Interrupted(run.path, "testing") from None
+        raise Interrupted(run.path, doing) from None
 
 
 def resumed_experiment(run: Run, config: TrainConfig, trust: bool) -> Experiment:
@@ -133,6 +141,7 @@ def prepare_experiment(config: TrainConfig, resume: Run | None, trust: bool) -> 
         raise InputError("`trainer.precision` 16-mixed needs CUDA: choose bf16-mixed or 32 on a CPU.")
     if device.type == "cuda" and config.trainer.devices > torch.cuda.device_count():
         raise InputError(f"`trainer.devices` is {config.trainer.devices}: there are {torch.cuda.device_count()} here.")
+    config.trainer.require_logger()
     if config.data is None:
         raise InputError("`data` must be given: name a dataset to train on.")
     dataset: Dataset = config.data.build("datasets", trust=trust)
@@ -223,16 +232,15 @@ def create_run(experiment: Experiment, name: str | None) -> tuple[Experiment, Ru
     return replace(experiment, samples=found), run
 
 
-def fit_detector(experiment: Experiment, run: Run) -> None:
-    """Train the detector; raise Interrupted if Ctrl-C stopped it."""
+def fit_detector(experiment: Experiment, run: Run, tracker: Tracker | None) -> None:
+    """Train the detector, and log to a tracker if there is one; raise Interrupted if Ctrl-C stopped it."""
     from anomalib_flows.training.fit import fit  # Lightning takes seconds to import
 
     try:
-        done = fit(experiment.runner.pipeline, experiment.of("train"), experiment.config, run, resume=run.begun)
+        pipeline, samples = experiment.runner.pipeline, experiment.of("train")
+        done = fit(pipeline, samples, experiment.config, run, resume=run.begun, tracker=tracker)
     except InputError as error:
         raise InputError(f"{error} The state after the last epoch that was kept is in {run.path}.") from error
-    except KeyboardInterrupt:
-        done = False
     if not done:
         raise Interrupted(run.path, "training")
 

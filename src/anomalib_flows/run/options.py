@@ -217,7 +217,8 @@ class TrainerOptions:
         cache_dtype: Type of the kept features: ``computed`` keeps the type that they were computed in, which is exact;
             ``float32``, ``bfloat16`` or ``float16``.
         cache_variants: Number of variants of each augmented image to train on and to keep; 0 for a new one each epoch.
-        logger: ``csv`` writes the loss of each step to ``logs/``; ``tensorboard`` needs the extra of that name.
+        logger: ``csv`` writes the loss of each step to ``logs/``. ``tensorboard``, ``mlflow`` and ``wandb`` log losses,
+            options, metrics and pictures; each needs the extra of that name.
     """
 
     max_steps: int | None = None
@@ -232,7 +233,7 @@ class TrainerOptions:
     cache_size: float = 10.0
     cache_dtype: Literal["computed", "float32", "bfloat16", "float16"] = "computed"
     cache_variants: int = 0
-    logger: Literal["csv", "tensorboard"] = "csv"
+    logger: Literal["csv", "tensorboard", "mlflow", "wandb"] = "csv"
 
     def __post_init__(self) -> None:
         require_size("trainer.devices", self.devices, 1)
@@ -248,8 +249,14 @@ class TrainerOptions:
         valid = 0 < self.cache_size < 1e9
         require(valid, "trainer.cache_size", self.cache_size, "above 0 and below a million, in GB")
         require_size("trainer.cache_variants", self.cache_variants, 0)
-        if self.logger == "tensorboard" and not find_spec("tensorboard"):
-            raise InputError("`trainer.logger` tensorboard needs the module tensorboard: run pip install tensorboard.")
+
+    def require_logger(self) -> None:
+        """Raise an InputError if the module of the logger is not installed; only a training needs it."""
+        module = find_spec(self.logger)  # csv is one of Python's own
+        if module is None or module.origin is None:  # a mere folder of that name has no origin
+            raise InputError(
+                f"`trainer.logger` {self.logger} needs an extra: run pip install 'anomalib-flows[{self.logger}]'."
+            )
 
     def epochs(self, batches: int) -> int:
         """Return the number of epochs, given the batches of images in each."""

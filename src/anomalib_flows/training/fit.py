@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from lightning import Trainer
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import DDPStrategy
 from tqdm import tqdm
 
@@ -37,23 +37,38 @@ from anomalib_flows.training.team import rank, team, world_size
 from anomalib_flows.training.watch import LossWatch
 
 
-def fit(pipeline: Pipeline, samples: list[Sample], config: TrainConfig, run: Run, *, resume: bool = False) -> bool:
+def fit(
+    pipeline: Pipeline,
+    samples: list[Sample],
+    config: TrainConfig,
+    run: Run,
+    *,
+    resume: bool = False,
+    tracker: Logger | None = None,
+) -> bool:
     """Train the detector of a pipeline in place; return whether the training is complete.
 
-    With ``resume`` it continues from the run's checkpoint. It raises an InputError if the loss is not finite, or cannot
-    be compiled, or if memory ends.
+    With ``resume`` it continues from the run's checkpoint. Losses go to the tracker, or else to ``logs/``. It raises an
+    InputError if the loss is not finite, or cannot be compiled, or if memory ends.
     """
     task = partial(train_detector, pipeline, samples, config, run, resume=resume)
     with team(task, config.trainer.devices):
-        return task()
+        return task(tracker=tracker)
 
 
 def train_detector(
-    pipeline: Pipeline, samples: list[Sample], config: TrainConfig, run: Run, *, resume: bool = False
+    pipeline: Pipeline,
+    samples: list[Sample],
+    config: TrainConfig,
+    run: Run,
+    *,
+    resume: bool = False,
+    tracker: Logger | None = None,
 ) -> bool:
     """Train as :func:`fit` does, as one of the processes of a training; all of them do this at the same time."""
     module, interrupted = TrainingModule(pipeline, samples, config), Event()
-    trainer = make_trainer(config.trainer, len(module.images), run, interrupted, resumed=resume)
+    losses = (tracker or csv_logger(run, resumed=resume)) if rank() == 0 else None
+    trainer = make_trainer(config.trainer, len(module.images), run, losses, interrupted)
     device = choose_device(config.trainer.accelerator)
     memory = memory_explained(pipeline.detector, config.loader.images_per_batch, device)
     with stop_on_interrupt(interrupted), warnings.catch_warnings(), explained(config.trainer), memory, full_float32():
@@ -83,13 +98,13 @@ def explained(options: TrainerOptions) -> Iterator[None]:
             ) from error
 
 
-def make_trainer(options: TrainerOptions, batches: int, run: Run, interrupted: Event, *, resumed: bool) -> Trainer:
-    """Make Lightning's trainer for this process; the first of several shows the progress and writes the logs."""
-    device, first = choose_device(options.accelerator), rank() == 0
+def make_trainer(options: TrainerOptions, batches: int, run: Run, losses: Logger | None, interrupted: Event) -> Trainer:
+    """Make Lightning's trainer for this process; the first of several has a logger, and shows the progress."""
+    device = choose_device(options.accelerator)
     precision: Any = options.precision  # not auto any more
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     watch = LossWatch(run)  # before all who would keep what a bad loss has left
-    progress = [Progress(watch)] if first else []
+    progress = [Progress(watch)] if losses else []
     return Trainer(
         max_epochs=options.epochs(batches),
         min_epochs=0,  # or Ctrl-C would wait for the end of the first epoch
@@ -97,7 +112,7 @@ def make_trainer(options: TrainerOptions, batches: int, run: Run, interrupted: E
         **strategy(options),
         precision=precision,
         gradient_clip_val=options.gradient_clip,
-        logger=make_logger(options, run, resumed=resumed) if first else False,
+        logger=losses or False,
         plugins=[PlainFile()],
         callbacks=[watch, Stop(interrupted, watch), *progress, EpochCheckpoint(run)],
         log_every_n_steps=1,
@@ -120,12 +135,11 @@ def strategy(options: TrainerOptions) -> dict[str, Any]:
     return {"devices": here, "num_nodes": world_size() // here, "strategy": ddp}
 
 
-def make_logger(options: TrainerOptions, run: Run, *, resumed: bool) -> Logger:
+def csv_logger(run: Run, *, resumed: bool) -> Logger:
     """Log to ``logs/`` of the run; a resumed run logs to a new folder, since Lightning would empty the first one."""
     logs = run.path / "logs"
     version = f"resumed-{len(list(logs.glob('resumed-*'))) + 1}" if resumed else ""
-    kind = CSVLogger if options.logger == "csv" else TensorBoardLogger
-    return kind(run.path, name="logs", version=version)
+    return CSVLogger(run.path, name="logs", version=version)
 
 
 def require_checkpoint(pipeline: Pipeline, file: Path) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -108,7 +107,7 @@ def trainers() -> SearchStrategy[TrainerOptions]:
         cache_size=st.floats(0, 1e9, exclude_min=True, exclude_max=True),
         cache_dtype=words(TrainerOptions, "cache_dtype"),
         cache_variants=st.integers(0, 100),
-        logger=words(TrainerOptions, "logger") if find_spec("tensorboard") else st.just("csv"),
+        logger=words(TrainerOptions, "logger"),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from anomalib_flows.results.metrics.ranking import Scores
+from anomalib_flows.results.metrics.ranking import Mask, Scores
 
 LIMITS = 1e-5, 1e-4
 """False positive rates between which AUPIMO averages the overlap."""
@@ -50,6 +50,27 @@ def aupimo(
     at_least = rates[np.searchsorted(scores, pixels, "left")]
     starts = np.cumsum([0, *sizes[:-1]])
     return np.add.reduceat(_detected_share(above, at_least, limits), starts) / sizes
+
+
+def aupimo_of_images(
+    maps: Sequence[Scores], masks: Sequence[Mask | None], labels: Sequence[int] | npt.NDArray[np.integer | np.bool_]
+) -> Shares:
+    """Return the AUPIMO of each of B images, of shape (B,).
+
+    It is NaN for images without defective pixels. It is NaN for all if the normal images have fewer pixels than one at
+    the lowest rate.
+
+    Args:
+        maps: B anomaly maps of shape (H, W).
+        masks: Where the images are defective; None if unknown.
+        labels: 0 for a normal image, 1 for an anomalous one.
+    """
+    found = np.full(len(maps), np.nan)
+    normal = [scores.ravel() for scores, label in zip(maps, labels, strict=True) if not label]
+    defects = {i: maps[i][mask] for i, mask in enumerate(masks) if mask is not None and mask.any()}
+    if defects and sum(scores.size for scores in normal) * LIMITS[0] >= 1:
+        found[list(defects)] = aupimo(normal, list(defects.values()))
+    return found
 
 
 def _highest(normal: Sequence[Scores], limit: float) -> tuple[Scores, Shares]:

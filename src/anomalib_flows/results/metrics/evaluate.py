@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from anomalib_flows.core.errors import InputError
+from anomalib_flows.results.metrics.aupimo import aupimo_of_images
 from anomalib_flows.results.metrics.curves import curves_of
 from anomalib_flows.results.metrics.ranking import Group, Mask, Ranking, Scores, image_group, pixel_group, rank
 
@@ -27,7 +28,8 @@ def evaluate(
     """Compare the scores of B test images with the truth.
 
     Each kind of defect is compared with all normal images. Metrics are None where they are undefined: without
-    anomalous or without normal images or pixels. Scores are ranked without rounding.
+    anomalous or without normal images or pixels, and AUPIMO with fewer than 100,000 pixels of normal images. Scores are
+    ranked without rounding.
 
     Args:
         scores: Raw image scores of shape (B,); higher is more anomalous.
@@ -62,7 +64,8 @@ def evaluate(
 
     images: dict[str | None, Group] = {}
     pixels: dict[str | None, Group] = {}
-    for kind, members in _by_kind(labels, defects).items():
+    by_kind, overlaps = _by_kind(labels, defects), aupimo_of_images(pixel_scores, truth, labels)
+    for kind, members in by_kind.items():
         images[kind] = image_group(image_scores[members], anomalous=kind is not None)
         pixels[kind] = pixel_group([(pixel_scores[i], mask) for i in members if (mask := truth[i]) is not None])
 
@@ -72,6 +75,7 @@ def evaluate(
             "image": _metrics(of_images, float(threshold)),
             "pixel": _metrics(of_pixels, float(pixel_threshold), pixels=True),
         }
+        found["pixel"]["aupimo"] = _mean(overlaps[[i for kind in kinds for i in by_kind[kind]]])
         if curves:
             found["curves"] = {
                 "image": curves_of(of_images.ranking),
@@ -113,6 +117,12 @@ def _metrics(compared: Compared, threshold: float, *, pixels: bool = False) -> M
         "normal_images": compared.normal,
         "masked_images" if pixels else "anomalous_images": compared.anomalous,
     }
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float | None:
+    """Return the mean of the values that are defined; None if there are none."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else None
 
 
 def _check_lengths(**inputs: Sized) -> None:

@@ -52,6 +52,7 @@ class PixelLevel(Level):
     """Metrics of pixels."""
 
     aupro: Number | None
+    aupimo: NotRequired[Number | None]  # not in results of earlier versions
     masked_images: Whole
 
 

@@ -81,7 +81,7 @@ def test_a_kind_of_defect_is_set_against_all_normal_images(run: Run) -> None:
 def test_without_a_mask_only_the_pixel_figures_are_undefined(run: Run) -> None:
     scratch = run.figures()["defects"]["scratch"]
     assert scratch["pixel"] == {
-        **dict.fromkeys(["auroc", "average_precision", "f1_max", "f1_max_threshold", "f1", "aupro"]),
+        **dict.fromkeys(["auroc", "average_precision", "f1_max", "f1_max_threshold", "f1", "aupro", "aupimo"]),
         "threshold": 1.0,
         "normal_images": 3,
         "masked_images": 0,
