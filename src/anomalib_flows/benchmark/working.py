@@ -30,17 +30,11 @@ class Outcome(NamedTuple):
 
 
 def work(sender: Connection, cell: Cell, threads: int, log: Path, test: bool) -> None:
-    """Make or continue a run, and send its outcome; all that is printed goes to a log."""
+    """Make or continue a run, and send its outcome."""
     threading.Thread(target=end_with_parent, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # Ctrl-C reaches the parent alone, which passes it on once
-    with log.open("a", encoding="utf-8", errors="backslashreplace") as stream:
-        for number in (1, 2):
-            os.dup2(stream.fileno(), number)
-        sender.send(outcome_of(cell, threads, test))
-        sys.stdout.flush()
-        sys.stderr.flush()
+    sender.send(logged_outcome_of(cell, threads, log, test))
 
 
 def end_with_parent() -> None:
@@ -48,6 +42,18 @@ def end_with_parent() -> None:
     if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)
+
+
+def logged_outcome_of(cell: Cell, threads: int, log: Path, test: bool) -> Outcome:
+    """Make or continue a run in a process of its own, whose output goes to a log; return what came of it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with log.open("a", encoding="utf-8", errors="backslashreplace") as stream:
+        for number in (1, 2):
+            os.dup2(stream.fileno(), number)
+        outcome = outcome_of(cell, threads, test)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return outcome
 
 
 def outcome_of(cell: Cell, threads: int, test: bool) -> Outcome:
