@@ -28,8 +28,9 @@ RETRIES = 3
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_task_oom_retries": str(RETRIES)}
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Lets Ray listen on 127.0.0.1 alone, on every system: whoever reaches its ports can run code."""
+SILENT: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 ANSWER = 15
-"""Seconds in which a cluster must answer; Ray itself would try for two minutes."""
+"""Seconds in which a cluster must answer."""
 
 
 @contextmanager
@@ -60,17 +61,27 @@ def connected(address: str | None) -> Any:
         import ray.exceptions
     except ImportError as error:
         raise InputError("`executor` ray needs the module ray: run pip install anomalib-flows[ray].") from error
-    here = {"num_cpus": cores(), "include_dashboard": False, "object_store_memory": 80 * 2**20}  # the least
     try:
-        if address not in (None, "auto"):
-            words = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
-            subprocess.run(words, check=True, capture_output=True, timeout=ANSWER)  # noqa: S603
-        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else here))
+        if address is None:
+            memory = 80 * 2**20  # the least that Ray takes: runs exchange files
+            ray.init("local", num_cpus=cores(), include_dashboard=False, object_store_memory=memory, **SILENT)
+        else:
+            if address != "auto":
+                require_answer(address)
+            ray.init(address, **SILENT)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        what = f"connect to `address` {address}" if address else "start on this machine"
+        raise InputError(f"Ray cannot {what} ({' '.join(str(error).split())}).") from error
+    return ray
+
+
+def require_answer(address: str) -> None:
+    """Raise an InputError unless a cluster answers within some seconds; Ray itself would try for two minutes."""
+    words = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    try:
+        subprocess.run(words, check=True, capture_output=True, timeout=ANSWER)  # noqa: S603
     except subprocess.SubprocessError:
         raise InputError(f"`address` {address}: no Ray cluster answers there; 'ray start --head' starts one.") from None
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise InputError(f"`address` {address}: Ray cannot connect ({' '.join(str(error).split())}).") from error
-    return ray
 
 
 def room(nodes: list[dict[str, float]], needed: Mapping[str, float]) -> int:
@@ -102,7 +113,10 @@ def ended_runs(plan: Plan, *, at_once: int, needed: Mapping[str, float]) -> Iter
             while waiting or active:
                 while waiting and len(active) < at_once:
                     cell = waiting.pop(0)
-                    active[task.remote(cell, threads, plan.log_of(cell), not plan.validation, mark, __version__)] = cell
+                    made = task.options(name=str(cell)).remote(
+                        cell, threads, plan.log_of(cell), not plan.validation, mark, __version__
+                    )
+                    active[made] = cell
                 for made in ray.wait(list(active))[0]:
                     yield active.pop(made), outcome_of(made)
         finally:
