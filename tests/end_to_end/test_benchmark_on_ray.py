@@ -100,7 +100,9 @@ def test_ctrl_c_stops_all_and_the_same_command_continues(two_categories: Path) -
     command.send_signal(signal.SIGINT)
     assert command.communicate()[1].rstrip().endswith("Stopped. To continue, type the same command again.")
     assert command.returncode == 130
-    assert not [process for log in (two_categories / FOLDER / "logs").iterdir() for process in workers_of(log)]
+    for log in (two_categories / FOLDER / "logs").iterdir():
+        while workers_of(log):  # Ray takes seconds to end them
+            time.sleep(0.1)
     assert main(WORDS) == 0
     assert figures() == figures(Path("local"))
 
@@ -132,17 +134,20 @@ def test_runs_fit_where_their_resources_are() -> None:
         (["--gpus-per-run=1"], "--gpus-per-run is for Ray alone"),
         (["--executor=ray", "--address=127.0.0.1:1"], "--address 127.0.0.1:1: no Ray cluster answers there"),
         (["--executor=ray", "--address=auto"], "Ray cannot connect to --address auto (Could not find any running Ray"),
-        (["--executor=ray", "--address=ray://127.0.0.1:10001"], "must be HOST:PORT, or auto"),
+        (
+            ["--executor=ray", "--address=ray://127.0.0.1:10001"],
+            "--address cannot be ray://127.0.0.1:10001",
+        ),
         (["--executor=ray", "--gpus-per-run=1.5"], "--gpus-per-run cannot be 1.5"),
-        (["--executor=dask"], "--executor"),
+        (["--executor=dask"], "--executor cannot be dask"),
     ],
 )
 def test_a_wrong_executor_is_one_sentence(two_categories: Path, monkeypatch, capsys, words: list[str], said) -> None:
     monkeypatch.setattr(on_ray, "ANSWER", 5)
     write_grid()
     assert main([*WORDS, *words]) == 2
-    error = capsys.readouterr().err
-    assert said in error
+    error = capsys.readouterr().err.removeprefix("error: ")
+    assert error.startswith(said)
     assert error.count("\n") == 1
     assert not FOLDER.exists()
 

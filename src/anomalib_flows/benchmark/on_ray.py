@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_task_oom_retries": str(RETRIES)}
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Lets Ray listen on 127.0.0.1 alone, on every system: whoever reaches its ports can run code."""
 SILENT: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-ANSWER = 15
+ANSWER = 20
 """Seconds in which a cluster must answer."""
 
 
@@ -61,13 +61,13 @@ def connected(address: str | None) -> Any:
         import ray.exceptions
     except ImportError as error:
         raise InputError("`executor` ray needs the module ray: run pip install anomalib-flows[ray].") from error
+    if address not in (None, "auto"):
+        require_answer(address)
     try:
         if address is None:
             memory = 80 * 2**20  # the least that Ray takes: runs exchange files
             ray.init("local", num_cpus=cores(), include_dashboard=False, object_store_memory=memory, **SILENT)
         else:
-            if address != "auto":
-                require_answer(address)
             ray.init(address, **SILENT)
     except (ConnectionError, RuntimeError, ValueError) as error:
         what = f"connect to `address` {address}" if address else "start on this machine"
@@ -77,11 +77,14 @@ def connected(address: str | None) -> Any:
 
 def require_answer(address: str) -> None:
     """Raise an InputError unless a cluster answers within some seconds; Ray itself would try for two minutes."""
-    words = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    words = [sys.executable, "-c", "import sys, ray; ray.init(sys.argv[1], log_to_driver=False)", address]
     try:
-        subprocess.run(words, check=True, capture_output=True, timeout=ANSWER)  # noqa: S603
-    except subprocess.SubprocessError:
-        raise InputError(f"`address` {address}: no Ray cluster answers there; 'ray start --head' starts one.") from None
+        subprocess.run(words, capture_output=True, timeout=ANSWER, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        raise InputError(
+            f"`address` {address}: no Ray cluster answers there: start one with 'ray start --head', or set "
+            "RAY_AUTH_MODE=token if it asks for a token."
+        ) from None
 
 
 def room(nodes: list[dict[str, float]], needed: Mapping[str, float]) -> int:
@@ -120,10 +123,19 @@ def ended_runs(plan: Plan, *, at_once: int, needed: Mapping[str, float]) -> Iter
                 for made in ray.wait(list(active))[0]:
                     yield active.pop(made), outcome_of(made)
         finally:
-            for made in active:
-                ray.cancel(made)  # as Ctrl-C does
-            if active:
-                ray.wait(list(active), num_returns=len(active), timeout=PATIENCE)
+            stop(active)
+
+
+def stop(active: Iterable[Any]) -> None:
+    """Let runs end after their step, as by Ctrl-C."""
+    import ray
+
+    running = list(active)
+    for made in running:
+        ray.cancel(made)
+    late = ray.wait(running, num_returns=len(running), timeout=PATIENCE)[1] if running else []
+    for made in late:
+        ray.cancel(made, force=True)
 
 
 def make(cell: Cell, threads: int, log: Path, test: bool, mark: Path, version: str) -> Outcome:
@@ -142,7 +154,10 @@ def outcome_of(made: Any) -> Outcome:
     try:
         outcome: Outcome = ray.get(made)
     except ray.exceptions.RayTaskError as error:
-        raise (error.cause if isinstance(error.cause, InputError) else error) from None
+        if isinstance(error.cause, InputError):
+            raise error.cause from None
+        fault = str(error).rstrip().rpartition("\n")[2]
+        raise InputError(f"A Ray worker failed ({fault}): install version {__version__} on all machines.") from error
     except ray.exceptions.RayError as error:
         return Outcome(f"its worker was lost {RETRIES + 1} times ({type(error).__name__})")
     return outcome
