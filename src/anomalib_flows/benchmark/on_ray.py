@@ -159,5 +159,6 @@ def outcome_of(made: Any) -> Outcome:
         fault = str(error).rstrip().rpartition("\n")[2]
         raise InputError(f"A Ray worker failed ({fault}): install version {__version__} on all machines.") from error
     except ray.exceptions.RayError as error:
-        return Outcome(f"its worker was lost {RETRIES + 1} times ({type(error).__name__})")
+        lost = f"its worker was lost {RETRIES + 1} times ({type(error).__name__})"
+        return Outcome(f"{lost}: try with more `cpus_per_run`, so that fewer runs share the memory")
     return outcome
