@@ -168,7 +168,7 @@ def test_without_ray_the_package_is_named(two_categories: Path, monkeypatch, cap
 def test_workers_refuse_what_would_be_lost(tmp_path: Path) -> None:
     cell: Any = None
     for mark, version, said in (
-        (tmp_path / "results/.tmp", __version__, rf"cannot see {tmp_path}/results: name a disk that all share"),
+        (tmp_path / "results/.tmp", __version__, rf"cannot see {tmp_path}/results: `output` must be on a disk"),
         (tmp_path, "0.0.1", rf"has version {__version__}: install 0.0.1 on all machines"),
     ):
         with pytest.raises(InputError, match=said):

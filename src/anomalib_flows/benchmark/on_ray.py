@@ -121,7 +121,7 @@ def ended_runs(plan: Plan, *, at_once: int, needed: Mapping[str, float]) -> Iter
                     )
                     active[made] = cell
                 for made in ray.wait(list(active))[0]:
-                    yield active.pop(made), outcome_of(made)
+                    yield active.pop(made), received(made)
         finally:
             stop(active)
 
@@ -143,11 +143,11 @@ def make(cell: Cell, threads: int, log: Path, test: bool, mark: Path, version: s
     if version != __version__:
         raise InputError(f"{socket.gethostname()} has version {__version__}: install {version} on all machines.")
     if not mark.is_dir():
-        raise InputError(f"`output`: {socket.gethostname()} cannot see {mark.parent}: name a disk that all share.")
+        raise InputError(f"{socket.gethostname()} cannot see {mark.parent}: `output` must be on a disk that all share.")
     return logged_outcome_of(cell, threads, log, test)
 
 
-def outcome_of(made: Any) -> Outcome:
+def received(made: Any) -> Outcome:
     """Return the outcome of a run; one whose worker was lost too often has failed."""
     import ray
 
