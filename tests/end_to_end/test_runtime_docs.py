@@ -1,6 +1,7 @@
 """The examples of the how-to pages on exported models run."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from textwrap import dedent
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -61,6 +63,23 @@ def test_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*latency[1:], "--seconds=0.02"]) == 0
     assert "images/s" in capsys.readouterr().out
     assert (folder / "latency.json").is_file()
+
+
+def test_ray_data_predicts_as_the_command(folder: Path) -> None:
+    pytest.importorskip("ray")
+    [code] = (code for code in blocks("many-photos.md", "python") if "import ray" in code)
+    local = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    start = "import ray\nray.init(num_cpus=8, include_dashboard=False)\n"
+    words = [sys.executable, "-c", start + code]
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | local)
+    assert done.returncode == 0, done.stderr
+    files = sorted((folder / "predicted").iterdir())
+    found = [row for file in files for row in pyarrow.parquet.read_table(file).to_pylist()]
+    model = ExportedModel("model.xml")
+    assert sorted(row["path"] for row in found) == [str(folder / f"photos/{number}.png") for number in (1, 2)]
+    for row in found:
+        result = model(row["path"])
+        assert (row["label"], row["score"], row["p_value"]) == (result.label, result.score, result.p_value)
 
 
 def test_the_element_of_dl_streamer_passes_decisions_on(folder: Path) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from anomalib_flows.benchmark.options import Grid, listed
 from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.registry import unknown
@@ -19,43 +20,6 @@ from anomalib_flows.run.configurations import ENCODER, class_of, find_config, lo
 
 CATEGORY = "{category}"
 """What stands for the category in the name of a configuration."""
-NAMES = str | list[Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grid:
-    """What to train: each model, with each encoder and seed, on each category of each dataset.
-
-    Args:
-        models: Names of models, or of configurations, separated by commas. A file may have a mapping for each, with
-            ``name`` (for the tables), ``config``, and ``options`` of ``train`` such as ``model.steps``. ``{category}``
-            in the name of a configuration stands for the category.
-        datasets: Names of datasets, separated by commas. A file may have a mapping for each, with ``name`` and
-            ``options`` such as ``root``.
-        categories: Names of categories, separated by commas, or ``all``.
-        backbones: Encoders for each of the models, separated by commas; by default that of the model.
-        seeds: Seeds, separated by commas.
-        options: Options of ``train`` for all runs, such as ``{trainer.max_steps: 200}``.
-
-    Raises:
-        InputError: If a value is invalid.
-    """
-
-    models: NAMES = "fastflow,cflow"
-    datasets: NAMES = "mvtec"
-    categories: NAMES = "all"
-    backbones: NAMES | None = None
-    seeds: NAMES | int = "0"
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        for name in ("models", "datasets", "categories", "seeds"):
-            if not listed(getattr(self, name)):
-                raise InputError(f"`{name}` is empty: name at least one.")
-        for seed in listed(self.seeds):
-            if not re.fullmatch(r"\d{1,19}", str(seed)):
-                raise InputError(f"`seeds` cannot be {seed}: give whole numbers, such as 0,1,2.")
 
 
 @dataclass(frozen=True, eq=False)  # each is itself, and can be a key
@@ -88,18 +52,6 @@ class Cell:
     def __str__(self) -> str:
         """Name the run."""
         return f"{self.model}, {self.dataset} {self.category}, seed {self.config.seed}"
-
-
-def listed(value: Any) -> list[Any]:
-    """Return what is named: by a list, or by text with commas.
-
-    Example:
-        >>> listed("fastflow, cflow"), listed([0, 1]), listed(3), listed("")
-        (['fastflow', 'cflow'], [0, 1], [3], [])
-    """
-    if isinstance(value, str):
-        return [word.strip() for word in value.split(",") if word.strip()]
-    return list(value) if isinstance(value, Sequence) else [value]
 
 
 def cells_of(grid: Grid, output: Path, *, validation: bool = False) -> list[Cell]:

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from anomalib_flows.benchmark.grid import Cell
 from anomalib_flows.benchmark.results import RESULTS, Result, read_results, result_of, write_results
-from anomalib_flows.benchmark.working import IMPORTED, Outcome, work
+from anomalib_flows.benchmark.working import Outcome
 from anomalib_flows.core.errors import InputError, Interrupted
 from anomalib_flows.core.locks import locked
-from anomalib_flows.core.processes import processes
-from anomalib_flows.core.timing import cores
 from anomalib_flows.experiment.categories import absolute, is_complete
 from anomalib_flows.experiment.resuming import PLACES, require_unchanged
 from anomalib_flows.run.directory import Run
-
-GIB_EACH = 3
-"""Memory that a run may take, in GiB, where the number of runs at once is not given."""
-PATIENCE = 10
-"""Seconds in which runs may end their step after Ctrl-C; then they are killed, and lose what they have not kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +38,12 @@ class Plan:
     def missing(self) -> list[Cell]:
         """Runs that are to be made or continued."""
         return [cell for cell in self.cells if cell not in self.known or self.known[cell].error]
+
+    def log_of(self, cell: Cell) -> Path:
+        """Return the file for what a run prints, in a folder that exists."""
+        logs = self.folder.absolute() / "logs"
+        logs.mkdir(exist_ok=True)
+        return logs / f"{cell.dataset}-{cell.category}-{cell.name}.txt"
 
     def estimate(self, at_once: int) -> float | None:
         """Return the seconds that the missing runs take, from the mean of those so far; None before the first."""
@@ -99,7 +92,11 @@ def is_done(run: Run, *, validation: bool) -> bool:
     return run.validation.metrics_file.is_file() if validation else is_complete(run)
 
 
-def run_plan(plan: Plan, at_once: int) -> list[Result]:
+EndedRuns = Callable[[Plan], Iterator[tuple[Cell, Outcome]]]
+"""What makes the missing runs, and yields each one with its outcome when it has ended."""
+
+
+def run_plan(plan: Plan, ended: EndedRuns) -> list[Result]:
     """Make the missing runs, and write the table after each; return all results.
 
     Raises:
@@ -114,7 +111,7 @@ def run_plan(plan: Plan, at_once: int) -> list[Result]:
         keep(plan, results)
         try:
             with tqdm(total=len(plan.cells), initial=len(plan.cells) - len(plan.missing), unit="run") as bar:
-                for cell, outcome in ended_runs(plan, at_once):
+                for cell, outcome in ended(plan):
                     results[cell] = finished(plan, cell, outcome)
                     keep(plan, results)
                     bar.write(line_of(cell, results[cell]))
@@ -167,62 +164,3 @@ def line_of(cell: Cell, result: Result) -> str:
         return f"{cell}: failed: {result.error}"
     auroc = "-" if result.image_auroc is None else f"{result.image_auroc:.4f}"
     return f"{cell}: image AUROC {auroc}" + (f", {result.seconds:.0f} s" if result.seconds else "")
-
-
-def runs_at_once(wanted: int | None) -> int:
-    """Return how many runs are made at once: one for each core, as far as the memory allows."""
-    if wanted:
-        return wanted
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
-    return max(1, min(cores(), pages // (GIB_EACH * 2**30)))
-
-
-def ended_runs(plan: Plan, at_once: int) -> Iterator[tuple[Cell, Outcome]]:
-    """Make the missing runs in processes, some at once; yield each one with its outcome when it has ended."""
-    waiting, active = list(plan.missing), dict[Any, tuple[Any, Cell]]()
-    try:
-        while waiting or active:
-            while waiting and len(active) < at_once:
-                process, receiver = started(plan, waiting[0], max(1, cores() // at_once))
-                active[receiver] = process, waiting.pop(0)
-            for receiver in wait(list(active)):
-                process, cell = active.pop(receiver)
-                yield cell, ended(process, receiver)
-    finally:
-        stop(process for process, _ in active.values())
-
-
-def started(plan: Plan, cell: Cell, threads: int) -> tuple[Any, Any]:
-    """Start the process of a run; return it with the end of a pipe that receives its outcome."""
-    context = processes(IMPORTED)
-    logs = plan.folder / "logs"
-    logs.mkdir(exist_ok=True)
-    log = logs / f"{cell.dataset}-{cell.category}-{cell.name}.txt"
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=work, args=(sender, cell, threads, log, not plan.validation))
-    process.start()
-    sender.close()
-    return process, receiver
-
-
-def ended(process: Any, receiver: Any) -> Outcome:
-    """Return the outcome of a process that has ended, or closed its end."""
-    try:
-        outcome: Outcome = receiver.recv()
-    except EOFError:
-        process.join()
-        return Outcome(f"its process ended with the code {process.exitcode}: try with fewer `workers`")
-    process.join()
-    return outcome
-
-
-def stop(ended_early: Iterable[Any]) -> None:
-    """Let processes end after their step, as by Ctrl-C."""
-    running = list(ended_early)
-    for process in running:
-        with suppress(OSError, TypeError):
-            os.kill(process.pid, signal.SIGINT)
-    ends = time.monotonic() + PATIENCE
-    for process in running:
-        process.join(max(0, ends - time.monotonic()))
-        process.kill()

@@ -29,17 +29,23 @@ class Outcome(NamedTuple):
 
 
 def work(sender: Connection, cell: Cell, threads: int, log: Path, test: bool) -> None:
-    """Make or continue a run, and send its outcome; all that is printed goes to a log."""
+    """Make or continue a run, and send its outcome."""
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # Ctrl-C reaches the parent alone, which passes it on once
+    sender.send(logged_outcome_of(cell, threads, log, test))
+
+
+def logged_outcome_of(cell: Cell, threads: int, log: Path, test: bool) -> Outcome:
+    """Make or continue a run in a process of its own, whose output goes to a log; return what came of it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with log.open("a", encoding="utf-8", errors="backslashreplace") as stream:
         for number in (1, 2):
             os.dup2(stream.fileno(), number)
-        sender.send(outcome_of(cell, threads, test))
+        outcome = outcome_of(cell, threads, test)
         sys.stdout.flush()
         sys.stderr.flush()
+    return outcome
 
 
 def outcome_of(cell: Cell, threads: int, test: bool) -> Outcome:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -9,16 +12,16 @@ from anomalib_flows.commands.command import Command
 from anomalib_flows.core.errors import InputError
 
 if TYPE_CHECKING:
-    from anomalib_flows.benchmark.grid import Grid
+    from anomalib_flows.benchmark.options import Execution, Grid
     from anomalib_flows.benchmark.results import Result
-    from anomalib_flows.benchmark.running import Plan
+    from anomalib_flows.benchmark.running import EndedRuns, Plan
 
 
 def benchmark(
     grid: Grid,
+    execution: Execution,
     output: Path = Path("results/benchmark"),
     select: Literal["test", "validation"] = "test",
-    workers: int | None = None,
     plan: bool = False,
 ) -> None:
     """Train and test each model with each seed on each category, and write tables of their metrics.
@@ -28,26 +31,40 @@ def benchmark(
 
     Args:
         grid: The runs.
+        execution: Where the runs are made.
         output: Folder of the runs, results.csv and the tables.
         select: Images that models are compared on: those of the split test, or held-out good images with drawn
             defects, which need no defective photos. The split test then stays unused.
-        workers: Runs at the same time; by default one for each core, as far as the memory allows.
         plan: Show the runs and stop.
     """
     from anomalib_flows.benchmark.grid import cells_of
-    from anomalib_flows.benchmark.running import plan_of, run_plan, runs_at_once
-    from anomalib_flows.core.errors import require
+    from anomalib_flows.benchmark.running import plan_of, run_plan
     from anomalib_flows.core.outputs import require_place
 
     require_place("output", output)
-    require(workers is None or 0 < workers <= 256, "workers", workers, "from 1 to 256")
     validation = select == "validation"
     planned = plan_of(cells_of(grid, output, validation=validation), output, validation=validation)
-    at_once = min(runs_at_once(workers), max(1, len(planned.missing)))
-    print(described(planned, at_once), flush=True)
-    if plan:
-        return
-    conclude(run_plan(planned, at_once), output, validation=validation)
+    with executor(execution, planned) as (ended, at_once):
+        print(described(planned, at_once), flush=True)
+        if plan:
+            return
+        results = run_plan(planned, ended)
+    conclude(results, output, validation=validation)
+
+
+@contextmanager
+def executor(execution: Execution, plan: Plan) -> Iterator[tuple[EndedRuns, int]]:
+    """Yield what makes the missing runs of a plan, and how many at once."""
+    if execution.executor == "ray":
+        from anomalib_flows.benchmark.on_ray import on_ray
+
+        with on_ray(execution, plan) as found:
+            yield found
+    else:
+        from anomalib_flows.benchmark.on_this_machine import ended_runs, runs_at_once
+
+        at_once = min(runs_at_once(execution.workers), max(1, len(plan.missing)))
+        yield partial(ended_runs, at_once=at_once), at_once
 
 
 def described(plan: Plan, at_once: int) -> str:
@@ -92,5 +109,5 @@ COMMAND = Command(
     benchmark,
     order=57,
     config=True,
-    records="anomalib_flows.benchmark.grid",
+    records="anomalib_flows.benchmark.options",
 )

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from anomalib_flows.benchmark.grid import Grid, configuration, each_model
+from anomalib_flows.benchmark.grid import configuration, each_model
+from anomalib_flows.benchmark.options import Grid
 from anomalib_flows.benchmark.published import published
 from anomalib_flows.benchmark.results import Result, read_results, write_results
 from anomalib_flows.benchmark.tables import latex, markdown, page, tables_of

@@ -90,6 +90,10 @@ def typed(command: Command, values: dict[str, str], *, glued: bool) -> list[str]
     return [*words, *needed.get(command.name, [])]
 
 
+HAVE_FORMS = ("resume", "save", "shard", "address")
+"""Options that do not take any text."""
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_folder: Path) -> Path:
     """A working directory with a run of each awkward name."""
@@ -106,7 +110,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_folder: Path) -> P
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_of_text_takes_it_as_it_is(name: str, here: Path) -> None:
     command = COMMANDS[name]
-    options = [option for option in text_options(command) if option not in ("resume", "save", "shard")]  # have forms
+    options = [option for option in text_options(command) if option not in HAVE_FORMS]
     assert options or name == "cache"
     for number, values in enumerate(rounds(options) if options else ()):
         if name == "latency":
