@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from tqdm import tqdm
-
 from anomalib_flows.benchmark.grid import Cell
+from anomalib_flows.benchmark.progress import GridBar, log_of
 from anomalib_flows.benchmark.results import RESULTS, Result, read_results, result_of, write_results
 from anomalib_flows.benchmark.working import IMPORTED, Outcome, work
 from anomalib_flows.core.errors import InputError, Interrupted
@@ -53,9 +53,15 @@ class Plan:
         return [cell for cell in self.cells if cell not in self.known or self.known[cell].error]
 
     def estimate(self, at_once: int) -> float | None:
-        """Return the seconds that the missing runs take, from the mean of those so far; None before the first."""
-        taken = [result.seconds for result in self.known.values() if result.seconds]
-        return sum(taken) / len(taken) * len(self.missing) / at_once if taken else None
+        """Return the seconds that the missing runs take, from those of the same model so far; None before the first.
+
+        A model without runs so far is taken to be as fast as the others.
+        """
+        taken = {cell: result.seconds for cell, result in self.known.items() if result.seconds}
+        if not taken:
+            return None
+        by_model = {cell.model: fmean(s for c, s in taken.items() if c.model == cell.model) for cell in taken}
+        return sum(by_model.get(cell.model, fmean(taken.values())) for cell in self.missing) / at_once
 
 
 def plan_of(cells: list[Cell], folder: Path, *, validation: bool = False) -> Plan:
@@ -113,12 +119,12 @@ def run_plan(plan: Plan, at_once: int) -> list[Result]:
         results = dict(plan.known)
         keep(plan, results)
         try:
-            with tqdm(total=len(plan.cells), initial=len(plan.cells) - len(plan.missing), unit="run") as bar:
+            bar = GridBar(plan.folder, len(plan.cells), plan.missing)
+            with bar.alive():
                 for cell, outcome in ended_runs(plan, at_once):
                     results[cell] = finished(plan, cell, outcome)
                     keep(plan, results)
-                    bar.write(line_of(cell, results[cell]))
-                    bar.update()
+                    bar.end(cell, line_of(cell, results[cell]))
             results = measured(plan, results)
             keep(plan, results)
         except KeyboardInterrupt:
@@ -195,9 +201,8 @@ def ended_runs(plan: Plan, at_once: int) -> Iterator[tuple[Cell, Outcome]]:
 def started(plan: Plan, cell: Cell, threads: int) -> tuple[Any, Any]:
     """Start the process of a run; return it with the end of a pipe that receives its outcome."""
     context = processes(IMPORTED)
-    logs = plan.folder / "logs"
-    logs.mkdir(exist_ok=True)
-    log = logs / f"{cell.dataset}-{cell.category}-{cell.name}.txt"
+    log = log_of(plan.folder, cell)
+    log.parent.mkdir(exist_ok=True)
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=work, args=(sender, cell, threads, log, not plan.validation))
     process.start()

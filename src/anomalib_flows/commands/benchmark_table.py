@@ -16,15 +16,16 @@ def benchmark_table(results: Path, output: Path | None = None) -> None:
         results: Table results.csv of a benchmark.
         output: Folder for the tables; by default that of the results.
     """
+    from anomalib_flows.benchmark.formats import write_tables
     from anomalib_flows.benchmark.results import read_results
-    from anomalib_flows.benchmark.tables import averages, write_tables
+    from anomalib_flows.benchmark.tables import averages, tables_of
     from anomalib_flows.commands.runs import aligned
     from anomalib_flows.core.outputs import require_place
 
     if output:
         require_place("output", output)
     rows = read_results(results)
-    files = write_tables(rows, output or results.parent)
+    files = write_tables(list(tables_of(rows)), output or results.parent)
     print(f"{aligned(averages(rows), left=(0, 1))}\n")
     print("\n".join(map(str, files)))
 
