@@ -93,7 +93,7 @@ def test_a_grid_is_run_once_and_gives_its_tables(here: Path, capsys) -> None:
     assert "runs        6; 3 are complete" in capsys.readouterr().out
     for row in rows()[:2]:
         assert (FOLDER / row["run"] / "model.safetensors").stat().st_mtime_ns == before[row["run"]]
-    assert main(["benchmark", "table", str(FOLDER / "results.csv"), "--output", "tables"]) == 0
+    assert main(["benchmark", "table", str(FOLDER), "--output", "tables"]) == 0
     assert (here / "tables/table.md").read_text() == (FOLDER / "table.md").read_text()
     assert main(["runs", str(FOLDER)]) == 0
     assert "fastflow/mvtec/b/fastflow-seed1" in capsys.readouterr().out
@@ -181,6 +181,7 @@ def test_a_killed_benchmark_continues(here: Path, whole: dict[str, list[list[str
         ({"models": "fastflo"}, [], "--models: There is no configuration 'fastflo'"),
         ({"models": [{"name": "x", "confg": "cflow"}]}, [], "--models has no key 'confg': it takes config and name"),
         ({"datasets": "mvtek"}, [], "--datasets: There is no dataset 'mvtek'"),
+        ({"backbones": "resnet1"}, [], "There is no backbone 'resnet1': did you mean"),
         ({"seeds": "0,x"}, [], "--seeds cannot be x: give whole numbers"),
         ({"seeds": "0,0"}, [], "The grid names fastflow, mvtec a, seed 0 twice"),
         ({"models": ""}, [], "--models is empty"),

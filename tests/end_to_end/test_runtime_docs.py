@@ -82,6 +82,16 @@ def test_ray_data_predicts_as_the_command(folder: Path) -> None:
         assert (row["label"], row["score"], row["p_value"]) == (result.label, result.score, result.p_value)
 
 
+@pytest.mark.usefixtures("folder")
+def test_a_site_is_worked_out_from_measurements(capsys: pytest.CaptureFixture[str]) -> None:
+    measure, work_out = blocks("site.md", "python")
+    Image.open("photo.png").convert("RGB").save("photo.jpg")
+    exec(measure.replace("repeats=50", "repeats=2"), {})  # noqa: S102
+    assert re.fullmatch(r"decode +[\d.]+ ms\npredict +[\d.]+ ms\n", capsys.readouterr().out)
+    exec(work_out, {})  # noqa: S102
+    assert capsys.readouterr().out in (HOW_TO / "site.md").read_text(encoding="utf-8")
+
+
 def test_the_element_of_dl_streamer_passes_decisions_on(folder: Path) -> None:
     [code] = (code for code in blocks("other-programs.md", "python") if "class Inspect" in code)
     known: dict[str, Any] = {}

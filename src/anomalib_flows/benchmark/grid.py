@@ -13,10 +13,11 @@ from anomalib_flows.core import registry
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.registry import unknown
 from anomalib_flows.data.datasets.base import CategoryDataset
+from anomalib_flows.encoders.weights import require_backbone
 from anomalib_flows.experiment.train import component_of
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.config import TrainConfig
-from anomalib_flows.run.configurations import ENCODER, class_of, find_config, load, published_recipe
+from anomalib_flows.run.configurations import ENCODER, class_of, find_config, load, merged, nested, published_recipe
 
 CATEGORY = "{category}"
 """What stands for the category in the name of a configuration."""
@@ -83,7 +84,10 @@ def each_category(grid: Grid) -> Iterator[tuple[Component, str]]:
     asked, found = listed(grid.categories), dict[str, None]()
     pairs = []
     for entry in listed(grid.datasets):
-        dataset = dataset_of(entry).build("datasets")
+        try:
+            dataset = dataset_of(entry).build("datasets")
+        except InputError as error:
+            raise InputError(f"`datasets`: {error}") from error
         data = component_of("datasets", dataset, dataset.options())  # whose paths are absolute
         known = dataset.each() if isinstance(dataset, CategoryDataset) else []
         found |= dict.fromkeys(known)
@@ -127,6 +131,8 @@ def each_model(grid: Grid) -> Iterator[tuple[str, str, dict[str, Any], str]]:
         name = str(given.get("name") or (Path(short).name if Path(config).is_file() else short))
         options = {**grid.options, **(given.get("options") or {})}
         for backbone in listed(grid.backbones or "") or [""]:
+            if backbone:
+                require_backbone(backbone)
             yield f"{name} {backbone}".strip(), config, options, backbone
 
 
@@ -171,31 +177,3 @@ def configuration(name: str, options: Mapping[str, Any], backbone: str) -> dict[
         arguments = {k: v for k, v in (model.get("init_args") or {}).items() if k not in ENCODER}
         values = values | {"model": model | {"init_args": arguments | {"backbone": backbone}}}
     return merged(values, given)
-
-
-def nested(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options by dotted names as a configuration.
-
-    Example:
-        >>> nested({"trainer.max_steps": 5, "model.steps": 4})
-        {'trainer': {'max_steps': 5}, 'model': {'init_args': {'steps': 4}}}
-    """
-    found: dict[str, Any] = {}
-    for name, value in options.items():
-        *parents, last = str(name).split(".")
-        if parents[:1] in (["model"], ["data"]):
-            parents.insert(1, "init_args")
-        place = found
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
-    return found
-
-
-def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Return two configurations as one; values of the second override those of the first."""
-    both = {**first, **second}
-    for key in first.keys() & second.keys():
-        if isinstance(first[key], Mapping) and isinstance(second[key], Mapping):
-            both[key] = merged(first[key], second[key])
-    return both

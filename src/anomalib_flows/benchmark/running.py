@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from tqdm import tqdm
+from statistics import fmean
 
 from anomalib_flows.benchmark.grid import Cell
+from anomalib_flows.benchmark.progress import GridBar, log_of
 from anomalib_flows.benchmark.results import RESULTS, Result, read_results, result_of, write_results
 from anomalib_flows.benchmark.working import Outcome
 from anomalib_flows.core.errors import InputError, Interrupted
@@ -41,14 +41,20 @@ class Plan:
 
     def log_of(self, cell: Cell) -> Path:
         """Return the file for what a run prints, in a folder that exists."""
-        logs = self.folder.absolute() / "logs"
-        logs.mkdir(exist_ok=True)
-        return logs / f"{cell.dataset}-{cell.category}-{cell.name}.txt"
+        log = log_of(self.folder.absolute(), cell)
+        log.parent.mkdir(exist_ok=True)
+        return log
 
     def estimate(self, at_once: int) -> float | None:
-        """Return the seconds that the missing runs take, from the mean of those so far; None before the first."""
-        taken = [result.seconds for result in self.known.values() if result.seconds]
-        return sum(taken) / len(taken) * len(self.missing) / at_once if taken else None
+        """Return the seconds that the missing runs take, from those of the same model so far; None before the first.
+
+        A model without runs so far is taken to be as fast as the others.
+        """
+        taken = {cell: result.seconds for cell, result in self.known.items() if result.seconds}
+        if not taken:
+            return None
+        by_model = {cell.model: fmean(s for c, s in taken.items() if c.model == cell.model) for cell in taken}
+        return sum(by_model.get(cell.model, fmean(taken.values())) for cell in self.missing) / at_once
 
 
 def plan_of(cells: list[Cell], folder: Path, *, validation: bool = False) -> Plan:
@@ -110,12 +116,12 @@ def run_plan(plan: Plan, ended: EndedRuns) -> list[Result]:
         results = dict(plan.known)
         keep(plan, results)
         try:
-            with tqdm(total=len(plan.cells), initial=len(plan.cells) - len(plan.missing), unit="run") as bar:
+            bar = GridBar(plan.folder, len(plan.cells), plan.missing)
+            with bar.alive():
                 for cell, outcome in ended(plan):
                     results[cell] = finished(plan, cell, outcome)
                     keep(plan, results)
-                    bar.write(line_of(cell, results[cell]))
-                    bar.update()
+                    bar.end(cell, line_of(cell, results[cell]))
             results = measured(plan, results)
             keep(plan, results)
         except KeyboardInterrupt:

@@ -1,29 +1,16 @@
-"""Tables of a benchmark in Markdown, HTML and LaTeX, all from its results."""
+"""Tables of a benchmark, all from its results."""
 
 from __future__ import annotations
 
-import html
 import statistics
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
+from anomalib_flows.benchmark.formats import Table
 from anomalib_flows.benchmark.published import AVERAGE, of_dataset
 from anomalib_flows.benchmark.results import METRICS, Result
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.core.files import atomic
 
 TITLES = dict(zip(METRICS, ("image AUROC", "image best F1", "pixel AUROC", "AUPRO"), strict=True))
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with a title and notes below it; its first column has words, the others numbers."""
-
-    title: str
-    header: list[str]
-    rows: list[list[str]]
-    notes: list[str]
 
 
 def tables_of(results: Sequence[Result]) -> Iterator[Table]:
@@ -63,9 +50,9 @@ def metric_table(results: Sequence[Result], dataset: str, metric: str) -> Table:
         for row in rows:
             row.append(f"{found[row[0]]:.3f}" if row[0] in found else "-")
         notes.append(f"[{number}] {source}")
-    if any(result.error for result in results):
-        notes.append("A dash stands where a run failed, or a metric is undefined.")
-    return Table(f"{dataset}: {TITLES[metric]}", header, rows, notes)
+    if any("-" in row for row in rows):
+        notes.append("A dash stands where a run failed, a metric is undefined, or nothing is published.")
+    return Table(f"{dataset}: {TITLES[metric]}", header, rows, notes, averaged=True)
 
 
 def about(results: Sequence[Result]) -> str:
@@ -152,109 +139,3 @@ def averages(results: Sequence[Result]) -> list[list[str]]:
             metrics = [average(own, model, categories, metric) for metric in METRICS]
             lines += [[dataset, model, *metrics]]
     return lines
-
-
-def write_tables(results: Sequence[Result], folder: Path) -> list[Path]:
-    """Write all tables in each format; return the files."""
-    tables, files = list(tables_of(results)), []
-    for name, write in WRITERS.items():
-        with atomic(folder / name) as temporary:
-            temporary.write_text(write(tables), encoding="utf-8", errors="backslashreplace")
-        files.append(folder / name)
-    return files
-
-
-def markdown(tables: Sequence[Table]) -> str:
-    """Return tables in Markdown.
-
-    Example:
-        >>> print(markdown([Table("t", ["a", "b"], [["x|y", "1"]], ["n"])]))
-        ## t
-        <BLANKLINE>
-        | a | b |
-        | --- | ---: |
-        | x/y | 1 |
-        <BLANKLINE>
-        n
-        <BLANKLINE>
-    """
-    parts = []
-    for table in tables:
-        lines = [table.header, ["---", *["---:"] * (len(table.header) - 1)], *table.rows]
-        body = "\n".join(f"| {' | '.join(text.replace('|', '/') for text in line)} |" for line in lines)
-        parts.append(f"## {table.title}\n\n{body}\n\n" + "\n\n".join(table.notes) + "\n")
-    return "\n".join(parts)
-
-
-STYLE = """body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem }
-table { border-collapse: collapse; display: block; overflow-x: auto }
-th, td { border-bottom: 1px solid #ccc; padding: .3rem .7rem; text-align: right; white-space: nowrap }
-th:first-child, td:first-child { text-align: left }
-tr:last-child td { font-weight: 600 }
-p { color: #555; font-size: 13px }
-@media (prefers-color-scheme: dark) { body { background: #111; color: #eee } p { color: #aaa } }"""
-HEAD = f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Benchmark</title>
-<style>
-{STYLE}
-</style>
-"""
-
-
-def page(tables: Sequence[Table]) -> str:
-    """Return tables as an HTML page."""
-    return HEAD + "\n".join(map(section, tables)) + "\n</html>\n"
-
-
-def section(table: Table) -> str:
-    """Return a table in HTML."""
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in table.header)
-    rows = ("".join(f"<td>{html.escape(text)}</td>" for text in row) for row in table.rows)
-    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
-    notes = "\n".join(f"<p>{html.escape(note)}</p>" for note in table.notes)
-    rules = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>"
-    return f"<h2>{html.escape(table.title)}</h2>\n<table>\n{rules}\n</table>\n{notes}"
-
-
-LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
-    letter: f"\\{letter}" for letter in "&%$#_{}"
-}
-
-
-def latex(tables: Sequence[Table]) -> str:
-    r"""Return tables in LaTeX, for the package booktabs.
-
-    Example:
-        >>> print(latex([Table("a_b", ["x", "y"], [["c", "1 ± 2"]], [])]).splitlines()[5])
-        c & 1 $\pm$ 2 \\
-    """
-    return "\n".join(map(floated, tables))
-
-
-def floated(table: Table) -> str:
-    """Return a table in LaTeX."""
-    header, *rows = (" & ".join(map(escaped, row)) + r" \\" for row in (table.header, *table.rows))
-    lines = [
-        r"\begin{table}",
-        rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}",
-        r"\toprule",
-        header,
-        r"\midrule",
-        *rows,
-        r"\bottomrule",
-        r"\end{tabular}",
-        rf"\caption{{{escaped(' '.join([f'{table.title}.', *table.notes]))}}}",
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def escaped(text: str) -> str:
-    """Escape what LaTeX would read as commands."""
-    return "".join(LATEX.get(letter, letter) for letter in text)
-
-
-WRITERS: dict[str, Callable[[Sequence[Table]], str]] = {"table.md": markdown, "table.html": page, "table.tex": latex}

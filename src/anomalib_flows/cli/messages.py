@@ -121,7 +121,7 @@ def no_option(given: str, known: list[str]) -> str:
     if moved := MOVED.get(name):
         return f"--{name} is now {option(moved)}."
     same = [one for one in known if one.endswith(f".{name}") or one[2:] == USUAL.get(name)]
-    close = same or difflib.get_close_matches(given, known, n=3)
+    close = same or difflib.get_close_matches(given, [one for one in known if not one.endswith("+")], n=3)
     end = f": did you mean {' or '.join(close)}?" if close else ": --help lists the options."
     return f"There is no option {given}{end}"
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain, tee
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, cast, get_args
 
 from anomalib_flows import __version__
 from anomalib_flows.cli.program import as_program
@@ -25,9 +25,17 @@ if TYPE_CHECKING:
     from anomalib_flows.runtime import ExportedModel
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error, and exit."""
+        self.exit(2, f"error: {message}: --help lists the options.\n")
+
+
 def make_parser() -> argparse.ArgumentParser:
     """Make the parser; options that ``anomalib-flows predict`` has, too, mean the same there."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="anomalib-flows-runtime",
         description="Predict images with an exported model: a table, and pictures of each image.",
         allow_abbrev=False,

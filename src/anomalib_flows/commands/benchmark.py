@@ -80,17 +80,18 @@ def described(plan: Plan, at_once: int) -> str:
     ]
     seconds = plan.estimate(at_once)
     if plan.missing:
-        known = "known when the first run has ended" if seconds is None else f"about {max(1, round(seconds / 60))} min"
-        lines.append(f"time        {known}")
+        unknown = "known when the first run has ended; while it trains, the bar shows an estimate"
+        lines.append(f"time        {unknown if seconds is None else f'about {max(1, round(seconds / 60))} min'}")
     return "\n".join(lines)
 
 
 def conclude(results: list[Result], output: Path, *, validation: bool) -> None:
     """Write and print the tables; raise an InputError if a run failed."""
-    from anomalib_flows.benchmark.tables import averages, best_model, write_tables
+    from anomalib_flows.benchmark.formats import write_tables
+    from anomalib_flows.benchmark.tables import averages, best_model, tables_of
     from anomalib_flows.commands.runs import aligned
 
-    files = write_tables(results, output)
+    files = write_tables(list(tables_of(results)), output)
     print(f"\n{aligned(averages(results), left=(0, 1))}\n")
     if validation and (best := best_model(results)):
         print(f"{best}\n")

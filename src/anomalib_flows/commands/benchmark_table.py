@@ -13,18 +13,20 @@ def benchmark_table(results: Path, output: Path | None = None) -> None:
     Published results stand beside ours, with their sources.
 
     Args:
-        results: Table results.csv of a benchmark.
+        results: Table results.csv of a benchmark, or its folder.
         output: Folder for the tables; by default that of the results.
     """
-    from anomalib_flows.benchmark.results import read_results
-    from anomalib_flows.benchmark.tables import averages, write_tables
+    from anomalib_flows.benchmark.formats import write_tables
+    from anomalib_flows.benchmark.results import RESULTS, read_results
+    from anomalib_flows.benchmark.tables import averages, tables_of
     from anomalib_flows.commands.runs import aligned
     from anomalib_flows.core.outputs import require_place
 
     if output:
         require_place("output", output)
+    results = results / RESULTS if results.is_dir() else results
     rows = read_results(results)
-    files = write_tables(rows, output or results.parent)
+    files = write_tables(list(tables_of(rows)), output or results.parent)
     print(f"{aligned(averages(rows), left=(0, 1))}\n")
     print("\n".join(map(str, files)))
 

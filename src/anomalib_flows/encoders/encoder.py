@@ -12,11 +12,18 @@ from torch import Tensor, nn
 
 from anomalib_flows.core.cuda import is_out_of_memory
 from anomalib_flows.core.errors import InputError, first_line
-from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ImageSize
 from anomalib_flows.encoders import DEFAULT_BACKBONE, Triple
 from anomalib_flows.encoders.layers import LayerChoice, Padding, TokenMaps, is_transformer, pad_convolutions
-from anomalib_flows.encoders.weights import Weights, create_network, marked, require_complete, timm, weight_arguments
+from anomalib_flows.encoders.weights import (
+    Weights,
+    create_network,
+    marked,
+    require_backbone,
+    require_complete,
+    timm,
+    weight_arguments,
+)
 
 RESERVED = {
     "pretrained",
@@ -160,8 +167,7 @@ class Encoder(nn.Module):
 
 def extractor(name: str, weights: Weights, size: ImageSize, args: dict[str, Any], choice: LayerChoice) -> Any:
     """Build a feature extractor of the chosen layers with its weights."""
-    if not timm().is_model(name):
-        raise InputError(unknown("backbone", name, timm().list_models()))
+    require_backbone(name)
     if reserved := sorted(RESERVED & set(args)):
         raise InputError(f"`timm_args` {reserved} are set by `weights` and `layers`: leave them out.")
     source = weight_arguments(weights, name)

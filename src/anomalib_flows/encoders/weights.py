@@ -19,6 +19,7 @@ from huggingface_hub import constants
 from torch import Tensor, nn
 
 from anomalib_flows.core.errors import InputError, first_line
+from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ImageSize
 from anomalib_flows.encoders import DEFAULT_BACKBONE
 from anomalib_flows.encoders.packages import packaged_weights
@@ -35,6 +36,12 @@ def timm() -> Any:
 def backbone_names() -> list[str]:
     """Return the names of timm's models; nearly all give feature maps."""
     return timm().list_models()  # type: ignore[no-any-return]
+
+
+def require_backbone(name: str) -> None:
+    """Raise an InputError unless timm has a model of this name."""
+    if not timm().is_model(name):
+        raise InputError(unknown("backbone", name, backbone_names()))
 
 
 Weights = Literal["pretrained", "random"] | Path

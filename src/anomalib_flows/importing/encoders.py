@@ -7,9 +7,8 @@ from collections.abc import Collection
 from typing import Any
 
 from anomalib_flows.core.errors import InputError, first_line, require
-from anomalib_flows.core.registry import unknown
 from anomalib_flows.core.types import ImageSize
-from anomalib_flows.encoders.weights import timm
+from anomalib_flows.encoders.weights import require_backbone, timm
 from anomalib_flows.importing.freia import State
 
 RESNETS = {
@@ -69,8 +68,7 @@ def position_size(state: State) -> ImageSize | None:
 
 def feature_infos(backbone: str) -> list[dict[str, Any]]:
     """Return timm's description of each feature map of a network: channels, stride and module."""
-    if not timm().is_model(backbone):
-        raise InputError(unknown("backbone", backbone, timm().list_models()))
+    require_backbone(backbone)
     try:
         infos: list[dict[str, Any]] = timm().create_model(backbone, features_only=True).feature_info.info
     except (RuntimeError, AttributeError, AssertionError) as error:  # raised for networks without feature maps

@@ -143,7 +143,8 @@ def require_usable(output: Path, *, resume: bool) -> bool:
             )
         return True
     if not is_free(output):
-        raise InputError(f"`output` {output} already holds predictions: name another folder.")
+        complete = " that are complete" if resume and all_predicted(output) else ""
+        raise InputError(f"`output` {output} already holds predictions{complete}: name another folder.")
     return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ def config_folder() -> Path:
     return installed if installed.is_dir() else PACKAGE.parents[1] / "configs"
 
 
-def config_names() -> list[str]:
-    """Return the short names of all configurations, such as ``fastflow/resnet18``."""
+def config_names(*, grids: bool = False) -> list[str]:
+    """Return the short names of all configurations of a run, such as ``fastflow/resnet18``, or of all grids."""
     folder = config_folder()
     names = (file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
-    return sorted(name for name in names if not name.startswith(GRIDS))
+    return sorted(name for name in names if name.startswith(GRIDS) == grids)
 
 
 def find_config(name: str) -> Path:
@@ -40,7 +41,7 @@ def find_config(name: str) -> Path:
         raise InputError(f"The configuration {name} is a folder: name {Path(name, 'config.yaml')}.")
     if Path(name).suffix in (".yaml", ".yml"):
         raise InputError(f"The configuration {name} does not exist: check the path.")
-    raise InputError(unknown("configuration", name, config_names()))
+    raise InputError(unknown("configuration", name, config_names(grids=name.startswith(GRIDS))))
 
 
 def load(file: Path) -> Any:
@@ -68,3 +69,31 @@ def published_recipe(model: str) -> dict[str, Any]:
         "trainer": {"max_epochs": 20, "precision": "32"},
         "model": {"class_path": model, "init_args": registry.load("models", model).published},
     }
+
+
+def nested(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options by dotted names as a configuration.
+
+    Example:
+        >>> nested({"trainer.max_steps": 5, "model.steps": 4})
+        {'trainer': {'max_steps': 5}, 'model': {'init_args': {'steps': 4}}}
+    """
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        *parents, last = str(name).split(".")
+        if parents[:1] in (["model"], ["data"]):
+            parents.insert(1, "init_args")
+        place = found
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return found
+
+
+def merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two configurations as one; values of the second override those of the first."""
+    both = {**first, **second}
+    for key in first.keys() & second.keys():
+        if isinstance(first[key], Mapping) and isinstance(second[key], Mapping):
+            both[key] = merged(first[key], second[key])
+    return both

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anomalib_flows.benchmark.formats import latex, markdown, page
 from anomalib_flows.benchmark.grid import configuration, each_model
 from anomalib_flows.benchmark.options import Grid
 from anomalib_flows.benchmark.published import published
 from anomalib_flows.benchmark.results import Result, read_results, write_results
-from anomalib_flows.benchmark.tables import latex, markdown, page, tables_of
+from anomalib_flows.benchmark.tables import tables_of
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.configurations import config_folder, load
@@ -82,8 +83,15 @@ def test_names_are_escaped_in_each_format() -> None:
     table = next(iter(tables_of([result("a|b & <c>_%", model="=x\\y")])))
     assert "| a/b & <c>_% |" in markdown([table])
     assert "<td>a|b &amp; &lt;c&gt;_%</td>" in page([table])
-    assert r"a|b \& <c>\_\% & 0.900 \\" in latex([table])
+    assert r"a\textbar{}b \& \textless{}c\textgreater{}\_\% & 0.900 \\" in latex([table])
     assert r"=x\textbackslash{}y" in latex([table])
+
+
+def test_latex_sees_no_command_nor_option_in_a_name() -> None:
+    name = "[x] 50% $1 #2 ~a ^b {c} \\d\n\ne_f"
+    [line] = [text for text in latex(list(tables_of([result(name)]))[:1]).splitlines() if "50" in text]
+    words = r"{[}x] 50\% \$1 \#2 \textasciitilde{}a \textasciicircum{}b \{c\} \textbackslash{}d e\_f & 0.900 \\"
+    assert line == words
 
 
 def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:

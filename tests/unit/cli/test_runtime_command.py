@@ -82,7 +82,7 @@ def test_rows_remain_after_an_error(photos, model, tmp_path, capsys) -> None:
     assert main([*given[:-1], str(tmp_path / "whole"), "--on-error", "skip"]) == 0
     assert files(tmp_path / "out") == files(tmp_path / "whole")
     assert main([*given, "--resume"]) == 2
-    assert "already holds predictions: name another folder." in capsys.readouterr().err
+    assert "already holds predictions that are complete: name another folder." in capsys.readouterr().err
 
 
 def test_a_prediction_of_another_command_is_not_gone_on_with(photos, model, tmp_path, capsys) -> None:
@@ -113,6 +113,7 @@ def test_without_a_readable_photo_there_is_no_folder(photos, model, tmp_path, ca
         (["--input", "nowhere"], "nowhere does not exist: give an image, a folder, a pattern"),
         (["--save", "all"], "all is not of heatmap, overlay, mask, maps"),
         (["--pictures", "few"], "few is not all, anomalous, none or a number"),
+        (["--treshold", "0.6"], "unrecognized arguments: --treshold 0.6"),
     ],
 )
 def test_a_wrong_option_is_one_sentence(photos, model, tmp_path, capsys, options: list[str], said: str) -> None:
@@ -122,5 +123,6 @@ def test_a_wrong_option_is_one_sentence(photos, model, tmp_path, capsys, options
     except SystemExit as end:  # of argparse
         code = end.code
     assert code == 2
-    assert said in capsys.readouterr().err.splitlines()[-1]
+    [error] = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning")]
+    assert said in error
     assert not (tmp_path / "out").exists()

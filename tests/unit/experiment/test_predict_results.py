@@ -195,7 +195,7 @@ def test_an_unfinished_prediction_is_gone_on_with_or_kept(photos, tmp_path, monk
 
 def test_without_an_unfinished_prediction_a_resumed_one_begins(photos, tmp_path, monkeypatch) -> None:
     predicted(monkeypatch, photos, tmp_path / "out", resume=True)
-    with pytest.raises(InputError, match="already holds predictions"):
+    with pytest.raises(InputError, match="already holds predictions that are complete"):
         predicted(monkeypatch, photos, tmp_path / "out", resume=True)
 
 
