@@ -112,21 +112,27 @@ def speed_table(results: Sequence[Result]) -> Table:
 
 
 def best_model(results: Sequence[Result]) -> str:
-    """Say which model is best: by the mean of image AUROC and AUPRO over categories and seeds."""
-    scores = {model: score_of(results, model) for model in dict.fromkeys(result.model for result in results)}
-    ranked = sorted(((s, m) for m, s in scores.items() if s is not None), reverse=True)
-    if not ranked:
+    """Say which model is best, by the mean of image AUROC and AUPRO, and how often it beats the next one."""
+    runs = {model: scores_of(results, model) for model in dict.fromkeys(result.model for result in results)}
+    means = {model: statistics.fmean(scores.values()) for model, scores in runs.items() if scores}
+    if not means:
         return ""
-    (score, best), *others = ranked
-    second = f"; next is {others[0][1]} with {others[0][0]:.3f}" if others else ""
-    return f"Best: {best}. Its mean of image AUROC and AUPRO, over all categories and seeds, is {score:.3f}{second}."
+    best, *others = sorted(means, key=lambda model: -means[model])
+    text = f"Best: {best}. Its mean of image AUROC and AUPRO, over all categories and seeds, is {means[best]:.3f}"
+    if not others:
+        return f"{text}."
+    pairs = [(score, runs[others[0]][run]) for run, score in runs[best].items() if run in runs[others[0]]]
+    wins = sum(first > second for first, second in pairs)
+    better = f"of {len(pairs)} runs on the same category and seed, {wins} are better than its"
+    return f"{text}; next is {others[0]} with {means[others[0]]:.3f} ({better})."
 
 
-def score_of(results: Sequence[Result], model: str) -> float | None:
-    """Return the mean of image AUROC and AUPRO over all runs of a model; None if a run has none."""
-    found = [value for r in results if r.model == model for value in (r.image_auroc, r.pixel_aupro)]
-    known = [value for value in found if value is not None]
-    return statistics.fmean(known) if known and len(known) == len(found) else None
+def scores_of(results: Sequence[Result], model: str) -> dict[tuple[str, str, int], float]:
+    """Return the mean of image AUROC and AUPRO of each run of a model; none at all if one run lacks a metric."""
+    own = [(r, (r.image_auroc, r.pixel_aupro)) for r in results if r.model == model]
+    if any(None in metrics for _, metrics in own):
+        return {}
+    return {(r.dataset, r.category, r.seed): statistics.fmean(metrics) for r, metrics in own}  # type: ignore[arg-type]
 
 
 def averages(results: Sequence[Result]) -> list[list[str]]:
