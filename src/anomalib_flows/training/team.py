@@ -65,9 +65,13 @@ def as_member(lead: Callable[[], T]) -> T | None:
 
 
 def received() -> Task | None:
-    """Wait for the next task of the first process; None at the end."""
+    """Wait for the next task of the first process; None at the end, or if that process has failed, and has said why."""
     message: list[Task | None] = [None]
-    dist.broadcast_object_list(message, device=torch.device("cpu"))
+    try:
+        dist.broadcast_object_list(message, device=torch.device("cpu"))
+    except RuntimeError as error:
+        if "onnection" not in str(error):
+            raise
     return message[0]
 
 
