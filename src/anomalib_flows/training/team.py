@@ -59,19 +59,19 @@ def as_member(lead: Callable[[], T]) -> T | None:
         dist.broadcast_object_list([None], device=torch.device("cpu"))
         return result
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the training
-    while task := received():
-        quietly(task)
+    try:
+        while task := received():
+            quietly(task)
+    except RuntimeError as error:  # of a lost connection: the first process has ended, and has said why
+        if "onnection" not in str(error):
+            raise
     return None
 
 
 def received() -> Task | None:
-    """Wait for the next task of the first process; None at the end, or if that process has failed, and has said why."""
+    """Wait for the next task of the first process; None at the end."""
     message: list[Task | None] = [None]
-    try:
-        dist.broadcast_object_list(message, device=torch.device("cpu"))
-    except RuntimeError as error:
-        if "onnection" not in str(error):
-            raise
+    dist.broadcast_object_list(message, device=torch.device("cpu"))
     return message[0]
 
 
