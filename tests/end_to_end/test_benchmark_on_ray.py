@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from test_start import imported
 
 from anomalib_flows import __version__
 from anomalib_flows.benchmark import on_ray
+from anomalib_flows.benchmark.options import Execution
+from anomalib_flows.benchmark.running import Plan
 from anomalib_flows.cli import main
 from anomalib_flows.core.errors import InputError
 
@@ -131,6 +134,14 @@ def test_runs_fit_where_their_resources_are() -> None:
             on_ray.room(nodes, {"CPU": cpus, "GPU": gpus})
 
 
+def test_a_complete_grid_can_be_described(tmp_path: Path, monkeypatch) -> None:
+    cluster = SimpleNamespace(nodes=lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}], shutdown=list)
+    monkeypatch.setattr(on_ray, "connected", lambda address: cluster)
+    complete = Plan(folder=tmp_path, cells=[], known={})
+    with on_ray.on_ray(Execution(executor="ray", address="auto"), complete) as (_, at_once):
+        assert at_once == 1
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -165,7 +176,7 @@ def test_without_ray_the_package_is_named(two_categories: Path, monkeypatch, cap
     monkeypatch.setitem(sys.modules, "ray.exceptions", None)
     write_grid()
     assert main([*WORDS, "--executor=ray"]) == 2
-    assert "--executor ray needs the module ray: run pip install anomalib-flows[ray]." in capsys.readouterr().err
+    assert "--executor ray needs the module ray: run pip install 'anomalib-flows[ray]'." in capsys.readouterr().err
 
 
 def test_workers_refuse_what_would_be_lost(tmp_path: Path) -> None:

@@ -73,6 +73,7 @@ def test_processes_of_torchrun(train: Callable[..., Path], options: list[str], t
     refused = subprocess.run([sys.executable, *launch, *options, "--data.root=none"], capture_output=True, text=True)
     assert refused.returncode != 0
     assert refused.stderr.count("error: --data.root") == 1
+    assert "[rank1]" not in refused.stderr
 
 
 def children(process: subprocess.Popen[str]) -> list[int]:

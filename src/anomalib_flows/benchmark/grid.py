@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +73,8 @@ def cells_of(grid: Grid, output: Path, *, validation: bool = False) -> list[Cell
         for model in each_model(grid)
         for seed in map(int, listed(grid.seeds))
     ]
-    if twice := [cell for number, cell in enumerate(cells) if cell.path in {other.path for other in cells[:number]}]:
+    count = Counter(cell.path for cell in cells)
+    if twice := [cell for cell in cells if count[cell.path] > 1]:
         raise InputError(
             f"The grid names {twice[0]} twice: give each model a `name` of its own, and list everything else once."
         )

@@ -48,8 +48,9 @@ def on_ray(options: Execution, plan: Plan) -> Iterator[tuple[EndedRuns, int]]:
             wanted = any(cell.config.trainer.accelerator != "cpu" for cell in plan.cells)
             gpus = float(wanted and any(node.get("GPU") for node in nodes))
         needed = {"CPU": options.cpus_per_run or 1, "GPU": gpus}
-        most = options.workers or (len(plan.missing) if options.address else runs_at_once(None))
-        yield partial(ended_runs, at_once=most, needed=needed), min(most, room(nodes, needed), len(plan.missing) or 1)
+        missing = max(1, len(plan.missing))
+        most = options.workers or (missing if options.address else runs_at_once(None))
+        yield partial(ended_runs, at_once=most, needed=needed), min(most, room(nodes, needed), missing)
     finally:
         ray.shutdown()
 
@@ -60,7 +61,7 @@ def connected(address: str | None) -> Any:
     try:
         import ray.exceptions
     except ImportError as error:
-        raise InputError("`executor` ray needs the module ray: run pip install anomalib-flows[ray].") from error
+        raise InputError("`executor` ray needs the module ray: run pip install 'anomalib-flows[ray]'.") from error
     if address not in (None, "auto"):
         require_answer(address)
     try:

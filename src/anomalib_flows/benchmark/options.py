@@ -53,8 +53,8 @@ class Execution:
     """Where the runs are made.
 
     Args:
-        executor: ``local`` makes them in processes of this machine, ``ray`` on a Ray cluster (pip install
-            anomalib-flows[ray]).
+        executor: ``local`` makes them in processes of this machine, ``ray`` on a Ray cluster, which needs the extra of
+            that name.
         workers: Runs at the same time; by default one for each core, as far as the memory allows, or as many as a
             cluster has room for.
         address: Ray cluster, HOST:PORT, or ``auto`` for the one of this machine; by default Ray is started here.

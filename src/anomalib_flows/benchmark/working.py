@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from anomalib_flows.benchmark.grid import Cell
-from anomalib_flows.core.errors import InputError, Interrupted, first_line
+from anomalib_flows.core.errors import InputError, first_line
 from anomalib_flows.core.processes import end_with_parent
 from anomalib_flows.run.directory import Run
 
@@ -63,7 +63,7 @@ def outcome_of(cell: Cell, threads: int, test: bool) -> Outcome:
             train(cell.config, name=cell.name, test=test)
     except InputError as error:
         return Outcome(str(error))
-    except (Interrupted, KeyboardInterrupt):
+    except KeyboardInterrupt:
         return Outcome("interrupted")
     except Exception as error:  # a bug in one run, or in a plug-in, does not stop the others
         traceback.print_exc()

@@ -87,7 +87,7 @@ class Detector(nn.Module, Model):
         The mean over all parts of weight times loss is the loss of the batch. By default tensors are divided along
         their first dimension, over which the loss must be a mean.
         """
-        sizes = {len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)}
+        sizes = {leaf.shape[:1].numel() for leaf in tree_leaves(batch) if isinstance(leaf, Tensor)}  # 1 of a scalar
         if len(sizes) != 1:
             raise InputError(
                 f"`trainer.devices` cannot divide batches of {type(self).__name__}, whose tensors have different "

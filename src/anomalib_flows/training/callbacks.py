@@ -109,6 +109,8 @@ class EpochCheckpoint(Callback):
 class Stop(Callback):
     """Stop all processes of a training after the same step, once one of them was interrupted.
 
+    It comes after the checkpoint of an epoch, which a stop before it would prevent.
+
     Args:
         interrupted: Event that is set on Ctrl-C.
         watch: Callback before this one. When it has read losses, the device has no steps left to wait for.
@@ -120,6 +122,14 @@ class Stop(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Agree whether to stop."""
+        """Agree whether to stop, where all processes have read the losses."""
         if trainer.world_size == 1 or not self.watch.pending:
-            trainer.should_stop |= trainer.strategy.reduce_boolean_decision(self.interrupted.is_set(), all=False)
+            self.agree(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Agree again: a GPU's losses are read here alone if epochs are short."""
+        self.agree(trainer)
+
+    def agree(self, trainer: Trainer) -> None:
+        """Let all processes stop if one of them was interrupted."""
+        trainer.should_stop |= trainer.strategy.reduce_boolean_decision(self.interrupted.is_set(), all=False)

@@ -114,7 +114,7 @@ def make_trainer(options: TrainerOptions, batches: int, run: Run, losses: Logger
         gradient_clip_val=options.gradient_clip,
         logger=losses or False,
         plugins=[PlainFile()],
-        callbacks=[watch, Stop(interrupted, watch), *progress, EpochCheckpoint(run)],
+        callbacks=[watch, *progress, EpochCheckpoint(run), Stop(interrupted, watch)],
         log_every_n_steps=1,
         enable_checkpointing=False,
         enable_progress_bar=False,

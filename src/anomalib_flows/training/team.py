@@ -8,9 +8,10 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from socket import create_server
 from typing import Any, TypeVar
 
 import torch
@@ -28,6 +29,9 @@ Task = Callable[[], Any]
 IMPORTED = ["torch", "timm", "lightning", "anomalib_flows.training.fit"]
 """Modules that all processes share, since importing them takes seconds."""
 HOST = "127.0.0.1"
+Failure = tuple[bool, str]
+"""Whether it may be the consequence of another failure, such as a lost connection; and a sentence."""
+ENDED: Failure = False, "A process of the training has ended before the others: try fewer `trainer.devices`."
 PATIENCE = timedelta(days=30)
 """How long processes wait for each other: the first one may encode and test for hours."""
 
@@ -55,8 +59,12 @@ def as_member(lead: Callable[[], T]) -> T | None:
         dist.broadcast_object_list([None], device=torch.device("cpu"))
         return result
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the training
-    while task := received():
-        quietly(task)
+    try:
+        while task := received():
+            quietly(task)
+    except RuntimeError as error:  # of a lost connection: the first process has ended, and has said why
+        if "onnection" not in str(error):
+            raise
     return None
 
 
@@ -101,22 +109,38 @@ def team(task: Task, devices: int) -> Iterator[None]:
 @contextmanager
 def started(task: Task, count: int) -> Iterator[None]:
     """Start all processes but this one; they end with the block."""
-    store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False, timeout=PATIENCE)
-    context, pipes, members = processes(IMPORTED), [], []
+    store, context, pipes, members = store_here(), processes(IMPORTED), [], []
     copied = pickle.dumps(task)  # multiprocessing would share the memory of its tensors
-    for rank in range(1, count):
-        receiver, sender = context.Pipe(duplex=False)
-        members.append(context.Process(target=work, args=(sender, copied, rank, count, store.port)))
-        members[-1].start()
-        sender.close()
-        pipes.append(receiver)
     try:
+        for number in range(1, count):
+            receiver, sender = context.Pipe(duplex=False)
+            member = context.Process(target=work, args=(sender, copied, number, count, store.port))
+            member.start()
+            members.append(member)
+            sender.close()
+            pipes.append(receiver)
+        require_begun(pipes)
         with joined(store, 0, count), explained(pipes):
             yield
     finally:
         for member in members:
             member.join(5 if sys.exc_info()[0] is None else 0)
             member.kill()
+
+
+def store_here() -> TCPStore:
+    """Make the store by which processes find each other; it would listen to the whole network by itself."""
+    listening = create_server((HOST, 0))
+    port = listening.getsockname()[1]
+    number = listening.detach()  # the store closes it
+    return TCPStore(HOST, port, is_master=True, wait_for_workers=False, timeout=PATIENCE, master_listen_fd=number)
+
+
+def require_begun(pipes: list[Connection]) -> None:
+    """Wait until all other processes have begun: joining one that cannot would take for ever."""
+    for pipe in pipes:
+        if failure := report_of(pipe):
+            raise InputError(failure[1])
 
 
 @contextmanager
@@ -127,46 +151,54 @@ def explained(pipes: list[Connection]) -> Iterator[None]:
     except (InputError, KeyboardInterrupt):
         raise
     except Exception as error:
-        if reason := next(filter(None, map(failure, pipes)), ""):
-            raise InputError(reason) from error
+        failures = filter(None, [report_of(pipe) for pipe in wait(pipes, 2)])  # type: ignore[arg-type]
+        if failure := min(failures, default=None):
+            raise InputError(failure[1]) from error
         raise
 
 
-def failure(pipe: Connection) -> str:
-    """Return why another process has failed; an empty text if it has not, or not yet."""
-    with suppress(EOFError):
-        return str(pipe.recv()) if pipe.poll(2) else ""
-    return "A process of the training has ended before the others: try fewer `trainer.devices`."
+def report_of(pipe: Connection) -> Failure | None:
+    """Wait for what another process reports; None if all is well."""
+    try:
+        report: Failure | None = pipe.recv()
+    except (EOFError, OSError):
+        return ENDED
+    return report
 
 
-def work(sender: Connection, task: bytes, rank: int, count: int, port: int) -> None:
-    """Do a task as one of several processes; send why it failed, or an empty text."""
+def work(sender: Connection, task: bytes, number: int, count: int, port: int) -> None:
+    """Do a task as one of several processes; report that it has begun, and that it has ended or why it failed."""
     end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the first process, which ends the training
-    store = TCPStore(HOST, port, is_master=False, timeout=PATIENCE)
-    try:
-        with joined(store, rank, count):
+    sender.send(None)
+    with joined(TCPStore(HOST, port, is_master=False, timeout=PATIENCE), number, count):
+        try:
             quietly(pickle.loads(task))  # noqa: S301 (from the process that has started this one)
-    except Exception as error:  # the first process shows it
-        sender.send(str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {first_line(error)}")
-        return
-    sender.send("")
+        except InputError as error:
+            sender.send((False, str(error)))
+            return
+        except Exception as error:
+            sender.send((True, f"{type(error).__name__}: {first_line(error)}"))
+            return
+    sender.send(None)
 
 
 @contextmanager
-def joined(store: TCPStore, rank: int, count: int) -> Iterator[None]:
+def joined(store: TCPStore, number: int, count: int) -> Iterator[None]:
     """Be one of several processes of this machine, which share its cores."""
-    threads = torch.get_num_threads()
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "GROUP_RANK": 0}
-    before, names = dict(os.environ), {name: str(value) for name, value in place.items()}
+    threads, before = torch.get_num_threads(), dict(os.environ)
+    place = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "GROUP_RANK": 0}
+    names = {name: str(value) for name, value in place.items()}
     names |= {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}  # nothing leaves this machine
     os.environ.update(names)
     torch.set_num_threads(max(1, min(threads, cores() // count)))
     try:
-        dist.init_process_group(backends(), store=store, rank=rank, world_size=count, timeout=PATIENCE)
+        dist.init_process_group(backends(), store=store, rank=number, world_size=count, timeout=PATIENCE)
         yield
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
         torch.set_num_threads(threads)
-        os.environ.clear()
-        os.environ.update(before)
+        for name in names:  # others may have been set meanwhile
+            del os.environ[name]
+        os.environ.update({name: before[name] for name in names if name in before})

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
 
 from anomalib_flows.results.pictures import evenly_spaced
 from anomalib_flows.run.config import TrainConfig
@@ -72,8 +71,8 @@ class Tracker(Logger):
 
     def log_results(self) -> None:
         """Log the metrics and pictures that the run directory has."""
-        step = last_step(self.run)
-        self._attempt(lambda service: service.log_results(metrics_of(self.run), pictures_of(self.run), step))
+        run = self.run
+        self._attempt(lambda service: service.log_results(metrics_of(run), pictures_of(run), last_step(run)))
 
     def save(self) -> None:
         """Write what has been logged; Lightning calls it before the first step, too."""
@@ -85,7 +84,6 @@ class Tracker(Logger):
         if self.service:
             self._attempt(lambda service: service.close(status))
 
-    @rank_zero_only
     def _attempt(self, log: Callable[[Service], None], step: int | None = None) -> None:
         """Log something, unless the service has failed before; begin the run there first."""
         if self.failed:
@@ -99,7 +97,7 @@ class Tracker(Logger):
             self.failed = True
             reason = next(iter(str(error).splitlines()), "") or type(error).__name__
             text = f"`trainer.logger` {self.name} failed ({reason.rstrip('.')}): the run goes on without it."
-            warnings.warn(text, UserWarning, stacklevel=1)  # Lightning's wrapper would be the next level
+            warnings.warn(text, UserWarning, stacklevel=1)
 
 
 def metrics_of(run: Run) -> dict[str, float]:
