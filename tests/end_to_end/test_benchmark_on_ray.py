@@ -176,7 +176,7 @@ def test_without_ray_the_package_is_named(two_categories: Path, monkeypatch, cap
     monkeypatch.setitem(sys.modules, "ray.exceptions", None)
     write_grid()
     assert main([*WORDS, "--executor=ray"]) == 2
-    assert "--executor ray needs the module ray: run pip install 'anomalib-flows[ray]'." in capsys.readouterr().err
+    assert "--executor ray needs the module ray: run pip install 'ray[data]'." in capsys.readouterr().err
 
 
 def test_workers_refuse_what_would_be_lost(tmp_path: Path) -> None:

@@ -17,8 +17,12 @@ from safetensors.numpy import load_file
 from tiny import SMALL
 
 from anomalib_flows.cli import main
+from anomalib_flows.core.timing import cores
 
-pytestmark = pytest.mark.filterwarnings("always")  # the command line prints them
+pytestmark = [
+    pytest.mark.filterwarnings("always"),  # the command line prints them
+    pytest.mark.skipif(cores() < 2, reason="a core for each process"),
+]
 CFLOW = ["--model=cflow", "--model.condition=8", "--model.vectors_per_step=8"]
 PUBLISHED = [*CFLOW, "--model.order=published", "--trainer.precision=32", "--trainer.max_epochs=1"]
 COMMAND = [sys.executable, "-m", "anomalib_flows.cli"]

@@ -61,7 +61,7 @@ def connected(address: str | None) -> Any:
     try:
         import ray.exceptions
     except ImportError as error:
-        raise InputError("`executor` ray needs the module ray: run pip install 'anomalib-flows[ray]'.") from error
+        raise InputError("`executor` ray needs the module ray: run pip install 'ray[data]'.") from error
     if address not in (None, "auto"):
         require_answer(address)
     try:

@@ -15,6 +15,7 @@ from anomalib_flows.core import registry
 from anomalib_flows.core.commit import together
 from anomalib_flows.core.errors import InputError, Interrupted, Stage
 from anomalib_flows.core.outputs import require_place
+from anomalib_flows.core.timing import cores
 from anomalib_flows.core.types import Sample, Split
 from anomalib_flows.data.checks.checking import inspect_samples, list_samples, usable
 from anomalib_flows.data.checks.scale import InputScale, warn_of_scale
@@ -139,8 +140,10 @@ def prepare_experiment(config: TrainConfig, resume: Run | None, trust: bool) -> 
     device = choose_device(config.trainer.accelerator)
     if config.trainer.precision == "16-mixed" and device.type == "cpu":
         raise InputError("`trainer.precision` 16-mixed needs CUDA: choose bf16-mixed or 32 on a CPU.")
-    if device.type == "cuda" and config.trainer.devices > torch.cuda.device_count():
-        raise InputError(f"`trainer.devices` is {config.trainer.devices}: there are {torch.cuda.device_count()} here.")
+    there = torch.cuda.device_count() if device.type == "cuda" else cores()
+    if config.trainer.devices > there:
+        kind = "GPUs" if device.type == "cuda" else "cores"
+        raise InputError(f"`trainer.devices` is {config.trainer.devices}, but the number of {kind} here is {there}.")
     config.trainer.require_logger()
     if config.data is None:
         raise InputError("`data` must be given: name a dataset to train on.")

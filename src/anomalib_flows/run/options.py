@@ -190,6 +190,13 @@ class HeatmapOptions:
         require(0 <= self.top_percent <= 100, "heatmap.top_percent", self.top_percent, "from 0 to 100")
 
 
+LOGGERS = {
+    "csv": (),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow-skinny", "sqlalchemy", "alembic"),
+    "wandb": ("wandb",),
+}
+"""Packages that each logger needs: the extra of its name."""
 DEFAULT_STEPS = 120
 """Default length of a training, in batches of images."""
 
@@ -251,12 +258,11 @@ class TrainerOptions:
         require_size("trainer.cache_variants", self.cache_variants, 0)
 
     def require_logger(self) -> None:
-        """Raise an InputError if the module of the logger is not installed; only a training needs it."""
-        module = find_spec(self.logger)  # csv is one of Python's own
-        if module is None or module.origin is None:  # a mere folder of that name has no origin
-            raise InputError(
-                f"`trainer.logger` {self.logger} needs an extra: run pip install 'anomalib-flows[{self.logger}]'."
-            )
+        """Raise an InputError if a module of the logger is not installed; only a training needs it."""
+        packages = LOGGERS[self.logger]
+        found = [find_spec(name.removesuffix("-skinny")) for name in packages]
+        if any(module is None or module.origin is None for module in found):  # a mere folder has no origin
+            raise InputError(f"`trainer.logger` {self.logger} needs more: run pip install {' '.join(packages)}.")
 
     def epochs(self, batches: int) -> int:
         """Return the number of epochs, given the batches of images in each."""

@@ -22,6 +22,7 @@ from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.options import ImageOptions
 from anomalib_flows.training.graphs import GraphedLoss
+from anomalib_flows.training.team import world_size
 
 
 def compiled_loss(detector: Detector) -> Callable[[Any], Tensor]:
@@ -54,8 +55,10 @@ class TrainingModule(LightningModule):
         super().__init__()
         self.pipeline, self.config = pipeline, config
         detector = pipeline.detector
-        compiled = config.trainer.compile
-        self.loss: Callable[[Any], Tensor] = compiled_loss(detector) if compiled else GraphedLoss(detector)
+        if config.trainer.compile:
+            self.loss: Callable[[Any], Tensor] = compiled_loss(detector)
+        else:  # graphs beside the exchange of gradients between GPUs are untested
+            self.loss = GraphedLoss(detector) if world_size() == 1 else detector.loss
         preprocess = pipeline.preprocess
         image = ImageOptions(size=preprocess.size, resize=preprocess.mode)
         self.images = Loader(samples, image, config.loader, config.seed)
