@@ -74,6 +74,11 @@ def test_processes_of_torchrun(train: Callable[..., Path], options: list[str], t
     assert done.stdout.count("image AUROC") == 1  # one process prints and writes
     (run,) = tmp_path.glob("fastflow/mvtec/stripes/*")
     assert_alike(train("--trainer.precision=32", "--trainer.max_epochs=2"), run)
+    refused = subprocess.run([sys.executable, *launch, *options, "--trainer.devices=3"], capture_output=True, text=True)
+    assert "error: --trainer.devices is 3, but torchrun has started 2" in refused.stderr
+    assert list(tmp_path.glob("fastflow/mvtec/stripes/*")) == [run]
+    helped = subprocess.run([sys.executable, *launch, "train", "--help"], capture_output=True, text=True)
+    assert helped.returncode == 0, helped.stderr
     refused = subprocess.run([sys.executable, *launch, *options, "--data.root=none"], capture_output=True, text=True)
     assert refused.returncode != 0
     assert refused.stderr.count("error: --data.root") == 1
@@ -135,10 +140,12 @@ def test_a_process_that_was_killed_ends_the_training(long: subprocess.Popen[str]
 
 
 @linux
-def test_no_process_outlives_the_command(long: subprocess.Popen[str]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_no_process_outlives_the_command(long: subprocess.Popen[str], number: int) -> None:
     others = children(long)
-    long.kill()
-    long.communicate()
+    long.send_signal(number)
+    long.communicate(timeout=20)
+    assert long.returncode == -number
     assert others
     assert gone(others)
 

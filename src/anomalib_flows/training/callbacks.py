@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from io import BytesIO
 from pathlib import Path
-from threading import Event
+from threading import Event, current_thread, main_thread
 from typing import Any
 
 import torch
@@ -104,6 +105,18 @@ class EpochCheckpoint(Callback):
             trainer.save_checkpoint(temporary)
         save_pipeline(pl_module.pipeline, self.run.model_file)
         self.due = time.monotonic() + WORTH * (time.monotonic() - began)
+
+
+class Termination(Callback):
+    """Undo Lightning's answer to SIGTERM: several processes wait for each other without end, one ends like success."""
+
+    def __init__(self) -> None:
+        self.terminate = signal.getsignal(signal.SIGTERM) or signal.SIG_DFL
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Answer as before; this is the first callback, since others may wait for each other here."""
+        if current_thread() is main_thread():
+            signal.signal(signal.SIGTERM, self.terminate)
 
 
 class Stop(Callback):

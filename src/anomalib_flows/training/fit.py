@@ -31,7 +31,7 @@ from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run
 from anomalib_flows.run.options import TrainerOptions
-from anomalib_flows.training.callbacks import EpochCheckpoint, PlainFile, Progress, Stop
+from anomalib_flows.training.callbacks import EpochCheckpoint, PlainFile, Progress, Stop, Termination
 from anomalib_flows.training.module import TrainingModule, compilation_explained
 from anomalib_flows.training.team import rank, team, world_size
 from anomalib_flows.training.watch import LossWatch
@@ -114,7 +114,7 @@ def make_trainer(options: TrainerOptions, batches: int, run: Run, losses: Logger
         gradient_clip_val=options.gradient_clip,
         logger=losses or False,
         plugins=[PlainFile()],
-        callbacks=[watch, *progress, EpochCheckpoint(run), Stop(interrupted, watch)],
+        callbacks=[Termination(), watch, *progress, EpochCheckpoint(run), Stop(interrupted, watch)],
         log_every_n_steps=1,
         enable_checkpointing=False,
         enable_progress_bar=False,
