@@ -40,6 +40,7 @@ from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.component import Component
 from anomalib_flows.run.config import TrainConfig
 from anomalib_flows.run.directory import Run, require_free, require_name
+from anomalib_flows.training.team import require_devices
 
 if TYPE_CHECKING:
     from anomalib_flows.training.tracking import Tracker
@@ -140,6 +141,7 @@ def prepare_experiment(config: TrainConfig, resume: Run | None, trust: bool) -> 
     device = choose_device(config.trainer.accelerator)
     if config.trainer.precision == "16-mixed" and device.type == "cpu":
         raise InputError("`trainer.precision` 16-mixed needs CUDA: choose bf16-mixed or 32 on a CPU.")
+    require_devices(config.trainer.devices)
     there = torch.cuda.device_count() if device.type == "cuda" else cores()
     if config.trainer.devices > there:
         kind = "GPUs" if device.type == "cuda" else "cores"

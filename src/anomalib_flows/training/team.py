@@ -51,11 +51,23 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def require_devices(devices: int) -> None:
+    """Raise an InputError if torchrun has started another number of processes on this machine."""
+    here = int(os.environ["LOCAL_WORLD_SIZE"]) if dist.is_initialized() else devices
+    if devices not in (1, here):
+        raise InputError(f"`trainer.devices` is {devices}, but torchrun has started {here}: leave it out.")
+
+
 def as_member(lead: Callable[[], T]) -> T | None:
     """Run a command in the first process of torchrun; in the others do what it asks for until it has ended."""
     dist.init_process_group(backends(), timeout=PATIENCE)
     if rank() == 0:
-        result = lead()  # if this fails, torchrun ends the others
+        try:
+            result: T | None = lead()  # if this fails, torchrun ends the others
+        except SystemExit as end:
+            if end.code:
+                raise
+            result = None  # of --help
         dist.broadcast_object_list([None], device=torch.device("cpu"))
         return result
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the training
@@ -94,9 +106,6 @@ def team(task: Task, devices: int) -> Iterator[None]:
         InputError: If another process fails.
     """
     if dist.is_initialized():
-        here = int(os.environ["LOCAL_WORLD_SIZE"])
-        if devices not in (1, here):
-            raise InputError(f"`trainer.devices` is {devices}, but torchrun has started {here}: leave it out.")
         dist.broadcast_object_list([task], device=torch.device("cpu"))
         yield
     elif devices == 1:
