@@ -306,7 +306,7 @@ FAULTS = {
     local(): "at the top of its module",
     UnsavedState: "parameters and buffers",
     SharedWeights: "training a deep copy changes offset",
-    SummedLoss: "and the batch has .*: override part",
+    SummedLoss: "and the batch has .*: return a mean over the batch, or override part",
     DeployedUncalibrated: "once calibrated, maps of deployable",
     DeployedInPlace: "deployable changes offset",
 }

@@ -115,7 +115,8 @@ def check_parts(make: Make) -> None:
             loss = float(detector.loss(batch))
         ensure(
             abs(mean - loss) <= PARTS_ERROR * abs(loss),
-            f"the mean loss of {count} parts of a batch is {mean:.6g}, and the batch has {loss:.6g}: override part",
+            f"the mean loss of {count} parts of a batch is {mean:.6g}, and the batch has {loss:.6g}: return "
+            "a mean over the batch, or override part",
         )
 
 

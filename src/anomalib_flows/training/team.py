@@ -74,10 +74,15 @@ def as_member(lead: Callable[[], T]) -> T | None:
     try:
         while task := received():
             quietly(task)
-    except RuntimeError as error:  # of a lost connection: the first process has ended, and has said why
-        if "onnection" not in str(error):
+    except RuntimeError as error:
+        if not is_lost(error):  # else the first process has ended, and has said why
             raise
     return None
+
+
+def is_lost(error: RuntimeError) -> bool:
+    """Return whether the connection to another process was lost."""
+    return "onnection" in str(error)
 
 
 def received() -> Task | None:
@@ -107,7 +112,14 @@ def team(task: Task, devices: int) -> Iterator[None]:
     """
     if dist.is_initialized():
         dist.broadcast_object_list([task], device=torch.device("cpu"))
-        yield
+        try:
+            yield
+        except RuntimeError as error:
+            if not is_lost(error):
+                raise
+            raise InputError(
+                "A process of the training has ended before the others: its own message is above."
+            ) from error
     elif devices == 1:
         yield
     else:
