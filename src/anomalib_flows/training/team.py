@@ -69,6 +69,7 @@ def as_member(lead: Callable[[], T]) -> T | None:
                 raise
             result = None  # of --help
         dist.broadcast_object_list([None], device=torch.device("cpu"))
+        dist.destroy_process_group()
         return result
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process ends the training
     try:
@@ -77,6 +78,7 @@ def as_member(lead: Callable[[], T]) -> T | None:
     except RuntimeError as error:
         if not is_lost(error):  # else the first process has ended, and has said why
             raise
+    dist.destroy_process_group()  # its threads would end this process by SIGABRT
     return None
 
 
@@ -117,9 +119,7 @@ def team(task: Task, devices: int) -> Iterator[None]:
         except RuntimeError as error:
             if not is_lost(error):
                 raise
-            raise InputError(
-                "A process of the training has ended before the others: its own message is above."
-            ) from error
+            raise InputError("A process of the training has ended before the others: see its own message.") from error
     elif devices == 1:
         yield
     else:
