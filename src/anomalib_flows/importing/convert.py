@@ -122,6 +122,7 @@ def build_detector(parts: Parts, size: ImageSize, given: dict[str, Any]) -> Dete
         "norm": "layer" if parts.norms else "none",
         "clamp": 2.0,
         "local_scale": 0.0,
+        "tail": 0.0,
         "upsampling": "bilinear",
     }
     return FastFlow(size, **options | parts.options | given)

@@ -40,6 +40,9 @@ class Detector(nn.Module, Model):
     published: ClassVar[dict[str, Any]] = {}
     """Arguments of the recipe in the model's paper that differ from the defaults, except for the encoder's."""
 
+    earlier: ClassVar[dict[str, Any]] = {}
+    """Options that models saved by an earlier version do not name, with the values that keep their maps."""
+
     static_loss: ClassVar[bool] = False
     """Whether the loss is the same operations for all batches of a shape, without waiting for values.
 

@@ -17,6 +17,9 @@ from anomalib_flows.flows import AffineCoupling, Chain, GlobalAffine, Permutatio
 from anomalib_flows.models.base import Features, squares
 from anomalib_flows.models.flow_detector import FlowDetector, limited_flows
 
+LARGEST_ENERGY = 1e4
+"""Limit of energies in the logarithm, which keeps the map finite, also where float16 is computed in."""
+
 
 class FastFlow(FlowDetector):
     r"""Learn the density of feature maps with flows made of small convolutions.
@@ -26,14 +29,20 @@ class FastFlow(FlowDetector):
     .. math::
         L = \sum_{maps} \tfrac{1}{2} \lVert z \rVert^2 - \log |\det \partial z / \partial x|
 
-    and the anomaly map is the mean over the feature maps of :math:`-\exp(-\frac{f}{2C} \sum_c z_c^2)`, upsampled, with
-    a factor f for each position, see :class:`~anomalib_flows.models.components.local_scale.LocalScale`.
+    and the anomaly map is the mean over the feature maps, upsampled, of
+
+    .. math::
+        \tau \log(1 + e) - \exp(-e), \quad e = \frac{f}{2C} \sum_c z_c^2,
+
+    with a factor f for each position, see :class:`~anomalib_flows.models.components.local_scale.LocalScale`. Where e is
+    large, the exponential is nearly 0 everywhere, and the logarithm still ranks the positions.
 
     Args:
         steps: Flow steps for each feature map.
         hidden_ratio: Hidden channels of a coupling's network, as a multiple of its input channels.
         kernel_sizes: Kernel sizes of the convolutions, for one step after the other: ``[3]`` or ``[3, 1]``.
         clamp: Bound of a coupling's log-scale.
+        tail: Weight :math:`\tau` of the logarithm in the map; 0 as published.
         options: Arguments of :class:`~anomalib_flows.models.flow_detector.FlowDetector`.
 
     References:
@@ -56,9 +65,12 @@ class FastFlow(FlowDetector):
         "steps": 8,
         "clamp": 2.0,
         "local_scale": 0.0,
+        "tail": 0.0,
         "learning_rate": 1e-3,
         "schedule": "constant",
     }
+
+    earlier: ClassVar[dict[str, Any]] = {"tail": 0.0}
 
     def __init__(
         self,
@@ -69,6 +81,7 @@ class FastFlow(FlowDetector):
         hidden_ratio: float = 1.0,
         kernel_sizes: Sequence[int] = (3,),
         clamp: float = 1.0,
+        tail: float = 0.03,
         **options: Any,
     ) -> None:
         require_size("steps", steps, 1)
@@ -79,7 +92,9 @@ class FastFlow(FlowDetector):
         require_at_most("hidden_ratio", hidden_ratio)
         require(clamp > 0, "clamp", clamp, "above 0")
         require_at_most("clamp", clamp)
+        require(0 <= tail <= 1, "tail", tail, "from 0 to 1")
         super().__init__(image_size, backbone, **options)
+        self.tail = tail
         subnets = [conv_subnet(kernel, hidden_ratio) for kernel in islice(cycle(kernel_sizes), steps)]
         with limited_flows("fewer `steps`, a smaller `hidden_ratio` or smaller `kernel_sizes`"):
             self.flows = nn.ModuleList(conv_flow(shape[0], subnets, clamp) for shape in self.encoder.shapes)
@@ -100,8 +115,13 @@ class FastFlow(FlowDetector):
         return [0.5 * squares(z).mean(1, keepdim=True) for z, _ in self.transform(features)]
 
     def anomaly_map(self, features: Features) -> Tensor:
-        """Return maps of shape (B, 1, H, W) in [-1, 0]; -1 is the most likely."""
-        return -self.likelihoods(self.energies(features)).mean(0)
+        """Return maps of shape (B, 1, H, W); -1 is the most likely."""
+        return self.upsampled(map(self.anomaly, self.scaled(self.energies(features)))).mean(0)
+
+    def anomaly(self, energy: Tensor) -> Tensor:
+        """Return the score of an energy."""
+        likelihood = torch.exp(-energy)
+        return self.tail * torch.log1p(energy.clamp(max=LARGEST_ENERGY)) - likelihood if self.tail else -likelihood
 
 
 def conv_flow(channels: int, subnets: Sequence[Subnet], clamp: float) -> Chain:

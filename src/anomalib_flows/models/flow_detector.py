@@ -126,8 +126,15 @@ class FlowDetector(Detector):
 
     def likelihoods(self, energies: Iterable[Tensor]) -> Tensor:
         r"""Return :math:`\exp(-f e)` of energies e with factors f of their positions, upsampled, (M, B, 1, H, W)."""
-        pairs = zip(self.scales, energies, strict=True)
-        return torch.stack([self.upsample(torch.exp(-scale(energy))) for scale, energy in pairs])
+        return self.upsampled(torch.exp(-energy) for energy in self.scaled(energies))
+
+    def scaled(self, energies: Iterable[Tensor]) -> list[Tensor]:
+        """Multiply energies by the factors of their positions, (B, 1, h, w) for each feature map."""
+        return [scale(energy) for scale, energy in zip(self.scales, energies, strict=True)]
+
+    def upsampled(self, maps: Iterable[Tensor]) -> Tensor:
+        """Upsample maps (B, 1, h, w), one for each feature map, (M, B, 1, H, W)."""
+        return torch.stack([self.upsample(one) for one in maps])
 
     @torch.no_grad()
     def fit_local_scale(self, features: Iterable[Features]) -> None:

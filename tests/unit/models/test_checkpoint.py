@@ -280,6 +280,16 @@ def test_files_of_earlier_versions_keep_their_thresholds(saved) -> None:
         loaded.postprocess.calibration_levels(0.1)
 
 
+def test_models_that_do_not_name_an_option_keep_their_maps(tmp_path, make_pipeline) -> None:
+    file, pipeline = tmp_path / "model.safetensors", make_pipeline(tail=0.0)
+    checkpoint.save_pipeline(pipeline, file)
+    described = checkpoint.describe_pipeline(pipeline)
+    del described["model"]["init_args"]["tail"]
+    rewrite(file, lambda d: d.update(described))
+    assert checkpoint.load_pipeline(file).detector.init_args["tail"] == 0.0
+    assert_same(pipeline, checkpoint.load_pipeline(file))
+
+
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(share=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
 def test_one_flipped_bit_is_noticed(saved, share: float, bit: int) -> None:

@@ -1,6 +1,7 @@
 """Our FastFlow is the plain one built from FrEIA: same z, log-determinants, loss, maps and gradients."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -134,6 +135,20 @@ def test_features_are_those_of_the_encoder_however_they_lie_in_memory(model, rel
     for feature, expected in zip(features, model.encoder(images), strict=True):
         assert relative_error(feature, expected) < 1e-5
     assert torch.equal(model.anomaly_map(features), model.anomaly_map([f.contiguous() for f in features]))
+
+
+def test_the_tail_ranks_positions_where_all_likelihoods_are_zero(features) -> None:
+    options = {"backbone": "test_resnet", "weights": "random", "strides": (8,), "norm": "none", "upsampling": "nearest"}
+    with_tail, without = (FastFlow((64, 96), **options, tail=tail) for tail in (0.05, 0.0))
+    energies = torch.tensor([0.5, 200.0, 300.0, math.inf])
+    found = with_tail.anomaly(energies)
+    torch.testing.assert_close(found[:3], 0.05 * torch.log(1 + energies[:3]) - torch.exp(-energies[:3]))
+    assert found.isfinite().all()
+    assert (found.diff() > 0).all()
+    assert torch.equal(without.anomaly(energies), -torch.exp(-energies))
+    of_flow = with_tail.energies(features[:1])[0] * with_tail.scales[0].factor
+    of_map = with_tail.anomaly_map(features[:1])
+    torch.testing.assert_close(of_map, with_tail.upsample(with_tail.anomaly(of_flow)))
 
 
 def test_an_image_is_judged_by_itself(model, features) -> None:

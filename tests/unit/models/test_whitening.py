@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from sklearn.covariance import OAS, EmpiricalCovariance
+from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
-from anomalib_flows.models.components.whitening import Moments, Whitening, fit_whitening, oracle_shrinkage, zca_cor
+from anomalib_flows.models.components.whitening import Moments, Whitening, fit_whitening, oracle_shrinkage, pca_cor
 
 
 def features(images: int = 40, channels: int = 5, height: int = 6, width: int = 7, offset: float = 50.0) -> Tensor:
@@ -39,7 +40,7 @@ def decorrelated(x: Tensor) -> Tensor:
     """Whiten without any shrinkage, as if there were vectors without end."""
     found = moments(x)
     mean = found.local_mean().mean((1, 2), keepdim=True)
-    matrix = zca_cor(found.covariance(mean), 0.0, vectors=10**12)
+    matrix = pca_cor(found.covariance(mean), 0.0, vectors=10**12)
     return torch.einsum("dc,bchw->bdhw", matrix, x.double() - mean)
 
 
@@ -68,11 +69,19 @@ def test_shrinkage_blows_no_direction_up(shrinkage: float) -> None:
     assert np.linalg.eigvalsh(covariance).min() < 0.9
 
 
-def test_the_matrix_stays_near_the_channels() -> None:
-    made = whitening(features(), shrinkage=0.0, local_mean=False)
-    scaled = made.matrix * features().movedim(1, 0).flatten(1).std(1)
-    torch.testing.assert_close(scaled, scaled.T, rtol=0, atol=1e-3)  # R^-1/2 is symmetric, others' rotations are not
-    assert torch.linalg.eigvalsh(scaled).min() > 0
+def test_channels_are_the_principal_components_of_the_standardised_channels() -> None:
+    x = features()
+    found = rows(decorrelated(x))
+    expected = PCA(whiten=True).fit_transform(StandardScaler().fit_transform(rows(x)))
+    same = np.sign((found * expected).sum(0))  # scikit-learn has another rule for the signs
+    np.testing.assert_allclose(found, same * expected, rtol=0, atol=2e-2)
+
+
+def test_the_largest_weight_of_a_component_is_positive() -> None:
+    found = moments(features())
+    covariance = found.covariance(found.local_mean().mean((1, 2), keepdim=True))
+    loadings = pca_cor(covariance, 0.0, vectors=10**12) * covariance.diagonal().sqrt()
+    assert (loadings.gather(1, loadings.abs().argmax(1, keepdim=True)) > 0).all()
 
 
 @pytest.mark.parametrize("local_mean", [True, False])

@@ -136,7 +136,12 @@ def our_options(setting: Setting, *, as_it_comes: bool) -> list[str]:
     options |= {f"timm_args.{name}": value for name, value in TIMM_ARGS.get(setting.backbone, {}).items()}
     if setting.model == "fastflow" and not as_it_comes:
         options |= {"strides": [4, 8, 16], "norm": "layer", "steps": 8, "clamp": 2, "local_scale": 0}
-        options |= {"learning_rate": 1e-3, "schedule": "constant", "kernel_sizes": list(KERNELS[setting.backbone])}
+        options |= {
+            "tail": 0,
+            "learning_rate": 1e-3,
+            "schedule": "constant",
+            "kernel_sizes": list(KERNELS[setting.backbone]),
+        }
     elif not as_it_comes:
         options |= {"layers": list(STAGES[setting.backbone]), "norm": "none", "clamp": 1.9, "local_scale": 0}
         options |= {"learning_rate": 1e-4}

@@ -18,10 +18,12 @@ class Whitening(nn.Module):
     r"""Subtract a mean from feature vectors and decorrelate their channels, by statistics of training features.
 
     .. math::
-        y = R^{-1/2} D^{-1} (x - \mu), \quad R = (1 - \rho)\, D^{-1} \Sigma D^{-1} + \rho I
+        y = \Lambda^{-1/2} V^\top D^{-1} (x - \mu), \quad
+        V \Lambda V^\top = (1 - \rho)\, D^{-1} \Sigma D^{-1} + \rho I
 
-    with the covariance :math:`\Sigma` and the standard deviations D of the channels. The map is fixed and therefore not
-    part of the log-determinant. Before :meth:`set` it is the identity.
+    with the covariance :math:`\Sigma` and the standard deviations D of the channels. The first channel of y is the
+    principal component of the largest variance. The map is fixed and therefore not part of the log-determinant. Before
+    :meth:`set` it is the identity.
 
     Args:
         shape: C, h and w of the feature map.
@@ -30,7 +32,7 @@ class Whitening(nn.Module):
         local_mean: Whether :math:`\mu` may differ from position to position, see :func:`shrunk_means`.
 
     References:
-        Optimal whitening and decorrelation (Kessy et al., 2018), https://arxiv.org/abs/1512.00809: ZCA-cor.
+        Optimal whitening and decorrelation (Kessy et al., 2018), https://arxiv.org/abs/1512.00809: PCA-cor.
 
     Example:
         >>> whitening = Whitening((2, 1, 1), shrinkage=0.0, local_mean=False)
@@ -62,7 +64,7 @@ class Whitening(nn.Module):
         """Set mean and matrix from the moments of training features."""
         mean = moments.local_mean()
         centre = shrunk_means(mean, moments) if self.local_mean else mean.mean((1, 2), keepdim=True)
-        matrix = zca_cor(moments.covariance(centre), self.shrinkage, moments.vectors)
+        matrix = pca_cor(moments.covariance(centre), self.shrinkage, moments.vectors)
         self.mean.copy_(centre)
         self.matrix.copy_(matrix)
 
@@ -132,8 +134,8 @@ def shrunk_means(local: Tensor, moments: Moments) -> Tensor:
     return overall + share * (local - overall)
 
 
-def zca_cor(covariance: Tensor, shrinkage: float, vectors: int) -> Tensor:
-    """Return the whitening matrix that changes the standardised channels least, of a covariance (C, C)."""
+def pca_cor(covariance: Tensor, shrinkage: float, vectors: int) -> Tensor:
+    """Return the matrix that turns channels of a covariance (C, C) into principal components of variance 1."""
     variances = covariance.diagonal()
     # A floor for channels that never change, such as those of dead units: a change of one counts, but not infinitely.
     floor = (1e-4 * variances.mean()).clamp_min(1e-12)
@@ -143,8 +145,14 @@ def zca_cor(covariance: Tensor, shrinkage: float, vectors: int) -> Tensor:
     identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
     share = max(shrinkage, oracle_shrinkage(correlation, vectors))
     values, axes = torch.linalg.eigh((1 - share) * correlation + share * identity)
-    matrix: Tensor = (axes * values.clamp_min(1e-6).rsqrt()) @ axes.T / deviations
-    return matrix
+    order = values.argsort(descending=True, stable=True)
+    components = (axes * signs(axes) * values.clamp_min(1e-6).rsqrt())[:, order]
+    return components.T / deviations
+
+
+def signs(axes: Tensor) -> Tensor:
+    """Return 1 or -1 for each column of (C, C): with them each largest entry is positive, on every machine."""
+    return axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
 
 
 def oracle_shrinkage(covariance: Tensor, vectors: int) -> float:
