@@ -147,7 +147,8 @@ def pca_cor(covariance: Tensor, shrinkage: float, vectors: int) -> Tensor:
     values, axes = torch.linalg.eigh((1 - share) * correlation + share * identity)
     order = values.argsort(descending=True, stable=True)
     components = (axes * signs(axes) * values.clamp_min(1e-6).rsqrt())[:, order]
-    return components.T / deviations
+    matrix: Tensor = components.T / deviations
+    return matrix
 
 
 def signs(axes: Tensor) -> Tensor:
