@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from tiny_pipelines import ARGUMENTS, SIZE, calibrated, photo
 
 from anomalib_flows.export.network import Network
-from anomalib_flows.export.openvino.graph import build_network
+from anomalib_flows.export.openvino.graph import build_network, weights_of
 from anomalib_flows.export.openvino.quantization import kept, permutes, quantize
 from anomalib_flows.export.options import InputOptions, QuantizationOptions
 from anomalib_flows.models.fastflow import FastFlow
@@ -46,17 +46,20 @@ def test_what_stays_in_floating_point(name: str, pipeline, raw_graph) -> None:
     assert len(sensitive) > 10
     assert any(".permutation/" in called for called in sensitive)
     assert set(sensitive) <= names
-    layers = [node.get_friendly_name() for node in nodes if is_layer(node)]
-    assert len(layers) > 10
-    assert not names & set(layers)
+    large = [node for node in nodes if is_layer(node) and int(np.prod(weights_of(node)[0].shape[-3:])) >= 32]
+    assert len(large) > 10
+    assert not names & {node.get_friendly_name() for node in large}
 
 
-def test_depthwise_convolutions_stay_in_floating_point(raw_graph) -> None:
-    detector = FastFlow(SIZE, "test_efficientnet", weights="random", steps=1, layers=[3])
+def test_expansions_alone_are_quantised_in_inverted_bottlenecks(raw_graph) -> None:
+    detector = FastFlow(SIZE, "tf_efficientnet_lite0", weights="random", steps=1, layers=[2])
     graph = raw_graph(calibrated(detector))
-    depthwise = {n.get_friendly_name() for n in graph.get_ops() if n.get_type_name() == "GroupConvolution"}
-    assert depthwise
-    assert depthwise <= set(kept(graph))
+    convolutions = [n for n in graph.get_ordered_ops() if n.get_friendly_name().startswith("encoder/") and is_layer(n)]
+    names, shape = kept(graph), lambda layer: tuple(weights_of(layer)[0].shape[-4:-2])
+    stay = [shape(n) for n in convolutions if n.get_friendly_name() in names]
+    assert (32, 3) in stay, "the first layer"
+    assert {(40, 144), (40, 240)} <= set(stay), "projections"
+    assert [shape(n) for n in convolutions if n.get_friendly_name() not in names] == [(240, 40)], "an expansion"
 
 
 def test_weights_use_half_of_their_range(quantized: ov.Model) -> None:

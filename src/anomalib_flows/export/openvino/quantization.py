@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,14 @@ import numpy as np
 import openvino as ov
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.export.openvino.graph import is_layer, weights_of
+from anomalib_flows.export.openvino.graph import CONVOLUTIONS, is_layer, weights_of
 from anomalib_flows.export.options import QuantizationOptions
 from anomalib_flows.runtime.ports import part_of
+
+FEW = 32
+"""A convolution of the encoder that sums over fewer products stays in floating point."""
+BETWEEN = ("Add", "Clamp", "Relu", "Swish", "HSwish")
+"""Operations between a depthwise convolution and the projection that follows."""
 
 Item = tuple[Any, int]
 """An image, before it is converted to the input of a graph, and its label."""
@@ -35,8 +41,9 @@ def kept(network: ov.Model) -> list[str]:
 
     Only layers of the encoder and of the flow's networks are quantised. Whitening multiplies its input, rounding errors
     included, by up to ten. Exponentials and sums of a likelihood span more than 256 levels. All steps of a flow receive
-    what a permutation passes on. Pixels and scores are few. A depthwise convolution sums over so few values that its
-    rounding errors do not average out.
+    what a permutation passes on. Pixels and scores are few. Rounding errors of a convolution do not average out if it
+    sums over few values, such as a depthwise one. Those of a projection after a depthwise convolution add up over all
+    blocks, since its output passes no activation.
     """
     ignored = ("Constant", "Parameter", "Result")
     return [n.get_friendly_name() for n in network.get_ops() if n.get_type_name() not in ignored and _stays(n)]
@@ -47,8 +54,21 @@ def _stays(node: ov.Node) -> bool:
     if part == "flow":
         return not is_layer(node) or all(permutes(weights) for weights in weights_of(node))
     if part == "encoder":
-        return node.get_type_name() == "GroupConvolution" and any(w.shape[2] == 1 for w in weights_of(node))
+        return node.get_type_name() in CONVOLUTIONS and (summands(node) < FEW or projects(node))
     return part in ("preprocess", "whitening", "decision")
+
+
+def summands(convolution: ov.Node) -> int:
+    """Return the number of products that each output of a convolution is the sum of."""
+    return min((math.prod(weights.shape[-3:]) for weights in weights_of(convolution)), default=0)
+
+
+def projects(convolution: ov.Node) -> bool:
+    """Return whether a convolution follows a depthwise one, with at most a bias and an activation between them."""
+    node = convolution.input_value(0).get_node()
+    while node.get_type_name() in BETWEEN:
+        node = node.input_value(0).get_node()
+    return node.get_type_name() == "GroupConvolution"
 
 
 def permutes(weights: ov.Node) -> bool:
