@@ -62,7 +62,8 @@ def test_the_protocol_of_the_papers_brings_their_recipe(capsys: pytest.CaptureFi
     config = printed(["--model=fastflow", "--data=synthetic", "--protocol=paper"], capsys)
     recipe = config["model"]["init_args"]
     assert recipe["backbone"] == "resnet18"
-    assert (recipe["norm"], recipe["steps"], recipe["clamp"], recipe["local_scale"]) == ("layer", 8, 2.0, 0.0)
+    assert (recipe["norm"], recipe["steps"], recipe["clamp"]) == ("layer", 8, 2.0)
+    assert (recipe["local_scale"], recipe["tail"]) == (0.0, 0.0)
     assert (recipe["learning_rate"], recipe["schedule"], recipe["strides"]) == (1e-3, "constant", [4, 8, 16])
     assert config["heatmap"]["top_percent"] == 0
     ours = printed(["--model=fastflow", "--data=synthetic"], capsys)["model"]["init_args"]

@@ -20,8 +20,8 @@ class Grid:
         models: Names of models, or of configurations, separated by commas. A file may have a mapping for each, with
             ``name`` (for the tables), ``config``, and ``options`` of ``train`` such as ``model.steps``. ``{category}``
             in the name of a configuration stands for the category.
-        datasets: Names of datasets, separated by commas. A file may have a mapping for each, with ``name`` and
-            ``options`` such as ``root``.
+        datasets: Names of datasets, separated by commas. A file may have a mapping for each, with ``name`` and with
+            ``options`` such as {root: /data/mvtec}.
         categories: Names of categories, separated by commas, or ``all``.
         backbones: Encoders for each of the models, separated by commas; by default that of the model.
         seeds: Seeds, separated by commas.

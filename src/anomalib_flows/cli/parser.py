@@ -242,7 +242,10 @@ def run_defaults(command: Command, run: str, trust: bool, chosen: dict[str, str]
     """Return the values of a run's configuration that are defaults of a command, unless another dataset is chosen."""
     if not run or not command.from_run or is_exported(Path(run)):
         return {}
-    config = Run.open(Path(run), trust=trust).config().to_dict()
+    recorded = Run.open(Path(run), trust=trust).config()
+    if command.from_run == ALL:  # the model is built again
+        recorded = dataclasses.replace(recorded, model=recorded.model.completed("models"))
+    config = recorded.to_dict()
     names = config if command.from_run == ALL else command.from_run
     defaults = {
         name: adapted(name, resolved(name, config[name]), chosen.get(name)) if name in KINDS else config[name]

@@ -41,7 +41,9 @@ class Detector(nn.Module, Model):
     """Arguments of the recipe in the model's paper that differ from the defaults, except for the encoder's."""
 
     earlier: ClassVar[dict[str, Any]] = {}
-    """Options that models saved by an earlier version do not name, with the values that keep their maps."""
+    """Values of options that models of earlier versions do not name, such that their maps stay the same.
+
+    Those of base classes hold as well, for options that the constructor takes."""
 
     static_loss: ClassVar[bool] = False
     """Whether the loss is the same operations for all batches of a shape, without waiting for values.

@@ -216,9 +216,7 @@ def build_pipeline(description: Description, file: Path, trust: bool) -> Pipelin
         if not (isinstance(detector, type) and issubclass(detector, Detector)):
             raise InputError(f"The model {file} names {detector!r}, which is not a detector: do not trust this file.")
         with weights_follow(), torch.random.fork_rng(devices=[]):
-            made = Component(description.model.class_path, {**detector.earlier, **description.model.init_args}).build(
-                "models", description.image_size
-            )
+            made = description.model.completed("models").build("models", description.image_size)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # as InputError is one
         if str(file) in str(error):
             raise

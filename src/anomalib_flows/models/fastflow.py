@@ -18,7 +18,7 @@ from anomalib_flows.models.base import Features, squares
 from anomalib_flows.models.flow_detector import FlowDetector, limited_flows
 
 LARGEST_ENERGY = 1e4
-"""Limit of energies in the logarithm, which keeps the map finite, also where float16 is computed in."""
+"""Upper limit of energies in the logarithm. It keeps the map finite, also in float16."""
 
 
 class FastFlow(FlowDetector):
@@ -32,10 +32,10 @@ class FastFlow(FlowDetector):
     and the anomaly map is the mean over the feature maps, upsampled, of
 
     .. math::
-        \tau \log(1 + e) - \exp(-e), \quad e = \frac{f}{2C} \sum_c z_c^2,
+        -\exp(-e) + \tau \log(1 + e), \quad e = \frac{f}{2C} \sum_c z_c^2,
 
     with a factor f for each position, see :class:`~anomalib_flows.models.components.local_scale.LocalScale`. Where e is
-    large, the exponential is nearly 0 everywhere, and the logarithm still ranks the positions.
+    large, the exponential is nearly 0 and cannot rank positions. The logarithm can.
 
     Args:
         steps: Flow steps for each feature map.
@@ -115,13 +115,15 @@ class FastFlow(FlowDetector):
         return [0.5 * squares(z).mean(1, keepdim=True) for z, _ in self.transform(features)]
 
     def anomaly_map(self, features: Features) -> Tensor:
-        """Return maps of shape (B, 1, H, W); -1 is the most likely."""
+        """Return maps of shape (B, 1, H, W), at least -1; higher is more anomalous."""
         return self.upsampled(map(self.anomaly, self.scaled(self.energies(features)))).mean(0)
 
     def anomaly(self, energy: Tensor) -> Tensor:
-        """Return the score of an energy."""
-        likelihood = torch.exp(-energy)
-        return self.tail * torch.log1p(energy.clamp(max=LARGEST_ENERGY)) - likelihood if self.tail else -likelihood
+        """Return the anomaly score of scaled energies."""
+        score = -torch.exp(-energy)
+        if self.tail:
+            score = score + self.tail * torch.log1p(energy.clamp(max=LARGEST_ENERGY))
+        return score
 
 
 def conv_flow(channels: int, subnets: Sequence[Subnet], clamp: float) -> Chain:

@@ -50,7 +50,7 @@ class FlowDetector(Detector):
         shrinkage: Shrinkage of ``whitened``: 0 decorrelates the channels, 1 standardises each by itself.
         local_mean: Whether ``whitened`` may subtract another mean at each position.
         local_scale: Degree, from 0 to 1, to which energies are divided by the usual energy at their position.
-        upsampling: Interpolation of likelihoods to the image size.
+        upsampling: Interpolation of the maps to the image size.
         learning_rate: Step size of Adam.
         schedule: ``constant`` learning rate; ``cosine`` to zero after a short warm-up; or ``published``, that of CFLOW.
         weight_decay: L2 penalty of Adam.

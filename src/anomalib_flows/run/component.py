@@ -53,6 +53,14 @@ class Component:
         if not dataclasses.is_dataclass(cls):
             require_types(argument_types(cls), self.init_args)
 
+    def completed(self, kind: registry.Kind) -> Component:
+        """Return what an earlier version has recorded, with values for the options that did not exist then."""
+        cls: type[Any] = registry.load(kind, self.class_path)
+        known = registry.parameters(cls)
+        stated = [vars(base).get("earlier", {}) for base in reversed(cls.__mro__)]
+        earlier = {name: value for values in stated for name, value in values.items() if name in known}
+        return dataclasses.replace(self, init_args={**earlier, **self.init_args})
+
     def build(self, kind: registry.Kind, *arguments: Any, trust: bool = False) -> Any:
         """Construct the object.
 

@@ -40,7 +40,8 @@ def test_what_stays_in_floating_point(name: str, pipeline, raw_graph) -> None:
     sensitive = [
         node.get_friendly_name()
         for node in nodes
-        if node.get_type_name() in ("Exp", "Tanh", "MatMul", "Interpolate", "Power", "ReduceSum", "ReduceMean", "TopK")
+        if node.get_type_name()
+        in ("Exp", "Log", "Tanh", "MatMul", "Interpolate", "Power", "ReduceSum", "ReduceMean", "TopK")
         or (node.get_type_name() == "Convolution" and not is_layer(node))
     ]
     assert len(sensitive) > 10
@@ -51,15 +52,40 @@ def test_what_stays_in_floating_point(name: str, pipeline, raw_graph) -> None:
     assert not names & {node.get_friendly_name() for node in large}
 
 
-def test_expansions_alone_are_quantised_in_inverted_bottlenecks(raw_graph) -> None:
-    detector = FastFlow(SIZE, "tf_efficientnet_lite0", weights="random", steps=1, layers=[2])
+Shapes = list[tuple[int, ...]]
+
+
+def kept_layers(detector: FastFlow, raw_graph) -> tuple[Shapes, Shapes]:
+    """Return the shapes of the weights of an encoder's layers that stay in floating point, and of the others."""
     graph = raw_graph(calibrated(detector))
-    convolutions = [n for n in graph.get_ordered_ops() if n.get_friendly_name().startswith("encoder/") and is_layer(n)]
-    names, shape = kept(graph), lambda layer: tuple(weights_of(layer)[0].shape[-4:-2])
-    stay = [shape(n) for n in convolutions if n.get_friendly_name() in names]
-    assert (32, 3) in stay, "the first layer"
-    assert {(40, 144), (40, 240)} <= set(stay), "projections"
-    assert [shape(n) for n in convolutions if n.get_friendly_name() not in names] == [(240, 40)], "an expansion"
+    names, shapes = kept(graph), ([], [])
+    for node in graph.get_ordered_ops():
+        if node.get_friendly_name().startswith("encoder/") and is_layer(node):
+            shapes[node.get_friendly_name() not in names].append(tuple(weights_of(node)[0].shape))
+    return shapes
+
+
+def test_expansions_alone_are_quantized_in_inverted_bottlenecks(raw_graph) -> None:
+    detector = FastFlow(SIZE, "tf_efficientnet_lite0", weights="random", steps=1, layers=[2])
+    stay, quantized = kept_layers(detector, raw_graph)
+    assert (32, 3, 3, 3) in stay, "the first layer"
+    assert {(40, 144, 1, 1), (40, 240, 1, 1)} <= set(stay), "projections"
+    assert {shape[1:3] for shape in stay if len(shape) == 5} == {(1, 1)}, "depthwise convolutions"
+    assert quantized == [(240, 40, 1, 1)], "an expansion"
+
+
+def test_large_depthwise_convolutions_stay_in_floating_point(raw_graph) -> None:
+    stay, quantized = kept_layers(FastFlow(SIZE, "test_convnext", weights="random", steps=1, layers=[3]), raw_graph)
+    assert [shape for shape in stay if shape[-1] == 7]
+    assert not [shape for shape in quantized if len(shape) == 5]
+
+
+def test_grouped_and_activated_convolutions_are_quantized(raw_graph) -> None:
+    """A layer after a grouped convolution that is not depthwise, and one whose output passes an activation."""
+    _, resnext = kept_layers(FastFlow(SIZE, "resnext50_32x4d", weights="random", steps=1, layers=[1]), raw_graph)
+    assert (256, 128, 1, 1) in resnext
+    _, mobilenet = kept_layers(FastFlow(SIZE, "mobilenetv1_100", weights="random", steps=1, layers=[1]), raw_graph)
+    assert (128, 64, 1, 1) in mobilenet
 
 
 def test_weights_use_half_of_their_range(quantized: ov.Model) -> None:

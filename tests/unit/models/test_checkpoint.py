@@ -5,7 +5,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import timm
@@ -23,6 +23,7 @@ from anomalib_flows.models import checkpoint
 from anomalib_flows.models.base import Detector, Features
 from anomalib_flows.models.fastflow import FastFlow
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.run.component import Component
 from anomalib_flows.run.validation import plain
 
 SIZE = (64, 96)
@@ -280,6 +281,16 @@ def test_files_of_earlier_versions_keep_their_thresholds(saved) -> None:
         loaded.postprocess.calibration_levels(0.1)
 
 
+class WithoutTail(FastFlow):
+    """A plug-in that takes none of FastFlow's options but one, and has replaced an option of its own."""
+
+    earlier: ClassVar[dict[str, Any]] = {"width": 3}
+
+    def __init__(self, image_size, *, steps: int = 1, width: int = 5) -> None:
+        super().__init__(image_size, "test_resnet", weights="random", steps=steps, tail=0.0)
+        self.width = width
+
+
 def test_models_that_do_not_name_an_option_keep_their_maps(tmp_path, make_pipeline) -> None:
     file, pipeline = tmp_path / "model.safetensors", make_pipeline(tail=0.0)
     checkpoint.save_pipeline(pipeline, file)
@@ -288,6 +299,14 @@ def test_models_that_do_not_name_an_option_keep_their_maps(tmp_path, make_pipeli
     rewrite(file, lambda d: d.update(described))
     assert checkpoint.load_pipeline(file).detector.init_args["tail"] == 0.0
     assert_same(pipeline, checkpoint.load_pipeline(file))
+
+
+def test_earlier_values_are_those_of_options_that_a_subclass_takes() -> None:
+    recorded = Component(f"{__name__}.WithoutTail", {"steps": 2})
+    assert recorded.completed("models").init_args == {"steps": 2, "width": 3}
+    given = Component("fastflow", {"tail": 0.5})
+    assert given.completed("models") == given
+    assert Component("cflow").completed("models").init_args == {}
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -137,7 +137,7 @@ def test_features_are_those_of_the_encoder_however_they_lie_in_memory(model, rel
     assert torch.equal(model.anomaly_map(features), model.anomaly_map([f.contiguous() for f in features]))
 
 
-def test_the_tail_ranks_positions_where_all_likelihoods_are_zero(features) -> None:
+def test_the_tail_ranks_positions_where_all_likelihoods_are_zero() -> None:
     options = {"backbone": "test_resnet", "weights": "random", "strides": (8,), "norm": "none", "upsampling": "nearest"}
     with_tail, without = (FastFlow((64, 96), **options, tail=tail) for tail in (0.05, 0.0))
     energies = torch.tensor([0.5, 200.0, 300.0, math.inf])
@@ -146,9 +146,16 @@ def test_the_tail_ranks_positions_where_all_likelihoods_are_zero(features) -> No
     assert found.isfinite().all()
     assert (found.diff() > 0).all()
     assert torch.equal(without.anomaly(energies), -torch.exp(-energies))
-    of_flow = with_tail.energies(features[:1])[0] * with_tail.scales[0].factor
-    of_map = with_tail.anomaly_map(features[:1])
+    features = with_tail.encode(torch.randn(2, 3, 64, 96))
+    (of_flow,) = with_tail.scaled(with_tail.energies(features))
+    of_map = with_tail.anomaly_map(features)
     torch.testing.assert_close(of_map, with_tail.upsample(with_tail.anomaly(of_flow)))
+
+
+@pytest.mark.parametrize("tail", [-0.1, 1.5, math.nan])
+def test_an_invalid_tail_is_refused(tail: float) -> None:
+    with pytest.raises(InputError, match="^`tail` cannot be .*: it must be from 0 to 1"):
+        FastFlow((64, 96), "test_resnet", weights="random", tail=tail)
 
 
 def test_an_image_is_judged_by_itself(model, features) -> None:

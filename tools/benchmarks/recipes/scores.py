@@ -36,7 +36,7 @@ def ours(detector: Detector, features: Features) -> list[Tensor]:
 
 def energies(detector: Any, features: Features) -> list[Tensor]:
     """Return half the mean square of FastFlow's z for each layer, upsampled."""
-    maps = [scale(m) for scale, m in zip(detector.scales, detector.energies(features), strict=True)]
+    maps = detector.scaled(detector.energies(features))
     return [F.interpolate(m, detector.image_size, mode="bilinear") for m in maps]
 
 

@@ -17,9 +17,9 @@ from anomalib_flows.export.options import QuantizationOptions
 from anomalib_flows.runtime.ports import part_of
 
 FEW = 32
-"""A convolution of the encoder that sums over fewer products stays in floating point."""
-BETWEEN = ("Add", "Clamp", "Relu", "Swish", "HSwish")
-"""Operations between a depthwise convolution and the projection that follows."""
+"""A convolution of the encoder that sums fewer products stays in floating point."""
+ACTIVATIONS = ("Clamp", "Relu", "Swish", "HSwish", "Gelu", "Multiply")
+"""Activations; squeeze-and-excitation multiplies."""
 
 Item = tuple[Any, int]
 """An image, before it is converted to the input of a graph, and its label."""
@@ -40,10 +40,10 @@ def kept(network: ov.Model) -> list[str]:
     """Return the names of the operations that stay in floating point.
 
     Only layers of the encoder and of the flow's networks are quantised. Whitening multiplies its input, rounding errors
-    included, by up to ten. Exponentials and sums of a likelihood span more than 256 levels. All steps of a flow receive
-    what a permutation passes on. Pixels and scores are few. Rounding errors of a convolution do not average out if it
-    sums over few values, such as a depthwise one. Those of a projection after a depthwise convolution add up over all
-    blocks, since its output passes no activation.
+    included, by up to ten. Exponentials, logarithms and sums of a likelihood span more than 256 levels. All steps of a
+    flow receive what a permutation passes on. Pixels and scores are few. Rounding errors of a convolution that sums few
+    products, such as a depthwise one, do not average out. Those of a linear projection after a depthwise convolution
+    add up over the blocks.
     """
     ignored = ("Constant", "Parameter", "Result")
     return [n.get_friendly_name() for n in network.get_ops() if n.get_type_name() not in ignored and _stays(n)]
@@ -54,21 +54,39 @@ def _stays(node: ov.Node) -> bool:
     if part == "flow":
         return not is_layer(node) or all(permutes(weights) for weights in weights_of(node))
     if part == "encoder":
-        return node.get_type_name() in CONVOLUTIONS and (summands(node) < FEW or projects(node))
+        return node.get_type_name() in CONVOLUTIONS and (depthwise(node) or sums_few(node) or projects(node))
     return part in ("preprocess", "whitening", "decision")
 
 
-def summands(convolution: ov.Node) -> int:
-    """Return the number of products that each output of a convolution is the sum of."""
-    return min((math.prod(weights.shape[-3:]) for weights in weights_of(convolution)), default=0)
+def depthwise(node: ov.Node) -> bool:
+    """Return whether a convolution has one input and one output channel in each group."""
+    return node.get_type_name() == "GroupConvolution" and any(tuple(w.shape)[1:3] == (1, 1) for w in weights_of(node))
 
 
-def projects(convolution: ov.Node) -> bool:
-    """Return whether a convolution follows a depthwise one, with at most a bias and an activation between them."""
-    node = convolution.input_value(0).get_node()
-    while node.get_type_name() in BETWEEN:
-        node = node.input_value(0).get_node()
-    return node.get_type_name() == "GroupConvolution"
+def sums_few(node: ov.Node) -> bool:
+    """Return whether each output of a convolution is a sum of few products."""
+    return any(math.prod(weights.shape[-3:]) < FEW for weights in weights_of(node))
+
+
+def projects(node: ov.Node) -> bool:
+    """Return whether a pointwise convolution follows a depthwise one, and no activation follows itself."""
+    if not any(tuple(w.shape)[-2:] == (1, 1) for w in weights_of(node)) or activates(node):
+        return False
+    source = node.input_value(0).get_node()
+    while source.get_type_name() in ACTIVATIONS or adds_constant(source):
+        source = source.input_value(0).get_node()
+    return depthwise(source)
+
+
+def activates(node: ov.Node) -> bool:
+    """Return whether an activation follows a layer, after its bias."""
+    users = [one.get_node() for one in node.output(0).get_target_inputs()]
+    return any(u.get_type_name() in ACTIVATIONS or (adds_constant(u) and activates(u)) for u in users)
+
+
+def adds_constant(node: ov.Node) -> bool:
+    """Return whether an operation adds a bias."""
+    return node.get_type_name() == "Add" and str(node.input_value(1).get_node().get_type_name()) == "Constant"
 
 
 def permutes(weights: ov.Node) -> bool:

@@ -135,7 +135,10 @@ def shrunk_means(local: Tensor, moments: Moments) -> Tensor:
 
 
 def pca_cor(covariance: Tensor, shrinkage: float, vectors: int) -> Tensor:
-    """Return the matrix that turns channels of a covariance (C, C) into principal components of variance 1."""
+    """Return the PCA-cor whitening matrix of a covariance (C, C), the largest variance first.
+
+    Eigenvectors of equal eigenvalues are arbitrary.
+    """
     variances = covariance.diagonal()
     # A floor for channels that never change, such as those of dead units: a change of one counts, but not infinitely.
     floor = (1e-4 * variances.mean()).clamp_min(1e-12)
@@ -145,15 +148,17 @@ def pca_cor(covariance: Tensor, shrinkage: float, vectors: int) -> Tensor:
     identity = torch.eye(len(covariance), dtype=covariance.dtype, device=covariance.device)
     share = max(shrinkage, oracle_shrinkage(correlation, vectors))
     values, axes = torch.linalg.eigh((1 - share) * correlation + share * identity)
-    order = values.argsort(descending=True, stable=True)
+    order = values.argsort(descending=True, stable=True)  # full shrinkage leaves the channels where they are
     components = (axes * signs(axes) * values.clamp_min(1e-6).rsqrt())[:, order]
     matrix: Tensor = components.T / deviations
     return matrix
 
 
 def signs(axes: Tensor) -> Tensor:
-    """Return 1 or -1 for each column of (C, C): with them each largest entry is positive, on every machine."""
-    return axes.gather(0, axes.abs().argmax(0, keepdim=True)).sign()
+    """Return the signs, (1, C), that make the first of the largest entries of each column of (C, C) positive."""
+    sizes = axes.abs()
+    largest = (sizes >= (1 - 1e-6) * sizes.amax(0)).double().argmax(0, keepdim=True)
+    return axes.gather(0, largest).sign()
 
 
 def oracle_shrinkage(covariance: Tensor, vectors: int) -> float:
