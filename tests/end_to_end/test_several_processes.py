@@ -45,8 +45,9 @@ def assert_alike(one: Path, several: Path) -> None:
     expected, found = (load_file(run / "model.safetensors") for run in (one, several))
     assert expected.keys() == found.keys()
     for name, values in expected.items():
-        exact = 1e-6 if name.startswith("postprocess") else 1e-4
-        np.testing.assert_allclose(found[name], values, rtol=exact, atol=1e-6, err_msg=name, equal_nan=True)
+        # Adam divides a gradient near 0 by its own size. A weight may then differ by 2 % of a step of 0.005.
+        rtol, atol = (1e-6, 1e-6) if name.startswith("postprocess") else (1e-4, 1e-4)
+        np.testing.assert_allclose(found[name], values, rtol=rtol, atol=atol, err_msg=name, equal_nan=True)
     assert metrics(several) == pytest.approx(metrics(one), abs=1e-6)
     losses = [np.loadtxt(run / "losses.csv", delimiter=",", skiprows=1) for run in (one, several)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
