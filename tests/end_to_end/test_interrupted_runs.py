@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from tiny import SMALL
 
 from anomalib_flows.cli import main
@@ -50,6 +51,16 @@ def test_a_model_without_a_state_is_not_trained_again(run: Path, capsys) -> None
     before = figures(run)
     assert main(["train", "--resume", str(run)]) == 2
     assert "resume.ckpt is missing: this run cannot be resumed, train again" in capsys.readouterr().err
+    assert figures(run) == before
+
+
+def test_a_run_of_a_version_without_an_option_keeps_its_map(train: Callable[..., Path]) -> None:
+    run = train("--model.tail=0")
+    before, config = figures(run), yaml.safe_load((run / "config.yaml").read_text())
+    assert config["model"]["init_args"].pop("tail") == 0
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["train", "--resume", str(run)]) == 0
+    assert yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]["tail"] == 0
     assert figures(run) == before
 
 

@@ -44,10 +44,13 @@ def assert_alike(one: Path, several: Path) -> None:
     """Compare all weights and statistics, thresholds, metrics, and the losses of all steps."""
     expected, found = (load_file(run / "model.safetensors") for run in (one, several))
     assert expected.keys() == found.keys()
+    differ = 0
     for name, values in expected.items():
-        # Adam divides a gradient near 0 by its own size. A weight may then differ by 2 % of a step of 0.005.
+        # Adam divides a gradient near 0 by its own size. Few weights may then differ, by 2 % of a step of 0.005.
         rtol, atol = (1e-6, 1e-6) if name.startswith("postprocess") else (1e-4, 1e-4)
         np.testing.assert_allclose(found[name], values, rtol=rtol, atol=atol, err_msg=name, equal_nan=True)
+        differ += int((~np.isclose(found[name], values, rtol=1e-4, atol=1e-6, equal_nan=True)).sum())
+    assert differ < 1e-3 * sum(values.size for name, values in expected.items() if ".flows." in name)
     assert metrics(several) == pytest.approx(metrics(one), abs=1e-6)
     losses = [np.loadtxt(run / "losses.csv", delimiter=",", skiprows=1) for run in (one, several)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)

@@ -42,7 +42,7 @@ class FastFlow(FlowDetector):
         hidden_ratio: Hidden channels of a coupling's network, as a multiple of its input channels.
         kernel_sizes: Kernel sizes of the convolutions, for one step after the other: ``[3]`` or ``[3, 1]``.
         clamp: Bound of a coupling's log-scale.
-        tail: Weight :math:`\tau` of the logarithm in the map; 0 as published.
+        tail: Weight tau of the logarithm in the map; 0 as published.
         options: Arguments of :class:`~anomalib_flows.models.flow_detector.FlowDetector`.
 
     References:

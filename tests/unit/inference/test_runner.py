@@ -77,7 +77,7 @@ def test_results_are_those_of_the_pipeline_one_by_one(
         assert result.label == int(expected.labels)
         height, width = content_size(*pixels.shape[:2], (32, 48), resize)
         shown = expected.maps[0, 0, :height, :width].numpy()
-        np.testing.assert_allclose(result.raw_map, shown, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(result.raw_map, shown, rtol=1e-4, atol=2e-7)  # maps cross 0
         differs = result.mask != expected.masks[0, 0, :height, :width].numpy()
         assert np.abs(shown - runner.thresholds.pixel)[differs].max(initial=0) < 1e-4 * abs(runner.thresholds.pixel)
         assert np.array_equal(result.picture, pixels)
