@@ -46,7 +46,7 @@ cflow, _ = detector_of("cflow", 30)
 # given the code of the position. Numbers with a standard deviation below 1, here 0.7, give more typical features.
 
 torch.manual_seed(0)
-channels, height, width = fastflow.detector.encoder.shapes[0]
+channels, height, width = fastflow.detector.shapes[0]
 with torch.no_grad():
     whole = fastflow.detector.flows[0].inverse(0.7 * torch.randn(1, channels, height, width))[0][0]
     flow = cflow.detector.flows[0]

@@ -54,7 +54,7 @@ def test_a_configurations_model_takes_these_feature_maps(name: str) -> None:
     assert model.anomaly_map(features).shape == (1, 1, *size)
     expected = {  # for the paper's, channels of its table 6, and its input sizes over the stride
         "fastflow/resnet18": [(128, 32, 32), (256, 16, 16), (512, 8, 8)],
-        "fastflow/wide_resnet50_2": [(512, 32, 32), (1024, 16, 16)],
+        "fastflow/wide_resnet50_2": [(512, 32, 32), (1024, 16, 16), (2048, 8, 8)],
         "fastflow/lite0": [(40, 32, 32), (112, 16, 16), (320, 8, 8)],
         "fastflow/mobilenetv2": [(32, 32, 32), (96, 16, 16), (320, 8, 8)],
         "fastflow/paper/resnet18": [(64, 64, 64), (128, 32, 32), (256, 16, 16)],

@@ -52,7 +52,7 @@ def test_the_how_to_on_sampling_runs(model, monkeypatch: pytest.MonkeyPatch, tmp
     save_pipeline(Pipeline(detector), Path(named))
     known: dict[str, Any] = {}
     exec(first + (fastflow if model is FastFlow else cflow), known)  # noqa: S102
-    assert known["features"].shape == (1, *detector.encoder.shapes[0])
+    assert known["features"].shape == (1, *detector.shapes[0])
     if model is FastFlow:
         back, log_det = detector.flows[0](known["features"])
     else:

@@ -25,6 +25,7 @@ LARGEST: dict[str, float] = {
     "streams": 1024,
     "steps": 256,
     "hidden_ratio": 16,
+    "components": 2**16,
     "kernel_sizes": 31,
     "clamp": 20,
     "condition": 1024,

@@ -128,7 +128,7 @@ class CFlow(FlowDetector):
             weight_decay=weight_decay,
             **options,
         )
-        shapes = self.encoder.shapes
+        shapes = self.shapes
         with limited_flows("fewer `steps`, or another `backbone` or `layers`"):
             flows = [position_steps(shape[0], condition, steps, clamp, permutation) for shape in shapes]
         codes = [PositionalCode(condition, *shape[1:]) if condition else None for shape in shapes]

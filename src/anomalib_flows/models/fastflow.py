@@ -97,7 +97,7 @@ class FastFlow(FlowDetector):
         self.tail = tail
         subnets = [conv_subnet(kernel, hidden_ratio) for kernel in islice(cycle(kernel_sizes), steps)]
         with limited_flows("fewer `steps`, a smaller `hidden_ratio` or smaller `kernel_sizes`"):
-            self.flows = nn.ModuleList(conv_flow(shape[0], subnets, clamp) for shape in self.encoder.shapes)
+            self.flows = nn.ModuleList(conv_flow(shape[0], subnets, clamp) for shape in self.shapes)
 
     def transform(self, features: Features) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield z and the log-determinant of each feature map, of shapes (B, C, h, w) and (B,)."""

@@ -32,9 +32,9 @@ Upsampling = Literal["bilinear", "bilinear-aligned", "bicubic", "nearest"]
 class FlowDetector(Detector):
     """Learn the density of a frozen encoder's feature maps with normalizing flows.
 
-    A subclass makes its flows after ``super().__init__``, from ``self.encoder.shapes``, and defines ``energies``,
-    ``loss`` and ``anomaly_map``. Exported models replace the flows by faster ones, whose z may have its channels in
-    another order; energies must not depend on that order.
+    A subclass makes its flows after ``super().__init__``, for feature maps of ``self.shapes``, which are those after
+    ``self.norms``. It defines ``energies``, ``loss`` and ``anomaly_map``. Exported models replace the flows by faster
+    ones, whose z may have its channels in another order; energies must not depend on that order.
 
     Args:
         image_size: Height H and width W of the images.
@@ -49,6 +49,8 @@ class FlowDetector(Detector):
             C, h and w; ``layer-fixed``, the same without weights; or ``none``.
         shrinkage: Shrinkage of ``whitened``: 0 decorrelates the channels, 1 standardises each by itself.
         local_mean: Whether ``whitened`` may subtract another mean at each position.
+        components: Principal components that ``whitened`` keeps of each feature map, at most: those of the largest
+            variance. ``null`` keeps all. With a shrinkage of 1 there are none, and all channels are kept.
         local_scale: Degree, from 0 to 1, to which energies are divided by the usual energy at their position.
         upsampling: Interpolation of the maps to the image size.
         learning_rate: Step size of Adam.
@@ -67,6 +69,8 @@ class FlowDetector(Detector):
     final_norm: ClassVar[bool] = True
     """Whether the final norm of a transformer is applied to the tokens of each block."""
 
+    earlier: ClassVar[dict[str, Any]] = {"components": None}
+
     flows: Any  # a ModuleList of bijections, which its type cannot say
 
     def __init__(
@@ -81,6 +85,7 @@ class FlowDetector(Detector):
         norm: Norm = "whitened",
         shrinkage: float = 0.01,
         local_mean: bool = True,
+        components: int | None = 160,
         local_scale: float = 0.5,
         upsampling: Upsampling = "bilinear",
         learning_rate: float = 5e-3,
@@ -93,6 +98,7 @@ class FlowDetector(Detector):
         super().__init__()
         require(bool(strides) and min(strides) > 0, "strides", strides, "at least one, each above 0")
         require(0 <= shrinkage <= 1, "shrinkage", shrinkage, "from 0 to 1")
+        require_size("components", components, 2)
         require(0 <= local_scale <= 1, "local_scale", local_scale, "from 0 to 1")
         require(learning_rate > 0, "learning_rate", learning_rate, "above 0")
         require_at_most("learning_rate", learning_rate)
@@ -102,9 +108,13 @@ class FlowDetector(Detector):
         choice: dict[str, Any] = {"strides": strides, "depths": self.depths, "final_norm": self.final_norm}
         self.encoder = Encoder(image_size, backbone, weights, layers, timm_args, mean, std, padding=padding, **choice)
         self.mean, self.std = self.encoder.mean, self.encoder.std
-        shapes = self.encoder.shapes
-        self.norms = nn.ModuleList(make_norm(shape, norm, shrinkage, local_mean) for shape in shapes)
-        self.scales = nn.ModuleList(LocalScale(shape[1:], local_scale) for shape in shapes)
+        limit = components if norm == "whitened" and shrinkage < 1 else None
+        self.shapes = [(min(c, limit or c), h, w) for c, h, w in self.encoder.shapes]
+        self.norms = nn.ModuleList(
+            make_norm(shape, norm, shrinkage, local_mean, kept)
+            for shape, (kept, *_) in zip(self.encoder.shapes, self.shapes, strict=True)
+        )
+        self.scales = nn.ModuleList(LocalScale(shape[1:], local_scale) for shape in self.shapes)
         self.upsample = Upsample(image_size, upsampling)
         self.learning_rate, self.schedule, self.weight_decay = learning_rate, schedule, weight_decay
 

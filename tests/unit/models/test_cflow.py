@@ -66,7 +66,7 @@ def small(**options: Any) -> CFlow:
 
 
 def make_reference(model: CFlow, condition=128, steps=8, clamp=0.5, permutation="hard", **_: Any) -> FreiaCFlow:
-    return FreiaCFlow(model.encoder.shapes, condition, steps, clamp, soft=permutation == "soft")
+    return FreiaCFlow(model.shapes, condition, steps, clamp, soft=permutation == "soft")
 
 
 @pytest.fixture
@@ -226,7 +226,7 @@ def test_calibration_forgets_the_one_before(model, features) -> None:
 
 def numbered(model: CFlow, images: int) -> list[Tensor]:
     """Feature maps in which each entry of a vector is the number of its image and position."""
-    shapes = model.encoder.shapes
+    shapes = model.shapes
     return [torch.arange(float(images * h * w)).view(images, 1, h, w).expand(-1, c, -1, -1) for c, h, w in shapes]
 
 
@@ -405,7 +405,8 @@ def test_positional_codes_take_no_room_in_a_checkpoint() -> None:
 
 def test_the_size_of_the_decoders_of_a_wide_resnet() -> None:
     with torch.device("meta"):
-        model = CFlow((256, 256), "wide_resnet50_2", weights="random", condition=128, steps=8, permutation="hard")
+        options: dict[str, Any] = {"condition": 128, "steps": 8, "permutation": "hard", "components": None}
+        model = CFlow((256, 256), "wide_resnet50_2", weights="random", **options)
     assert model.encoder.shapes == [(512, 32, 32), (1024, 16, 16), (2048, 8, 8)]
     weights = sum(p.numel() for p in model.flows.parameters())
     assert round(weights / 1e6, 1) == 81.6

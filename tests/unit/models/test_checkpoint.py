@@ -292,21 +292,23 @@ class WithoutTail(FastFlow):
 
 
 def test_models_that_do_not_name_an_option_keep_their_maps(tmp_path, make_pipeline) -> None:
-    file, pipeline = tmp_path / "model.safetensors", make_pipeline(tail=0.0)
+    file, pipeline = tmp_path / "model.safetensors", make_pipeline(tail=0.0, components=None)
     checkpoint.save_pipeline(pipeline, file)
     described = checkpoint.describe_pipeline(pipeline)
-    del described["model"]["init_args"]["tail"]
+    for option in ("tail", "components"):
+        del described["model"]["init_args"][option]
     rewrite(file, lambda d: d.update(described))
-    assert checkpoint.load_pipeline(file).detector.init_args["tail"] == 0.0
+    read = checkpoint.load_pipeline(file).detector.init_args
+    assert (read["tail"], read["components"]) == (0.0, None)
     assert_same(pipeline, checkpoint.load_pipeline(file))
 
 
 def test_earlier_values_are_those_of_options_that_a_subclass_takes() -> None:
     recorded = Component(f"{__name__}.WithoutTail", {"steps": 2})
     assert recorded.completed("models").init_args == {"steps": 2, "width": 3}
-    given = Component("fastflow", {"tail": 0.5})
+    given = Component("fastflow", {"tail": 0.5, "components": 64})
     assert given.completed("models") == given
-    assert Component("cflow").completed("models").init_args == {}
+    assert Component("cflow").completed("models").init_args == {"components": None}
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -25,6 +25,7 @@ SHARED = {
     "norm",
     "shrinkage",
     "local_mean",
+    "components",
     "local_scale",
     "upsampling",
     "learning_rate",
@@ -47,7 +48,7 @@ class Scaled(FlowDetector):
 
     def __init__(self, image_size, backbone="test_resnet", *, weights="random", strides=(8,), **options: Any) -> None:
         super().__init__(image_size, backbone, weights=weights, strides=strides, **options)
-        self.flows = nn.ModuleList(GlobalAffine(shape[0]) for shape in self.encoder.shapes)
+        self.flows = nn.ModuleList(GlobalAffine(shape[0]) for shape in self.shapes)
 
     def loss(self, batch: Features) -> Tensor:
         return torch.stack([flow(x)[0].square().mean() for flow, x in zip(self.flows, batch, strict=True)]).sum()
@@ -98,6 +99,7 @@ def test_options_of_cflow_differ_where_its_paper_does() -> None:
     [
         ("strides", ()),
         ("shrinkage", -0.1),
+        ("components", 1),
         ("local_scale", 1.5),
         ("learning_rate", 0.0),
         ("weight_decay", -1.0),
@@ -113,6 +115,26 @@ def test_invalid_numbers_are_refused(option: str, value: Any) -> None:
 def test_unknown_options_are_refused(model) -> None:
     with pytest.raises(TypeError, match="colour"):
         model(SIZE, colour="red")
+
+
+@every_model
+@pytest.mark.parametrize(
+    ("options", "channels"),
+    [
+        ({"components": 100}, [100, 96]),
+        ({"components": None}, [192, 96]),
+        ({"components": 100, "shrinkage": 1.0}, [192, 96]),
+        ({"components": 100, "norm": "none"}, [192, 96]),
+    ],
+)
+def test_flows_take_the_components_that_whitening_keeps(model, options, channels) -> None:
+    detector = model(SIZE, "test_resnet", weights="random", strides=(16, 32), steps=1, **options)
+    features = detector.encode(torch.randn(2, 3, *SIZE))
+    assert [f.shape[1] for f in features] == [192, 96]
+    assert [shape[0] for shape in detector.shapes] == channels
+    detector.fit_statistics([features])
+    assert [norm(f).shape[1] for norm, f in zip(detector.norms, features, strict=True)] == channels
+    assert detector.anomaly_map(features).isfinite().all()
 
 
 def test_a_subclass_says_its_flows_its_loss_and_its_energies() -> None:

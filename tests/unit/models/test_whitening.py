@@ -77,6 +77,14 @@ def test_channels_are_the_principal_components_of_the_standardised_channels() ->
     np.testing.assert_allclose(found, same * expected, rtol=0, atol=2e-2)
 
 
+def test_the_components_that_are_kept_are_those_of_the_largest_variance() -> None:
+    x = features()
+    some, every = (whitening(x, shrinkage=0.1, components=count) for count in (2, None))
+    assert some(x).shape == (40, 2, 6, 7)
+    torch.testing.assert_close(some(x), every(x)[:, :2])
+    assert torch.equal(Whitening((5, 6, 7), components=2)(x), x[:, :2])
+
+
 def test_the_largest_weight_of_a_component_is_positive() -> None:
     found = moments(features())
     covariance = found.covariance(found.local_mean().mean((1, 2), keepdim=True))

@@ -84,7 +84,7 @@ class TwoScales(FlowDetector):
     ) -> None:
         require(steps >= 1, "steps", steps, "at least 1")
         super().__init__(image_size, backbone, strides=strides, **options)
-        channels = [shape[0] for shape in self.encoder.shapes]
+        channels = [shape[0] for shape in self.shapes]
         require(len(channels) == 2, "layers", options.get("layers"), f"two of {backbone}'s feature maps")
 
         def both() -> Parallel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,13 +23,14 @@ class Whitening(nn.Module):
 
     with the covariance :math:`\Sigma` and the standard deviations D of the channels. The first channel of y is the
     principal component of the largest variance. The map is fixed and therefore not part of the log-determinant. Before
-    :meth:`set` it is the identity.
+    :meth:`set` it keeps the first channels as they are.
 
     Args:
         shape: C, h and w of the feature map.
         shrinkage: The share :math:`\rho`, from 0 (whitened) to 1 (each channel standardised by itself), or more where
             there are few vectors, see :func:`oracle_shrinkage`.
         local_mean: Whether :math:`\mu` may differ from position to position, see :func:`shrunk_means`.
+        components: Number K of channels of y: the components of the largest variance. By default all C.
 
     References:
         Optimal whitening and decorrelation (Kessy et al., 2018), https://arxiv.org/abs/1512.00809: PCA-cor.
@@ -46,15 +47,21 @@ class Whitening(nn.Module):
     mean: Tensor
     matrix: Tensor
 
-    def __init__(self, shape: tuple[int, int, int], shrinkage: float = 0.01, local_mean: bool = True) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        shrinkage: float = 0.01,
+        local_mean: bool = True,
+        components: int | None = None,
+    ) -> None:
         super().__init__()
         channels, height, width = shape
         self.shrinkage, self.local_mean = shrinkage, local_mean
         self.register_buffer("mean", torch.zeros(channels, *(height, width) if local_mean else (1, 1)))
-        self.register_buffer("matrix", torch.eye(channels))
+        self.register_buffer("matrix", torch.eye(components or channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Whiten feature maps (B, C, h, w), with statistics in float32 even in lower and mixed precision."""
+        """Whiten feature maps, (B, C, h, w) -> (B, K, h, w), in float32 even in lower and mixed precision."""
         mixed = torch.is_autocast_enabled(x.device.type)
         with torch.autocast(x.device.type, enabled=False):
             whitened = F.conv2d(x.to(self.mean.dtype) - self.mean, self.matrix[:, :, None, None])
@@ -66,7 +73,7 @@ class Whitening(nn.Module):
         centre = shrunk_means(mean, moments) if self.local_mean else mean.mean((1, 2), keepdim=True)
         matrix = pca_cor(moments.covariance(centre), self.shrinkage, moments.vectors)
         self.mean.copy_(centre)
-        self.matrix.copy_(matrix)
+        self.matrix.copy_(matrix[: len(self.matrix)])
 
 
 class Moments:
@@ -183,10 +190,10 @@ def fit_whitening(norms: Iterable[nn.Module], batches: Iterable[Features]) -> No
         norm.set(of_layer)
 
 
-def make_norm(shape: tuple[int, int, int], kind: Norm, shrinkage: float, local_mean: bool) -> nn.Module:
-    """Make the norm of a feature map of shape (C, h, w)."""
+def make_norm(shape: tuple[int, int, int], kind: Norm, *whitening: Any) -> nn.Module:
+    """Make the norm of a feature map of shape (C, h, w), with the arguments of a :class:`Whitening`."""
     makers: dict[str, Callable[[], nn.Module]] = {
-        "whitened": lambda: Whitening(shape, shrinkage, local_mean),
+        "whitened": lambda: Whitening(shape, *whitening),
         "layer": lambda: nn.LayerNorm(shape),
         "layer-fixed": lambda: nn.LayerNorm(shape, elementwise_affine=False),
         "none": nn.Identity,
