@@ -39,7 +39,7 @@ class FastFlow(FlowDetector):
 
     Args:
         steps: Flow steps for each feature map.
-        hidden_ratio: Hidden channels of a coupling's network, as a multiple of its input channels.
+        hidden_ratio: Hidden channels of a coupling's network, as a multiple of half of the encoder's channels.
         kernel_sizes: Kernel sizes of the convolutions, for one step after the other: ``[3]`` or ``[3, 1]``.
         clamp: Bound of a coupling's log-scale.
         tail: Weight tau of the logarithm in the map; 0 as published.
@@ -94,10 +94,12 @@ class FastFlow(FlowDetector):
         require_at_most("clamp", clamp)
         require(0 <= tail <= 1, "tail", tail, "from 0 to 1")
         super().__init__(image_size, backbone, **options)
-        self.tail = tail
-        subnets = [conv_subnet(kernel, hidden_ratio) for kernel in islice(cycle(kernel_sizes), steps)]
+        self.tail, self.flows = tail, nn.ModuleList()
+        kernels = list(islice(cycle(kernel_sizes), steps))
         with limited_flows("fewer `steps`, a smaller `hidden_ratio` or smaller `kernel_sizes`"):
-            self.flows = nn.ModuleList(conv_flow(shape[0], subnets, clamp) for shape in self.shapes)
+            for (channels, *_), (kept, *_) in zip(self.encoder.shapes, self.shapes, strict=True):
+                ratio = hidden_ratio * channels / kept  # few components leave the networks as wide as they are for all
+                self.flows.append(conv_flow(kept, [conv_subnet(kernel, ratio) for kernel in kernels], clamp))
 
     def transform(self, features: Features) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield z and the log-determinant of each feature map, of shapes (B, C, h, w) and (B,)."""

@@ -217,10 +217,18 @@ def test_layer_norms(kind, count) -> None:
     x = torch.randn(2, *model.encoder.shapes[1]) * 7 + 3
     normed = model.norms[1](x)
     if kind in ("none", "whitened"):  # which is set from training images only
-        assert torch.equal(normed, x)
+        assert torch.equal(normed, x[:, : model.shapes[1][0]])
     else:
         torch.testing.assert_close(normed.mean((1, 2, 3)), torch.zeros(2), atol=1e-4, rtol=0)
         torch.testing.assert_close(normed.std((1, 2, 3)), torch.ones(2), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("components", "widths"), [(None, (96, 96, 192)), (48, (24, 96, 48)), (500, (96, 96, 192))])
+def test_networks_of_few_components_are_as_wide_as_those_of_all(components, widths) -> None:
+    model = FastFlow((64, 64), "test_resnet", weights="random", strides=(16,), steps=1, components=components)
+    first, second = (module for module in model.flows.modules() if isinstance(module, nn.Conv2d))
+    assert (first.in_channels, first.out_channels, second.out_channels) == widths
+    assert second.in_channels == first.out_channels
 
 
 def test_no_permutation_matrix_is_stored(model) -> None:
