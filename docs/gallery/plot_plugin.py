@@ -56,7 +56,7 @@ class Gaussian(Detector):
         super().__init__()
         self.encoder = Encoder(image_size, "tf_efficientnet_lite0", weights)
         self.mean, self.std = self.encoder.mean, self.encoder.std
-        self.flows = nn.ModuleList(map(Standardise, self.shapes))
+        self.flows = nn.ModuleList(map(Standardise, self.encoder.shapes))
         self.learning_rate = learning_rate
 
     def encode(self, images):

@@ -64,7 +64,7 @@ with torch.no_grad():
 def colouring(pipeline, whitened):
     """Return features as the encoder gives them, (C, h, w)."""
     whitening = pipeline.detector.norms[0]
-    return torch.einsum("cd,dhw->chw", torch.linalg.inv(whitening.matrix), whitened) + whitening.mean
+    return torch.einsum("cd,dhw->chw", torch.linalg.pinv(whitening.matrix), whitened) + whitening.mean
 
 
 with torch.no_grad():

@@ -33,10 +33,10 @@ SIDE, TEMPERATURE = 256, 0.7
 def sample(detector: Detector) -> Tensor:
     """Return a sample of the first feature map, (C, h, w)."""
     if isinstance(detector, FastFlow):
-        z = TEMPERATURE * torch.randn(1, *detector.encoder.shapes[0])
+        z = TEMPERATURE * torch.randn(1, *detector.shapes[0])
         return detector.flows[0].inverse(z)[0][0]
     if isinstance(detector, CFlow):
-        channels, height, width = detector.encoder.shapes[0]
+        channels, height, width = detector.shapes[0]
         z = TEMPERATURE * torch.randn(height * width, channels)
         flow = detector.flows[0]
         return flow.inverse(z, flow.code.everywhere() if flow.code else None)[0].T.view(channels, height, width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from dataclasses import replace
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Sample
@@ -38,6 +39,7 @@ def require_resumable(run: Run, config: TrainConfig, pipeline: Pipeline) -> None
 
 def require_unchanged(before: TrainConfig, after: TrainConfig, records: Set[str], fields: Set[str]) -> None:
     """Raise an InputError if configurations differ, except in these records, and in these fields of the others."""
+    before = replace(before, model=before.model.completed("models"))
     recorded, values = flat(before.to_dict()), flat(after.to_dict())
     for name, value in values.items():
         record, _, field = name.partition(".")

@@ -105,6 +105,7 @@ def build_detector(parts: Parts, size: ImageSize, given: dict[str, Any]) -> Dete
         "steps": len(parts.flows[0]),
         "mean": Detector.IMAGENET_MEAN,
         "std": Detector.IMAGENET_STD,
+        "components": None,
     }
     if parts.model == "cflow":
         options |= {

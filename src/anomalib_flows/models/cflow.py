@@ -33,7 +33,8 @@ from anomalib_flows.models.flow_detector import FlowDetector, Schedule, Upsampli
 class CFlow(FlowDetector):
     r"""Learn the density of single feature vectors, given their positions in the image.
 
-    A feature vector x of C channels at a position with code c goes through a conditional flow to z. With
+    A feature vector x of C channels, after whitening, at a position with code c goes through a conditional flow to z.
+    With
 
     .. math::
         \ell(x | c) = \tfrac{1}{C} \bigl(\log |\det \partial z / \partial x| - \tfrac{1}{2} \lVert z \rVert^2\bigr)
@@ -58,6 +59,7 @@ class CFlow(FlowDetector):
         max_vectors: Largest number of feature vectors that are transformed at once in inference, at least one of each
             image; bounds the memory.
         norm: First operation on feature maps: ``whitened`` by statistics of the training images, or ``none``.
+        components: Principal components that whitening keeps of each feature map, at most; ``null`` keeps all.
         options: Arguments of :class:`~anomalib_flows.models.flow_detector.FlowDetector`.
 
     References:
@@ -78,6 +80,7 @@ class CFlow(FlowDetector):
     published: ClassVar[dict[str, Any]] = {
         "backbone": "wide_resnet50_2",
         "norm": "none",
+        "components": None,
         "local_scale": 0.0,
         "clamp": 1.9,
         "permutation": "soft",
@@ -87,6 +90,7 @@ class CFlow(FlowDetector):
         "schedule": "published",
         "padding": "reflect",
     }
+    earlier: ClassVar[dict[str, Any]] = {"components": None}
     static_loss = True
     depths = (3 / 12, 7 / 12, 11 / 12)
     final_norm = False
@@ -106,6 +110,7 @@ class CFlow(FlowDetector):
         order: Literal["together", "published"] = "together",
         max_vectors: int = 65536,
         norm: Literal["whitened", "none"] = "whitened",
+        components: int | None = 160,
         upsampling: Upsampling = "bilinear-aligned",
         schedule: Schedule = "constant",
         weight_decay: float = 0.0,
@@ -123,13 +128,14 @@ class CFlow(FlowDetector):
             image_size,
             backbone,
             norm=norm,
+            components=components,
             upsampling=upsampling,
             schedule=schedule,
             weight_decay=weight_decay,
             **options,
         )
         shapes = self.shapes
-        with limited_flows("fewer `steps`, or another `backbone` or `layers`"):
+        with limited_flows("fewer `components` or `steps`, or another `backbone` or `layers`"):
             flows = [position_steps(shape[0], condition, steps, clamp, permutation) for shape in shapes]
         codes = [PositionalCode(condition, *shape[1:]) if condition else None for shape in shapes]
         self.flows = nn.ModuleList(

@@ -24,7 +24,7 @@ LARGEST_ENERGY = 1e4
 class FastFlow(FlowDetector):
     r"""Learn the density of feature maps with flows made of small convolutions.
 
-    Each feature map x of C x h x w is whitened and goes through a flow to z. Training maximises the likelihood,
+    Each feature map x of C x h x w is whitened to K x h x w and goes through a flow to z. Training minimises
 
     .. math::
         L = \sum_{maps} \tfrac{1}{2} \lVert z \rVert^2 - \log |\det \partial z / \partial x|
@@ -32,7 +32,7 @@ class FastFlow(FlowDetector):
     and the anomaly map is the mean over the feature maps, upsampled, of
 
     .. math::
-        -\exp(-e) + \tau \log(1 + e), \quad e = \frac{f}{2C} \sum_c z_c^2,
+        -\exp(-e) + \tau \log(1 + e), \quad e = \frac{f}{2K} \sum_k z_k^2,
 
     with a factor f for each position, see :class:`~anomalib_flows.models.components.local_scale.LocalScale`. Where e is
     large, the exponential is nearly 0 and cannot rank positions. The logarithm can.
@@ -43,6 +43,7 @@ class FastFlow(FlowDetector):
         kernel_sizes: Kernel sizes of the convolutions, for one step after the other: ``[3]`` or ``[3, 1]``.
         clamp: Bound of a coupling's log-scale.
         tail: Weight tau of the logarithm in the map; 0 as published.
+        components: Principal components that whitening keeps of each feature map, at most; ``null`` keeps all.
         options: Arguments of :class:`~anomalib_flows.models.flow_detector.FlowDetector`.
 
     References:
@@ -66,11 +67,12 @@ class FastFlow(FlowDetector):
         "clamp": 2.0,
         "local_scale": 0.0,
         "tail": 0.0,
+        "components": None,
         "learning_rate": 1e-3,
         "schedule": "constant",
     }
 
-    earlier: ClassVar[dict[str, Any]] = {"tail": 0.0}
+    earlier: ClassVar[dict[str, Any]] = {"tail": 0.0, "components": None}
 
     def __init__(
         self,
@@ -82,6 +84,7 @@ class FastFlow(FlowDetector):
         kernel_sizes: Sequence[int] = (3,),
         clamp: float = 1.0,
         tail: float = 0.03,
+        components: int | None = 160,
         **options: Any,
     ) -> None:
         require_size("steps", steps, 1)
@@ -93,16 +96,17 @@ class FastFlow(FlowDetector):
         require(clamp > 0, "clamp", clamp, "above 0")
         require_at_most("clamp", clamp)
         require(0 <= tail <= 1, "tail", tail, "from 0 to 1")
-        super().__init__(image_size, backbone, **options)
+        super().__init__(image_size, backbone, components=components, **options)
         self.tail, self.flows = tail, nn.ModuleList()
         kernels = list(islice(cycle(kernel_sizes), steps))
-        with limited_flows("fewer `steps`, a smaller `hidden_ratio` or smaller `kernel_sizes`"):
+        with limited_flows("fewer `components` or `steps`, a smaller `hidden_ratio` or smaller `kernel_sizes`"):
             for (channels, *_), (kept, *_) in zip(self.encoder.shapes, self.shapes, strict=True):
-                ratio = hidden_ratio * channels / kept  # few components leave the networks as wide as they are for all
-                self.flows.append(conv_flow(kept, [conv_subnet(kernel, ratio) for kernel in kernels], clamp))
+                half = channels - channels // 2  # of all: with few components the networks stay as wide
+                subnets = [conv_subnet(kernel, hidden_ratio, half) for kernel in kernels]
+                self.flows.append(conv_flow(kept, subnets, clamp))
 
     def transform(self, features: Features) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield z and the log-determinant of each feature map, of shapes (B, C, h, w) and (B,)."""
+        """Yield z and the log-determinant of each feature map, of shapes (B, K, h, w) and (B,)."""
         for norm, flow, feature in zip(self.norms, self.flows, features, strict=True):
             # On CPUs encoders run faster channels last, the flows' gathers channels first.
             yield flow(norm(feature.contiguous()))
@@ -135,11 +139,14 @@ def conv_flow(channels: int, subnets: Sequence[Subnet], clamp: float) -> Chain:
     )
 
 
-def conv_subnet(kernel_size: int, hidden_ratio: float) -> Subnet:
-    """Return a maker of two convolutions with a ReLU between them, which keep height and width."""
+def conv_subnet(kernel_size: int, hidden_ratio: float, width: int | None = None) -> Subnet:
+    """Return a maker of two convolutions with a ReLU between them, which keep height and width.
+
+    ``hidden_ratio`` is a multiple of ``width``, or of the input channels.
+    """
 
     def make(inputs: int, outputs: int) -> nn.Module:
-        hidden = max(1, int(inputs * hidden_ratio))
+        hidden = max(1, int((width or inputs) * hidden_ratio))
         return nn.Sequential(
             nn.Conv2d(inputs, hidden, kernel_size, padding="same"),
             nn.ReLU(inplace=True),

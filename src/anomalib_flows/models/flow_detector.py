@@ -50,7 +50,7 @@ class FlowDetector(Detector):
         shrinkage: Shrinkage of ``whitened``: 0 decorrelates the channels, 1 standardises each by itself.
         local_mean: Whether ``whitened`` may subtract another mean at each position.
         components: Principal components that ``whitened`` keeps of each feature map, at most: those of the largest
-            variance. ``null`` keeps all. With a shrinkage of 1 there are none, and all channels are kept.
+            variance. By default all. With a shrinkage of 1 there are none, and all channels are kept.
         local_scale: Degree, from 0 to 1, to which energies are divided by the usual energy at their position.
         upsampling: Interpolation of the maps to the image size.
         learning_rate: Step size of Adam.
@@ -60,6 +60,9 @@ class FlowDetector(Detector):
         mean: Mean of each channel for the normalisation, in [0, 1]; by default timm's.
         std: Standard deviation of each channel for the normalisation; by default timm's.
 
+    Attributes:
+        shapes: K, h and w of each feature map after its norm; K is C, or the number of components.
+
     Raises:
         InputError: If the backbone, its weights or layers do not exist or do not fit, or a number is out of range.
     """
@@ -68,8 +71,6 @@ class FlowDetector(Detector):
     """Blocks that are taken from transformers if ``layers`` is not given, as shares of their depth."""
     final_norm: ClassVar[bool] = True
     """Whether the final norm of a transformer is applied to the tokens of each block."""
-
-    earlier: ClassVar[dict[str, Any]] = {"components": None}
 
     flows: Any  # a ModuleList of bijections, which its type cannot say
 
@@ -85,7 +86,7 @@ class FlowDetector(Detector):
         norm: Norm = "whitened",
         shrinkage: float = 0.01,
         local_mean: bool = True,
-        components: int | None = 160,
+        components: int | None = None,
         local_scale: float = 0.5,
         upsampling: Upsampling = "bilinear",
         learning_rate: float = 5e-3,

@@ -61,7 +61,7 @@ class Pair:
 def small(**options: Any) -> CFlow:
     """Make a small model, with options that must not depend on what their defaults are."""
     fixed = {"image_size": (64, 96), "backbone": "test_resnet", "weights": "random", "condition": 8, "steps": 2}
-    trained = {"vectors_per_step": 32, "order": "together"}
+    trained = {"vectors_per_step": 32, "order": "together", "components": None}
     return CFlow(**fixed | trained | {"learning_rate": 1e-3, "schedule": "constant"} | options)
 
 

@@ -223,7 +223,10 @@ def test_layer_norms(kind, count) -> None:
         torch.testing.assert_close(normed.std((1, 2, 3)), torch.ones(2), atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize(("components", "widths"), [(None, (96, 96, 192)), (48, (24, 96, 48)), (500, (96, 96, 192))])
+@pytest.mark.parametrize(
+    ("components", "widths"),
+    [(None, (96, 96, 192)), (48, (24, 96, 48)), (5, (3, 96, 4)), (154, (77, 96, 154)), (500, (96, 96, 192))],
+)
 def test_networks_of_few_components_are_as_wide_as_those_of_all(components, widths) -> None:
     model = FastFlow((64, 64), "test_resnet", weights="random", strides=(16,), steps=1, components=components)
     first, second = (module for module in model.flows.modules() if isinstance(module, nn.Conv2d))

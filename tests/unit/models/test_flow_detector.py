@@ -88,7 +88,7 @@ def test_every_option_has_a_type_and_one_description(model) -> None:
 
 
 def test_options_of_cflow_differ_where_its_paper_does() -> None:
-    differing = {"upsampling": "bilinear-aligned", "schedule": "constant"}
+    differing = {"upsampling": "bilinear-aligned", "schedule": "constant", "components": 160}
     defaults = {name: parameter.default for name, parameter in registry.parameters(CFlow).items()}
     shared = {name: parameter.default for name, parameter in registry.parameters(FlowDetector).items()}
     assert {k: v for k, v in defaults.items() if k in SHARED and v != shared[k]} == differing | {"weight_decay": 0.0}

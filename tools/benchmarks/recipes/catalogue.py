@@ -46,7 +46,7 @@ FASTFLOW = {
 }
 # CFLOW before its clamp and rate became 0.5 and 0.005. Each recipe of docs/reference/recipe-experiments.md changes one
 # option of it.
-FREE: dict[str, Any] = {"clamp": 1.9, "learning_rate": 2e-3}
+FREE: dict[str, Any] = {"clamp": 1.9, "learning_rate": 2e-3, "components": None}
 BARE = FREE | {"norm": "none", "local_scale": 0.0, "learning_rate": 1e-3}
 CFLOW = {
     "default": Recipe(),

@@ -44,7 +44,7 @@ def fuse(detector: Detector) -> None:
     """Turn a FastFlow into a :class:`Fused`, with the same maps before training."""
     fused: Any = detector
     fused.__class__ = Fused
-    channels = [shape[0] for shape in fused.encoder.shapes]
+    channels = [shape[0] for shape in fused.shapes]
     fused.fusions = nn.ModuleList(ConditionalAffine(c, sum(channels) - c) for c in channels)
 
 

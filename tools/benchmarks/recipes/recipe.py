@@ -69,7 +69,7 @@ class Changes:
             return features
         norms: Any = self.norms
         # Whitening is linear, so that noise can be added before: the matrix maps it to white noise.
-        return [f + unwhitened(n.matrix, scale * torch.randn_like(f)) for n, f in zip(norms, features, strict=True)]
+        return [f + unwhitened(n.matrix, scale, f) for n, f in zip(norms, features, strict=True)]
 
     def before_step(self) -> None:
         """Drop the gradients of either the flow or the base distribution."""
@@ -103,6 +103,8 @@ def add_bases(flows: Any) -> list[nn.Parameter]:
     return added
 
 
-def unwhitened(matrix: Tensor, noise: Tensor) -> Tensor:
-    """Return the features that a matrix maps to the noise (B, C, h, w)."""
-    return torch.linalg.solve(matrix, noise.movedim(1, 0).flatten(1)).view_as(noise.movedim(1, 0)).movedim(0, 1)
+def unwhitened(matrix: Tensor, scale: float, features: Tensor) -> Tensor:
+    """Return noise of the shape of features (B, C, h, w) that a matrix (K, C) maps to white noise of a scale."""
+    b, _, h, w = features.shape
+    noise = scale * torch.randn(b, len(matrix), h, w, dtype=features.dtype, device=features.device)
+    return torch.einsum("ck,bkhw->bchw", torch.linalg.pinv(matrix), noise)

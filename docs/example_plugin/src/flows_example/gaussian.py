@@ -61,7 +61,7 @@ class Gaussian(Detector):
         super().__init__()
         self.encoder = Encoder(image_size, backbone, weights)
         self.mean, self.std = self.encoder.mean, self.encoder.std
-        self.flows = nn.ModuleList(Standardise(shape) for shape in self.shapes)
+        self.flows = nn.ModuleList(Standardise(shape) for shape in self.encoder.shapes)
         self.learning_rate = learning_rate
 
     def encode(self, images: Tensor) -> Features:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -22,15 +22,15 @@ class Whitening(nn.Module):
         V \Lambda V^\top = (1 - \rho)\, D^{-1} \Sigma D^{-1} + \rho I
 
     with the covariance :math:`\Sigma` and the standard deviations D of the channels. The first channel of y is the
-    principal component of the largest variance. The map is fixed and therefore not part of the log-determinant. Before
-    :meth:`set` it keeps the first channels as they are.
+    principal component of the largest variance. The first K are kept. The map is fixed and therefore not part of the
+    log-determinant. Before :meth:`set` it keeps the first channels as they are.
 
     Args:
         shape: C, h and w of the feature map.
         shrinkage: The share :math:`\rho`, from 0 (whitened) to 1 (each channel standardised by itself), or more where
             there are few vectors, see :func:`oracle_shrinkage`.
         local_mean: Whether :math:`\mu` may differ from position to position, see :func:`shrunk_means`.
-        components: Number K of channels of y: the components of the largest variance. By default all C.
+        components: The number K; by default C.
 
     References:
         Optimal whitening and decorrelation (Kessy et al., 2018), https://arxiv.org/abs/1512.00809: PCA-cor.
@@ -190,10 +190,12 @@ def fit_whitening(norms: Iterable[nn.Module], batches: Iterable[Features]) -> No
         norm.set(of_layer)
 
 
-def make_norm(shape: tuple[int, int, int], kind: Norm, *whitening: Any) -> nn.Module:
-    """Make the norm of a feature map of shape (C, h, w), with the arguments of a :class:`Whitening`."""
+def make_norm(
+    shape: tuple[int, int, int], kind: Norm, shrinkage: float, local_mean: bool, components: int
+) -> nn.Module:
+    """Make the norm of a feature map of shape (C, h, w)."""
     makers: dict[str, Callable[[], nn.Module]] = {
-        "whitened": lambda: Whitening(shape, *whitening),
+        "whitened": lambda: Whitening(shape, shrinkage, local_mean, components),
         "layer": lambda: nn.LayerNorm(shape),
         "layer-fixed": lambda: nn.LayerNorm(shape, elementwise_affine=False),
         "none": nn.Identity,
