@@ -32,9 +32,9 @@ Upsampling = Literal["bilinear", "bilinear-aligned", "bicubic", "nearest"]
 class FlowDetector(Detector):
     """Learn the density of a frozen encoder's feature maps with normalizing flows.
 
-    A subclass makes its flows after ``super().__init__``, for feature maps of ``self.shapes``, which are those after
-    ``self.norms``. It defines ``energies``, ``loss`` and ``anomaly_map``. Exported models replace the flows by faster
-    ones, whose z may have its channels in another order; energies must not depend on that order.
+    A subclass makes its flows after ``super().__init__``, for feature maps of ``self.shapes``: K, h and w of each after
+    its norm. It defines ``energies``, ``loss`` and ``anomaly_map``. Exported models replace the flows by faster ones,
+    whose z may have its channels in another order; energies must not depend on that order.
 
     Args:
         image_size: Height H and width W of the images.
@@ -59,9 +59,6 @@ class FlowDetector(Detector):
         timm_args: Further arguments of ``timm.create_model``, such as ``pad_type``.
         mean: Mean of each channel for the normalisation, in [0, 1]; by default timm's.
         std: Standard deviation of each channel for the normalisation; by default timm's.
-
-    Attributes:
-        shapes: K, h and w of each feature map after its norm; K is C, or the number of components.
 
     Raises:
         InputError: If the backbone, its weights or layers do not exist or do not fit, or a number is out of range.
