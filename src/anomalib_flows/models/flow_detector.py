@@ -50,7 +50,7 @@ class FlowDetector(Detector):
         shrinkage: Shrinkage of ``whitened``: 0 decorrelates the channels, 1 standardises each by itself.
         local_mean: Whether ``whitened`` may subtract another mean at each position.
         components: Principal components that ``whitened`` keeps of each feature map, at most: those of the largest
-            variance. By default all. With a shrinkage of 1 there are none, and all channels are kept.
+            variance. By default, and with a shrinkage of 1, all channels are kept.
         local_scale: Degree, from 0 to 1, to which energies are divided by the usual energy at their position.
         upsampling: Interpolation of the maps to the image size.
         learning_rate: Step size of Adam.
