@@ -1,6 +1,6 @@
 """Stack figures of a run in one picture, such as the README's.
 
-python tools/make/stack_figures.py docs/images/synthetic.jpg RUN/images/cut/001.jpg RUN/images/good/001.jpg
+python tools/make/stack_figures.py docs/images/synthetic.jpg RUN/images/snag/001.jpg RUN/images/good/001.jpg
 """
 
 from __future__ import annotations
