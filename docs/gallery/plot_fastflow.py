@@ -57,7 +57,8 @@ print(f"pixel AUROC {metrics['pixel']['auroc']:.3f}, AUPRO {metrics['pixel']['au
 # --------------
 #
 # The model file holds the whole pipeline, from the pixels to the decision. Heatmaps have a fixed scale, on which 0.5 is
-# the pixel threshold. The white line is the contour of what lies above it.
+# the pixel threshold. The white line is the contour of what lies above it. Another map gives the score, so a photo can
+# be anomalous without a contour.
 
 pipeline = load(run.model_file)
 tested = [sample for sample in config.data.build("datasets").samples() if sample.label == ANOMALOUS]

@@ -35,6 +35,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     ],
     "fastflow": [
         TINY | {"steps": 2},
+        TINY | {"steps": 2, "coarse_weight": 1.0},
         TINY | {"steps": 2, "layers": [2], "kernel_sizes": [3, 1], "norm": "layer-fixed"},
         VIT | {"steps": 2, "norm": "none"},
     ],

@@ -55,14 +55,15 @@ def test_a_model_without_a_state_is_not_trained_again(run: Path, capsys) -> None
 
 
 def test_a_run_of_a_version_without_an_option_keeps_its_map(train: Callable[..., Path]) -> None:
-    run = train("--model.tail=0", "--model.components=null")
+    earlier = {"tail": 0, "coarse_weight": 1, "components": None}
+    run = train("--model.tail=0", "--model.coarse_weight=1", "--model.components=null")
     before, config = figures(run), yaml.safe_load((run / "config.yaml").read_text())
     recorded = config["model"]["init_args"]
-    assert (recorded.pop("tail"), recorded.pop("components")) == (0, None)
+    assert {name: recorded.pop(name) for name in earlier} == earlier
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     assert main(["train", "--resume", str(run)]) == 0
     completed = yaml.safe_load((run / "config.yaml").read_text())["model"]["init_args"]
-    assert (completed["tail"], completed["components"]) == (0, None)
+    assert {name: completed[name] for name in earlier} == earlier
     assert figures(run) == before
 
 

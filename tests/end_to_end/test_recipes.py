@@ -63,7 +63,7 @@ def test_the_protocol_of_the_papers_brings_their_recipe(capsys: pytest.CaptureFi
     recipe = config["model"]["init_args"]
     assert recipe["backbone"] == "resnet18"
     assert (recipe["norm"], recipe["steps"], recipe["clamp"]) == ("layer", 8, 2.0)
-    assert (recipe["local_scale"], recipe["tail"], recipe["components"]) == (0.0, 0.0, None)
+    assert [recipe[name] for name in ("local_scale", "tail", "coarse_weight", "components")] == [0.0, 0.0, 1.0, None]
     assert (recipe["learning_rate"], recipe["schedule"], recipe["strides"]) == (1e-3, "constant", [4, 8, 16])
     assert config["heatmap"]["top_percent"] == 0
     ours = printed(["--model=fastflow", "--data=synthetic"], capsys)["model"]["init_args"]

@@ -83,7 +83,8 @@ def require_same(run: Run, cell: Cell) -> None:
     """Raise an InputError if a run has other options than the grid asks for."""
     try:
         fields = PLACES | {"precision", "batch_size", "workers", "cache"}
-        require_unchanged(run.config(), cell.config, {"output", "pictures"}, fields)
+        asked = replace(cell.config, model=cell.config.model.with_defaults("models"))
+        require_unchanged(run.config(), asked, {"output", "pictures"}, fields)
     except InputError as error:
         raise InputError(
             f"{run.path} was made with other options ({str(error).partition(' cannot')[0]}): use "

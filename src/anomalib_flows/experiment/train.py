@@ -153,12 +153,13 @@ def prepare_experiment(config: TrainConfig, resume: Run | None, trust: bool) -> 
     dataset.read_only = resume is not None
     samples = samples_of_run(resume, dataset) if resume else split_samples(dataset, config)
     logger.info(count_splits(samples))
-    config = resolve(config, device, len(select(samples, "train")))
     torch.manual_seed(config.seed)
     with weights_follow() if resume and resume.begun else nullcontext():
         detector = config.model.build("models", config.image.height_width, trust=trust)
+    images = len(select(samples, "train"))
+    config = resolve(config, device, images, detector.largest_batch)
     pipeline = Pipeline(detector, config.image.resize, config.heatmap)
-    detector.require_trainable(min(config.loader.images_per_batch, len(select(samples, "train"))))
+    detector.require_trainable(min(config.loader.images_per_batch, images))
     runner = PipelineRunner(pipeline, device, config.loader, FeatureOptions.of(config.trainer))
     # With absolute paths and all defaults the configuration makes the same run from anywhere.
     model = component_of("models", detector, detector.init_args)
@@ -167,11 +168,11 @@ def prepare_experiment(config: TrainConfig, resume: Run | None, trust: bool) -> 
     return Experiment(complete, dataset, samples, runner)
 
 
-def resolve(config: TrainConfig, device: torch.device, images: int) -> TrainConfig:
-    """Replace defaults that depend on the device or on the number of training images by their values."""
+def resolve(config: TrainConfig, device: torch.device, images: int, largest_batch: int) -> TrainConfig:
+    """Replace defaults that depend on the device, the number of training images or the model by their values."""
     precision: Any = choose_precision(config.trainer.precision, device)
     trainer = replace(config.trainer, precision=precision)
-    return replace(config, trainer=trainer, loader=config.loader.for_training(images))
+    return replace(config, trainer=trainer, loader=config.loader.for_training(images, largest_batch))
 
 
 def component_of(kind: registry.Kind, built: object, arguments: dict[str, Any]) -> Component:

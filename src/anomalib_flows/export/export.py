@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from anomalib_flows.export.parity import BOUNDS, compare, summarise
 from anomalib_flows.export.predictors import pipeline_predictor
 from anomalib_flows.models.checkpoint import load_calibrated
 from anomalib_flows.models.pipeline import Pipeline
+from anomalib_flows.models.postprocess import Postprocess
 from anomalib_flows.run.directory import Run
 
 DEFAULTS = ExportOptions()
@@ -68,11 +70,22 @@ def prepare_job(run: Run, options: ExportOptions) -> tuple[ExportJob, list[Sampl
             f"images (`protocol` paper): calibrate {run.path} on normal images first."
         )
     compared, available = select_images(run, options)
-    network = Network(pipeline, options.input, unit_floats=options.interface == "anomalib")
+    unit_floats, shown_only = options.interface == "anomalib", options.interface == "model-api-map"
+    if shown_only:
+        pipeline.postprocess = by_highest_pixel(pipeline.postprocess)
+    network = Network(pipeline, options.input, unit_floats=unit_floats, shown_only=shown_only)
     job = ExportJob(
         run=run, config=run.config(), pipeline=pipeline, network=network, options=options, samples=available
     )
     return job, compared
+
+
+def by_highest_pixel(postprocess: Postprocess) -> Postprocess:
+    """Return the decisions of a reader that scores an image by the highest pixel of the shown map."""
+    other = copy.deepcopy(postprocess)
+    other.top_percent, other.image_threshold = 0.0, other.pixel_threshold
+    other.calibration_scores = other.calibration_maxima
+    return other
 
 
 def compare_file(job: ExportJob, written: Exported, samples: list[Sample], file: Path) -> ExportReport:

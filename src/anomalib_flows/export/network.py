@@ -40,11 +40,20 @@ class NetworkOutput(NamedTuple):
 
 
 class Network(nn.Module):
-    """From images to raw maps; with ``unit_floats`` images are floats from 0 to 1 in NCHW, as anomalib passes them."""
+    """From images to raw maps.
 
-    def __init__(self, pipeline: Pipeline, options: InputOptions, *, unit_floats: bool = False) -> None:
+    Args:
+        pipeline: The trained pipeline.
+        options: The input.
+        unit_floats: Whether images are floats from 0 to 1 in NCHW, as anomalib passes them.
+        shown_only: Whether it returns the shown map only, for readers that score an image by it.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, options: InputOptions, *, unit_floats: bool = False, shown_only: bool = False
+    ) -> None:
         super().__init__()
-        self.options, self.unit_floats = options, unit_floats
+        self.options, self.unit_floats, self.shown_only = options, unit_floats, shown_only
         self.preprocess, self.smoothing = pipeline.preprocess, pipeline.heatmap.smoothing
         self.detector = deployable(pipeline.detector)
         self.whitenings = [module for module in self.detector.modules() if isinstance(module, Whitening)]
@@ -90,10 +99,14 @@ class Network(nn.Module):
         whitened: list[Tensor] = []
         hooks = [w.register_forward_hook(lambda *args: whitened.append(args[2])) for w in self.whitenings]
         try:
-            return self.detector.anomaly_map(features), tuple(whitened)
+            return self.exported_maps(self.detector.anomaly_map(features)), tuple(whitened)
         finally:
             for hook in hooks:
                 hook.remove()
+
+    def exported_maps(self, maps: Tensor) -> Tensor:
+        """Return the maps that the file contains, of all maps (B, M, H, W)."""
+        return maps[:, :1] if self.shown_only else maps
 
 
 class GraphOutputs(NamedTuple):

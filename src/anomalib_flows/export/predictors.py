@@ -30,7 +30,7 @@ def pipeline_predictor(pipeline: Pipeline, network: Network) -> PredictImage:
 
     def predict(image: Tensor) -> ImageResult:
         image = fitted(image, network)
-        maps = pipeline(image[None]).maps
+        maps = network.exported_maps(pipeline(image[None]).maps)
         return pipeline.postprocess.image_results(maps, [content_of(image, network)])[0]
 
     return predict

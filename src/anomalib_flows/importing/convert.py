@@ -124,6 +124,7 @@ def build_detector(parts: Parts, size: ImageSize, given: dict[str, Any]) -> Dete
         "clamp": 2.0,
         "local_scale": 0.0,
         "tail": 0.0,
+        "coarse_weight": 1.0,
         "upsampling": "bilinear",
     }
     return FastFlow(size, **options | parts.options | given)

@@ -103,8 +103,8 @@ def set_thresholds(postprocess: Postprocess, false_alarm_rate: float, rule: Thre
     """Set the thresholds for a false-alarm rate from the calibration scores that the model keeps.
 
     Without a ``mask_area`` the pixel threshold is that of the maps' maxima, so that masks have the same false-alarm
-    rate as images. If the image score is the maximum, both thresholds are equal, and a mask is empty exactly if the
-    image is normal. Thresholds by hand are moved from there, and promise no rate.
+    rate as images. If the image score is the maximum of the shown map, both thresholds are equal, and a mask is empty
+    exactly if the image is normal. Thresholds by hand are moved from there, and promise no rate.
     """
     require_rate(false_alarm_rate)
     scores = postprocess.calibration_scores

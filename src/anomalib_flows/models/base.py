@@ -51,6 +51,9 @@ class Detector(nn.Module, Model):
     On CUDA it is then replayed as a graph, in which only tensors change. A class that overrides the loss declares this
     again."""
 
+    largest_batch: ClassVar[int] = 32
+    """Largest default number of images per batch in training."""
+
     mean: Triple = IMAGENET_MEAN
     std: Triple = IMAGENET_STD
     image_size: ImageSize

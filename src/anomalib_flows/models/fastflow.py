@@ -29,20 +29,24 @@ class FastFlow(FlowDetector):
     .. math::
         L = \sum_{maps} \tfrac{1}{2} \lVert z \rVert^2 - \log |\det \partial z / \partial x|
 
-    and the anomaly map is the mean over the feature maps, upsampled, of
+    An anomaly map is a weighted mean over the feature maps, upsampled:
 
     .. math::
-        -\exp(-e) + \tau \log(1 + e), \quad e = \frac{f}{2K} \sum_k z_k^2,
+        S = \frac{\sum_s w_s \, a(e_s)}{\sum_s w_s}, \quad a(e) = -\exp(-e) + \tau \log(1 + e), \quad
+        e = \frac{f}{2K} \sum_k z_k^2
 
-    with a factor f for each position, see :class:`~anomalib_flows.models.components.local_scale.LocalScale`. Where e is
-    large, the exponential is nearly 0 and cannot rank positions. The logarithm can.
+    with a factor f for each position, see :class:`~anomalib_flows.models.components.local_scale.LocalScale`. The map
+    that is shown has weights of 1 and no logarithm. The map that scores the image has both. Where e is large, the
+    exponential is nearly 0 and cannot rank images. The logarithm can.
 
     Args:
         steps: Flow steps for each feature map.
         hidden_ratio: Hidden channels of a coupling's network, as a multiple of half of the encoder's channels.
         kernel_sizes: Kernel sizes of the convolutions, for one step after the other: ``[3]`` or ``[3, 1]``.
         clamp: Bound of a coupling's log-scale.
-        tail: Weight tau of the logarithm in the map; 0 as published.
+        tail: Weight tau of the logarithm in the map that scores the image; 0 as published.
+        coarse_weight: Weight of the last feature map, the coarsest, in the map that scores the image; the others have
+            1. With 1, as published, there is one map: it has the logarithm, is shown, and scores the image.
         components: Principal components that whitening keeps of each feature map, at most; ``null`` keeps all.
         options: Arguments of :class:`~anomalib_flows.models.flow_detector.FlowDetector`.
 
@@ -55,10 +59,12 @@ class FastFlow(FlowDetector):
         >>> model = FastFlow((64, 64), weights="random", steps=2)
         >>> features = model.encode(torch.zeros(2, 3, 64, 64))
         >>> model.loss(features).shape, model.anomaly_map(features).shape
-        (torch.Size([]), torch.Size([2, 1, 64, 64]))
+        (torch.Size([]), torch.Size([2, 2, 64, 64]))
     """
 
     static_loss = True
+    largest_batch = 16
+    map_weights: Tensor
     published: ClassVar[dict[str, Any]] = {
         "backbone": "resnet18",
         "strides": [4, 8, 16],
@@ -67,12 +73,13 @@ class FastFlow(FlowDetector):
         "clamp": 2.0,
         "local_scale": 0.0,
         "tail": 0.0,
+        "coarse_weight": 1.0,
         "components": None,
         "learning_rate": 1e-3,
         "schedule": "constant",
     }
 
-    earlier: ClassVar[dict[str, Any]] = {"tail": 0.0, "components": None}
+    earlier: ClassVar[dict[str, Any]] = {"tail": 0.0, "coarse_weight": 1.0, "components": None}
 
     def __init__(
         self,
@@ -83,7 +90,8 @@ class FastFlow(FlowDetector):
         hidden_ratio: float = 1.0,
         kernel_sizes: Sequence[int] = (3,),
         clamp: float = 1.0,
-        tail: float = 0.03,
+        tail: float = 0.05,
+        coarse_weight: float = 1.5,
         components: int | None = 160,
         **options: Any,
     ) -> None:
@@ -96,8 +104,10 @@ class FastFlow(FlowDetector):
         require(clamp > 0, "clamp", clamp, "above 0")
         require_at_most("clamp", clamp)
         require(0 <= tail <= 1, "tail", tail, "from 0 to 1")
+        require(1 <= coarse_weight <= 10, "coarse_weight", coarse_weight, "from 1 to 10")
         super().__init__(image_size, backbone, components=components, **options)
         self.tail, self.flows = tail, nn.ModuleList()
+        self.register_buffer("map_weights", weights_of_maps(len(self.shapes), coarse_weight), persistent=False)
         kernels = list(islice(cycle(kernel_sizes), steps))
         with limited_flows("fewer `components` or `steps`, a smaller `hidden_ratio` or smaller `kernel_sizes`"):
             for (channels, *_), (kept, *_) in zip(self.encoder.shapes, self.shapes, strict=True):
@@ -121,15 +131,29 @@ class FastFlow(FlowDetector):
         return [0.5 * squares(z).mean(1, keepdim=True) for z, _ in self.transform(features)]
 
     def anomaly_map(self, features: Features) -> Tensor:
-        """Return maps of shape (B, 1, H, W), at least -1; higher is more anomalous."""
-        return self.upsampled(map(self.anomaly, self.scaled(self.energies(features)))).mean(0)
+        """Return the map that is shown, at least -1, and the one that scores the image, (B, 2, H, W).
+
+        It is one map of shape (B, 1, H, W) if ``coarse_weight`` is 1. Higher is more anomalous.
+        """
+        energies = self.scaled(self.energies(features))
+        maps = (weights * self.anomaly(energy) for weights, energy in zip(self.map_weights, energies, strict=True))
+        return self.upsampled(maps).mean(0)
 
     def anomaly(self, energy: Tensor) -> Tensor:
-        """Return the anomaly score of scaled energies."""
-        score = -torch.exp(-energy)
-        if self.tail:
-            score = score + self.tail * torch.log1p(energy.clamp(max=LARGEST_ENERGY))
-        return score
+        """Return what scaled energies (B, 1, h, w) add to each of the maps, (B, 2, h, w) or (B, 1, h, w)."""
+        shown = -torch.exp(-energy)
+        scoring = shown + self.tail * torch.log1p(energy.clamp(max=LARGEST_ENERGY)) if self.tail else shown
+        return scoring if self.map_weights.shape[1] == 1 else torch.cat((shown, scoring), dim=1)
+
+
+def weights_of_maps(count: int, coarse_weight: float) -> Tensor:
+    """Return the weights of feature maps in the shown map and in the scoring one, (count, 2, 1, 1), mean 1.
+
+    If both are one map, the shape is (count, 1, 1, 1).
+    """
+    weights = torch.ones(count, 1 if coarse_weight == 1 else 2, 1, 1)
+    weights[-1, -1] = coarse_weight
+    return weights / weights.mean(0)
 
 
 def conv_flow(channels: int, subnets: Sequence[Subnet], clamp: float) -> Chain:

@@ -141,7 +141,7 @@ class FlowDetector(Detector):
         return [scale(energy) for scale, energy in zip(self.scales, energies, strict=True)]
 
     def upsampled(self, maps: Iterable[Tensor]) -> Tensor:
-        """Upsample maps (B, 1, h, w), one for each feature map, (M, B, 1, H, W)."""
+        """Upsample maps (B, M, h, w), one tensor for each of S feature maps, (S, B, M, H, W)."""
         return torch.stack([self.upsample(one) for one in maps])
 
     @torch.no_grad()

@@ -31,7 +31,7 @@ class Pipeline(nn.Module):
         >>> from anomalib_flows.models.fastflow import FastFlow
         >>> pipeline = Pipeline(FastFlow((64, 64), weights="random", steps=1)).eval()
         >>> pipeline(torch.randint(256, (1, 3, 100, 80), dtype=torch.uint8)).maps.shape
-        torch.Size([1, 1, 64, 64])
+        torch.Size([1, 2, 64, 64])
     """
 
     def __init__(

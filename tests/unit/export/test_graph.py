@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from anomalib_flows.core.errors import InputError
 from anomalib_flows.core.types import Interface
+from anomalib_flows.export.export import by_highest_pixel
 from anomalib_flows.export.folded_flow import Reordering
 from anomalib_flows.export.network import Network
 from anomalib_flows.export.openvino.graph import OUTPUTS, build_network, decide
 from anomalib_flows.export.options import InputOptions
+from anomalib_flows.export.predictors import pipeline_predictor
 from anomalib_flows.models.base import Detector
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.models.postprocess import Postprocess
@@ -114,7 +116,7 @@ def test_anomalib_passes_floats_from_0_to_1(pipeline, raw_graph) -> None:
     found, said = outputs_of(model, image.numpy().astype(np.float32) / 255), trained(image)
     scores = trained.postprocess.normalise_scores(said.scores)
     np.testing.assert_allclose(found["pred_score"], scores, atol=1e-5)
-    np.testing.assert_allclose(found["anomaly_map"], trained.postprocess.normalise(said.maps), atol=1e-5)
+    np.testing.assert_allclose(found["anomaly_map"], trained.postprocess.normalise(said.maps[:, :1]), atol=1e-5)
 
 
 @pytest.mark.parametrize("interface", OUTPUTS)
@@ -260,16 +262,20 @@ def test_the_first_map_is_shown_and_the_last_one_scores(resize: str) -> None:
         require_same(outputs_of(model, taken(image)), trained, image)
 
 
-def test_readers_that_score_by_the_shown_map_are_refused_for_two_maps() -> None:
-    trained = calibrated(TwoMaps(SIZE))
-    graph = build_network(Network(trained, InputOptions()))
-    with pytest.raises(InputError, match="`interface` model-api-map is not available for this model"):
-        decide(graph, trained.postprocess, "model-api-map")
-    for interface in ("model-api", "anomalib"):  # their readers take the score of the graph
+def test_readers_take_the_score_of_the_graph_or_the_shown_map_alone() -> None:
+    trained, image = calibrated(TwoMaps(SIZE)), photo(100, 70, blob=True)[None]
+    said, graph = trained(image), build_network(Network(trained, InputOptions()))
+    for interface in ("model-api", "anomalib"):
         model = decide(graph.clone(), trained.postprocess, interface)
-        image = photo(100, 70, blob=True)[None]
-        score = trained.postprocess.normalise_scores(trained(image).scores)
+        score = trained.postprocess.normalise_scores(said.scores)
         np.testing.assert_allclose(outputs_of(model, taken(image))["pred_score"], score, atol=1e-5)
+    network = Network(trained, InputOptions(), shown_only=True)
+    model = decide(build_network(network), trained.postprocess, "model-api-map")
+    np.testing.assert_allclose(outputs_of(model, taken(image))["raw_map"], said.maps[:, :1], atol=1e-5)
+    trained.postprocess = by_highest_pixel(trained.postprocess)
+    decided = pipeline_predictor(trained, network)(image[0])  # what exports are compared with
+    assert decided.raw_score == said.maps[:, :1].max()
+    assert decided.label == (decided.raw_score > trained.postprocess.pixel_threshold)
 
 
 @pytest.mark.parametrize(("kind", "words"), [(Unconvertible, ""), (Untraceable, "Not me")])

@@ -287,26 +287,26 @@ class WithoutTail(FastFlow):
     earlier: ClassVar[dict[str, Any]] = {"width": 3}
 
     def __init__(self, image_size, *, steps: int = 1, width: int = 5) -> None:
-        super().__init__(image_size, "test_resnet", weights="random", steps=steps, tail=0.0)
+        super().__init__(image_size, "test_resnet", weights="random", steps=steps, tail=0.0, coarse_weight=1.0)
         self.width = width
 
 
 def test_models_that_do_not_name_an_option_keep_their_maps(tmp_path, make_pipeline) -> None:
-    file, pipeline = tmp_path / "model.safetensors", make_pipeline(tail=0.0, components=None)
+    file, pipeline = tmp_path / "model.safetensors", make_pipeline(**FastFlow.earlier)
     checkpoint.save_pipeline(pipeline, file)
     described = checkpoint.describe_pipeline(pipeline)
-    for option in ("tail", "components"):
+    for option in FastFlow.earlier:
         del described["model"]["init_args"][option]
     rewrite(file, lambda d: d.update(described))
     read = checkpoint.load_pipeline(file).detector.init_args
-    assert (read["tail"], read["components"]) == (0.0, None)
+    assert {name: read[name] for name in FastFlow.earlier} == FastFlow.earlier
     assert_same(pipeline, checkpoint.load_pipeline(file))
 
 
 def test_earlier_values_are_those_of_options_that_a_subclass_takes() -> None:
     recorded = Component(f"{__name__}.WithoutTail", {"steps": 2})
     assert recorded.completed("models").init_args == {"steps": 2, "width": 3}
-    given = Component("fastflow", {"tail": 0.5, "components": 64})
+    given = Component("fastflow", {"tail": 0.5, "coarse_weight": 2.0, "components": 64})
     assert given.completed("models") == given
     assert Component("cflow").completed("models").init_args == {"components": None}
 

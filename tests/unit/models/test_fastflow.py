@@ -138,7 +138,7 @@ def test_features_are_those_of_the_encoder_however_they_lie_in_memory(model, rel
 
 
 def test_the_tail_ranks_positions_where_all_likelihoods_are_zero() -> None:
-    options = {"backbone": "test_resnet", "weights": "random", "strides": (8,), "norm": "none", "upsampling": "nearest"}
+    options = {"backbone": "test_resnet", "weights": "random", "strides": (8,), "coarse_weight": 1}
     with_tail, without = (FastFlow((64, 96), **options, tail=tail) for tail in (0.05, 0.0))
     energies = torch.tensor([0.5, 200.0, 300.0, math.inf])
     found = with_tail.anomaly(energies)
@@ -146,16 +146,28 @@ def test_the_tail_ranks_positions_where_all_likelihoods_are_zero() -> None:
     assert found.isfinite().all()
     assert (found.diff() > 0).all()
     assert torch.equal(without.anomaly(energies), -torch.exp(-energies))
-    features = with_tail.encode(torch.randn(2, 3, 64, 96))
-    (of_flow,) = with_tail.scaled(with_tail.energies(features))
-    of_map = with_tail.anomaly_map(features)
-    torch.testing.assert_close(of_map, with_tail.upsample(with_tail.anomaly(of_flow)))
 
 
-@pytest.mark.parametrize("tail", [-0.1, 1.5, math.nan])
-def test_an_invalid_tail_is_refused(tail: float) -> None:
-    with pytest.raises(InputError, match="^`tail` cannot be .*: it must be from 0 to 1"):
-        FastFlow((64, 96), "test_resnet", weights="random", tail=tail)
+def test_one_map_is_shown_and_another_scores_the_image() -> None:
+    options = {"backbone": "test_resnet", "weights": "random", "upsampling": "nearest", "tail": 0.1}
+    two, one = (FastFlow((64, 96), **options, coarse_weight=weight).eval() for weight in (3.0, 1.0))
+    one.load_state_dict(two.state_dict())
+    features = two.encode(torch.randn(2, 3, 64, 96))
+    fine, middle, coarse = map(two.upsample, two.scaled(two.energies(features)))
+    shown, scoring = two.anomaly_map(features).split(1, dim=1)
+    torch.testing.assert_close(shown, -(torch.exp(-fine) + torch.exp(-middle) + torch.exp(-coarse)) / 3)
+    terms = [0.1 * torch.log(1 + e) - torch.exp(-e) for e in (fine, middle, coarse)]
+    torch.testing.assert_close(scoring, (terms[0] + terms[1] + 3 * terms[2]) / 5)
+    torch.testing.assert_close(one.anomaly_map(features), sum(terms) / 3)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("tail", -0.1), ("tail", math.nan), ("coarse_weight", 0.5), ("coarse_weight", 11), ("coarse_weight", math.nan)],
+)
+def test_invalid_weights_of_the_map_are_refused(option: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"^`{option}` cannot be .*: it must be from"):
+        FastFlow((64, 96), "test_resnet", weights="random", **{option: value})
 
 
 def test_an_image_is_judged_by_itself(model, features) -> None:

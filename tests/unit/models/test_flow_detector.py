@@ -36,7 +36,7 @@ SHARED = {
     "std",
 }
 OWN = {
-    FastFlow: {"steps", "hidden_ratio", "kernel_sizes", "clamp", "tail"},
+    FastFlow: {"steps", "hidden_ratio", "kernel_sizes", "clamp", "tail", "coarse_weight"},
     CFlow: {"condition", "steps", "clamp", "permutation", "vectors_per_step", "order", "max_vectors"},
 }
 every_model = pytest.mark.parametrize("model", OWN)

@@ -61,8 +61,23 @@ def test_the_length_of_a_training_is_set_once() -> None:
     assert TrainerOptions(max_epochs=3).epochs(1000) == 3
 
 
-@pytest.mark.parametrize(("images", "batch"), [(1, 4), (16, 4), (17, 5), (69, 18), (126, 32), (10_000, 32)])
+@pytest.mark.parametrize(
+    ("images", "batch"), [(1, 4), (12, 4), (16, 4), (17, 5), (69, 18), (126, 32), (129, 26), (647, 31), (10_000, 32)]
+)
 def test_few_images_make_several_batches(images, batch) -> None:
-    assert LoaderOptions().for_training(images).batch_size == batch
-    assert LoaderOptions(batch_size=7).for_training(images).batch_size == 7
+    assert LoaderOptions().for_training(images, 32).batch_size == batch
+    assert LoaderOptions(batch_size=7).for_training(images, 32).batch_size == 7
+
+
+def test_commands_that_do_not_train_read_32_images_at_once() -> None:
     assert LoaderOptions().images_per_batch == 32
+
+
+def test_batches_are_of_much_the_same_size() -> None:
+    for images in range(13, 2000):
+        size = LoaderOptions().for_training(images, 16).images_per_batch
+        batches = -(-images // size)
+        assert size <= 16
+        assert batches >= 4
+        last = images - size * (batches - 1)
+        assert size - last < batches  # one image of each other batch would fill it

@@ -138,6 +138,7 @@ def our_options(setting: Setting, *, as_it_comes: bool) -> list[str]:
         options |= {"strides": [4, 8, 16], "norm": "layer", "steps": 8, "clamp": 2, "local_scale": 0}
         options |= {
             "tail": 0,
+            "coarse_weight": 1,
             "learning_rate": 1e-3,
             "schedule": "constant",
             "kernel_sizes": list(KERNELS[setting.backbone]),

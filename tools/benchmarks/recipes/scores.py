@@ -21,7 +21,7 @@ class Score:
     """A way to compute anomaly maps.
 
     Args:
-        maps: Returns the maps of each layer, or one map of all layers, from a detector's features.
+        maps: Returns the maps of each layer, or those of the model, from a detector's features.
         combine: Returns one map from the maps of held-out normal images and those of the test images.
     """
 
@@ -48,7 +48,7 @@ def standardised(normal: list[Tensor], maps: list[Tensor]) -> Tensor:
 def by_position(normal: list[Tensor], maps: list[Tensor]) -> Tensor:
     """Return the map with each position in units of its own deviation on held-out normal images."""
     n, m = normal[0], maps[0]
-    return (m - n.mean(0)) / (n.std(0, correction=0) + 0.1 * n.std())
+    return (m - n.mean(0)) / (n.std(0, correction=0) + 0.1 * n.std((0, 2, 3), keepdim=True)[0])
 
 
 def p_values(normal: list[Tensor], maps: list[Tensor]) -> Tensor:

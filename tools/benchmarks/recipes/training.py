@@ -170,15 +170,15 @@ class Training:
 
 
 def maps_of(detector: Detector, score: Score, features: Features) -> list[Tensor]:
-    """Compute the maps of each layer, or one map of all, for many images."""
+    """Compute the maps of each layer, or those of the model, for many images."""
     batches = zip(*(f.split(AT_ONCE) for f in features), strict=True)
     parts = [score.maps(detector, list(batch)) for batch in batches]
     return [torch.cat(layer).float() for layer in zip(*parts, strict=True)]
 
 
 def metrics(maps: Tensor, truth: Truth) -> dict[str, float]:
-    """Return the pixel AUROC of maps (N, 1, H, W), and the image AUROC for each percentage of pixels."""
+    """Return the pixel AUROC of the first of maps (N, M, H, W), and the image AUROC of the last by share of pixels."""
     found = {"pixel": aurocs(maps[:, 0].numpy(), truth)[1]}
     for percent in PERCENTS:
-        found[f"image_{percent:g}"] = image_auroc(image_scores(maps, percent).numpy(), truth)
+        found[f"image_{percent:g}"] = image_auroc(image_scores(maps[:, -1:], percent).numpy(), truth)
     return {name: round(value, 4) for name, value in found.items()}

@@ -70,11 +70,6 @@ def decide(network: ov.Model, postprocess: Postprocess, interface: Interface) ->
     """Append the decision to a graph that returns raw maps; the graph may be changed."""
     maps = network.get_results()[0].input_value(0)
     if OUTPUTS[interface] == RAW:
-        if lengths(maps)[1] > 1:
-            raise InputError(
-                f"`interface` {interface} is not available for this model: its reader scores images by the shown map, "
-                "but the model by another one. Choose another interface."
-            )
         return network
     before = {node.get_friendly_name() for node in network.get_ops()}
     decision = convert_decision(postprocess, lengths(maps))
