@@ -291,9 +291,9 @@ def test_padding_is_neither_scored_nor_shown(train, tree: Path, tmp_path: Path) 
     with torch.no_grad():
         raw = pipeline.maps(pipeline.preprocess.resize(image))
         prediction = pipeline(image)
-    assert raw.shape == (1, 1, 64, 160)  # the image takes 64 x 72 of it
-    assert float(prediction.scores) == float(raw[..., :72].max())
-    assert float(raw[..., 72:].max()) != float(prediction.maps[..., 72:].max())
+    assert raw.shape == (1, 2, 64, 160)  # the image takes 64 x 72 of it
+    assert float(prediction.scores) == float(raw[:, 1, :, :72].max())
+    assert (raw[..., 72:].amax((2, 3)) != prediction.maps[..., 72:].amax((2, 3))).all()
     [row] = rows(tmp_path / "predictions.csv")
     assert float(row["raw_score"]) == pytest.approx(float(prediction.scores), abs=1e-6)
     shown = Image.fromarray(pipeline.postprocess.normalise(prediction.maps)[0, 0, :, :72].numpy() >= 0.5)
