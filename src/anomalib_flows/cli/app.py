@@ -42,8 +42,8 @@ example:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0, 2 for an error of the user, 130 for Ctrl-C."""
-    if argv is None:  # or Python, as it ends, looks for garbage among a million objects of libraries, for a second
-        atexit.register(gc.freeze)
+    if argv is None:
+        atexit.register(gc.freeze)  # exit skips a garbage collection, which takes a second
     command = partial(_dispatch, list(sys.argv[1:] if argv is None else argv))
     return as_program(partial(_as_member, command) if os.environ.keys() >= TORCHRUN else command)
 
