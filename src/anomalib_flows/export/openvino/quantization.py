@@ -12,7 +12,7 @@ import numpy as np
 import openvino as ov
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.export.openvino.graph import CONVOLUTIONS, is_layer, weights_of
+from anomalib_flows.export.openvino.graph import is_layer, weights_of
 from anomalib_flows.export.options import QuantizationOptions
 from anomalib_flows.runtime.ports import part_of
 
@@ -39,11 +39,12 @@ class AccuracyControl:
 def kept(network: ov.Model) -> list[str]:
     """Return the names of the operations that stay in floating point.
 
-    Only layers of the encoder and of the flow's networks are quantised. Whitening multiplies its input, rounding errors
-    included, by up to ten. Exponentials, logarithms and sums of a likelihood span more than 256 levels. All steps of a
-    flow receive what a permutation passes on. Pixels and scores are few. Rounding errors of a convolution that sums few
-    products, such as a depthwise one, do not average out. Those of a linear projection after a depthwise convolution
-    add up over the blocks.
+    Only layers of the encoder and of the flow's networks are quantised. Sums over the blocks of an encoder gain no time
+    in INT8, and their rounding errors add up. Whitening multiplies its input, rounding errors included, by up to ten.
+    Exponentials, logarithms and sums of a likelihood span more than 256 levels. All steps of a flow receive what a
+    permutation passes on. Pixels and scores are few. Rounding errors of a convolution that sums few products, such as a
+    depthwise one, do not average out. Of an inverted bottleneck, the linear projection and the layer that receives it
+    stay, too: no activation bounds its values, so the steps of INT8 are wide.
     """
     ignored = ("Constant", "Parameter", "Result")
     return [n.get_friendly_name() for n in network.get_ops() if n.get_type_name() not in ignored and _stays(n)]
@@ -51,11 +52,11 @@ def kept(network: ov.Model) -> list[str]:
 
 def _stays(node: ov.Node) -> bool:
     part = part_of(node.get_friendly_name())
+    if part not in ("encoder", "flow") or not is_layer(node):
+        return True
     if part == "flow":
-        return not is_layer(node) or all(permutes(weights) for weights in weights_of(node))
-    if part == "encoder":
-        return node.get_type_name() in CONVOLUTIONS and (depthwise(node) or sums_few(node) or projects(node))
-    return part in ("preprocess", "whitening", "decision")
+        return all(permutes(weights) for weights in weights_of(node))
+    return depthwise(node) or sums_few(node) or projects(node) or expands(node)
 
 
 def depthwise(node: ov.Node) -> bool:
@@ -76,6 +77,24 @@ def projects(node: ov.Node) -> bool:
     while source.get_type_name() in ACTIVATIONS or adds_constant(source):
         source = source.input_value(0).get_node()
     return depthwise(source)
+
+
+def adds_projection(node: ov.Node) -> bool:
+    """Return whether an operation adds a linear projection to the input of its block."""
+    if node.get_type_name() != "Add" or adds_constant(node):
+        return False
+    return any(is_projection(value.get_node()) for value in node.input_values())
+
+
+def is_projection(node: ov.Node) -> bool:
+    """Return whether an operation is a linear projection, or adds the bias of one."""
+    return projects(node.input_value(0).get_node() if adds_constant(node) else node)
+
+
+def expands(node: ov.Node) -> bool:
+    """Return whether a layer receives a linear projection, or a sum with one; such values have no fixed range."""
+    source = node.input_value(0).get_node()
+    return is_projection(source) or adds_projection(source)
 
 
 def activates(node: ov.Node) -> bool:
