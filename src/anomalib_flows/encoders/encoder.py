@@ -108,7 +108,7 @@ class Encoder(nn.Module):
         if torch.jit.is_tracing() or torch.compiler.is_exporting():  # type: ignore[attr-defined, no-untyped-call]
             return self._maps(self.network, images)
         network = self._quick_network(images)
-        parts = [self._maps(network, part) for part in images.split(images_at_once(images))]
+        parts = [self._maps(network, part) for part in torch.split(images, images_at_once(images))]
         return parts[0] if len(parts) == 1 else [torch.cat(of_layer) for of_layer in zip(*parts, strict=True)]
 
     def fingerprint(self) -> str:
