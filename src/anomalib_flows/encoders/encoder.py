@@ -34,9 +34,6 @@ RESERVED = {
     "out_indices",
 }
 """Arguments of ``timm.create_model`` that the encoder sets by itself."""
-PIXELS_AT_ONCE = 4 * 256 * 256
-"""Pixels that are encoded at once on a CPU. Larger results of layers, above 32 MiB, take new memory each time: glibc
-returns it to the system, which makes 16 images of 256 x 256 take 1.6 times as long."""
 
 
 class Encoder(nn.Module):
@@ -105,11 +102,8 @@ class Encoder(nn.Module):
     @torch.no_grad()
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the feature maps of normalised images (B, 3, H, W), each of shape (B, C, h, w)."""
-        if torch.jit.is_tracing() or torch.compiler.is_exporting():  # type: ignore[attr-defined, no-untyped-call]
-            return self._maps(self.network, images)
-        network = self._quick_network(images)
-        parts = [self._maps(network, part) for part in torch.split(images, images_at_once(images))]
-        return parts[0] if len(parts) == 1 else [torch.cat(of_layer) for of_layer in zip(*parts, strict=True)]
+        exporting = torch.jit.is_tracing() or torch.compiler.is_exporting()  # type: ignore[attr-defined, no-untyped-call]
+        return self._maps(self.network if exporting else self._quick_network(images), images)
 
     def fingerprint(self) -> str:
         """Return a name for everything that features depend on: weights, architecture, and how it is used."""
@@ -169,13 +163,6 @@ class Encoder(nn.Module):
             raise InputError(
                 f"`image.size` {size} does not suit the backbone {self.backbone}: {first_line(error)}"
             ) from error
-
-
-def images_at_once(images: Tensor) -> int:
-    """Return how many of the images (B, 3, H, W) are encoded at once: on a CPU a few, else all."""
-    if images.device.type != "cpu":
-        return max(1, len(images))
-    return max(1, PIXELS_AT_ONCE // (images.shape[2] * images.shape[3]))
 
 
 def extractor(name: str, weights: Weights, size: ImageSize, args: dict[str, Any], choice: LayerChoice) -> Any:

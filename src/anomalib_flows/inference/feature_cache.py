@@ -20,7 +20,7 @@ from anomalib_flows.models.base import Features
 from anomalib_flows.models.pipeline import Pipeline
 from anomalib_flows.run.options import TrainerOptions
 
-VERSION = "3"
+VERSION = "2"
 """Part of every name on disk. Raise it when reading, resizing, augmenting or encoding gives other values."""
 LIBRARIES = torch.__version__, np.__version__, PIL.__version__
 """Versions of the libraries that decode, resize and encode; their results may differ in the last digit."""

@@ -251,23 +251,6 @@ def test_chosen_layers_come_in_their_order(tmp_path) -> None:
 
 
 @every_kind
-def test_many_images_are_encoded_a_few_at_a_time(monkeypatch, relative_error, name) -> None:
-    """Features, their shapes and memory format are those of all images at once."""
-    size, args = size_and_args(name)
-    encoder = Encoder(size, name, "random", timm_args=args)
-    images = torch.rand(5, 3, *size).contiguous(memory_format=torch.channels_last)
-    expected, seen = encoder(images), []
-    maps = encoder._maps
-    monkeypatch.setattr(encoder, "_maps", lambda network, part: seen.append(len(part)) or maps(network, part))
-    monkeypatch.setattr("anomalib_flows.encoders.encoder.PIXELS_AT_ONCE", 2 * size[0] * size[1])
-    found = encoder(images)
-    assert seen == [2, 2, 1]
-    assert [f.shape for f in found] == [e.shape for e in expected]
-    assert [f.stride() for f in found] == [e.stride() for e in expected]
-    assert all(relative_error(f, e) < 1e-5 for f, e in zip(found, expected, strict=True))
-
-
-@every_kind
 def test_incomplete_files_are_refused(tmp_path, name) -> None:
     size, args = size_and_args(name)
     state = create(name, size, args).state_dict()

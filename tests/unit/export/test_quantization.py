@@ -65,11 +65,46 @@ def kept_layers(detector: FastFlow, raw_graph) -> tuple[Shapes, Shapes]:
     return shapes
 
 
+@torch.no_grad()
+def with_biases(detector: FastFlow) -> FastFlow:
+    """Set random biases of batch norms, as trained weights have; a graph omits those that are 0."""
+    for module in detector.encoder.network.modules():
+        if getattr(module, "running_mean", None) is not None:
+            module.running_mean.uniform_(-0.1, 0.1)
+            module.bias.uniform_(-0.1, 0.1)
+    return detector
+
+
+@pytest.mark.parametrize("biased", [True, False])
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv2_100"])
-def test_inverted_bottlenecks_stay_in_floating_point(name: str, raw_graph) -> None:
-    stay, quantized = kept_layers(FastFlow(SIZE, name, weights="random", steps=1, layers=[2]), raw_graph)
+def test_inverted_bottlenecks_stay_in_floating_point(name: str, biased: bool, raw_graph) -> None:
+    detector = FastFlow(SIZE, name, weights="random", steps=1, layers=[2])
+    stay, quantized = kept_layers(with_biases(detector) if biased else detector, raw_graph)
     assert len(stay) > 10
     assert not quantized
+
+
+def test_layers_after_layers_without_an_activation_stay_in_floating_point(raw_graph) -> None:
+    detector = FastFlow(SIZE, "mobilenetv4_conv_small", weights="random", steps=1, layers=[3])
+    stay, _ = kept_layers(with_biases(detector), raw_graph)
+    assert (192, 64, 1, 1) in stay, "an expansion after a depthwise convolution"
+
+
+def test_convolutions_of_residual_blocks_are_quantized(raw_graph) -> None:
+    stay, quantized = kept_layers(with_biases(FastFlow(SIZE, "resnet18", weights="random", layers=[1, 2])), raw_graph)
+    assert len(quantized) >= 9
+    assert not stay
+
+
+def test_products_of_tokens_stay_in_floating_point(raw_graph) -> None:
+    """They have no learned weights. timm may compute attention with or without such products."""
+    graph = raw_graph(calibrated(FastFlow(SIZE, "test_vit", weights="random", steps=1)))
+    names = set(kept(graph))
+    products = [node for node in graph.get_ops() if node.get_type_name() in ("MatMul", "ScaledDotProductAttention")]
+    encoders = [node for node in products if node.get_friendly_name().startswith("encoder/")]
+    assert {bool(weights_of(node)) for node in encoders} == {True, False}
+    assert {node.get_friendly_name() for node in encoders if not weights_of(node)} <= names
+    assert not {node.get_friendly_name() for node in encoders if weights_of(node)} & names
 
 
 @pytest.mark.parametrize(("name", "kind"), [("resnet18", "Add"), ("efficientnet_b0", "Multiply")])

@@ -12,7 +12,7 @@ import numpy as np
 import openvino as ov
 
 from anomalib_flows.core.errors import InputError
-from anomalib_flows.export.openvino.graph import is_layer, weights_of
+from anomalib_flows.export.openvino.graph import CONVOLUTIONS, is_layer, weights_of
 from anomalib_flows.export.options import QuantizationOptions
 from anomalib_flows.runtime.ports import part_of
 
@@ -39,12 +39,13 @@ class AccuracyControl:
 def kept(network: ov.Model) -> list[str]:
     """Return the names of the operations that stay in floating point.
 
-    Only layers of the encoder and of the flow's networks are quantised. Sums over the blocks of an encoder gain no time
-    in INT8, and their rounding errors add up. Whitening multiplies its input, rounding errors included, by up to ten.
-    Exponentials, logarithms and sums of a likelihood span more than 256 levels. All steps of a flow receive what a
-    permutation passes on. Pixels and scores are few. Rounding errors of a convolution that sums few products, such as a
-    depthwise one, do not average out. Of an inverted bottleneck, the linear projection and the layer that receives it
-    stay, too: no activation bounds its values, so the steps of INT8 are wide.
+    Only layers with learned weights are quantised, those of the encoder and of the flow's networks. All else gains
+    little or no time in INT8. Errors of sums over the blocks of an encoder add up. Whitening multiplies its input,
+    rounding errors included, by up to ten. Exponentials, logarithms and sums of a likelihood span more than 256 levels.
+    All steps of a flow receive what a permutation passes on. Pixels and scores are few. Rounding errors of a
+    convolution that sums few products, such as a depthwise one, do not average out. Layers stay if no activation bounds
+    what they receive, since the steps of INT8 are wide there. So do linear projections after a depthwise convolution,
+    whose errors add up over the blocks.
     """
     ignored = ("Constant", "Parameter", "Result")
     return [n.get_friendly_name() for n in network.get_ops() if n.get_type_name() not in ignored and _stays(n)]
@@ -54,9 +55,9 @@ def _stays(node: ov.Node) -> bool:
     part = part_of(node.get_friendly_name())
     if part not in ("encoder", "flow") or not is_layer(node):
         return True
-    if part == "flow":
+    if part == "flow" or not weights_of(node):
         return all(permutes(weights) for weights in weights_of(node))
-    return depthwise(node) or sums_few(node) or projects(node) or expands(node)
+    return depthwise(node) or sums_few(node) or projects(node) or unbounded(node)
 
 
 def depthwise(node: ov.Node) -> bool:
@@ -79,22 +80,17 @@ def projects(node: ov.Node) -> bool:
     return depthwise(source)
 
 
-def adds_projection(node: ov.Node) -> bool:
-    """Return whether an operation adds a linear projection to the input of its block."""
-    if node.get_type_name() != "Add" or adds_constant(node):
-        return False
-    return any(is_projection(value.get_node()) for value in node.input_values())
-
-
-def is_projection(node: ov.Node) -> bool:
-    """Return whether an operation is a linear projection, or adds the bias of one."""
-    return projects(node.input_value(0).get_node() if adds_constant(node) else node)
-
-
-def expands(node: ov.Node) -> bool:
-    """Return whether a layer receives a linear projection, or a sum with one; such values have no fixed range."""
+def unbounded(node: ov.Node) -> bool:
+    """Return whether a layer receives the output of a layer without an activation, or a sum with one."""
     source = node.input_value(0).get_node()
-    return is_projection(source) or adds_projection(source)
+    summed = source.get_type_name() == "Add" and not adds_constant(source)
+    parts = [value.get_node() for value in source.input_values()] if summed else [source]
+    return any(before_bias(part).get_type_name() in CONVOLUTIONS for part in parts)
+
+
+def before_bias(node: ov.Node) -> ov.Node:
+    """Return the operation that a bias is added to, or an operation without a bias itself."""
+    return node.input_value(0).get_node() if adds_constant(node) else node
 
 
 def activates(node: ov.Node) -> bool:
