@@ -43,9 +43,9 @@ def kept(network: ov.Model) -> list[str]:
     little or no time in INT8. Errors of sums over the blocks of an encoder add up. Whitening multiplies its input,
     rounding errors included, by up to ten. Exponentials, logarithms and sums of a likelihood span more than 256 levels.
     All steps of a flow receive what a permutation passes on. Pixels and scores are few. Rounding errors of a
-    convolution that sums few products, such as a depthwise one, do not average out. Layers stay if no activation bounds
-    what they receive, since the steps of INT8 are wide there. So do linear projections after a depthwise convolution,
-    whose errors add up over the blocks.
+    convolution that sums few products, such as a depthwise one, do not average out. Layers that follow a convolution
+    without an activation between them stay: nothing bounds their input, so the steps of INT8 are wide. So do linear
+    projections after a depthwise convolution, whose errors add up over the blocks.
     """
     ignored = ("Constant", "Parameter", "Result")
     return [n.get_friendly_name() for n in network.get_ops() if n.get_type_name() not in ignored and _stays(n)]
@@ -53,9 +53,9 @@ def kept(network: ov.Model) -> list[str]:
 
 def _stays(node: ov.Node) -> bool:
     part = part_of(node.get_friendly_name())
-    if part not in ("encoder", "flow") or not is_layer(node):
+    if part not in ("encoder", "flow") or not is_layer(node) or not weights_of(node):
         return True
-    if part == "flow" or not weights_of(node):
+    if part == "flow":
         return all(permutes(weights) for weights in weights_of(node))
     return depthwise(node) or sums_few(node) or projects(node) or unbounded(node)
 
@@ -81,7 +81,7 @@ def projects(node: ov.Node) -> bool:
 
 
 def unbounded(node: ov.Node) -> bool:
-    """Return whether a layer receives the output of a layer without an activation, or a sum with one."""
+    """Return whether a layer receives the output of a convolution without an activation, or a sum with one."""
     source = node.input_value(0).get_node()
     summed = source.get_type_name() == "Add" and not adds_constant(source)
     parts = [value.get_node() for value in source.input_values()] if summed else [source]
