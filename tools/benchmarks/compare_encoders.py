@@ -106,10 +106,10 @@ def trained(comparison: Encoders, encoder: str, seed: int) -> tuple[Path, float]
     return run, float((folder / "seconds").read_text())
 
 
-def latencies(model: Path, file: Path) -> dict[str, float]:
+def latencies(model: Path, file: Path, *options: str) -> dict[str, float]:
     """Measure the latency of a model, by precision, in milliseconds."""
     if not file.exists():
-        call("latency", str(model), f"--output={file}")
+        call("latency", str(model), f"--output={file}", *options)
     return {row["precision"]: row["median_ms"] for row in json.loads(file.read_text())["rows"]}
 
 
@@ -127,7 +127,7 @@ def row(comparison: Encoders, encoder: str) -> list[str]:
     run, seconds = runs[0]
     own = training(comparison, encoder, 0)
     detection = ["-", "-"] if RANDOM[0] in own else detected([run for run, _ in runs])
-    torch_ms = latencies(run, run / "latency.json").get("f32", float("nan"))
+    torch_ms = latencies(run, run / "latency.json", "--precisions=f32")["f32"]
     cells = [f"`{encoder}`", *detection, f"{seconds:.0f}", f"{torch_ms:.1f}"]
     return cells + (deployed(run, known=detection[0] != "-") if comparison.exports else ["-"] * 5)
 
