@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tools/make/sample_results.py"
 SETTINGS = ("--drawn", "--max-steps", "40", "--size", "160")
 NOTE = """These settings take seconds. The defaults, 120 steps on images of 256 x 256 pixels, take a minute for each and
-detect more: in the [tutorial](../tutorial.md) they miss 8 of the 50 defective boards."""
+detect more: in the [tutorial](../tutorial.md) they miss 7 of the 50 defective boards."""
 
 
 def make(app: Sphinx) -> None:

@@ -80,6 +80,7 @@ def test_what_the_user_asks_for_is_kept_under_the_papers_protocol(
     config = printed(["-c", str(file), "--data=synthetic", "--model.permutation=hard"], capsys)
     recipe = config["model"]["init_args"]
     assert (recipe["steps"], recipe["permutation"], config["heatmap"]["top_percent"]) == (3, "hard", 2)
+    assert recipe["backbone"] == "wide_resnet50_2"
     assert (recipe["norm"], recipe["order"]) == ("none", "published")
     assert (recipe["clamp"], recipe["learning_rate"]) == (1.9, 2e-4)
     back = printed(["-c", str(file), "--data=synthetic", "--protocol=calibrated"], capsys)["model"]["init_args"]

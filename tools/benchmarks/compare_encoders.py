@@ -44,7 +44,7 @@ COLUMNS = (
     "bf16, ms",
     "INT8, ms",
     "INT8: AUROC, labels that differ",
-    "MB, INT8",
+    "INT8, MB",
 )
 
 

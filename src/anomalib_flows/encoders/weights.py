@@ -66,11 +66,23 @@ def weight_arguments(weights: Weights, name: str) -> dict[str, Any]:
     if weights == "pretrained":
         packaged = packaged_weights(name)
         state = packaged.read() if packaged else None
+        if not packaged:
+            require_published(name)
         return {"pretrained": True} | ({} if state is None else {"pretrained_cfg_overlay": {"state_dict": state}})
     if not Path(weights).is_file():
         raise InputError(f"`weights` {weights} is neither 'pretrained' nor 'random' nor an existing file.")
     # Some models of timm read files of their authors' own formats, unless this is False.
     return {"pretrained": True, "pretrained_cfg_overlay": {"file": str(weights), "custom_load": False}}
+
+
+def require_published(name: str) -> None:
+    """Raise an InputError if timm knows no pretrained weights of a network."""
+    config = timm().get_pretrained_cfg(name)
+    if not (config and config.has_weights):
+        raise InputError(
+            f"There are no pretrained weights of {name}: give a file with weights as `weights`, or take `backbone` "
+            f"{DEFAULT_BACKBONE}, whose weights are installed with this package."
+        )
 
 
 def marked(source: dict[str, Any]) -> dict[str, Any]:

@@ -380,6 +380,24 @@ def test_without_a_network_three_ways_out_are_named(monkeypatch, no_network, tmp
     check_ways_out(str(raised.value), "test_resnet")
 
 
+@pytest.mark.parametrize("name", ["test_mambaout", "botnet50ts_256"])
+def test_a_network_without_published_weights_is_refused(no_network, name) -> None:
+    with pytest.raises(InputError, match=f"no pretrained weights of {name}: give a file with weights as `weights`"):
+        Encoder((64, 64), name)
+
+
+def test_weights_in_timms_cache_need_no_network(monkeypatch, no_network, tmp_path) -> None:
+    state = timm.create_model("test_resnet").state_dict()
+    hub = tmp_path / f"models--{timm.get_pretrained_cfg('test_resnet').hf_hub_id.replace('/', '--')}"
+    (hub / "refs").mkdir(parents=True)
+    (hub / "snapshots/1").mkdir(parents=True)
+    (hub / "refs/main").write_text("1")
+    save(state, hub / "snapshots/1/model.safetensors")
+    monkeypatch.setattr("anomalib_flows.encoders.weights.getproxies", dict)
+    network = Encoder((64, 64), "test_resnet", timm_args={"cache_dir": str(tmp_path)}).network.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in network.items())
+
+
 def check_ways_out(message: str, name: str) -> None:
     for part in ("`backbone` tf_efficientnet_lite0", name, "connect to the network", "as `weights`"):
         assert part in message

@@ -133,6 +133,13 @@ def test_a_plug_in_registers_weights(monkeypatch, installed) -> None:
     assert any(name in state for name in network)
 
 
+def test_a_plug_in_that_registers_something_else_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(registry, "names", lambda kind: ["test_resnet"])
+    monkeypatch.setattr(registry, "load", lambda kind, name: "weights.pth")
+    with pytest.raises(InputError, match="registered for test_resnet must be a PackagedWeights, not 'weights.pth'"):
+        Encoder((64, 64), "test_resnet")
+
+
 def test_a_network_of_another_shape_is_refused() -> None:
     with pytest.raises(InputError, match="do not fit the network that `timm_args` make"):
         Encoder((64, 64), DEFAULT_BACKBONE, timm_args={"channel_multiplier": 2.0})
