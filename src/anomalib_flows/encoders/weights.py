@@ -77,7 +77,9 @@ def weight_arguments(weights: Weights, name: str) -> dict[str, Any]:
 
 def require_published(name: str) -> None:
     """Raise an InputError if timm knows no pretrained weights of a network."""
-    config = timm().get_pretrained_cfg(name)
+    config = None
+    with contextlib.suppress(RuntimeError):  # raised for weights that timm does not know, as in resnet18.other
+        config = timm().get_pretrained_cfg(name)
     if not (config and config.has_weights):
         raise InputError(
             f"There are no pretrained weights of {name}: give a file with weights as `weights`, or take `backbone` "

@@ -380,7 +380,7 @@ def test_without_a_network_three_ways_out_are_named(monkeypatch, no_network, tmp
     check_ways_out(str(raised.value), "test_resnet")
 
 
-@pytest.mark.parametrize("name", ["test_mambaout", "botnet50ts_256"])
+@pytest.mark.parametrize("name", ["test_mambaout", "botnet50ts_256", "resnet18.other"])
 def test_a_network_without_published_weights_is_refused(no_network, name) -> None:
     with pytest.raises(InputError, match=f"no pretrained weights of {name}: give a file with weights as `weights`"):
         Encoder((64, 64), name)
